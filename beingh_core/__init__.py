@@ -1,0 +1,1 @@
+"""Being-H without ROS: model, policy, robot contract, real-time chunk commitment, training."""

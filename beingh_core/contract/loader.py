@@ -1,0 +1,183 @@
+"""From a robot contract's YAML to `RobotContract`; every mistake is one error naming file, key and remedy.
+
+`config/robots/fr3.yaml` shows the format.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import MappingProxyType
+
+from beingh_core.contract import schema
+from beingh_core.contract.limits import read_limits
+from beingh_core.contract.paths import find_in_package, package_roots
+from beingh_core.contract.reader import Section, read_yaml
+from beingh_core.contract.signals import check_action_joints, check_joints, read_action, read_state
+from beingh_core.contract.urdf import UrdfFacts, read_urdf
+from beingh_core.errors import BeingHError, did_you_mean
+from beingh_core.realtime.uac import check_plan, delay_steps
+
+
+def load_contract(path_or_name: str | Path) -> schema.RobotContract:
+    """Reads and checks a robot contract.
+
+    Args:
+        path_or_name: a YAML file, or a bare name for `config/robots/NAME.yaml` of this package.
+
+    Raises:
+        BeingHError: naming the file, the key with its line, what is allowed and the remedy.
+    """
+    file = read_yaml(_find(path_or_name))
+    urdf = read_urdf(_urdf_path(file))
+    frames = (_link(file, "base_frame", urdf), _link(file, "eef_frame", urdf))
+    rate_hz = file.number("rate_hz", above=0.0)
+    if rate_hz > 1000.0:
+        raise file.error("rate_hz", f"{rate_hz:g} is out of range", allowed="at most 1000 Hz")
+    driver = _read_driver(file.section("driver"), urdf)
+    joint_names = tuple(joint for group in driver.groups for joint in group.joints)
+    state = read_state(file.section("state"), urdf, frames)
+    action = read_action(file.section("action"), urdf, frames)
+    check_action_joints(file, action, driver)
+    limits = read_limits(file.section("limits"), urdf, joint_names)
+    policy = _read_policy(file.section("policy"), state, action)
+    contract = schema.RobotContract(
+        robot=file.get("robot", str),
+        path=file.path,
+        urdf_path=urdf.path,
+        rate_hz=rate_hz,
+        cameras=_read_cameras(file.section("cameras")),
+        state=state,
+        action=action,
+        joint_names=joint_names,
+        limits=limits,
+        driver=driver,
+        uac=_read_uac(file.section("uac"), 1.0 / rate_hz, policy.chunk_length),
+        policy=policy,
+        home=_read_home(file, joint_names, limits),
+        estop_topic=file.topic("estop_topic"),
+    )
+    file.finish()
+    return contract
+
+
+def _find(path_or_name: str | Path) -> Path:
+    """The YAML file meant by a path or a bare robot name."""
+    path = Path(path_or_name)
+    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+        if not path.is_file():
+            raise BeingHError("there is no such robot contract", where=path)
+        return path
+    found = find_in_package(Path("config", "robots", f"{path}.yaml"))
+    if found is None:
+        names = sorted({f.stem for root in package_roots() for f in (root / "config" / "robots").glob("*.yaml")})
+        raise BeingHError(
+            f"there is no robot contract `{path}`",
+            allowed=names,
+            remedy=did_you_mean(str(path), names) or "name one of these, or give the path of a YAML file",
+        )
+    return found
+
+
+def _urdf_path(file: Section) -> Path:
+    """The URDF: absolute, beside the YAML file, or below the package root."""
+    written = Path(file.get("urdf", str))
+    beside = file.path.parent / written
+    found = beside if beside.is_file() else find_in_package(written)
+    if found is None or not found.is_file():
+        raise file.error(
+            "urdf",
+            f"there is no file `{written}` beside this contract or in the package",
+            remedy="correct the path (it is relative to this file or to the package root)",
+        )
+    return found
+
+
+def _link(file: Section, key: str, urdf: UrdfFacts) -> str:
+    return file.choice(key, urdf.links)
+
+
+def _read_cameras(cameras: Section) -> tuple[schema.CameraStream, ...]:
+    streams = []
+    for name in cameras.names():
+        entry = cameras.section(name)
+        kind = entry.choice("type", schema.IMAGE_TYPES)
+        stream = schema.CameraStream(
+            name=name,
+            topic=entry.topic("topic"),
+            type=kind,
+            encoding=entry.choice("encoding", schema.IMAGE_ENCODINGS[kind]),
+            max_age_s=entry.number("max_age_s", above=0.0),
+        )
+        entry.finish()
+        streams.append(stream)
+    if not streams:
+        raise cameras.error(None, "no camera is named", remedy="add at least one view")
+    return tuple(streams)
+
+
+def _read_driver(driver: Section, urdf: UrdfFacts) -> schema.Driver:
+    """The command topics; a joint may go out on one of them only."""
+    kind = driver.choice("kind", schema.DRIVER_KINDS)
+    groups, seen = [], {}
+    for entry in driver.sections("groups"):
+        group = schema.DriverGroup(topic=entry.topic("topic"), joints=entry.strings("joints"))
+        entry.finish()
+        check_joints(entry, group.joints, urdf, commanded=True)
+        for joint in group.joints:
+            if joint in seen:
+                raise entry.error(
+                    "joints",
+                    f"`{joint}` is already commanded on {seen[joint]}",
+                    remedy="command each joint in one group",
+                )
+            seen[joint] = group.topic
+        groups.append(group)
+    if not groups:
+        raise driver.error("groups", "no command topic is given", remedy="add `- {topic: ..., joints: [...]}`")
+    driver.finish()
+    return schema.Driver(kind=kind, groups=tuple(groups))
+
+
+def _read_uac(uac: Section, dt_s: float, chunk_length: int) -> schema.Uac:
+    """Timing, refused where chunks could not take over from each other."""
+    budget = uac.number("latency_budget_s", above=0.0)
+    margin = uac.number("margin_steps", above=-1, kind=int)
+    settings = schema.Uac(
+        latency_budget_s=budget,
+        margin_steps=margin,
+        commit_margin=uac.number("commit_margin", above=-1, kind=int),
+        execution_steps=uac.number("execution_steps", above=0, kind=int),
+        delay_steps=delay_steps(budget, dt_s, margin),
+    )
+    uac.finish()
+    check_plan(settings.delay_steps, settings.execution_steps, chunk_length, where=uac.where())
+    return settings
+
+
+def _read_policy(
+    policy: Section, state: tuple[schema.StateSignal, ...], action: tuple[schema.ActionSignal, ...]
+) -> schema.PolicySettings:
+    keys = [f"state.{s.slot}" for s in state] + [f"action.{a.slot}" for a in action]
+    normalization = policy.section("normalization")
+    modes = {key: normalization.choice(key, schema.NORMALIZATIONS) for key in keys}
+    normalization.finish()
+    settings = schema.PolicySettings(
+        chunk_length=policy.number("chunk_length", above=0, kind=int),
+        dataset_name=policy.get("dataset_name", str),
+        normalization=MappingProxyType(modes),
+    )
+    policy.finish()
+    return settings
+
+
+def _read_home(file: Section, joint_names: tuple[str, ...], limits) -> tuple[float, ...]:
+    """Start posture of every commanded joint, inside the limits."""
+    home = file.named_numbers("home", joint_names)
+    section = file.section("home")
+    for index, joint in enumerate(joint_names):
+        if joint not in home:
+            raise section.error(None, f"joint `{joint}` has no home position", remedy=f"add `{joint}: <position>`")
+        low, high = limits.lower[index], limits.upper[index]
+        if not low <= home[joint] <= high:
+            raise section.error(joint, f"{home[joint]:g} is outside the limits", allowed=f"{low:g} to {high:g}")
+    return tuple(home[joint] for joint in joint_names)

@@ -1,0 +1,203 @@
+"""The typed, frozen form of a robot contract (see `loader` for the YAML)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from beingh_core.realtime.limits import JointLimits
+
+IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+IMAGE_ENCODINGS = {
+    "sensor_msgs/msg/Image": ("rgb8", "bgr8"),
+    "sensor_msgs/msg/CompressedImage": ("jpeg", "png"),
+}
+STATE_SOURCES = ("position", "fk")
+ACTION_MODES = ("absolute", "delta")
+ACTION_FRAMES = ("world", "eef", "chunk_start")
+NORMALIZATIONS = ("q99", "mean_std", "min_max", "binary", "none")
+DRIVER_KINDS = ("joint_trajectory",)
+# Slots that hold a pose of the end effector: computed from joints by kinematics, not read from them.
+POSITION_SLOTS = ("eef_position", "left_eef_position")
+ROTATION_SLOTS = ("eef_rotation", "left_eef_rotation")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraStream:
+    """One camera view, in the order in which the model sees them.
+
+    Attributes:
+        name: view name; the model's key is `video.<name>`.
+        topic: ROS topic.
+        type: message type, e.g. `sensor_msgs/msg/Image`.
+        encoding: the only accepted pixel encoding (`jpeg` or `png` for compressed images).
+        max_age_s: older images are stale [s].
+    """
+
+    name: str
+    topic: str
+    type: str
+    encoding: str
+    max_age_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class StateSignal:
+    """One state slot and the joints it is made from.
+
+    Attributes:
+        slot: name in `slots.STATE_SLOTS`; the model's key is `state.<slot>`.
+        topic: topic of the joint states.
+        source: `position` (the joints' positions in order) or `fk` (pose of `eef_frame`).
+        joints: joint names, in order.
+        max_age_s: older messages are stale [s].
+        closed, open: joint positions of gripper 0 and 1 [m or rad]; None where it is no gripper.
+        eef_frame, base_frame: links of the pose, None where `source` is not `fk`.
+    """
+
+    slot: str
+    topic: str
+    source: str
+    joints: tuple[str, ...]
+    max_age_s: float
+    closed: float | None = None
+    open: float | None = None
+    eef_frame: str | None = None
+    base_frame: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionSignal:
+    """One action slot and the joints it commands.
+
+    Attributes:
+        slot: name in `slots.ACTION_SLOTS`; the model's key is `action.<slot>`.
+        mode: `absolute` joint positions, or `delta` of the commanded end-effector pose.
+        frame: axes of a delta: `world` (of `base_frame`), `eef` (of the commanded pose before it) or
+            `chunk_start` (offset from the pose at the start of the chunk, in its axes). None when absolute.
+        joints: joint names, in order.
+        closed, open: joint positions of gripper 0 and 1 [m or rad]; None where it is no gripper.
+        eef_frame, base_frame: links of the pose, None where `mode` is `absolute`.
+    """
+
+    slot: str
+    mode: str
+    joints: tuple[str, ...]
+    frame: str | None = None
+    closed: float | None = None
+    open: float | None = None
+    eef_frame: str | None = None
+    base_frame: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriverGroup:
+    """One command topic and the joints that go out on it, in message order."""
+
+    topic: str
+    joints: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Driver:
+    """How the robot is commanded: one of `DRIVER_KINDS`, and its topics."""
+
+    kind: str
+    groups: tuple[DriverGroup, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Uac:
+    """Timing of chunks (DESIGN 4.4).
+
+    Attributes:
+        latency_budget_s: L, from the camera's picture to the merged chunk [s].
+        margin_steps: steps added to the delay.
+        commit_margin: ticks ahead of the next one that a chunk can no longer change.
+        execution_steps: s, steps between starts of inference.
+        delay_steps: d = ceil(L / dt) + margin, the locked prefix.
+    """
+
+    latency_budget_s: float
+    margin_steps: int
+    commit_margin: int
+    execution_steps: int
+    delay_steps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicySettings:
+    """What the checkpoint must agree with.
+
+    Attributes:
+        chunk_length: H, steps of one chunk.
+        dataset_name: statistics are in `<dataset_name>_metadata.json`.
+        normalization: model key (`state.<slot>`, `action.<slot>`) -> one of `NORMALIZATIONS`.
+    """
+
+    chunk_length: int
+    dataset_name: str
+    normalization: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RobotContract:
+    """Everything that live nodes, export, replay and training need to know of one robot.
+
+    Attributes:
+        robot: name.
+        path: the YAML file.
+        urdf_path: the URDF.
+        rate_hz: action steps per second.
+        cameras: views, in the order of the prompt.
+        state, action: signals, in the order of the file.
+        joint_names: the commanded joints, in the order of the driver's groups.
+        limits: of the commanded joints, in that order.
+        driver, uac, policy: see their classes.
+        home: (J,) start posture [rad or m].
+        estop_topic: topic of the emergency stop (std_msgs/Bool).
+    """
+
+    robot: str
+    path: Path
+    urdf_path: Path
+    rate_hz: float
+    cameras: tuple[CameraStream, ...]
+    state: tuple[StateSignal, ...]
+    action: tuple[ActionSignal, ...]
+    joint_names: tuple[str, ...]
+    limits: JointLimits
+    driver: Driver
+    uac: Uac
+    policy: PolicySettings
+    home: tuple[float, ...]
+    estop_topic: str
+
+    @property
+    def dt_s(self) -> float:
+        """One action step [s]."""
+        return 1.0 / self.rate_hz
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 (hex) over what a trained model depends on; topics, limits and home are not in it.
+
+        Two contracts with one hash can run one checkpoint; the hash travels in the checkpoint's
+        metadata and in the server's handshake.
+        """
+        model_side = {
+            "rate_hz": self.rate_hz,
+            "chunk_length": self.policy.chunk_length,
+            "cameras": [camera.name for camera in self.cameras],
+            "state": [
+                [s.slot, s.source, s.joints, s.closed, s.open, s.eef_frame, s.base_frame] for s in self.state
+            ],
+            "action": [
+                [a.slot, a.mode, a.frame, a.joints, a.closed, a.open, a.eef_frame, a.base_frame] for a in self.action
+            ],
+            "normalization": sorted(self.policy.normalization.items()),
+        }
+        return hashlib.sha256(json.dumps(model_side, sort_keys=True).encode()).hexdigest()

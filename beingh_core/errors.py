@@ -1,0 +1,66 @@
+"""The one exception class for what a user can fix."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BeingHError(Exception):
+    """A mistake in a file, a setting or an input, told in one message.
+
+    Programmer mistakes are assertions or built-in exceptions; this class is for what whoever runs
+    the software can put right.
+
+    Args:
+        what: what is wrong, with the bad value.
+        where: file, line's key or stream the mistake is in.
+        allowed: the values that would have been accepted.
+        remedy: what to do next.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: object | None = None,
+        allowed: Iterable[object] | str | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        self.what = what
+        self.where = None if where is None else str(where)
+        if allowed is not None and not isinstance(allowed, str):
+            allowed = ", ".join(str(value) for value in allowed)
+        self.allowed = allowed
+        self.remedy = remedy
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        text = self.what if self.where is None else f"{self.where}: {self.what}"
+        sentences = [text]
+        if self.allowed:
+            sentences.append(f"Allowed: {self.allowed}")
+        if self.remedy:
+            sentences.append(f"To fix: {self.remedy}")
+        return " ".join(s if s.endswith((".", "?", "!")) else f"{s}." for s in sentences)
+
+    def __reduce__(self):
+        return _rebuild, (self.what, self.where, self.allowed, self.remedy)
+
+
+def _rebuild(what, where, allowed, remedy) -> BeingHError:
+    """Rebuilds a pickled error (worker processes hand errors to their parent)."""
+    return BeingHError(what, where=where, allowed=allowed, remedy=remedy)
+
+
+def nearest(name: object, allowed: Iterable[str], count: int = 3) -> list[str]:
+    """The allowed names that look most like `name`, best first (empty when none is close)."""
+    return difflib.get_close_matches(str(name), [str(a) for a in allowed], n=count, cutoff=0.5)
+
+
+def did_you_mean(name: object, allowed: Iterable[str]) -> str | None:
+    """The sentence "write `x`" (or "`x` or `y`") for a mistyped name, None when nothing is close."""
+    close = nearest(name, allowed)
+    if not close:
+        return None
+    return "did you mean " + " or ".join(f"`{c}`" for c in close) + "?"

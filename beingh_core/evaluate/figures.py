@@ -1,0 +1,82 @@
+"""The figures of a run: the keys of report.json, and how each is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from beingh_core.evaluate.commitment import Audit, audit
+from beingh_core.evaluate.episodes import EpisodeResult, instruction_counts
+from beingh_core.evaluate.seams import velocity_jumps
+from beingh_core.evaluate.wire import WireLog
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RunData:
+    """Everything a run has measured.
+
+    Attributes:
+        results: the episodes.
+        wire: what an onlooker saw.
+        commit_margin, delay_steps: the contract's.
+        revolute: (J,) which joints turn; a seam is measured on these [rad/s].
+        inference_ms: duration of every inference [ms].
+        latency_ms: time from every picture to its chunk [ms].
+        controller: the controller's own counters: late, useless, clips, consumed_delay_p50, consumed_delay_max.
+        image_frames_lost: camera images that did not reach the policy.
+        checkpoint: what ran.
+    """
+
+    results: Sequence[EpisodeResult]
+    wire: WireLog
+    commit_margin: int
+    delay_steps: int
+    revolute: np.ndarray
+    inference_ms: Sequence[float]
+    latency_ms: Sequence[float]
+    controller: Mapping[str, str]
+    image_frames_lost: int
+    checkpoint: str
+
+
+def percentiles(values: Sequence[float] | np.ndarray, *which: int) -> dict[str, float | None]:
+    """{"p50": ..., "max": ...} with 100 named max; None where there are no values."""
+    values = np.asarray(values, dtype=float).ravel()
+    return {
+        "max" if p == 100 else f"p{p}": round(float(np.percentile(values, p)), 4) if values.size else None for p in which
+    }
+
+
+def figures(run: RunData) -> tuple[dict[str, object], Audit]:
+    """The figures for report.json, and the audit of the wire behind `prefix_violations`."""
+    wire, logs = run.wire, run.wire.epochs()
+    found = audit(logs, wire.joints, wire.groups, commit_margin=run.commit_margin, delay_steps=run.delay_steps)
+    jumps = [velocity_jumps(log, wire.joints, wire.groups, wire.rate_hz)[:, run.revolute] for log in logs]
+    # One number a seam: the joint that jumps most.
+    worst = np.concatenate([j.max(axis=1) for j in jumps if j.size] or [np.empty(0)])
+    return {
+        "episodes": len(run.results),
+        "successes": sum(result.success for result in run.results),
+        "prefix_violations": len(found.violations),
+        "chunks": wire.chunk_count,
+        "late_chunks": _count(run.controller, "late"),
+        "useless_chunks": _count(run.controller, "useless"),
+        "inference_ms": percentiles(run.inference_ms, 50, 95),
+        "consumed_delay_steps": {key: _number(run.controller, f"consumed_delay_{key}") for key in ("p50", "max")},
+        "control_period_ms": {"target": 1e3 / wire.rate_hz} | percentiles(wire.periods_ms(), 50, 99),
+        "seam_velocity_jump_rad_s": percentiles(worst, 95, 100),
+        "limit_clips": _count(run.controller, "clips"),
+        "image_frames_lost": run.image_frames_lost,
+        "checkpoint": run.checkpoint,
+        "instruction_counts": instruction_counts(run.results),
+    }, found
+
+
+def _number(values: Mapping[str, str], key: str) -> float | None:
+    return float(values[key]) if key in values else None
+
+
+def _count(values: Mapping[str, str], key: str) -> int | None:
+    return int(values[key]) if key in values else None

@@ -1,0 +1,148 @@
+"""Which views and which slots an embodiment uses: `DataConfig` and the registry of known ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from beingh_core.errors import BeingHError, did_you_mean
+from beingh_core.policy import rotations
+from beingh_core.slots import check_no_overlap, check_width, slot
+
+NORMALIZATIONS = ("none", "q99", "mean_std", "min_max", "binary")
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeySpec:
+    """One signal of a dataset or robot and the slot it goes to.
+
+    Attributes:
+        key: name in observations, actions and statistics, without the `state.`/`action.` prefix.
+        slot: slot name; by default the key.
+        normalization: one of `NORMALIZATIONS`, applied to the values as they stand in the slot.
+        rotation: representation of a rotation in the data (see `rotations`); the slot holds
+            axis-angle. None: not a rotation, or axis-angle already.
+        width: number of slot values, when fewer than the slot's (an arm with 5 or 6 joints).
+    """
+
+    key: str
+    slot: str = ""
+    normalization: str = "none"
+    rotation: str | None = None
+    width: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.slot:
+            object.__setattr__(self, "slot", self.key)
+        if self.normalization not in NORMALIZATIONS:
+            raise BeingHError(
+                f"unknown normalization `{self.normalization}`",
+                where=self.key,
+                allowed=NORMALIZATIONS,
+                remedy=did_you_mean(self.normalization, NORMALIZATIONS),
+            )
+        if self.rotation is not None:
+            rotations.width_of(self.rotation)
+
+    def bounds(self, kind: str) -> slice:
+        """The half-open range of unified dimensions this key fills (kind: "state" or "action")."""
+        full = slot(kind, self.slot, where=self.key)
+        return full if self.width is None else slice(full.start, full.start + self.width)
+
+    def data_width(self, kind: str) -> int:
+        """Number of values of the signal as the data has it (4 for a quaternion)."""
+        if self.rotation is not None:
+            return rotations.width_of(self.rotation)
+        bounds = self.bounds(kind)
+        return bounds.stop - bounds.start
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Views (in prompt order), state keys and action keys of one embodiment.
+
+    Raises:
+        BeingHError: unknown slot, wrong width, two keys on one range, no view or no action.
+    """
+
+    name: str
+    views: tuple[str, ...]
+    state: tuple[KeySpec, ...]
+    action: tuple[KeySpec, ...]
+
+    def __post_init__(self) -> None:
+        where = f"data config `{self.name}`"
+        if not self.views or not self.action:
+            raise BeingHError("needs at least one view and one action key", where=where)
+        if len(set(self.views)) != len(self.views):
+            raise BeingHError(f"a view is named twice in {list(self.views)}", where=where)
+        for kind, specs in (("state", self.state), ("action", self.action)):
+            keys = [spec.key for spec in specs]
+            if len(set(keys)) != len(keys):
+                raise BeingHError(f"a {kind} key is named twice in {keys}", where=where)
+            check_no_overlap(kind, [spec.slot for spec in specs], where=where)
+            for spec in specs:
+                bounds = spec.bounds(kind)
+                width = bounds.stop - bounds.start
+                check_width(kind, spec.slot, width, where=where)
+                if spec.rotation is not None and width != 3:
+                    raise BeingHError(f"`{spec.key}`: slot `{spec.slot}` holds no rotation", where=where)
+
+
+_REGISTRY: dict[str, DataConfig] = {}
+
+
+def register_data_config(config: DataConfig) -> DataConfig:
+    """Makes a config known by its name; the same name twice must mean the same thing."""
+    known = _REGISTRY.get(config.name)
+    if known is not None and known != config:
+        raise BeingHError(f"data config `{config.name}` is already registered and differs")
+    _REGISTRY[config.name] = config
+    return config
+
+
+def get_data_config(name: str | DataConfig) -> DataConfig:
+    """The registered config of that name (a `DataConfig` is handed through).
+
+    Raises:
+        BeingHError: unknown name; lists the known ones and the nearest.
+    """
+    if isinstance(name, DataConfig):
+        return name
+    if name not in _REGISTRY:
+        raise BeingHError(
+            f"unknown data config `{name}`",
+            allowed=sorted(_REGISTRY),
+            remedy=did_you_mean(name, _REGISTRY) or "pass a DataConfig, or register one",
+        )
+    return _REGISTRY[name]
+
+
+def _keys(*names: str) -> tuple[KeySpec, ...]:
+    return tuple(KeySpec(key=name) for name in names)
+
+
+register_data_config(
+    DataConfig(
+        name="libero_nonorm",
+        views=("top_view", "wrist_view"),
+        state=_keys("eef_position", "eef_rotation", "libero_gripper_position"),
+        action=_keys("eef_position", "eef_rotation", "gripper_position"),
+    )
+)
+
+register_data_config(
+    DataConfig(
+        name="robocasa_human",
+        views=("left_view", "right_view", "wrist_view"),
+        state=(
+            *_keys("eef_position", "eef_rotation", "gripper_qpos", "base_position"),
+            KeySpec(key="base_rotation", rotation="quaternion_wxyz"),
+        ),
+        action=(
+            *_keys("eef_position", "eef_rotation"),
+            KeySpec(key="gripper_position", normalization="binary"),
+            KeySpec(key="base_motion"),
+            KeySpec(key="control_mode", normalization="binary"),
+        ),
+    )
+)

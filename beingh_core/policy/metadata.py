@@ -1,0 +1,255 @@
+"""Dataset statistics: computing them, `<dataset_name>_metadata.json`, and choosing among variants.
+
+    {"<name>": {"statistics": {"state": {key: {min, max, mean, std, q01, q99}}, "action": {...}},
+                "modalities": {...}, "embodiment_tag": ..., "stats_level": "merged",
+                "robot": ..., "contract_hash": ...},
+     "<name>_variants": {"<task or embodiment>": {..., "stats_level": "task" or "embodiment"}}}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from beingh_core.errors import BeingHError, did_you_mean
+
+if TYPE_CHECKING:
+    from beingh_core.contract import RobotContract
+
+SELECTION_MODES = ("auto", "task", "embodiment", "merged")
+_SUFFIX = "_metadata.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metadata:
+    """One dataset's metadata file.
+
+    Attributes:
+        name: dataset name.
+        path: the file it came from.
+        merged: the entry over all data.
+        variants: entries of tasks and embodiments, by name.
+    """
+
+    name: str
+    path: Path
+    merged: Mapping
+    variants: Mapping[str, Mapping] = field(default_factory=dict)
+
+
+def compute_statistics(values: np.ndarray) -> dict[str, list[float]]:
+    """Statistics of one key.
+
+    Args:
+        values: (N, W) slot values (rotations already axis-angle), physical units.
+
+    Returns:
+        min, max, mean, std (population), q01 and q99, each of length W.
+
+    Raises:
+        BeingHError: no rows, or a value that is not finite.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 2 or len(values) == 0:
+        raise BeingHError(f"statistics need (N, W) values with N > 0, not {values.shape}")
+    if not np.all(np.isfinite(values)):
+        bad = int((~np.isfinite(values).all(axis=1)).sum())
+        raise BeingHError(f"{bad} of {len(values)} rows hold NaN or infinity")
+    q01, q99 = np.quantile(values, [0.01, 0.99], axis=0)
+    rows = {
+        "min": values.min(axis=0),
+        "max": values.max(axis=0),
+        "mean": values.mean(axis=0),
+        "std": values.std(axis=0),
+        "q01": q01,
+        "q99": q99,
+    }
+    return {name: row.tolist() for name, row in rows.items()}
+
+
+def write_metadata(
+    directory: str | Path,
+    dataset_name: str,
+    statistics: Mapping,
+    *,
+    embodiment_tag: str,
+    robot: str | None = None,
+    contract_hash: str | None = None,
+    modalities: Mapping | None = None,
+    variants: Mapping[str, Mapping] | None = None,
+) -> Path:
+    """Writes `<dataset_name>_metadata.json` and returns its path.
+
+    Args:
+        directory: checkpoint or dataset directory.
+        dataset_name: name it is loaded by.
+        statistics: {"state": {key: compute_statistics(...)}, "action": {...}} over all data.
+        embodiment_tag: name of the embodiment.
+        robot, contract_hash: of the robot contract the data follows.
+        modalities: description of views, states and actions, kept as given.
+        variants: entries for tasks and embodiments, {"statistics", "embodiment_tag", "stats_level"}.
+    """
+    entry = {
+        "statistics": statistics,
+        "modalities": modalities or {},
+        "embodiment_tag": embodiment_tag,
+        "stats_level": "merged",
+    }
+    if robot is not None:
+        entry["robot"] = robot
+    if contract_hash is not None:
+        entry["contract_hash"] = contract_hash
+    content: dict[str, object] = {dataset_name: entry}
+    if variants:
+        content[f"{dataset_name}_variants"] = variants
+    path = Path(directory) / f"{dataset_name}{_SUFFIX}"
+    path.write_text(json.dumps(content, indent=1))
+    return path
+
+
+def load_metadata(directory: str | Path, dataset_name: str) -> Metadata:
+    """Reads `<dataset_name>_metadata.json` of a checkpoint directory.
+
+    Raises:
+        BeingHError: no such file (lists the datasets there are), or it lacks the dataset's entry.
+    """
+    directory = Path(directory)
+    path = directory / f"{dataset_name}{_SUFFIX}"
+    if not path.is_file():
+        known = sorted(p.name[: -len(_SUFFIX)] for p in directory.glob(f"*{_SUFFIX}"))
+        raise BeingHError(
+            f"there is no metadata of dataset `{dataset_name}`",
+            where=directory,
+            allowed=known or "nothing: the directory holds no metadata",
+            remedy=did_you_mean(dataset_name, known) or "set dataset_name to one that is there",
+        )
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise BeingHError(f"is not JSON: {error}", where=path) from None
+    merged = content.get(dataset_name) if isinstance(content, dict) else None
+    if not isinstance(merged, dict) or "statistics" not in merged:
+        raise BeingHError(f"has no `{dataset_name}.statistics`", where=path)
+    variants = content.get(f"{dataset_name}_variants") or {}
+    return Metadata(name=dataset_name, path=path, merged=merged, variants=variants)
+
+
+def select_statistics(
+    metadata: Metadata,
+    *,
+    embodiment_tag: str | None = None,
+    variant: str | None = None,
+    mode: str = "auto",
+) -> tuple[Mapping, str]:
+    """Chooses the statistics to normalise with.
+
+    - `variant` given: that one; with mode `task` or `embodiment` it must be of that level.
+    - no variants in the file: the one entry there is.
+    - `task`, `embodiment`: the one variant of that level of this embodiment.
+    - `merged`: those over all data.
+    - `auto`: the task's if this embodiment has exactly one task, else the embodiment's, else merged.
+
+    Args:
+        metadata: see `load_metadata`.
+        embodiment_tag: robot identifier; variants of other embodiments do not count.
+        variant: name of a variant.
+        mode: one of `SELECTION_MODES`.
+
+    Returns:
+        (statistics, source), the source being `variant:NAME`, `legacy:direct` or `MODE:NAME`.
+
+    Raises:
+        BeingHError: unknown mode or variant, or the choice is not unique; lists what exists.
+    """
+    if mode not in SELECTION_MODES:
+        raise BeingHError(
+            f"unknown stats_selection_mode `{mode}`",
+            allowed=SELECTION_MODES,
+            remedy=did_you_mean(mode, SELECTION_MODES),
+        )
+    if variant is not None:
+        return _named_variant(metadata, variant, mode), f"variant:{variant}"
+    if not metadata.variants:
+        return metadata.merged["statistics"], "legacy:direct"
+    if mode == "merged":
+        return metadata.merged["statistics"], "merged:" + metadata.name
+    if mode == "auto":
+        for level in ("task", "embodiment"):
+            names = _of_level(metadata, level, embodiment_tag)
+            if len(names) == 1:
+                return metadata.variants[names[0]]["statistics"], f"auto:{names[0]}"
+        return metadata.merged["statistics"], f"auto:{metadata.name}"
+    names = _of_level(metadata, mode, embodiment_tag)
+    if len(names) != 1:
+        raise BeingHError(
+            f"{len(names) or 'no'} {mode}-level statistics for embodiment `{embodiment_tag}`"
+            + (f" ({', '.join(names)})" if names else ""),
+            where=metadata.path,
+            allowed=_described(metadata),
+            remedy="name one with metadata_variant",
+        )
+    return metadata.variants[names[0]]["statistics"], f"{mode}:{names[0]}"
+
+
+def check_contract(metadata: Metadata, contract: RobotContract) -> None:
+    """Refuses metadata that was written for another robot contract.
+
+    Metadata without a robot or hash (the released ones) passes.
+
+    Raises:
+        BeingHError: another robot, or the same robot with other slots, joints, rate or chunk.
+    """
+    robot = metadata.merged.get("robot")
+    if robot is not None and robot != contract.robot:
+        raise BeingHError(
+            f"this checkpoint was trained for robot `{robot}`, the contract is of `{contract.robot}`",
+            where=metadata.path,
+            remedy=f"load the contract of `{robot}`, or a checkpoint of `{contract.robot}`",
+        )
+    known = metadata.merged.get("contract_hash")
+    if known is not None and known != contract.hash:
+        raise BeingHError(
+            f"the contract of `{contract.robot}` (hash {contract.hash[:12]}) is not the one that the "
+            f"checkpoint was trained with (hash {known[:12]}): slots, joint order, rate, cameras, "
+            "normalisation or chunk length differ",
+            where=metadata.path,
+            remedy="restore the contract it was trained with, or train again with the new one",
+        )
+
+
+def _named_variant(metadata: Metadata, variant: str, mode: str) -> Mapping:
+    if variant not in metadata.variants:
+        raise BeingHError(
+            f"there is no metadata variant `{variant}` of dataset `{metadata.name}`",
+            where=metadata.path,
+            allowed=_described(metadata) or "none: leave metadata_variant unset",
+            remedy=did_you_mean(variant, metadata.variants),
+        )
+    entry = metadata.variants[variant]
+    level = entry.get("stats_level")
+    if mode != "auto" and level is not None and level != mode:
+        raise BeingHError(
+            f"metadata variant `{variant}` is {level}-level, stats_selection_mode asks for `{mode}`",
+            where=metadata.path,
+            remedy=f"use stats_selection_mode `auto` or `{level}`",
+        )
+    return entry["statistics"]
+
+
+def _of_level(metadata: Metadata, level: str, embodiment_tag: str | None) -> list[str]:
+    """Names of the variants of one level and embodiment."""
+    return [
+        name
+        for name, entry in metadata.variants.items()
+        if entry.get("stats_level") == level
+        and (embodiment_tag is None or entry.get("embodiment_tag") in (None, embodiment_tag))
+    ]
+
+
+def _described(metadata: Metadata) -> list[str]:
+    return [f"{name} ({entry.get('stats_level', '?')})" for name, entry in metadata.variants.items()]

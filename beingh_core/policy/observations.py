@@ -1,0 +1,144 @@
+"""The checked boundary in front of the policy: what an observation may hold.
+
+    key                     type                        meaning
+    video.<view>            (1, H, W, 3) uint8          RGB; a plain (H, W, 3) is taken too
+    state.<key>             (1, dim) floats             physical units; (dim,) is taken too
+    language.instruction    str or [str]                the task in plain words
+    prev_chunk              (1, H, 200) floats          optional: normalised unified actions to lock
+    inference_delay         int, 0 .. H / 2             optional: how many of its steps are locked
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from beingh_core.errors import BeingHError, did_you_mean
+from beingh_core.policy.data_configs import DataConfig
+from beingh_core.policy.image import check_image
+from beingh_core.slots import WIDTH
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Observation:
+    """One checked observation.
+
+    Attributes:
+        images: (H, W, 3) uint8 pictures in the order of the config's views.
+        state: (dim,) arrays by key, physical units.
+        instruction: the task.
+        prev_chunk: (1, H, 200) float32, or None.
+        inference_delay: number of locked steps, 0 without prev_chunk.
+    """
+
+    images: tuple[np.ndarray, ...]
+    state: Mapping[str, np.ndarray]
+    instruction: str
+    prev_chunk: np.ndarray | None
+    inference_delay: int
+
+
+def check_observation(observations: Mapping, data_config: DataConfig, chunk_length: int) -> Observation:
+    """Checks presence, type and shape of everything the policy reads; other keys are ignored.
+
+    Widths, presence and finiteness of state values are checked where they are transformed.
+
+    Args:
+        observations: see the table of this module.
+        data_config: which views and keys there must be.
+        chunk_length: H.
+
+    Raises:
+        BeingHError: naming the key, what it holds and what it should hold.
+    """
+    images = tuple(
+        check_image(_required(observations, f"video.{view}", data_config), f"video.{view}")
+        for view in data_config.views
+    )
+    state = {
+        spec.key: _single(_required(observations, f"state.{spec.key}", data_config), f"state.{spec.key}")
+        for spec in data_config.state
+    }
+    instruction = _instruction(_required(observations, "language.instruction", data_config))
+    delay = _delay(observations.get("inference_delay"), chunk_length)
+    prev_chunk = _prev_chunk(observations.get("prev_chunk"), delay, chunk_length)
+    return Observation(
+        images=images,
+        state=state,
+        instruction=instruction,
+        prev_chunk=prev_chunk,
+        inference_delay=delay if prev_chunk is not None else 0,
+    )
+
+
+def _required(observations: Mapping, key: str, data_config: DataConfig):
+    if key in observations:
+        return observations[key]
+    prefix = key.split(".")[0]
+    given = [str(k) for k in observations if str(k).startswith(prefix + ".")]
+    raise BeingHError(
+        f"the observation lacks `{key}`; of `{prefix}.*` it has {given or 'nothing'}",
+        where=f"data config `{data_config.name}`",
+        remedy=did_you_mean(key, observations) or f"send `{key}` with every observation",
+    )
+
+
+def _single(value, name: str) -> np.ndarray:
+    """A (dim,) array of (1, dim) or (dim,)."""
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise BeingHError(f"`{name}` is not an array of numbers: {value!r:.80}") from None
+    if array.ndim == 2 and array.shape[0] == 1:
+        array = array[0]
+    if array.ndim != 1:
+        raise BeingHError(f"`{name}` has shape {array.shape}", allowed="(1, dim): one state at a time")
+    return array
+
+
+def _instruction(value) -> str:
+    if isinstance(value, np.ndarray):
+        value = value.reshape(-1).tolist()
+    if isinstance(value, (list, tuple)) and len(value) == 1:
+        value = value[0]
+    if not isinstance(value, str) or not value.strip():
+        raise BeingHError(
+            f"`language.instruction` is {value!r:.80}",
+            allowed="one text that is not empty",
+            remedy="send the task in plain words",
+        )
+    return value
+
+
+def _delay(value, chunk_length: int) -> int:
+    number = np.asarray(0 if value is None else value).reshape(-1)
+    integral = number.size == 1 and number.dtype.kind in "iuf" and float(number[0]).is_integer()
+    if not integral or not 0 <= number[0] <= chunk_length / 2:
+        raise BeingHError(
+            f"`inference_delay` is {value!r}",
+            allowed=f"an integer from 0 to {chunk_length // 2} (half of the chunk's {chunk_length} steps)",
+            remedy="lower the latency budget or the rate, or use a checkpoint with a longer chunk",
+        )
+    return int(number[0])
+
+
+def _prev_chunk(value, delay: int, chunk_length: int) -> np.ndarray | None:
+    if value is None:
+        return None
+    try:
+        chunk = np.asarray(value, dtype=np.float32)
+    except (TypeError, ValueError):
+        raise BeingHError(f"`prev_chunk` is not an array of numbers: {value!r:.80}") from None
+    if chunk.ndim == 2:
+        chunk = chunk[None]
+    if chunk.shape != (1, chunk_length, WIDTH):
+        raise BeingHError(
+            f"`prev_chunk` has shape {chunk.shape}",
+            allowed=f"(1, {chunk_length}, {WIDTH})",
+            remedy="build it with policy.encode_prefix(action dictionary)",
+        )
+    if not np.all(np.isfinite(chunk[0, :delay])):
+        raise BeingHError(f"`prev_chunk` holds NaN or infinity in its {delay} locked steps")
+    return chunk

@@ -1,0 +1,303 @@
+"""The token sequence of one sample, and packing many into one sequence (DESIGN section 5).
+
+A robot sample, causal from the first token to the last:
+
+    <|im_start|>system\\n{system message}<|im_end|>\\n
+    <|im_start|>user\\n<img> V V V V </img><|state_start|> S <|state_end|>{instruction}<|im_end|>\\n
+    <|im_start|>assistant\\n A A ... A <|im_end|>
+
+V image tokens, S the state token, A the H action tokens: these positions hold no text id. A
+text-supervised sample has no S and no A; its assistant turn is the answer, every token of which
+(and the closing `<|im_end|>`) is a label of the position before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+import json
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+import torch
+
+from beingh_core.errors import BeingHError
+from beingh_core.policy.tokenizer import load_tokenizer
+
+INSTRUCTION_TEMPLATE = (
+    "According to the instruction '{task_description}', what's the micro-step actions in the next {k} steps?"
+)
+SYSTEM_MESSAGES = {
+    "being_h0": "You are Being-H0, a helpful and harmless AI assistant developed by BeingBeyond.",
+}
+_SPECIAL = {
+    "im_start": "<|im_start|>",
+    "im_end": "<|im_end|>",
+    "img_start": "<img>",
+    "img_end": "</img>",
+    "state_start": "<|state_start|>",
+    "state_end": "<|state_end|>",
+}
+_VIT, _STATE, _ACTION = -1, -2, -3
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptConfig:
+    """What the layout depends on.
+
+    Attributes:
+        chunk_length: H, the number of action tokens, and `k` of the template.
+        tokens_per_view: image tokens of one view.
+        image_size: side of the picture the vision tower takes [pixels].
+        instruction_template: with the field {task_description} and, if wanted, {k}.
+        system_message: text of the system turn.
+    """
+
+    chunk_length: int
+    tokens_per_view: int
+    image_size: int
+    instruction_template: str = INSTRUCTION_TEMPLATE
+    system_message: str = SYSTEM_MESSAGES["being_h0"]
+
+    def __post_init__(self) -> None:
+        for name in ("chunk_length", "tokens_per_view", "image_size"):
+            if getattr(self, name) < 1:
+                raise BeingHError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if "{task_description}" not in self.instruction_template:
+            raise BeingHError(
+                "the instruction template has no field {task_description}, so every task would read the same",
+                where=repr(self.instruction_template),
+            )
+        self.instruction("probe")
+
+    @classmethod
+    def from_model_config(cls, config: Mapping, instruction_template: str | None = None) -> PromptConfig:
+        """The layout a checkpoint's `config.json` (as a dictionary) asks for."""
+        template = config.get("template", "being_h0")
+        if template not in SYSTEM_MESSAGES:
+            raise BeingHError(f"unknown conversation template `{template}`", allowed=SYSTEM_MESSAGES)
+        vit = config["vit_config"]
+        size = config.get("force_image_size") or vit["image_size"]
+        side = size // vit["patch_size"] * config.get("downsample_ratio", 0.5)
+        return cls(
+            chunk_length=config["action_chunk_length"],
+            tokens_per_view=int(side) ** 2,
+            image_size=size,
+            instruction_template=instruction_template or INSTRUCTION_TEMPLATE,
+            system_message=SYSTEM_MESSAGES[template],
+        )
+
+    def instruction(self, task_description: str) -> str:
+        """The user's words for a task.
+
+        Raises:
+            BeingHError: the template has a field that is neither {task_description} nor {k}.
+        """
+        try:
+            return self.instruction_template.format(task_description=task_description, k=self.chunk_length)
+        except (KeyError, IndexError, ValueError) as error:
+            raise BeingHError(
+                f"the instruction template cannot be filled in: {error!r}",
+                where=repr(self.instruction_template),
+                allowed="the fields {task_description} and {k}",
+            ) from None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prompt:
+    """Layout of one sample; all arrays int64, positions count from the sample's first token.
+
+    Attributes:
+        length: number of tokens.
+        text_ids, text_positions: the text tokens and where they stand.
+        vit_positions, state_positions, action_positions: where the other tokens stand.
+        label_positions, label_ids: position that predicts, and the id it should predict.
+    """
+
+    length: int
+    text_ids: np.ndarray
+    text_positions: np.ndarray
+    vit_positions: np.ndarray
+    state_positions: np.ndarray
+    action_positions: np.ndarray
+    label_positions: np.ndarray
+    label_ids: np.ndarray
+
+
+class PromptBuilder:
+    """Builds and packs the token layouts of samples; layouts are cached by their text.
+
+    Args:
+        tokenizer: a `tokenizers.Tokenizer`, or the path of a `tokenizer.json` or its directory.
+        config: see `PromptConfig`.
+
+    Raises:
+        BeingHError: no such file, or a special token is missing from the vocabulary.
+    """
+
+    def __init__(self, tokenizer: Tokenizer | str | Path, config: PromptConfig) -> None:
+        self.tokenizer = tokenizer if isinstance(tokenizer, Tokenizer) else load_tokenizer(tokenizer)
+        self.config = config
+        self.special = {}
+        for name, content in _SPECIAL.items():
+            token_id = self.tokenizer.token_to_id(content)
+            if token_id is None:
+                raise BeingHError(
+                    f"the tokenizer has no token `{content}`",
+                    where="tokenizer.json",
+                    remedy="use the tokenizer that was saved with the checkpoint",
+                )
+            self.special[name] = token_id
+        self._newline = self._encode("\n")
+        self._head = self._turn("system\n" + config.system_message) + self._newline
+        self.build = lru_cache(maxsize=4096)(self._build)
+        self.build_reply = lru_cache(maxsize=4096)(self._build_reply)
+        self.build_answer = lru_cache(maxsize=4096)(self._build_answer)
+
+    @classmethod
+    def from_pretrained(cls, directory: str | Path, instruction_template: str | None = None) -> PromptBuilder:
+        """The builder of a checkpoint directory (reads tokenizer.json and config.json)."""
+        config = json.loads((Path(directory) / "config.json").read_text())
+        return cls(directory, PromptConfig.from_model_config(config, instruction_template))
+
+    def _build(self, instruction: str, views: int) -> Prompt:
+        """Layout of a robot sample. Call it as `build(instruction, views)`; it is cached.
+
+        Args:
+            instruction: the task in plain words.
+            views: number of pictures.
+
+        Raises:
+            BeingHError: empty instruction, or one that contains a control token.
+        """
+        head = self._robot_head(instruction, views)
+        return _layout([*head, *[_ACTION] * self.config.chunk_length, self.special["im_end"]], answer_length=0)
+
+    def _build_reply(self, instruction: str, reply: str, views: int) -> Prompt:
+        """Layout of a sample that is told like a robot and replies in words. Call it as `build_reply(...)`.
+
+        Args:
+            instruction: the task in plain words.
+            reply: the assistant's words; they and the closing token are the labels.
+            views: number of pictures.
+        """
+        words = [*self._encode(self._checked(reply)), self.special["im_end"]]
+        return _layout([*self._robot_head(instruction, views), *words], answer_length=len(words))
+
+    def _build_answer(self, question: str, answer: str, views: int) -> Prompt:
+        """Layout of a text-supervised sample. Call it as `build_answer(question, answer, views)`.
+
+        Args:
+            question: the user's words, used as they are (no instruction template).
+            answer: the assistant's words; they and the closing token are the labels.
+            views: number of pictures, 0 for none.
+        """
+        special = self.special
+        reply = [*self._encode(self._checked(answer)), special["im_end"]]
+        tokens = [
+            *self._user_head(views),
+            *self._encode(self._checked(question)),
+            special["im_end"],
+            *self._newline,
+            special["im_start"],
+            *self._encode("assistant\n"),
+            *reply,
+        ]
+        return _layout(tokens, answer_length=len(reply))
+
+    def pack(self, prompts: Sequence[Prompt]) -> dict[str, torch.Tensor | int]:
+        """The packed text side of a batch: samples one after another in one sequence.
+
+        Args:
+            prompts: one layout a sample, in the order of the batch.
+
+        Returns:
+            packed_text_ids, packed_text_indexes, packed_vit_token_indexes, packed_state_indexes,
+            packed_action_indexes, packed_position_ids (restarting with each sample), sample_lens:
+            int64 tensors; sequence_length: int. With text-supervised samples also ce_loss_indexes
+            (the position that predicts) and packed_label_ids (what it should predict). Pictures,
+            states and actions are the caller's: in the order of the samples.
+        """
+        lengths = np.array([prompt.length for prompt in prompts], dtype=np.int64)
+        starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+
+        def joined(name: str) -> np.ndarray:
+            parts = [getattr(prompt, name) for prompt in prompts]
+            return np.concatenate(parts) + np.repeat(starts, [len(part) for part in parts])
+
+        packed = {
+            "packed_text_ids": np.concatenate([prompt.text_ids for prompt in prompts]),
+            "packed_text_indexes": joined("text_positions"),
+            "packed_vit_token_indexes": joined("vit_positions"),
+            "packed_state_indexes": joined("state_positions"),
+            "packed_action_indexes": joined("action_positions"),
+            "packed_position_ids": np.arange(lengths.sum()) - np.repeat(starts, lengths),
+            "sample_lens": lengths,
+        }
+        labels = np.concatenate([prompt.label_ids for prompt in prompts])
+        if len(labels):
+            packed["ce_loss_indexes"] = joined("label_positions")
+            packed["packed_label_ids"] = labels
+        batch: dict[str, torch.Tensor | int] = {k: torch.from_numpy(v) for k, v in packed.items()}
+        batch["sequence_length"] = int(lengths.sum())
+        return batch
+
+    def _robot_head(self, instruction: str, views: int) -> list[int]:
+        """Everything of a robot sample before the assistant's reply."""
+        special = self.special
+        return [
+            *self._user_head(views),
+            special["state_start"],
+            _STATE,
+            special["state_end"],
+            *self._encode(self.config.instruction(self._checked(instruction))),
+            special["im_end"],
+            *self._newline,
+            special["im_start"],
+            *self._encode("assistant\n"),
+        ]
+
+    def _user_head(self, views: int) -> list[int]:
+        """System turn and the user turn up to the end of the pictures."""
+        special = self.special
+        head = [*self._head, special["im_start"], *self._encode("user\n")]
+        if views:
+            pictures = [_VIT] * (views * self.config.tokens_per_view)
+            head += [special["img_start"], *pictures, special["img_end"]]
+        return head
+
+    def _turn(self, text: str) -> list[int]:
+        return [self.special["im_start"], *self._encode(text), self.special["im_end"]]
+
+    def _encode(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text, add_special_tokens=False).ids
+
+    def _checked(self, text: str) -> str:
+        if not isinstance(text, str) or not text.strip():
+            raise BeingHError(f"the instruction is empty or no text: {text!r:.80}")
+        for token in _SPECIAL.values():
+            if token in text:
+                raise BeingHError(
+                    f"the text {text!r:.80} contains the control token `{token}`",
+                    remedy="write the task in plain words",
+                )
+        return text
+
+
+def _layout(tokens: list[int], answer_length: int) -> Prompt:
+    """Splits a token list, in which negative entries mark non-text positions, by kind of token."""
+    sequence = np.array(tokens, dtype=np.int64)
+    text_positions = np.flatnonzero(sequence >= 0)
+    length = len(sequence)
+    return Prompt(
+        length=length,
+        text_ids=sequence[text_positions],
+        text_positions=text_positions,
+        vit_positions=np.flatnonzero(sequence == _VIT),
+        state_positions=np.flatnonzero(sequence == _STATE),
+        action_positions=np.flatnonzero(sequence == _ACTION),
+        label_positions=np.arange(length - answer_length - 1, length - 1)[:answer_length],
+        label_ids=sequence[length - answer_length :],
+    )

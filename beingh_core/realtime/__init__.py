@@ -1,0 +1,1 @@
+"""Chunks, ticks and commitment between policy and controller (UAC). Needs numpy only."""

@@ -1,0 +1,81 @@
+"""What passes in and out of the commit buffer: chunks, verdicts on them, and sent commands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+ACCEPTED = ("merged", "late")
+REFUSED = ("useless", "stale", "future", "stopped", "foreign_epoch", "bad_joints", "bad_dt", "bad_length", "nonfinite")
+STATUSES = ACCEPTED + REFUSED
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Chunk:
+    """H commands from a policy.
+
+    Attributes:
+        base_tick: n0; row i is for tick n0 + i.
+        epoch: the epoch in which n0 counts.
+        joints: names of the columns, in any order.
+        positions: (H, J) [rad or m].
+        dt_s: time between rows [s].
+    """
+
+    base_tick: int
+    epoch: str
+    joints: Sequence[str]
+    positions: np.ndarray
+    dt_s: float
+
+    def array(self) -> np.ndarray:
+        """`positions` as float64; empty when they are no rectangle of numbers."""
+        try:
+            return np.asarray(self.positions, dtype=np.float64)
+        except (TypeError, ValueError):
+            return np.empty(0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeResult:
+    """What became of a chunk.
+
+    Attributes:
+        status: one of `STATUSES`; `merged` and `late` changed the plan, the others did not.
+        first_tick: first tick the chunk decided, None when refused.
+        reason: a sentence for the log.
+        clips: values that the limits changed.
+        consumed: c = n + 1 - n0, ticks sent since the base tick.
+    """
+
+    status: str
+    first_tick: int | None
+    reason: str
+    clips: int
+    consumed: int
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the chunk is in the plan."""
+        return self.status in ACCEPTED
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Command:
+    """What was sent at one tick.
+
+    Attributes:
+        tick: its number in the epoch.
+        epoch: the epoch.
+        positions: (J,) read-only [rad or m].
+        held: no chunk decided this tick (braking or holding: the buffer was dry or stopped).
+        stopped: sent after `stop`.
+    """
+
+    tick: int
+    epoch: str
+    positions: np.ndarray
+    held: bool
+    stopped: bool

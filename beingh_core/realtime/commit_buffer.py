@@ -1,0 +1,282 @@
+"""The controller's command buffer: which position goes out at which tick, and what may still change.
+
+The rules (DESIGN 4.4), with n the last tick that was sent and n0 the base tick of a chunk:
+
+* Ticks are sent by `advance`, in order, each exactly once, and appended to the log.
+* A tick is *committed* once it is sent or lies less than `commit_margin` ticks ahead of the next one.
+  A chunk may change ticks from max(n + 1 + commit_margin, n0 + d) on and no others: d is the head of the
+  chunk that its author locked to what was going to run anyway.
+* The buffer has a command for every tick from now to eternity. Chunk points come first; after the last
+  one the joints brake at their acceleration limit and then hold. That tail is part of the plan: it is what
+  will be sent, it is published, and a chunk that starts behind it (the buffer had run dry) leaves it as
+  it is and continues from where it comes to rest. So there is no gap to jump over.
+* Limits act on what a chunk may change, forward from the state at the end of what it may not. The points
+  that are ignored have no influence: the chunk is taken to continue from the last command that stands.
+* Only `stop` cuts committed ticks: the epoch ends at the last tick sent, the joints brake and hold,
+  and no chunk is taken until `restart` begins another epoch.
+
+Threads: every public method may be called from any thread; one lock inside makes each of them atomic.
+`merge` holds it for well under 2 ms.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from collections.abc import Sequence
+
+import numpy as np
+
+from beingh_core.errors import BeingHError
+from beingh_core.realtime.chunk import ACCEPTED, STATUSES, Chunk, Command, MergeResult
+from beingh_core.realtime.limits import JointLimits, brake, limit_forward
+
+# Chunk periods that differ from the tick by less than this are equal [s].
+SAME_PERIOD_S = 1e-6
+
+__all__ = ["Chunk", "Command", "CommitBuffer", "MergeResult"]
+
+
+class CommitBuffer:
+    """Append-only commands of one robot; see the module for the rules and the threads.
+
+    Args:
+        joints: names of the J joints; fixes the order of every vector.
+        start_positions: (J,) command before tick 0, at rest.
+        limits: limits of these joints.
+        dt_s: one tick [s].
+        chunk_length: H.
+        delay_steps: d.
+        commit_margin: ticks ahead of the next one that are committed.
+        epoch: name of the first epoch.
+        log_length: commands that `log` remembers.
+    """
+
+    def __init__(
+        self,
+        *,
+        joints: Sequence[str],
+        start_positions: np.ndarray,
+        limits: JointLimits,
+        dt_s: float,
+        chunk_length: int,
+        delay_steps: int,
+        commit_margin: int,
+        epoch: str,
+        log_length: int = 100_000,
+    ) -> None:
+        if not (0 <= delay_steps < chunk_length and commit_margin >= 0 and dt_s > 0):
+            raise BeingHError(
+                f"a buffer cannot have d = {delay_steps}, H = {chunk_length}, commit margin {commit_margin}",
+                allowed="0 <= d < H, commit margin >= 0",
+            )
+        if len(limits.lower) != len(joints):
+            raise BeingHError(f"limits of {len(limits.lower)} joints do not fit {len(joints)} joints")
+        self.joints = tuple(joints)
+        self.limits, self.dt_s = limits, dt_s
+        self.chunk_length, self.delay_steps, self.commit_margin = chunk_length, delay_steps, commit_margin
+        self._lock = threading.Lock()
+        self._log: deque[Command] = deque(maxlen=log_length)
+        self._counters: Counter[str] = Counter()
+        self._epoch = ""
+        self._begin(start_positions, epoch)
+
+    def advance(self) -> Command:
+        """Commits the next tick and returns its command, which the caller sends at that tick's time."""
+        with self._lock:
+            positions, held = self._plan.pop(0) if self._plan else (self._last, True)
+            command = Command(
+                tick=self._next,
+                epoch=self._epoch,
+                positions=positions,
+                held=held,
+                stopped=self._stop_reason is not None,
+            )
+            self._before_last, self._last = self._last, positions
+            self._next += 1
+            self._log.append(command)
+            self._counters["sent"] += 1
+            self._counters["held"] += held
+            return command
+
+    def merge(self, chunk: Chunk) -> MergeResult:
+        """Takes what a chunk may still decide into the plan; never raises for a bad chunk.
+
+        A chunk of which no point lies behind the committed ticks is `useless`, even if c < H.
+        One that begins more than H ticks ahead (a clock error) is refused as `future`.
+        """
+        with self._lock:
+            consumed = self._next - chunk.base_tick
+            status, reason = self._judge(chunk)
+            first = self._first_free(chunk)
+            clips = 0
+            if status in ACCEPTED:
+                clips = self._replace_from(first, chunk)
+                self._newest_base = chunk.base_tick
+                self._counters["clips"] += clips
+            self._counters[status] += 1
+            return MergeResult(
+                status=status,
+                first_tick=first if status in ACCEPTED else None,
+                reason=reason,
+                clips=clips,
+                consumed=consumed,
+            )
+
+    def planned(self, minimum: int | None = None) -> tuple[int, np.ndarray]:
+        """What will be sent from now on, unless a chunk or a stop changes it.
+
+        Args:
+            minimum: rows to return at least, the last position repeated; default H.
+
+        Returns:
+            the next tick, and (M, J) positions of it and the ticks after it.
+        """
+        with self._lock:
+            rows = self._rows(max(len(self._plan), self.chunk_length if minimum is None else minimum))
+            return self._next, np.array([positions for positions, _ in rows]).reshape(len(rows), len(self.joints))
+
+    def stop(self, reason: str) -> bool:
+        """Ends the epoch at the last tick sent: brake, hold, and refuse chunks until `restart`.
+
+        Returns:
+            whether this call stopped it; the first reason wins.
+        """
+        with self._lock:
+            if self._stop_reason is not None:
+                return False
+            self._stop_reason = reason
+            velocity = (self._last - self._before_last) / self.dt_s
+            self._plan = [(_frozen(row), True) for row in brake(self._last, velocity, self.limits, self.dt_s)]
+            self._counters["stops"] += 1
+            return True
+
+    def restart(self, start_positions: np.ndarray, epoch: str) -> None:
+        """Begins a new epoch: tick 0 is next, from `start_positions` (J,) at rest.
+
+        The caller sees to it that the robot is there: between epochs the log may jump.
+
+        Raises:
+            BeingHError: the epoch is the present one, or the positions are not finite.
+        """
+        with self._lock:
+            self._begin(start_positions, epoch)
+
+    @property
+    def next_tick(self) -> int:
+        """n + 1, the tick that the next `advance` sends."""
+        with self._lock:
+            return self._next
+
+    @property
+    def committed_until(self) -> int:
+        """First tick of the present epoch that is not committed."""
+        with self._lock:
+            return self._next + self.commit_margin
+
+    @property
+    def epoch(self) -> str:
+        """Name of the present epoch (of the ended one while stopped)."""
+        with self._lock:
+            return self._epoch
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why it is stopped; None while it runs."""
+        with self._lock:
+            return self._stop_reason
+
+    @property
+    def newest_base(self) -> int | None:
+        """Base tick of the newest chunk merged in this epoch."""
+        with self._lock:
+            return self._newest_base
+
+    @property
+    def log(self) -> tuple[Command, ...]:
+        """The commands sent, oldest first; grows at its end only (and forgets the oldest, see `log_length`)."""
+        with self._lock:
+            return tuple(self._log)
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Chunks by status, and `sent`, `held` (ticks), `clips` (values), `stops`, since construction."""
+        with self._lock:
+            names = (*STATUSES, "sent", "held", "clips", "stops")
+            return {name: self._counters[name] for name in names}
+
+    def _first_free(self, chunk: Chunk) -> int:
+        """The first tick that a chunk may decide."""
+        return max(self._next + self.commit_margin, chunk.base_tick + self.delay_steps)
+
+    def _judge(self, chunk: Chunk) -> tuple[str, str]:
+        """Status and reason of a chunk, before anything is changed."""
+        base, newest = chunk.base_tick, self._newest_base
+        positions, wanted = chunk.array(), (self.chunk_length, len(self.joints))
+        consumed = self._next - base
+        if chunk.epoch != self._epoch:
+            return "foreign_epoch", f"it is of epoch `{chunk.epoch}`, not `{self._epoch}`"
+        if self._stop_reason is not None:
+            return "stopped", f"the epoch has ended: {self._stop_reason}"
+        if sorted(chunk.joints) != sorted(self.joints):
+            return "bad_joints", f"its joints are {list(chunk.joints)}, not {list(self.joints)}"
+        if not abs(chunk.dt_s - self.dt_s) <= SAME_PERIOD_S:
+            return "bad_dt", f"its steps are {chunk.dt_s} s apart, not {self.dt_s} s"
+        if positions.shape != wanted:
+            return "bad_length", f"its positions have shape {positions.shape}, not {wanted}"
+        if not np.isfinite(positions).all():
+            return "nonfinite", "a position is not finite"
+        if newest is not None and base < newest:
+            return "stale", f"its base tick {base} is before {newest}, which is merged"
+        if base > self._next + self.chunk_length:
+            return "future", f"its base tick {base} is far ahead of the next tick {self._next}"
+        if self._first_free(chunk) >= base + self.chunk_length:
+            return "useless", f"{consumed} of its {self.chunk_length} steps have passed"
+        if consumed > self.delay_steps:
+            return "late", f"{consumed} ticks have passed since its base tick, more than d = {self.delay_steps}"
+        return "merged", f"{consumed} ticks have passed since its base tick"
+
+    def _replace_from(self, first: int, chunk: Chunk) -> int:
+        """Replaces the plan from tick `first` on; returns how many values the limits changed."""
+        order = [list(chunk.joints).index(joint) for joint in self.joints]
+        targets = chunk.array()[:, order]
+        kept = self._rows(first - self._next)
+        past = [self._before_last, self._last, *(positions for positions, _ in kept)]
+        position, velocity = past[-1], (past[-1] - past[-2]) / self.dt_s
+        offset = first - chunk.base_tick
+        decided, clips = limit_forward(targets[offset:], position, velocity, self.limits, self.dt_s)
+        velocity = (decided[-1] - (decided[-2] if len(decided) > 1 else position)) / self.dt_s
+        tail = brake(decided[-1], velocity, self.limits, self.dt_s)
+        self._plan = [
+            *kept,
+            *((_frozen(row), False) for row in decided),
+            *((_frozen(row), True) for row in tail),
+        ]
+        return clips
+
+    def _rows(self, count: int) -> list[tuple[np.ndarray, bool]]:
+        """The next `count` ticks as (positions, held); beyond the plan its last position is held."""
+        rows = self._plan[:count]
+        final = rows[-1][0] if rows else self._last
+        return rows + [(final, True)] * (count - len(rows))
+
+    def _begin(self, start_positions: np.ndarray, epoch: str) -> None:
+        """State of a new epoch, at rest; `_plan` holds (positions, held) of the ticks from `_next` on."""
+        start = np.asarray(start_positions, dtype=np.float64)
+        if start.shape != (len(self.joints),) or not np.isfinite(start).all():
+            raise BeingHError(f"an epoch cannot start at {start.tolist()}", allowed=f"{len(self.joints)} finite values")
+        if epoch == self._epoch:
+            raise BeingHError(f"epoch `{epoch}` has been used", remedy="give the new epoch another name")
+        self._epoch = epoch
+        self._next = 0
+        self._last = self._before_last = _frozen(start)
+        self._plan: list[tuple[np.ndarray, bool]] = []
+        self._newest_base: int | None = None
+        self._stop_reason: str | None = None
+
+
+def _frozen(row: np.ndarray) -> np.ndarray:
+    """A read-only copy: what is in the log cannot be changed through another reference."""
+    copy = np.array(row, dtype=np.float64)
+    copy.setflags(write=False)
+    return copy

@@ -1,0 +1,122 @@
+"""A simulated robot: joint commands in, joint states and camera images out, in physical time."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Mapping
+
+import mujoco
+import numpy as np
+
+from beingh_core.sim.scene import CUBE_COLOURS, build_model, sample_cubes
+
+FINGERS = ('fr3_finger_joint1', 'fr3_finger_joint2')
+
+
+class SimRobot:
+    """The FR3 at its table.
+
+    Not thread safe. Rendering uses an OpenGL context that belongs to the thread that rendered first.
+
+    Args:
+        urdf_path: robot description.
+        home: joint name -> position [rad or m] after a reset; joints without an entry start at 0.
+        image_size: (height, width) of the rendered images [px].
+    """
+
+    def __init__(self, urdf_path: str | Path, home: Mapping[str, float], image_size: tuple[int, int] = (96, 96)):
+        self.model = build_model(urdf_path)
+        self.data = mujoco.MjData(self.model)
+        self.home = dict(home)
+        self.image_size = image_size
+        self._renderers: dict[tuple[int, int], mujoco.Renderer] = {}
+        joints = [self.model.joint(i) for i in range(self.model.njnt) if self.model.jnt_type[i] != mujoco.mjtJoint.mjJNT_FREE]
+        self.joint_names = tuple(j.name for j in joints)
+        self._qpos = np.array([j.qposadr[0] for j in joints])
+        self._qvel = np.array([j.dofadr[0] for j in joints])
+        self._actuator = np.array([self.model.actuator(n).id for n in self.joint_names])
+        self._index = {n: i for i, n in enumerate(self.joint_names)}
+        self.reset(0)
+
+    @property
+    def time_s(self) -> float:
+        """Simulated time since the last reset [s]."""
+        return float(self.data.time)
+
+    def reset(self, seed: int) -> None:
+        """Put the arm at home and the cubes where `seed` says."""
+        mujoco.mj_resetData(self.model, self.data)
+        for colour, (position, yaw) in sample_cubes(np.random.default_rng(seed)).items():
+            self.place_cube(colour, position, yaw)
+        self.place_joints(self.home)
+
+    def place_joints(self, positions: Mapping[str, float]) -> None:
+        """Teleport joints (by name) and hold them there."""
+        target = self._with_mimic(positions)
+        for name, value in target.items():
+            i = self._index[name]
+            self.data.qpos[self._qpos[i]] = value
+            self.data.ctrl[self._actuator[i]] = value
+        self.data.qvel[self._qvel] = 0.0
+        mujoco.mj_forward(self.model, self.data)
+
+    def place_cube(self, colour: str, position: np.ndarray, yaw: float) -> None:
+        """Put a cube at `position` (3,) [m] turned by `yaw` [rad] about z."""
+        joint = self.data.joint(f'cube_{colour}')
+        joint.qpos = [*position, np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)]
+        joint.qvel = 0.0
+
+    def set_command(self, positions: Mapping[str, float]) -> None:
+        """Set the position references [rad or m] by joint name; joints not named keep theirs."""
+        for name, value in self._with_mimic(positions).items():
+            self.data.ctrl[self._actuator[self._index[name]]] = value
+
+    def command(self) -> dict[str, float]:
+        """Present position references by joint name [rad or m]."""
+        return dict(zip(self.joint_names, self.data.ctrl[self._actuator].tolist()))
+
+    def step(self, duration_s: float, positions: Mapping[str, float] | None = None) -> None:
+        """Advance physics by `duration_s`; references move linearly to `positions` over that time when given."""
+        steps = max(1, round(duration_s / self.model.opt.timestep))
+        if positions is None:
+            mujoco.mj_step(self.model, self.data, nstep=steps)
+            return
+        goal = self._with_mimic(positions)
+        ids = self._actuator[[self._index[n] for n in goal]]
+        start, end = self.data.ctrl[ids].copy(), np.array(list(goal.values()))
+        for k in range(1, steps + 1):
+            self.data.ctrl[ids] = start + (end - start) * (k / steps)
+            mujoco.mj_step(self.model, self.data)
+
+    def joint_state(self) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+        """Names, positions (J,) [rad or m] and velocities (J,) of every joint."""
+        return self.joint_names, self.data.qpos[self._qpos].copy(), self.data.qvel[self._qvel].copy()
+
+    def positions(self) -> dict[str, float]:
+        """Measured joint positions by name [rad or m]."""
+        return dict(zip(self.joint_names, self.data.qpos[self._qpos].tolist()))
+
+    def objects(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Colour -> (position (3,) [m], quaternion (4,) w x y z) of every cube."""
+        return {c: (self.data.body(f'cube_{c}').xpos.copy(), self.data.body(f'cube_{c}').xquat.copy()) for c in CUBE_COLOURS}
+
+    def render(self, camera: str, size: tuple[int, int] | None = None) -> np.ndarray:
+        """Image (H, W, 3) uint8 RGB of the named camera."""
+        size = size or self.image_size
+        if size not in self._renderers:
+            self._renderers[size] = mujoco.Renderer(self.model, *size)
+        renderer = self._renderers[size]
+        renderer.update_scene(self.data, camera=camera)
+        return renderer.render()
+
+    def close(self) -> None:
+        """Release the OpenGL contexts; call from the thread that rendered."""
+        for renderer in self._renderers.values():
+            renderer.close()
+        self._renderers.clear()
+
+    def _with_mimic(self, positions: Mapping[str, float]) -> dict[str, float]:
+        """The second finger follows the first, as its URDF mimic tag says."""
+        out = dict(positions)
+        if FINGERS[0] in out:
+            out[FINGERS[1]] = out[FINGERS[0]]
+        return out

@@ -1,0 +1,28 @@
+"""ROS 2 edge of the package: messages in, messages out; the logic lives in `beingh_core`.
+
+Names without a leading slash are relative to the node's namespace. Every node also publishes /diagnostics (1 Hz,
+except sim) and describes its parameters (`ros2 param describe`). `C` marks topics that the robot contract names.
+
+sim_node (node `sim`), the robot's drivers in simulation
+    publishes   /joint_states (50 Hz), every camera C (rate of the contract, reliable), /sim/objects (MarkerArray,
+                20 Hz), /spectator_camera/color/image_raw (when spectator_fps > 0)
+    subscribes  driver topics C, as joint_trajectory_controller does (JointTrajectory)
+    services    /sim/reset (Trigger; scene of parameter `seed`)
+    parameters  contract, seed (may be set while it runs), spectator_fps
+
+controller_node (node `controller`), owner of the ticks
+    publishes   controller/buffer (JointTrajectory, every tick until a stop has come to rest), controller/accepted
+                (Header), driver topics C
+    subscribes  policy/chunk (JointTrajectory), joint state topics C, e-stop topic C (Bool)
+    services    ~/stop, ~/reset (Trigger)
+    parameters  contract, dry_run, joint_state_timeout_s, max_late_ticks, use_sim_time
+    reset       needs fresh joint states and a released e-stop; brakes first when moving. To move the robot by other
+                means (or to reset the simulator), call ~/stop and wait until controller/buffer falls silent.
+
+policy_node (lifecycle node `policy`), the model
+    publishes   policy/chunk (JointTrajectory), policy/latency (Float32MultiArray: inference_ms, latency_ms)
+    subscribes  cameras C, joint state topics C, controller/buffer, controller/accepted, policy/instruction (String)
+    parameters  contract, checkpoint, dataset_name, instruction (may be set while it runs), autostart, device,
+                torch_threads, seed, use_sim_time
+    exit        status 2 after one error line when something a user can fix does not fit
+"""

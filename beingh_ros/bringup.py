@@ -1,0 +1,226 @@
+"""From a robot contract to the processes that run it.
+
+`make demo` starts them as subprocesses (`ProcessGroup`), `launch/robot.launch.py` as launch_ros nodes; both
+take the same list, so both run the same system.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from beingh_core.contract import load_contract
+from beingh_core.errors import BeingHError
+
+PACKAGE = "beingh_ros"
+_SOURCE_ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessSpec:
+    """One node process.
+
+    Attributes:
+        name: Node name, unique in its namespace.
+        executable: Module of this package and name of its console script.
+        parameters: ROS parameters.
+        remappings: (from, to) pairs of topic names.
+        namespace: ROS namespace, "" for the root.
+    """
+
+    name: str
+    executable: str
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    remappings: tuple[tuple[str, str], ...] = ()
+    namespace: str = ""
+
+    def command(self, python: str = sys.executable) -> list[str]:
+        """Command line that runs the node without a ROS installation."""
+        words = [python, "-m", f"{PACKAGE}.{self.executable}", "--ros-args", "-r", f"__node:={self.name}"]
+        if self.namespace:
+            words += ["-r", f"__ns:=/{self.namespace.strip('/')}"]
+        for source, target in self.remappings:
+            words += ["-r", f"{source}:={target}"]
+        for key, value in self.parameters.items():
+            # JSON is YAML that keeps "1" and "yes" strings.
+            words += ["-p", f"{key}:={json.dumps(value, ensure_ascii=False)}"]
+        return words
+
+
+@dataclass(frozen=True, kw_only=True)
+class BringupOptions:
+    """What to start for a robot.
+
+    Attributes:
+        contract: Name or path of the robot contract.
+        checkpoint: Checkpoint directory; "" starts no policy.
+        instruction: First instruction; "" waits for one on the topic.
+        simulate: Whether a simulator stands in for the robot's drivers.
+        seed: Seed of the simulated scene and of the policy's noise.
+        spectator_fps: Rate of the simulator's spectator camera [1/s]; 0 for none.
+        dry_run: Whether the controller keeps its commands to itself.
+        torch_threads: CPU threads of the policy.
+        namespace: ROS namespace of all nodes.
+        use_sim_time: Whether all nodes follow /clock.
+    """
+
+    contract: str
+    checkpoint: str = ""
+    instruction: str = ""
+    simulate: bool = False
+    seed: int = 0
+    spectator_fps: float = 0.0
+    dry_run: bool = False
+    torch_threads: int = 1
+    namespace: str = ""
+    use_sim_time: bool = False
+
+
+def processes(options: BringupOptions) -> list[ProcessSpec]:
+    """The node processes in starting order; stop them in the reverse order.
+
+    Raises:
+        BeingHError: For a contract that cannot be loaded or a simulation of a robot without a simulator.
+    """
+    contract = load_contract(options.contract)
+    common = {"contract": str(options.contract), "use_sim_time": options.use_sim_time}
+    specs = []
+    if options.simulate:
+        if options.use_sim_time:
+            raise BeingHError(
+                "the simulator runs in real time and publishes no /clock", remedy="leave use_sim_time off"
+            )
+        specs.append(
+            ProcessSpec(
+                name="sim",
+                executable="sim_node",
+                parameters={
+                    "contract": str(options.contract),
+                    "seed": options.seed,
+                    "spectator_fps": float(options.spectator_fps),
+                },
+                namespace=options.namespace,
+            )
+        )
+    specs.append(
+        ProcessSpec(
+            name="controller",
+            executable="controller_node",
+            parameters=common | {"dry_run": options.dry_run},
+            namespace=options.namespace,
+        )
+    )
+    if options.checkpoint:
+        specs.append(
+            ProcessSpec(
+                name="policy",
+                executable="policy_node",
+                parameters=common
+                | {
+                    "checkpoint": str(options.checkpoint),
+                    "dataset_name": contract.policy.dataset_name,
+                    "instruction": options.instruction,
+                    "autostart": True,
+                    "torch_threads": options.torch_threads,
+                    "seed": options.seed,
+                },
+                namespace=options.namespace,
+            )
+        )
+    return specs
+
+
+class ProcessGroup:
+    """Starts node processes in order, keeps their output in files, and stops them in the reverse order.
+
+    Use as a context manager. One thread at a time.
+
+    Args:
+        specs: What to run.
+        log_dir: Directory for one `NAME.log` per process; created.
+        env: Extra environment variables.
+    """
+
+    def __init__(self, specs: Sequence[ProcessSpec], log_dir: str | Path, env: Mapping[str, str] | None = None) -> None:
+        self.specs = tuple(specs)
+        self.log_dir = Path(log_dir)
+        path = os.pathsep.join(filter(None, [str(_SOURCE_ROOT), os.environ.get("PYTHONPATH", "")]))
+        self._env = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **(env or {})}
+        self._running: dict[str, subprocess.Popen] = {}
+
+    def __enter__(self) -> ProcessGroup:
+        self.start()
+        return self
+
+    def __exit__(self, *_exc) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start every process that is not running."""
+        self.log_dir.mkdir(parents=True, exist_ok=True)
+        for spec in self.specs:
+            if spec.name not in self._running:
+                with open(self.log_path(spec.name), "wb") as log:
+                    # Its own session: a Ctrl-C in the terminal reaches the runner only, which then stops in order.
+                    self._running[spec.name] = subprocess.Popen(
+                        spec.command(),
+                        stdout=log,
+                        stderr=subprocess.STDOUT,
+                        stdin=subprocess.DEVNULL,
+                        env=self._env,
+                        start_new_session=True,
+                    )
+
+    def exited(self) -> dict[str, int]:
+        """Exit status of every process that has ended by itself."""
+        return {name: status for name, p in self._running.items() if (status := p.poll()) is not None}
+
+    def check(self) -> None:
+        """Raise BeingHError with the end of its log when a process has ended."""
+        for name, status in self.exited().items():
+            raise BeingHError(
+                f"process '{name}' ended with status {status}:\n{self.log_tail(name)}", where=self.log_path(name)
+            )
+
+    def log_path(self, name: str) -> Path:
+        """File with the output of a process."""
+        return self.log_dir / f"{name}.log"
+
+    def log_tail(self, name: str, lines: int = 15) -> str:
+        """The last lines a process has written."""
+        path = self.log_path(name)
+        text = path.read_text(errors="replace") if path.exists() else ""
+        return "\n".join(text.splitlines()[-lines:])
+
+    def stop(self, patience_s: float = 5.0) -> dict[str, int]:
+        """End the processes, last started first, each with SIGINT, then SIGTERM, then SIGKILL.
+
+        Args:
+            patience_s: Longest wait after each signal [s].
+
+        Returns:
+            Exit status by name; the controller has sent its hold when its status is 0.
+        """
+        statuses = {}
+        for spec in reversed(self.specs):
+            process = self._running.pop(spec.name, None)
+            if process is not None:
+                statuses[spec.name] = _end(process, patience_s)
+        return statuses
+
+
+def _end(process: subprocess.Popen, patience_s: float) -> int:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is None:
+            process.send_signal(number)
+        try:
+            return process.wait(timeout=patience_s)
+        except subprocess.TimeoutExpired:
+            continue
+    return process.wait()

@@ -1,0 +1,189 @@
+"""When the policy infers, for which base tick, and behind which prefix (DESIGN 4.4). No ROS here.
+
+Letters: J commanded joints, M planned ticks, d locked prefix, s execution steps, H chunk length.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+
+from beingh_core.contract import RobotContract
+from beingh_core.errors import BeingHError
+from beingh_core.realtime.clock import TickClock, parse_epoch
+from beingh_core.realtime.planner import PrefixLog
+from beingh_core.realtime.uac import DelayEstimator, check_plan
+
+# A controller that has told nothing for this long has stopped or gone [s].
+BUFFER_MAX_AGE_S = 0.25
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Request:
+    """One inference to make.
+
+    Attributes:
+        epoch: Epoch of the ticks.
+        base_tick: n0.
+        stamp_ns: Time of tick n0 [ns].
+        prefix: (d + 1, J) commands of ticks n0 - 1 .. n0 + d - 1.
+        new_epoch: Whether this is the first request of its epoch.
+    """
+
+    epoch: str
+    base_tick: int
+    stamp_ns: int
+    prefix: np.ndarray
+    new_epoch: bool
+
+
+class ChunkSchedule:
+    """The policy's copy of the controller's log and the rules for the next inference. Any thread may call it.
+
+    Args:
+        contract: Robot.
+        trained_delay: Longest prefix the checkpoint was trained to continue [steps].
+
+    Raises:
+        BeingHError: When delay, execution steps, chunk length and the checkpoint do not fit together.
+    """
+
+    def __init__(self, contract: RobotContract, trained_delay: int) -> None:
+        uac, self._contract = contract.uac, contract
+        check_plan(
+            uac.delay_steps, uac.execution_steps, contract.policy.chunk_length, trained_delay, where=contract.path
+        )
+        self._longest_delay = min(
+            trained_delay, uac.execution_steps, contract.policy.chunk_length - uac.execution_steps
+        )
+        self._estimator = DelayEstimator(budget_steps=uac.delay_steps - uac.margin_steps, margin=uac.margin_steps)
+        self._log = PrefixLog(commit_margin=uac.commit_margin)
+        self._lock = threading.Lock()
+        self._epoch: str | None = None
+        self._clock: TickClock | None = None
+        self._heard_ns: int | None = None
+        self._forget_chunks()
+
+    @property
+    def delay(self) -> int:
+        """d of the next chunk: the running estimate, no longer than the checkpoint and the plan allow."""
+        return min(self._estimator.delay, self._longest_delay)
+
+    @property
+    def estimated_delay(self) -> int:
+        """What d should be by the measured delays; more than `delay` means late chunks."""
+        return self._estimator.delay
+
+    def buffer(self, epoch: str, stamp_ns: int, positions_MJ: np.ndarray, now_ns: int) -> None:
+        """Take a publication of `controller/buffer`: (M, J) commands from the tick at `stamp_ns` on.
+
+        Raises:
+            BeingHError: When the epoch's name is not one.
+        """
+        index, start_ns = parse_epoch(epoch)
+        with self._lock:
+            if epoch != self._epoch:
+                if self._epoch is not None and index < parse_epoch(self._epoch)[0] and start_ns < self._clock.start_ns:
+                    return
+                self._epoch, self._clock = epoch, TickClock(self._contract.rate_hz, start_ns)
+                self._log.clear()
+                self._forget_chunks()
+            self._log.update(self._clock.nearest_tick(stamp_ns), positions_MJ)
+            self._heard_ns = now_ns
+
+    def clear(self) -> None:
+        """Forget the controller: time went back."""
+        with self._lock:
+            self._epoch = self._clock = self._heard_ns = None
+            self._log.clear()
+            self._forget_chunks()
+
+    def accepted(self, epoch: str, stamp_ns: int) -> int | None:
+        """Take `controller/accepted`; returns the ticks consumed until then, None when it is not our chunk's."""
+        with self._lock:
+            if epoch != self._epoch or self._log.first_tick is None:
+                return None
+            base_tick = self._clock.nearest_tick(stamp_ns)
+            self._log.accept(base_tick)
+            if base_tick != self._sent_base:
+                return None
+            consumed = self._log.first_tick - base_tick
+            self._estimator.add(consumed)
+            return consumed
+
+    def controller_silent(self, now_ns: int) -> str | None:
+        """Why the controller's buffer is not known; None when it is."""
+        with self._lock:
+            return self._controller_silent(now_ns)
+
+    def waiting_for(self, now_ns: int) -> str | None:
+        """Why no inference may start now; None when one may."""
+        with self._lock:
+            return self._waiting_for(now_ns)
+
+    def request(self, observation_ns: int, now_ns: int) -> Request | None:
+        """The inference to start now on an observation taken at `observation_ns`, None when there is none."""
+        with self._lock:
+            if self._waiting_for(now_ns) is not None:
+                return None
+            base = self._clock.tick_at_or_after(observation_ns)
+            if self._sent_base is not None and base <= self._sent_base:
+                return None
+            prefix = self._log.positions(base - 1, base + self.delay)
+            if prefix is None:
+                return None
+            new_epoch = self._started_tick is None
+            self._started_tick = self._log.first_tick
+            return Request(
+                epoch=self._epoch,
+                base_tick=base,
+                stamp_ns=self._clock.stamp_ns(base),
+                prefix=prefix,
+                new_epoch=new_epoch,
+            )
+
+    def sent(self, request: Request) -> None:
+        """Note that the chunk of a request goes out; call it before publishing, since acceptance may come at once."""
+        with self._lock:
+            if request.epoch == self._epoch:
+                self._sent_base = request.base_tick
+
+    def _controller_silent(self, now_ns: int) -> str | None:
+        if self._epoch is None:
+            return "missing: nothing was received"
+        silent_s = (now_ns - self._heard_ns) / 1e9
+        if silent_s > max(BUFFER_MAX_AGE_S, 2 * self._contract.dt_s):
+            return f"stale: silent for {silent_s:.2f} s, the controller has stopped or gone"
+        return None
+
+    def _waiting_for(self, now_ns: int) -> str | None:
+        silent = self._controller_silent(now_ns)
+        if silent is not None:
+            return silent
+        next_tick, base = self._log.first_tick, self._sent_base
+        if base is not None and not self._log.contains(base) and next_tick < base + self._contract.policy.chunk_length:
+            return "the last chunk is not in the controller's buffer yet"
+        if self._started_tick is not None and next_tick < self._started_tick + self._contract.uac.execution_steps:
+            return "the present chunk is running"
+        return None
+
+    def _forget_chunks(self) -> None:
+        self._sent_base: int | None = None
+        self._started_tick: int | None = None
+
+
+def commanded(joints: tuple[str, ...], message_joints: tuple[str, ...], positions_MJ: np.ndarray) -> np.ndarray:
+    """Columns of a buffer message in the contract's order.
+
+    Raises:
+        BeingHError: When the message is about other joints.
+    """
+    if sorted(joints) != sorted(message_joints):
+        raise BeingHError(
+            f"controller/buffer has joints {list(message_joints)}",
+            allowed=joints,
+            remedy="start controller and policy with the same contract",
+        )
+    return positions_MJ[:, [message_joints.index(name) for name in joints]]

@@ -1,0 +1,211 @@
+"""Owner of the ticks: merges chunks, sends every tick's command once, tells what is committed.
+
+Topics, services and parameters are listed in `beingh_ros/__init__.py`. Callbacks run in the executor's thread and
+only hand over; the tick thread is the only one that sends.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, qos_profile_sensor_data
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool, Header
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+from beingh_core.contract import RobotContract, load_contract
+from beingh_core.errors import BeingHError
+from beingh_core.realtime.clock import parse_epoch
+from beingh_core.realtime.commit_buffer import Chunk
+from beingh_ros.controller import RUNNING, STOPPED, Controller, Plan, TickOutput
+from beingh_ros.conversions import joint_positions, read_trajectory, trajectory_message
+from beingh_ros.diagnostics import ERROR, OK, WARN, Diagnostics, Report, Samples
+from beingh_ros.drivers import make_driver
+from beingh_ros.runtime import declare, on_time_going_back, raise_priority, run_node
+from beingh_ros.tick_thread import TickThread
+from beingh_ros.timing import SimulatedTime, SteadyTime
+
+RELIABLE = QoSProfile(depth=10)
+
+
+class ControllerNode(Node):
+    """The node; `close()` stops in order: no more chunks, no more ticks, then the braking path as last command.
+
+    Attributes:
+        exit_status: Set when the node must end because its tick thread has a defect.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("controller")
+        self.exit_status: int | None = None
+        contract = load_contract(declare(self, "contract", "fr3", "robot contract: name or path"))
+        self._dry_run = declare(self, "dry_run", False, "do everything but send commands to the robot")
+        self._controller = Controller(
+            contract,
+            joint_state_timeout_s=declare(
+                self, "joint_state_timeout_s", 1.0, "without joint states for longer it stops [s]", between=(0.05, 60.0)
+            ),
+            max_late_ticks=declare(
+                self, "max_late_ticks", 2.0, "a tick later than this starts a new epoch [periods]", between=(1.0, 100.0)
+            ),
+        )
+        self._contract = contract
+        self._consumed = Samples()
+        self._malformed = self._overruns_told = 0
+        self._told: tuple[str, str] | None = None
+        self._driver = make_driver(self, contract)
+        self._buffer_publisher = self.create_publisher(JointTrajectory, "controller/buffer", RELIABLE)
+        self._accepted_publisher = self.create_publisher(Header, "controller/accepted", RELIABLE)
+        simulated = self.get_parameter("use_sim_time").value
+        self._jumps = on_time_going_back(self, self._controller.time_went_back) if simulated else None
+        self._ticks = TickThread(
+            self._controller,
+            SimulatedTime(self.get_clock()) if simulated else SteadyTime(),
+            send=self._send,
+            publish=self._publish,
+            fail=self._on_failure,
+        )
+        self._connect(contract)
+        self._diagnostics = Diagnostics(self, contract.robot, {"commands": self._report})
+        self._ticks.start()
+
+    def close(self) -> None:
+        """Stop the ticks and send the rest of the braking path."""
+        ended = self._ticks.close()
+        path = self._controller.final_path("shutdown")
+        if path is not None and ended and not self._dry_run:
+            self._driver.stop(*path)
+            self.get_logger().info("sent the braking path and ends")
+
+    def _connect(self, contract: RobotContract) -> None:
+        topics = dict.fromkeys(signal.topic for signal in contract.state) or ["/joint_states"]
+        for topic in topics:
+            self.create_subscription(
+                JointState, topic, lambda message, t=topic: self._on_joint_state(t, message), qos_profile_sensor_data
+            )
+        self.create_subscription(JointTrajectory, "policy/chunk", self._on_chunk, RELIABLE)
+        # Twice: a reliable subscription alone would never hear a best-effort publisher.
+        for qos in (RELIABLE, qos_profile_sensor_data):
+            self.create_subscription(Bool, contract.estop_topic, self._on_estop, qos)
+        self.create_service(Trigger, "~/stop", self._on_stop)
+        self.create_service(Trigger, "~/reset", self._on_reset)
+
+    def _send(self, output: TickOutput) -> None:
+        """Tick thread: the committed ticks to the robot."""
+        if not self._dry_run:
+            self._driver.send(output.stamp_ns, output.committed)
+
+    def _publish(self, plan: Plan) -> None:
+        """Tick thread: the plan to whoever infers."""
+        contract = self._contract
+        self._buffer_publisher.publish(
+            trajectory_message(
+                contract.joint_names,
+                plan.positions,
+                stamp_ns=plan.stamp_ns,
+                rate_hz=contract.rate_hz,
+                frame_id=plan.epoch,
+            )
+        )
+
+    def _on_joint_state(self, topic: str, message: JointState) -> None:
+        try:
+            self._controller.joint_state(self._ticks.time.now_ns(), joint_positions(message))
+        except BeingHError as error:
+            self.get_logger().error(f"{topic}: {error}", throttle_duration_sec=5.0)
+        self._tell()
+
+    def _on_chunk(self, message: JointTrajectory) -> None:
+        try:
+            read = read_trajectory(message)
+            base_tick = self._base_tick(read.frame_id, read.stamp_ns)
+        except BeingHError as error:
+            self._malformed += 1
+            self.get_logger().error(f"policy/chunk refused: {error}", throttle_duration_sec=5.0)
+            return
+        result = self._controller.merge(
+            Chunk(
+                base_tick=base_tick, epoch=read.frame_id, joints=read.joints, positions=read.positions, dt_s=read.dt_s
+            )
+        )
+        if result is None:
+            return
+        if result.accepted:
+            self._consumed.add(result.consumed)
+            self._accepted_publisher.publish(Header(stamp=message.header.stamp, frame_id=read.frame_id))
+        if result.status != "merged":
+            self.get_logger().warning(f"policy/chunk {result.status}: {result.reason}", throttle_duration_sec=1.0)
+
+    def _base_tick(self, epoch: str, stamp_ns: int) -> int:
+        """Tick number of a chunk's stamp in its own epoch; the buffer refuses another epoch than the present."""
+        _, start_ns = parse_epoch(epoch)
+        return round((stamp_ns - start_ns) * self._contract.rate_hz / 1e9)
+
+    def _on_estop(self, message: Bool) -> None:
+        self._controller.set_estop(message.data)
+        self._tell()
+
+    def _on_stop(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._controller.stop("stop service")
+        response.success, response.message = True, f"{self._controller.state}: {self._controller.reason}"
+        return response
+
+    def _on_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        try:
+            self._controller.reset(self._ticks.time.now_ns())
+            response.success, response.message = True, "a new epoch starts at the measured positions"
+        except BeingHError as error:
+            response.success, response.message = False, str(error)
+        return response
+
+    def _on_failure(self, error: Exception) -> None:
+        """Tick thread: it ends with this error, and the node with it."""
+        self.get_logger().error("".join(traceback.format_exception(error)))
+        self.exit_status = 1
+
+    def _tell(self) -> None:
+        """Log a change of state or reason, once."""
+        if self._controller.overruns != self._overruns_told:
+            self._overruns_told = self._controller.overruns
+            self.get_logger().warning("the tick thread was held up or the clock was set: a new epoch has begun")
+        told = self._controller.state, self._controller.reason
+        if told != self._told:
+            self._told = told
+            text = f"{told[0]}: {told[1]}" if told[1] else told[0]
+            log = self.get_logger()
+            log.error(text) if told[0] == STOPPED else log.info(text)
+
+    def _report(self) -> Report:
+        """Everything countable; the keys are read by the demo's report."""
+        self._tell()
+        state, reason = self._controller.state, self._controller.reason
+        counters = self._controller.counters
+        values = {
+            "state": state,
+            "reason": reason,
+            "epoch": self._controller.epoch,
+            "at_rest": self._controller.at_rest,
+            "dry_run": self._dry_run,
+        }
+        accepted = counters.get("merged", 0) + counters.get("late", 0)
+        values |= counters | {"malformed": self._malformed, "accepted": accepted, "overruns": self._controller.overruns}
+        values["tick_period_ms_target"] = 1e3 * self._contract.dt_s
+        values |= self._ticks.periods_ms.summary("tick_period_ms", (50, 99))
+        values |= self._ticks.lateness_ms.summary("tick_lateness_ms", (50, 99))
+        values |= self._consumed.summary("consumed_delay", (50,))
+        if state == RUNNING:
+            return OK, "running", values
+        return (ERROR if state == STOPPED else WARN), f"{state}: {reason}", values
+
+
+def main(args=None) -> int:
+    """Entry point."""
+    raise_priority()
+    return run_node(ControllerNode, "controller", args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,254 @@
+"""Messages to numpy and back.
+
+Letters: H, W image height and width; T trajectory points; J joints.
+Everything a user can get wrong (encoding, sizes, names) raises `BeingHError`; nothing here is logged.
+"""
+
+from __future__ import annotations
+
+import array
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from builtin_interfaces.msg import Duration, Time
+from sensor_msgs.msg import CompressedImage, Image, JointState
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+
+from beingh_core.errors import BeingHError
+
+NS_PER_S = 1_000_000_000
+
+# encoding -> (bytes a pixel, channel of red, green, blue)
+_ENCODINGS = {
+    "rgb8": (3, (0, 1, 2)),
+    "bgr8": (3, (2, 1, 0)),
+    "rgba8": (4, (0, 1, 2)),
+    "bgra8": (4, (2, 1, 0)),
+    "mono8": (1, (0, 0, 0)),
+}
+
+
+def stamp_to_ns(stamp: Time | Duration) -> int:
+    """Nanoseconds of a message stamp or duration, exactly."""
+    return stamp.sec * NS_PER_S + stamp.nanosec
+
+
+def ns_to_stamp(stamp_ns: int) -> Time:
+    """Message stamp of a non-negative integer number of nanoseconds, exactly."""
+    if stamp_ns < 0:
+        raise BeingHError(f"a time stamp cannot be negative ({stamp_ns} ns)")
+    sec, nanosec = divmod(int(stamp_ns), NS_PER_S)
+    return Time(sec=sec, nanosec=nanosec)
+
+
+def ns_to_duration(duration_ns: int) -> Duration:
+    """Message duration of an integer number of nanoseconds, exactly."""
+    sec, nanosec = divmod(int(duration_ns), NS_PER_S)
+    return Duration(sec=sec, nanosec=nanosec)
+
+
+def image_to_array(message: Image, encoding: str | None = None) -> np.ndarray:
+    """RGB pixels of an 8-bit image.
+
+    Args:
+        message: Image with any row padding. The byte order flag has no meaning for 8-bit channels.
+        encoding: The only encoding to accept; None accepts every 8-bit one in the table.
+
+    Returns:
+        uint8 (H, W, 3), red first, contiguous, independent of the message.
+
+    Raises:
+        BeingHError: For an encoding that is not the wanted one or not 8-bit colour or grey, or for a
+            data field that is shorter than the image it describes.
+    """
+    if message.encoding not in _ENCODINGS or encoding not in (None, message.encoding):
+        raise BeingHError(
+            f"image encoding is '{message.encoding}'",
+            allowed=[encoding] if encoding else sorted(_ENCODINGS),
+            remedy="publish that encoding, or name the published one as the camera's encoding in the robot contract",
+        )
+    channels, order = _ENCODINGS[message.encoding]
+    height, width, step = message.height, message.width, message.step
+    if (
+        height == 0
+        or width == 0
+        or step < width * channels
+        or len(message.data) < (height - 1) * step + width * channels
+    ):
+        raise BeingHError(
+            f"image of {width}x{height} {message.encoding} has a row step of {step} and {len(message.data)} bytes",
+            remedy="fix the publisher: step >= width * channels and data >= step * height",
+        )
+    flat = np.frombuffer(message.data, dtype=np.uint8)
+    rows_HS = np.lib.stride_tricks.as_strided(flat, (height, width * channels), (step, 1), writeable=False)
+    pixels_HWC = rows_HS.reshape(height, width, channels)
+    return np.array(pixels_HWC if message.encoding == "rgb8" else pixels_HWC[..., list(order)], order="C")
+
+
+def array_to_image(pixels_HWC: np.ndarray, stamp_ns: int, frame_id: str = "") -> Image:
+    """rgb8 message of uint8 (H, W, 3) pixels."""
+    if pixels_HWC.dtype != np.uint8 or pixels_HWC.ndim != 3 or pixels_HWC.shape[2] != 3:
+        raise BeingHError(f"an image must be uint8 (H, W, 3), not {pixels_HWC.dtype} {pixels_HWC.shape}")
+    message = Image(height=pixels_HWC.shape[0], width=pixels_HWC.shape[1], encoding="rgb8")
+    message.header.stamp, message.header.frame_id = ns_to_stamp(stamp_ns), frame_id
+    message.step = 3 * message.width
+    message.data = array.array("B", pixels_HWC.tobytes())
+    return message
+
+
+def opencv():
+    """The cv2 module, which only compressed images need.
+
+    Raises:
+        BeingHError: When it is not installed.
+    """
+    try:
+        import cv2
+    except ImportError as error:
+        raise BeingHError(
+            f"compressed images need OpenCV ({error})",
+            remedy="`sudo apt install python3-opencv` or `pip install opencv-python-headless`, or use the raw image topic",
+        ) from error
+    return cv2
+
+
+def compressed_to_array(message: CompressedImage, encoding: str | None = None) -> np.ndarray:
+    """RGB pixels of a JPEG or PNG image.
+
+    Args:
+        message: Image whose `format` names the compression, as image_transport writes it.
+        encoding: The only compression to accept, `jpeg` or `png`; None accepts both.
+
+    Returns:
+        uint8 (H, W, 3), red first.
+
+    Raises:
+        BeingHError: For another compression, or bytes that are not an 8-bit image OpenCV can read.
+    """
+    cv2 = opencv()
+    if encoding is not None and encoding not in message.format.lower().replace("jpg", "jpeg"):
+        raise BeingHError(f"compressed image format is '{message.format}'", allowed=[encoding])
+    data = np.frombuffer(message.data, dtype=np.uint8)
+    decoded = None
+    if data.size and "compressedDepth" not in message.format:
+        decoded = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    if decoded is None or decoded.dtype != np.uint8:
+        raise BeingHError(
+            f"compressed image of format '{message.format}' with {data.size} bytes is not an 8-bit JPEG or PNG",
+            remedy="publish the colour stream of the camera through image_transport's 'compressed' plug-in",
+        )
+    if decoded.ndim == 2:
+        return np.repeat(decoded[..., None], 3, axis=2)
+    return np.ascontiguousarray(decoded[..., 2::-1])
+
+
+def joint_positions(message: JointState) -> dict[str, float]:
+    """Joint name -> position [rad or m]; NaN is passed on.
+
+    Raises:
+        BeingHError: When names and positions differ in number or a name comes twice.
+    """
+    positions = dict(zip(message.name, map(float, message.position)))
+    if len(message.name) != len(message.position) or len(positions) != len(message.name):
+        raise BeingHError(
+            f"joint state has {len(message.name)} names ({len(set(message.name))} different) "
+            f"and {len(message.position)} positions",
+            remedy="fix the publisher: one position for each joint name",
+        )
+    return positions
+
+
+def select_joints(positions: Mapping[str, float], joints: Sequence[str]) -> np.ndarray:
+    """Positions (J,) of the named joints, in that order [rad or m].
+
+    Raises:
+        BeingHError: When a joint is missing or its position is not a finite number.
+    """
+    missing = [name for name in joints if name not in positions]
+    if missing:
+        raise BeingHError(
+            f"joint state lacks {', '.join(missing)}",
+            allowed=sorted(positions),
+            remedy="correct the joint names in the robot contract or merge the joint states into one topic",
+        )
+    bad = [f"{name}={positions[name]}" for name in joints if not math.isfinite(positions[name])]
+    if bad:
+        raise BeingHError(f"joint state holds a position that is not a number: {', '.join(bad)}")
+    return np.array([positions[name] for name in joints])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trajectory:
+    """A position trajectory read from a message.
+
+    Attributes:
+        stamp_ns: Header stamp [ns].
+        frame_id: Header frame (the epoch id on the chunk and buffer topics).
+        joints: Joint names, J of them.
+        positions: (T, J) [rad or m]; may hold NaN.
+        times_ns: (T,) int64, time of each point after the stamp [ns].
+    """
+
+    stamp_ns: int
+    frame_id: str
+    joints: tuple[str, ...]
+    positions: np.ndarray
+    times_ns: np.ndarray
+
+    @property
+    def dt_s(self) -> float:
+        """Mean time between points [s]; NaN with fewer than two."""
+        if len(self.times_ns) < 2:
+            return math.nan
+        return float(self.times_ns[-1] - self.times_ns[0]) / (len(self.times_ns) - 1) / NS_PER_S
+
+
+def trajectory_message(
+    joints: Sequence[str],
+    positions_TJ: np.ndarray,
+    *,
+    stamp_ns: int,
+    rate_hz: float,
+    frame_id: str = "",
+    first_step: int = 0,
+) -> JointTrajectory:
+    """Positions-only message with point i at (first_step + i) / rate_hz after the stamp.
+
+    Args:
+        joints: J names.
+        positions_TJ: (T, J) [rad or m].
+        stamp_ns: Header stamp [ns].
+        rate_hz: Points per second.
+        frame_id: Header frame.
+        first_step: Periods between the stamp and the first point.
+    """
+    message = JointTrajectory(joint_names=list(joints))
+    message.header.stamp, message.header.frame_id = ns_to_stamp(stamp_ns), frame_id
+    for index, row in enumerate(np.asarray(positions_TJ, dtype=float).tolist(), start=first_step):
+        after = ns_to_duration(round(index * NS_PER_S / rate_hz))
+        message.points.append(JointTrajectoryPoint(positions=row, time_from_start=after))
+    return message
+
+
+def read_trajectory(message: JointTrajectory) -> Trajectory:
+    """The positions of a message, joints in its own order.
+
+    Raises:
+        BeingHError: When a point has another number of positions than there are joints.
+    """
+    widths = {len(point.positions) for point in message.points}
+    if widths - {len(message.joint_names)}:
+        raise BeingHError(
+            f"trajectory names {len(message.joint_names)} joints but has points with {sorted(widths)} positions"
+        )
+    return Trajectory(
+        stamp_ns=stamp_to_ns(message.header.stamp),
+        frame_id=message.header.frame_id,
+        joints=tuple(message.joint_names),
+        positions=np.array([point.positions for point in message.points], dtype=float).reshape(
+            len(message.points), len(message.joint_names)
+        ),
+        times_ns=np.array([stamp_to_ns(point.time_from_start) for point in message.points], dtype=np.int64),
+    )

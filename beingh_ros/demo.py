@@ -1,0 +1,230 @@
+"""Runs episodes in simulation through the real nodes and writes a report: `python -m beingh_ros.demo --help`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from beingh_core.contract import RobotContract, load_contract
+from beingh_core.contract.paths import find_in_package
+from beingh_core.contract.urdf import read_urdf
+from beingh_core.errors import BeingHError
+from beingh_core.evaluate.episodes import EpisodeResult, EpisodeTrace
+from beingh_core.evaluate.figures import RunData
+from beingh_core.evaluate.judge import PickJudge, colour_named
+from beingh_core.evaluate.report import write_report
+from beingh_core.evaluate.seams import seams, sent_positions
+from beingh_core.sim import CUBE_COLOURS
+from beingh_ros.bringup import BringupOptions, ProcessGroup, processes
+from beingh_ros.demo_progress import PlainProgress, make_progress
+from beingh_ros.demo_session import FIRST_CHUNK_TIMEOUT_S, DemoSession
+from beingh_ros.viewer import VIEWERS, RerunViewer
+
+ROBOT = "fr3"
+CHECKPOINT = "checkpoints/fr3_cubes"
+INSTRUCTION = "pick up the {colour} cube"
+SPECTATOR_FPS = 10.0
+INTERRUPTED, FAILED = 130, 1
+
+
+class Demo:
+    """One run.
+
+    Args:
+        contract: Robot.
+        checkpoint: Checkpoint directory.
+        episodes: Number of episodes; episode i has seed `seed` + i.
+        seed: First seed.
+        instruction: The task in words; "" names a colour by the seed.
+        seconds: Longest time of an episode, in robot time [s].
+        out: Directory of the report.
+        viewer: One of VIEWERS.
+    """
+
+    def __init__(self, contract: RobotContract, *, checkpoint: Path, episodes: int, seed: int, instruction: str,
+                 seconds: float, out: Path, viewer: str) -> None:
+        self._contract, self._checkpoint, self._out, self._viewer = contract, checkpoint, out, viewer
+        self._seconds = seconds
+        self._plan = [(seed + i, instruction or _instruction(seed + i)) for i in range(episodes)]
+        for _, text in self._plan:
+            colour_named(text, CUBE_COLOURS)
+        self._seed = seed
+        self._results: list[EpisodeResult] = []
+        self._trace: EpisodeTrace | None = None
+
+    def run(self) -> int:
+        """Run it to the end and write the report; returns the exit status.
+
+        Raises:
+            BeingHError: When a node cannot start, ends, or does not answer.
+        """
+        self._out.mkdir(parents=True, exist_ok=True)
+        options = BringupOptions(
+            contract=ROBOT, checkpoint=str(self._checkpoint), simulate=True, seed=self._seed, spectator_fps=SPECTATOR_FPS)
+        status = 0
+        with make_progress(len(self._plan)) as progress:
+            progress.state("starting simulator, controller and policy")
+            group = ProcessGroup(processes(options), self._out / "logs")
+            with group, DemoSession(self._contract, group, self._out / "video.mp4", SPECTATOR_FPS) as session:
+                view = RerunViewer(session.node, self._contract) if self._viewer == "rerun" else None  # noqa: F841
+                try:
+                    self._run_episodes(session, progress)
+                except KeyboardInterrupt:
+                    status = INTERRUPTED
+                progress.state("stopping")
+                data = self._data(session)
+        if not self._results:
+            return status
+        return self._report(data) or status
+
+    def _run_episodes(self, session: DemoSession, progress: PlainProgress) -> None:
+        session.discover()
+        progress.state("running")
+        for index, (seed, instruction) in enumerate(self._plan):
+            self._results.append(self._episode(session, progress, index, seed, instruction))
+            progress.finished(self._results[-1])
+        session.halt()
+        session.wait_for_new_status()
+
+    def _episode(self, session: DemoSession, progress: PlainProgress, index: int, seed: int, instruction: str) -> EpisodeResult:
+        session.prepare(seed, instruction)
+        judge = PickJudge(colour_named(instruction, CUBE_COLOURS))
+        session.recorder.start(judge, f"{index + 1}/{len(self._plan)}  {instruction}")
+        chunks = session.observer.log.chunk_count
+        session.release()
+
+        def over() -> bool:
+            progress.running(index, instruction, judge.elapsed_s, session.policy_status.get("message", ""))
+            return judge.success or judge.elapsed_s >= self._seconds or session.controller_status.get("state") == "stopped"
+
+        # Simulated time falls behind on a machine that is too slow, so the wall clock bounds the trial loosely only.
+        if not session.wait_or_not(lambda: session.observer.log.chunk_count > chunks or over(), FIRST_CHUNK_TIMEOUT_S):
+            raise BeingHError(f"the policy does not infer: {session.policy_status.get('gate', 'it says nothing')}", where=f"episode {index + 1}")
+        session.wait(over, 60.0 + 5 * self._seconds, "the end of the episode")
+        session.recorder.stop()
+        stopped = session.controller_status.get("state") == "stopped"
+        result = EpisodeResult(
+            index=index, seed=seed, instruction=instruction, wanted=judge.wanted, success=judge.success,
+            time_s=judge.success_s if judge.success else judge.elapsed_s, first_lifted=judge.first_lifted,
+            note=f"the controller stopped: {session.controller_status.get('reason')}" if stopped else "")
+        if self._trace is None or (result.success and not self._trace.result.success):
+            self._trace = self._make_trace(session, result)
+        return result
+
+    def _make_trace(self, session: DemoSession, result: EpisodeResult) -> EpisodeTrace:
+        recorder, wire = session.recorder, session.observer.log
+        log = wire.epochs()[-1]
+        first, sent = sent_positions(log, wire.joints, wire.groups)
+        start_ns = recorder.start_ns or log.start_ns
+        accepted = set(log.accepted)
+        return EpisodeTrace(
+            result=result,
+            joints=wire.joints,
+            rate_hz=wire.rate_hz,
+            measured_s=np.array([(ns - start_ns) / 1e9 for ns, _ in recorder.joint_states]),
+            measured=np.array([positions for _, positions in recorder.joint_states]).reshape(-1, len(wire.joints)),
+            first_tick_s=(log.start_ns - start_ns) / 1e9 + first / wire.rate_hz,
+            sent=sent,
+            chunks=[(rows.first - first, rows.positions) for rows in log.chunks if rows.first in accepted],
+            seams=[tick - first for tick in seams(log)],
+            locked_steps=self._contract.uac.delay_steps,
+            frames=[((ns - start_ns) / 1e9, views) for ns, views in recorder.film],
+        )
+
+    def _data(self, session: DemoSession) -> RunData:
+        contract, recorder = self._contract, session.recorder
+        kinds = read_urdf(contract.urdf_path).joints
+        views = [status for name, status in recorder.status.items() if name.startswith("policy: video.")]
+        return RunData(
+            results=tuple(self._results),
+            wire=session.observer.log,
+            commit_margin=contract.uac.commit_margin,
+            delay_steps=contract.uac.delay_steps,
+            revolute=np.array([kinds[name].type != "prismatic" for name in contract.joint_names]),
+            inference_ms=list(recorder.inference_ms),
+            latency_ms=list(recorder.latency_ms),
+            controller=session.controller_status,
+            image_frames_lost=sum(int(status["lost"]) for status in views),
+            checkpoint=str(self._checkpoint),
+        )
+
+    def _report(self, data: RunData) -> int:
+        values, audit = write_report(self._out, data, self._trace)
+        print(f"{values['successes']} of {values['episodes']} episodes succeeded, {values['prefix_violations']} broken commitments, "
+              f"{values['late_chunks']} late chunks of {values['chunks']}, inference {values['inference_ms']['p50']} ms")
+        print(f"report: {self._out / 'report.html'}")
+        if audit.violations:
+            print(f"error: a committed command was not kept: {audit.violations[0]}", file=sys.stderr)
+            return FAILED
+        return 0
+
+
+def _instruction(seed: int) -> str:
+    """The task of a seed; seeds in a row name every colour in turn."""
+    colours = list(CUBE_COLOURS)
+    return INSTRUCTION.format(colour=colours[seed % len(colours)])
+
+
+def isolate() -> None:
+    """Give this process and its children a ROS graph of their own: an unused domain, this machine only."""
+    os.environ["ROS_DOMAIN_ID"] = str(_free_domain())
+    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    if os.environ.get("ROS_DISTRO") == "humble":
+        os.environ["ROS_LOCALHOST_ONLY"] = "1"
+
+
+def _free_domain() -> int:
+    """The first domain, from one that depends on the process id on, whose first participant's port nobody has bound."""
+    for offset in range(100):
+        domain = 1 + (os.getpid() + offset) % 100
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind(("", 7410 + 250 * domain))
+                return domain
+            except OSError:
+                continue
+    raise BeingHError("every ROS domain of this machine is in use", remedy="end other ROS programs")
+
+
+def _checkpoint(text: str) -> Path:
+    path = Path(text) if text else (find_in_package(CHECKPOINT) or Path(CHECKPOINT))
+    if not (path / "config.json").is_file():
+        raise BeingHError("there is no checkpoint", where=path, remedy="give --checkpoint DIR (make demo CHECKPOINT=DIR), or train one: make checkpoint")
+    return path
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--episodes", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first episode; the following ones count up")
+    parser.add_argument("--instruction", default="", help='the task in words, such as "pick up the red cube"; by default the seed chooses')
+    parser.add_argument("--seconds", type=float, default=20.0, help="longest time of an episode [s]")
+    parser.add_argument("--checkpoint", default="", help=f"checkpoint directory, default {CHECKPOINT}")
+    parser.add_argument("--out", type=Path, default=Path("out/demo"), help="directory of the report")
+    parser.add_argument("--viewer", choices=VIEWERS, default="none", help="live view; rerun needs a screen")
+    given = parser.parse_args(args)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        if given.episodes < 1:
+            raise BeingHError(f"{given.episodes} episodes cannot be run", where="--episodes", allowed="1 or more")
+        isolate()
+        return Demo(
+            load_contract(ROBOT), checkpoint=_checkpoint(given.checkpoint), episodes=given.episodes, seed=given.seed,
+            instruction=given.instruction, seconds=given.seconds, out=given.out, viewer=given.viewer).run()
+    except BeingHError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

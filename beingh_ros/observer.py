@@ -1,0 +1,101 @@
+"""An onlooker on the wire: hears what policy, controller and driver say, and keeps it for the audit.
+
+It runs outside the controller and takes nothing from it but messages.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from std_msgs.msg import Header
+from trajectory_msgs.msg import JointTrajectory
+
+from beingh_core.contract import RobotContract
+from beingh_core.errors import BeingHError
+from beingh_core.evaluate.wire import WireLog
+from beingh_ros.conversions import Trajectory, read_trajectory, stamp_to_ns
+
+# Deep enough that nothing is lost while this process is held up for seconds.
+DEEP = QoSProfile(depth=1000)
+
+
+class Observer:
+    """Subscribes the driver's topics, controller/buffer, controller/accepted and policy/chunk. Executor thread writes.
+
+    Args:
+        node: Owner of the subscriptions.
+        contract: Robot.
+        heard: Called after every message, without arguments.
+
+    Attributes:
+        log: Everything heard.
+        epoch: Newest epoch.
+        newest_plan: (M, J) of the newest controller/buffer, None before the first.
+        plan_heard_s: When that was received, monotonic [s].
+    """
+
+    def __init__(self, node: Node, contract: RobotContract, heard: Callable[[], None]) -> None:
+        groups = contract.driver.groups
+        self.log = WireLog(
+            joints=contract.joint_names, groups=[group.joints for group in groups], rate_hz=contract.rate_hz
+        )
+        self.epoch = ""
+        self.newest_plan: np.ndarray | None = None
+        self.plan_heard_s = float("-inf")
+        self._heard = heard
+        make = partial(node.create_subscription, qos_profile=DEEP)
+        self.subscriptions = [
+            *(make(JointTrajectory, group.topic, self._on_command(index)) for index, group in enumerate(groups)),
+            make(JointTrajectory, "controller/buffer", self._on_buffer),
+            make(Header, "controller/accepted", self._on_accepted),
+            make(JointTrajectory, "policy/chunk", self._on_chunk),
+        ]
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether the newest plan holds one posture."""
+        plan = self.newest_plan
+        return plan is not None and bool((plan == plan[0]).all())
+
+    def silent_s(self) -> float:
+        """Time since the controller's last publication [s]."""
+        return time.monotonic() - self.plan_heard_s
+
+    def _on_command(self, group: int) -> Callable[[JointTrajectory, dict], None]:
+        # The middleware's time of reception does not contain the wait for this process's executor.
+        def receive(message: JointTrajectory, info: dict) -> None:
+            read = self._read(message)
+            if read is not None:
+                received_ns = info.get("received_timestamp") or time.monotonic_ns()
+                self.log.command(group, read.stamp_ns, read.joints, read.positions, received_ns)
+            self._heard()
+
+        return receive
+
+    def _on_buffer(self, message: JointTrajectory) -> None:
+        read = self._read(message)
+        if read is not None and len(read.positions):
+            self.log.buffer(read.frame_id, read.stamp_ns, read.joints, read.positions)
+            self.epoch, self.newest_plan, self.plan_heard_s = read.frame_id, read.positions, time.monotonic()
+        self._heard()
+
+    def _on_accepted(self, message: Header) -> None:
+        self.log.accepted(message.frame_id, stamp_to_ns(message.stamp))
+
+    def _on_chunk(self, message: JointTrajectory) -> None:
+        read = self._read(message)
+        if read is not None:
+            self.log.chunk(read.frame_id, read.stamp_ns, read.joints, read.positions)
+        self._heard()
+
+    def _read(self, message: JointTrajectory) -> Trajectory | None:
+        try:
+            return read_trajectory(message)
+        except BeingHError:
+            self.log.unreadable += 1
+            return None

@@ -1,0 +1,52 @@
+"""A checkpoint for a robot, checked against its contract. No ROS here; torch is imported when called."""
+
+from __future__ import annotations
+
+from beingh_core.contract import RobotContract
+from beingh_core.errors import BeingHError
+
+
+def load_policy(
+    contract: RobotContract,
+    checkpoint: str,
+    *,
+    dataset_name: str = "",
+    device: str = "cpu",
+    threads: int = 0,
+    seed: int = -1,
+):
+    """A warmed-up `BeingHPolicy` for a contract.
+
+    Args:
+        contract: Robot.
+        checkpoint: Checkpoint directory.
+        dataset_name: Whose statistics to use; "" takes the contract's.
+        device: torch device.
+        threads: CPU threads of torch; 0 leaves its default.
+        seed: Seed of the noise; negative leaves it random.
+
+    Raises:
+        BeingHError: When the checkpoint is broken or belongs to another robot.
+    """
+    if not checkpoint:
+        raise BeingHError(
+            "no checkpoint is given", where="parameter checkpoint", remedy="set it to a checkpoint directory"
+        )
+    import torch
+
+    from beingh_core.policy import BeingHPolicy, data_config_for
+
+    if threads:
+        torch.set_num_threads(threads)
+    if seed >= 0:
+        torch.manual_seed(seed)
+    policy = BeingHPolicy(
+        model_path=checkpoint,
+        data_config_name=data_config_for(contract),
+        dataset_name=dataset_name or contract.policy.dataset_name,
+        embodiment_tag=contract.robot,
+        device=device,
+    )
+    policy.check_contract(contract)
+    policy.warm_up()
+    return policy

@@ -1,0 +1,296 @@
+"""The policy as a lifecycle node: cameras, joint states and the controller's buffer in, chunks out.
+
+Topics and parameters are listed in `beingh_ros/__init__.py`. Callbacks run in the executor's thread: they convert,
+push and return. Inference has its own thread.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float32MultiArray, Header, MultiArrayDimension, MultiArrayLayout, String
+from trajectory_msgs.msg import JointTrajectory
+
+from beingh_core.contract import load_contract
+from beingh_core.errors import BeingHError
+from beingh_ros.camera_input import CameraInput
+from beingh_ros.chunk_maker import ChunkMaker, MadeChunk
+from beingh_ros.chunk_schedule import ChunkSchedule, Request, commanded
+from beingh_ros.conversions import joint_positions, read_trajectory, stamp_to_ns, trajectory_message
+from beingh_ros.diagnostics import WARN, Diagnostics, Report, Samples
+from beingh_ros.inference_thread import InferenceThread
+from beingh_ros.policy_inputs import PolicyInputs
+from beingh_ros.policy_loading import load_policy
+from beingh_ros.policy_report import inference_report, stream_report
+from beingh_ros.runtime import declare, on_time_going_back, run_node
+
+RELIABLE = QoSProfile(depth=10)
+JOINT_STATES = QoSProfile(depth=20, reliability=ReliabilityPolicy.BEST_EFFORT)
+SUCCESS, FAILURE, FATAL = (
+    TransitionCallbackReturn.SUCCESS,
+    TransitionCallbackReturn.FAILURE,
+    TransitionCallbackReturn.ERROR,
+)
+SAME_ERROR_PERIOD_S = 5.0
+LATENCY_FIELDS = ("inference_ms", "latency_ms")
+
+
+class PolicyNode(LifecycleNode):
+    """configure loads contract and checkpoint and connects the inputs; activate lets chunks out.
+
+    Attributes:
+        exit_status: Set when the node must end because inference has a defect.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("policy")
+        self.exit_status: int | None = None
+        self._inference: InferenceThread | None = None
+        self._entities: list = []
+        self._error: BeingHError | None = None
+        self._logged_s: dict[str, float] = {}
+        self._chunk_publisher = self.create_lifecycle_publisher(JointTrajectory, "policy/chunk", RELIABLE)
+        self._latency_publisher = self.create_lifecycle_publisher(Float32MultiArray, "policy/latency", RELIABLE)
+        self._declare()
+        self._autostart = self.get_parameter("autostart").value
+        self._diagnostics = Diagnostics(self, "", {"inference": self._unconfigured})
+        self.add_on_set_parameters_callback(self._on_parameters)
+        if self._autostart:
+            if self.trigger_configure() != SUCCESS:
+                raise self._error or RuntimeError("configure failed")
+            self.trigger_activate()
+
+    def close(self) -> None:
+        """Stop inference; nothing is published after."""
+        if self._inference is not None:
+            self._inference.close()
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load contract and checkpoint and connect; refuse with one clear error."""
+        try:
+            self._configure()
+        except BeingHError as error:
+            self._error = error
+            if not self._autostart:
+                self.get_logger().error(str(error))
+            return FAILURE
+        except Exception:
+            self.get_logger().error(traceback.format_exc())
+            return FATAL
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let chunks out."""
+        result = super().on_activate(state)
+        self._inference.set_active(True)
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let no chunk out any more; the controller runs its buffer out and holds."""
+        self._inference.set_active(False)
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Forget contract and checkpoint."""
+        self._disconnect()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """End inference."""
+        self._disconnect()
+        return super().on_shutdown(state)
+
+    def _declare(self) -> None:
+        declare(self, "contract", "fr3", "robot contract: name or path")
+        declare(self, "checkpoint", "", "checkpoint directory in the released format")
+        declare(self, "dataset_name", "", "whose statistics to normalise with; empty: the contract's")
+        declare(self, "instruction", "", "the task in words; empty: no inference", read_only=False)
+        declare(self, "autostart", False, "configure and activate without a lifecycle manager")
+        declare(self, "device", "cpu", "torch device of the model")
+        declare(self, "torch_threads", 0, "CPU threads of torch, 0 for its default", between=(0, 256))
+        declare(self, "seed", -1, "seed of the model's noise, -1 for none", between=(-1, 2**31 - 1))
+
+    def _configure(self) -> None:
+        value = {
+            name: self.get_parameter(name).value
+            for name in ("contract", "checkpoint", "dataset_name", "instruction", "device", "torch_threads", "seed")
+        }
+        contract = load_contract(value["contract"])
+        policy = load_policy(
+            contract,
+            value["checkpoint"],
+            dataset_name=value["dataset_name"],
+            device=value["device"],
+            threads=value["torch_threads"],
+            seed=value["seed"],
+        )
+        self._contract = contract
+        self._schedule = ChunkSchedule(contract, policy.trained_delay)
+        self._inputs = PolicyInputs(contract)
+        self._consumed = Samples()
+        config = policy.model.config
+        self._facts = {
+            "checkpoint": value["checkpoint"],
+            "mpg": config.use_mpg,
+            "mpg_passes": config.mpg_refinement_iters if config.use_mpg else 0,
+            "trained_delay_steps": policy.trained_delay,
+        }
+        maker = ChunkMaker(contract, policy)
+        self._inference = InferenceThread(
+            self._inputs,
+            self._schedule,
+            maker,
+            self._publish,
+            self._on_failure,
+            lambda: self.get_clock().now().nanoseconds,
+        )
+        self._inference.instruction = value["instruction"]
+        self._connect()
+
+    def _connect(self) -> None:
+        contract, make = self._contract, self.create_subscription
+        self._cameras = {f"video.{camera.name}": self._camera(camera) for camera in contract.cameras}
+        for topic in dict.fromkeys(signal.topic for signal in contract.state):
+            self._entities.append(
+                make(JointState, topic, lambda message, t=topic: self._on_joint_state(t, message), JOINT_STATES)
+            )
+        self._entities += [
+            make(JointTrajectory, "controller/buffer", self._on_buffer, RELIABLE),
+            make(Header, "controller/accepted", self._on_accepted, RELIABLE),
+            make(String, "policy/instruction", self._on_instruction, RELIABLE),
+        ]
+        if self.get_parameter("use_sim_time").value:
+            self._jumps = on_time_going_back(self, self._forget)
+        self._timer = self.create_timer(0.5, self._match_cameras, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._diagnostics.set_reports(
+            contract.robot,
+            {"inference": self._report_inference}
+            | {name: lambda n=name: self._report_stream(n) for name in self._inputs.streams},
+        )
+
+    def _disconnect(self) -> None:
+        if self._inference is None:
+            return
+        self._inference.close()
+        self._inference = None
+        self._diagnostics.set_reports("", {"inference": self._unconfigured})
+        self.destroy_timer(self._timer)
+        for camera in self._cameras.values():
+            camera.close()
+        for subscription in self._entities:
+            self.destroy_subscription(subscription)
+        self._entities.clear()
+
+    def _camera(self, camera) -> CameraInput:
+        name = f"video.{camera.name}"
+        return CameraInput(
+            self,
+            camera,
+            push=lambda stamp_ns, pixels: self._inputs.push_image(name, stamp_ns, pixels),
+            refuse=lambda error: self._refuse(name, camera.topic, str(error)),
+        )
+
+    def _forget(self) -> None:
+        """Drop everything that is stamped with a time that has not come yet."""
+        self._inputs.clear()
+        self._schedule.clear()
+
+    def _match_cameras(self) -> None:
+        for camera in self._cameras.values():
+            camera.match_publishers()
+
+    def _refuse(self, name: str, topic: str, reason: str) -> None:
+        self._inputs.refuse(name, f"{topic}: {reason}")
+        self._log_error(name, f"{topic}: {reason}")
+
+    def _on_joint_state(self, topic: str, message: JointState) -> None:
+        try:
+            positions = joint_positions(message)
+        except BeingHError as error:
+            self._log_error(topic, f"{topic}: {error}")
+            return
+        for name, what in self._inputs.push_joints(topic, stamp_to_ns(message.header.stamp), positions).items():
+            self._log_error(name, f"{topic}: the joint state {what}")
+
+    def _on_buffer(self, message: JointTrajectory) -> None:
+        try:
+            read = read_trajectory(message)
+            rows = commanded(self._contract.joint_names, read.joints, read.positions)
+            self._schedule.buffer(read.frame_id, read.stamp_ns, rows, self.get_clock().now().nanoseconds)
+        except BeingHError as error:
+            self._log_error("controller/buffer", str(error))
+
+    def _on_accepted(self, message: Header) -> None:
+        consumed = self._schedule.accepted(message.frame_id, stamp_to_ns(message.stamp))
+        if consumed is not None:
+            self._consumed.add(consumed)
+
+    def _on_instruction(self, message: String) -> None:
+        self._inference.instruction = message.data
+        self.get_logger().info(f"instruction: {message.data}")
+
+    def _on_parameters(self, parameters) -> SetParametersResult:
+        for parameter in parameters:
+            if parameter.name == "instruction" and self._inference is not None:
+                self._inference.instruction = parameter.value
+        return SetParametersResult(successful=True)
+
+    def _publish(self, request: Request, made: MadeChunk) -> None:
+        """Inference thread."""
+        self._chunk_publisher.publish(
+            trajectory_message(
+                self._contract.joint_names,
+                made.positions,
+                stamp_ns=request.stamp_ns,
+                rate_hz=self._contract.rate_hz,
+                frame_id=request.epoch,
+            )
+        )
+        latency_ms = (self.get_clock().now().nanoseconds - made.observation_ns) / 1e6
+        layout = MultiArrayLayout(
+            dim=[MultiArrayDimension(label=",".join(LATENCY_FIELDS), size=len(LATENCY_FIELDS), stride=1)]
+        )
+        self._latency_publisher.publish(Float32MultiArray(layout=layout, data=[made.inference_ms, latency_ms]))
+
+    def _on_failure(self, error: Exception) -> None:
+        """Inference thread: report what a user can fix, end the node on a defect."""
+        if isinstance(error, BeingHError):
+            self._log_error("inference", f"no chunk: {error}")
+            return
+        self.get_logger().error("".join(traceback.format_exception(error)))
+        self.exit_status = 1
+
+    def _log_error(self, key: str, text: str) -> None:
+        """Log an error, the same `key` not more often than every few seconds."""
+        now_s = time.monotonic()
+        if now_s - self._logged_s.get(key, float("-inf")) >= SAME_ERROR_PERIOD_S:
+            self._logged_s[key] = now_s
+            self.get_logger().error(text)
+
+    def _report_inference(self) -> Report:
+        return inference_report(self._inference, self._schedule, self._consumed, self._facts)
+
+    def _report_stream(self, name: str) -> Report:
+        camera = self._cameras.get(name)
+        qos = (camera.reliability if camera else JOINT_STATES.reliability).name.lower()
+        return stream_report(self._inputs, name, self.get_clock().now().nanoseconds, qos)
+
+    @staticmethod
+    def _unconfigured() -> Report:
+        return WARN, "not configured", {}
+
+
+def main(args=None) -> int:
+    """Entry point."""
+    return run_node(PolicyNode, "policy", args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""How every node of this package starts, takes parameters, and ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+
+import rclpy
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.clock import JumpHandle, JumpThreshold
+from rclpy.duration import Duration
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.logging import get_logger
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+from beingh_core.errors import BeingHError
+
+EXIT_USER_ERROR = 2
+
+
+def declare(
+    node: Node,
+    name: str,
+    default: object,
+    description: str,
+    *,
+    between: tuple[float, float] | None = None,
+    read_only: bool = True,
+):
+    """Declare a documented parameter and return its value.
+
+    Args:
+        node: Owner.
+        name: Parameter name.
+        default: Default; its type is the parameter's type.
+        description: What it does, with its unit.
+        between: Smallest and largest value, for numbers.
+        read_only: Whether it is fixed once the node runs.
+
+    Raises:
+        BeingHError: When the given value has another type or is out of range.
+    """
+    descriptor = ParameterDescriptor(description=description, read_only=read_only)
+    if between is not None and isinstance(default, float):
+        descriptor.floating_point_range = [FloatingPointRange(from_value=between[0], to_value=between[1])]
+    elif between is not None:
+        descriptor.integer_range = [IntegerRange(from_value=between[0], to_value=between[1], step=1)]
+    try:
+        return node.declare_parameter(name, default, descriptor).value
+    except (rclpy.exceptions.InvalidParameterTypeException, rclpy.exceptions.InvalidParameterValueException) as error:
+        raise BeingHError(str(error), where=f"parameter {name}", remedy=description) from error
+
+
+def on_time_going_back(node: Node, react: Callable[[], None]) -> JumpHandle:
+    """Call `react` in the executor's thread whenever simulated time jumps back; keep what is returned."""
+    threshold = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=False)
+    return node.get_clock().create_jump_callback(threshold, post_callback=lambda _jump: react())
+
+
+def raise_priority(niceness: int = -10) -> None:
+    """Ask the scheduler to prefer this process; without the right to ask, it stays as it is."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, niceness)
+
+
+def run_node(make_node: Callable[[], Node], name: str, args: Sequence[str] | None = None) -> int:
+    """Run a node until SIGINT, SIGTERM or its own end, and return the exit status.
+
+    rclpy's own signal handlers invalidate the context at once, after which no safe command could be sent.
+    Here a signal only ends the loop; `node.close()` then runs with everything still connected. While the node
+    is being built (which may load a large model) a signal breaks that off.
+
+    Args:
+        make_node: Builds the node, which moves nothing before it is spun. It has `close()` and may set
+            `exit_status` (int) to end by itself.
+        name: Logger name for errors before the node exists.
+        args: Command line; None takes the process's own.
+    """
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    node, stopping = None, threading.Event()
+
+    def on_signal(*_) -> None:
+        again = stopping.is_set()
+        stopping.set()
+        if node is None and not again:
+            raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    try:
+        node = make_node()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        while not stopping.is_set() and getattr(node, "exit_status", None) is None:
+            executor.spin_once(timeout_sec=0.1)
+        return getattr(node, "exit_status", None) or 0
+    except KeyboardInterrupt:
+        return 0
+    except BeingHError as error:
+        get_logger(name).error(str(error))
+        return EXIT_USER_ERROR
+    finally:
+        if node is not None:
+            node.close()
+            node.destroy_node()
+        rclpy.try_shutdown()
+        # ros2 launch may repeat the signal; while the interpreter ends, that must not kill it.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)

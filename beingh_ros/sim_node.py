@@ -1,0 +1,241 @@
+"""A simulated robot that publishes and accepts what the real one's drivers do.
+
+Publishes /joint_states (50 Hz), every camera of the contract at the contract's rate, /sim/objects, and on
+request a spectator camera. Accepts the driver topics of the contract as joint_trajectory_controller would.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+os.environ.setdefault("MUJOCO_GL", "egl")  # before mujoco is imported
+
+import numpy as np
+import rclpy
+from geometry_msgs.msg import Point
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import Image, JointState
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
+from visualization_msgs.msg import Marker, MarkerArray
+
+from beingh_core.contract import RobotContract, load_contract
+from beingh_core.errors import BeingHError
+from beingh_core.sim import CUBE_COLOURS, CUBE_SIZE_M, SimRobot
+from beingh_ros.conversions import array_to_image, ns_to_stamp, read_trajectory
+from beingh_ros.display import base_frame
+from beingh_ros.runtime import declare, raise_priority, run_node
+from beingh_ros.timing import SteadyTime
+from beingh_ros.trajectory_follower import TrajectoryFollower
+
+STEP_NS = 10_000_000  # physics and reference update
+JOINT_STATE_RATE_HZ = 50.0
+OBJECTS_RATE_HZ = 20.0
+MAX_LAG_NS = 200_000_000
+SPECTATOR = "spectator_camera"
+SPECTATOR_TOPIC = "/spectator_camera/color/image_raw"
+SPECTATOR_SIZE = (480, 640)
+
+
+class SimNode(Node):
+    """One thread owns physics and rendering; callbacks hand over to it.
+
+    Attributes:
+        exit_status: Set when the node must end because the simulation has a defect.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("sim")
+        self.exit_status: int | None = None
+        contract = load_contract(declare(self, "contract", "fr3", "robot contract: name or path"))
+        declare(self, "seed", 0, "scene of the next /sim/reset", between=(0, 2**31 - 1), read_only=False)
+        spectator_fps = declare(
+            self, "spectator_fps", 0.0, "rate of the spectator camera [1/s], 0 for none", between=(0.0, 60.0)
+        )
+        self._robot = SimRobot(contract.urdf_path, dict(zip(contract.joint_names, contract.home)))
+        self._robot.reset(self.get_parameter("seed").value)
+        self._base_frame = base_frame(contract)
+        self._followers: list[TrajectoryFollower] = []
+        self._inbox: deque[tuple[TrajectoryFollower, JointTrajectory]] = deque()
+        self._lock = threading.Lock()  # physics state: simulation thread and reset service
+        self._time = SteadyTime()
+        self._subscribe_drivers(contract)
+        self._views: list[tuple[str, tuple[int, int] | None]] = []
+        self._jobs = self._make_jobs(contract, spectator_fps)
+        self.create_service(Trigger, "/sim/reset", self._reset)
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="physics", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop the simulation thread, which releases its rendering context."""
+        self._ending.set()
+        self._thread.join(timeout=2.0)
+
+    def _subscribe_drivers(self, contract: RobotContract) -> None:
+        measured = self._robot.positions()
+        for group in contract.driver.groups:
+            missing = [name for name in group.joints if name not in measured]
+            if missing:
+                raise BeingHError(f"the simulator has no joint {missing[0]}", where=contract.path, allowed=measured)
+            follower = TrajectoryFollower(group.joints, np.array([measured[name] for name in group.joints]))
+            self._followers.append(follower)
+            receive = partial(self._receive, follower)
+            self.create_subscription(JointTrajectory, group.topic, receive, QoSProfile(depth=10))
+
+    def _receive(self, follower: TrajectoryFollower, message: JointTrajectory) -> None:
+        """Executor thread: hand over to the simulation thread."""
+        self._inbox.append((follower, message))
+
+    def _make_jobs(self, contract: RobotContract, spectator_fps: float) -> list[list]:
+        """[period in steps, next due step, function of the stamp] of everything that is published."""
+        states = self.create_publisher(JointState, "/joint_states", 10)
+        objects = self.create_publisher(MarkerArray, "/sim/objects", 10)
+        jobs = [
+            [_steps(JOINT_STATE_RATE_HZ), 0, lambda stamp_ns: states.publish(self._joint_state(stamp_ns))],
+            [_steps(OBJECTS_RATE_HZ), 0, lambda stamp_ns: objects.publish(self._objects(stamp_ns))],
+        ]
+        cameras = [
+            (_sim_camera(self._robot, camera), camera.topic, contract.rate_hz, None) for camera in contract.cameras
+        ]
+        if spectator_fps > 0:
+            cameras.append((SPECTATOR, SPECTATOR_TOPIC, spectator_fps, SPECTATOR_SIZE))
+        for name, topic, rate_hz, size in cameras:
+            jobs.append([_steps(rate_hz), 0, self._camera_job(name, topic, size)])
+        return jobs
+
+    def _camera_job(self, name: str, topic: str, size: tuple[int, int] | None) -> Callable[[int], None]:
+        self._views.append((name, size))
+        publisher = self.create_publisher(Image, topic, QoSProfile(depth=5))
+        return lambda stamp_ns: publisher.publish(array_to_image(self._robot.render(name, size), stamp_ns, name))
+
+    def _run(self) -> None:
+        try:
+            self._simulate()
+        except Exception as error:
+            self.get_logger().error("".join(traceback.format_exception(error)))
+            self.exit_status = 1
+        finally:
+            self._robot.close()
+
+    def _simulate(self) -> None:
+        # Making the OpenGL context can take a second, which real time must not lose.
+        for name, size in self._views:
+            self._robot.render(name, size)
+        start_ns, step, due = self._time.now_ns(), 0, 0
+        while not self._ending.is_set():
+            stamp_ns = start_ns + due * STEP_NS
+            lag_ns = self._time.now_ns() - stamp_ns
+            if lag_ns > MAX_LAG_NS:
+                self.get_logger().warning(
+                    f"physics is {lag_ns / 1e9:.2f} s behind real time; it loses that time", throttle_duration_sec=5.0
+                )
+                due += lag_ns // STEP_NS
+                stamp_ns = start_ns + due * STEP_NS
+            if self._time.wait_until(stamp_ns, self._ending):
+                break
+            with self._lock:
+                if rclpy.ok(context=self.context):
+                    self._publish_due(step, stamp_ns)
+                self._take_commands(stamp_ns)
+                self._robot.step(STEP_NS / 1e9, self._references(stamp_ns + STEP_NS))
+            step, due = step + 1, due + 1
+
+    def _publish_due(self, step: int, stamp_ns: int) -> None:
+        for job in self._jobs:
+            if step >= job[1]:
+                job[1] += job[0]
+                job[2](stamp_ns)
+
+    def _take_commands(self, now_ns: int) -> None:
+        while self._inbox:
+            follower, message = self._inbox.popleft()
+            reason = self._accept(follower, message, now_ns)
+            if reason:
+                self.get_logger().error(f"dropped a trajectory: {reason}", throttle_duration_sec=1.0)
+
+    @staticmethod
+    def _accept(follower: TrajectoryFollower, message: JointTrajectory, now_ns: int) -> str | None:
+        if any(len(point.effort) for point in message.points):
+            return "Trajectories with effort fields are currently not supported"
+        if message.points and any(message.points[-1].velocities):
+            return "Velocity of last trajectory point is not zero"
+        try:
+            read = read_trajectory(message)
+        except BeingHError as error:
+            return str(error)
+        return follower.accept(read.joints, read.positions, read.times_ns, read.stamp_ns, now_ns)
+
+    def _references(self, at_ns: int) -> dict[str, float]:
+        """Desired position of every commanded joint at a time."""
+        return {
+            name: float(value)
+            for follower in self._followers
+            for name, value in zip(follower.joints, follower.sample(at_ns))
+        }
+
+    def _joint_state(self, stamp_ns: int) -> JointState:
+        names, positions, velocities = self._robot.joint_state()
+        message = JointState(name=list(names), position=positions.tolist(), velocity=velocities.tolist())
+        message.header.stamp = ns_to_stamp(stamp_ns)
+        return message
+
+    def _objects(self, stamp_ns: int) -> MarkerArray:
+        message = MarkerArray()
+        for index, (colour, (position, quaternion)) in enumerate(self._robot.objects().items()):
+            marker = Marker(ns=colour, id=index, type=Marker.CUBE, action=Marker.ADD)
+            marker.header.frame_id, marker.header.stamp = self._base_frame, ns_to_stamp(stamp_ns)
+            marker.pose.position = Point(x=float(position[0]), y=float(position[1]), z=float(position[2]))
+            w, x, y, z = map(float, quaternion)
+            orientation = marker.pose.orientation
+            orientation.w, orientation.x, orientation.y, orientation.z = w, x, y, z
+            marker.scale.x = marker.scale.y = marker.scale.z = CUBE_SIZE_M
+            marker.color.r, marker.color.g, marker.color.b, marker.color.a = map(float, CUBE_COLOURS[colour])
+            message.markers.append(marker)
+        return message
+
+    def _reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Arm at home, new cubes by the `seed` parameter, no trajectory. The controller needs its own reset after."""
+        seed = self.get_parameter("seed").value
+        with self._lock:
+            self._inbox.clear()
+            self._robot.reset(seed)
+            measured = self._robot.positions()
+            for follower in self._followers:
+                follower.reset(np.array([measured[name] for name in follower.joints]))
+        response.success, response.message = True, f"scene of seed {seed}"
+        return response
+
+
+def _steps(rate_hz: float) -> float:
+    return 1e9 / STEP_NS / rate_hz
+
+
+def _sim_camera(robot: SimRobot, camera) -> str:
+    """The simulator's camera for a contract's camera: the first word of its topic."""
+    names = [robot.model.camera(i).name for i in range(robot.model.ncam)]
+    name = camera.topic.strip("/").split("/")[0]
+    if name not in names or not camera.type.endswith("/Image") or camera.encoding != "rgb8":
+        raise BeingHError(
+            f"the simulator cannot publish {camera.encoding} on {camera.topic}",
+            where=f"camera {camera.name}",
+            allowed=[f"rgb8 Image on /{n}/..." for n in names],
+        )
+    return name
+
+
+def main(args=None) -> int:
+    """Entry point."""
+    raise_priority()
+    return run_node(SimNode, "sim", args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

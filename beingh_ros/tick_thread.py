@@ -1,0 +1,88 @@
+"""The thread that sends: one controller tick at each tick time, nothing else. No ROS here."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from beingh_ros.controller import Controller, Plan, TickOutput
+from beingh_ros.diagnostics import Samples
+from beingh_ros.timing import SteadyTime, TimeSource
+
+IDLE_POLL_S = 0.005
+# The system clock is slewed all the time; only a step this large breaks the relation of stamps to ticks.
+MAX_CLOCK_STEP_NS = 20_000_000
+JOIN_S = 1.0
+
+
+class TickThread:
+    """Runs the controller's ticks on an absolute schedule, so that a late tick does not move those after it.
+
+    Args:
+        controller: What to tick.
+        time: Clock of the schedule.
+        send: Called first with every tick.
+        publish: Called with every new plan, after `send`.
+        fail: Called with the error that ends the thread (a defect; nothing is sent any more).
+    """
+
+    def __init__(
+        self,
+        controller: Controller,
+        time: TimeSource,
+        send: Callable[[TickOutput], None],
+        publish: Callable[[Plan], None],
+        fail: Callable[[Exception], None],
+    ) -> None:
+        self._controller, self.time = controller, time
+        self._send, self._publish, self._fail = send, publish, fail
+        self.periods_ms = Samples(100_000)
+        self.lateness_ms = Samples(100_000)
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ticks", daemon=True)
+
+    def start(self) -> None:
+        """Start ticking."""
+        self._thread.start()
+
+    def close(self) -> bool:
+        """End the thread; False when it does not end in time."""
+        self._ending.set()
+        self._thread.join(JOIN_S)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            self._tick_until_closed()
+        except Exception as error:
+            self._fail(error)
+
+    def _tick_until_closed(self) -> None:
+        last_ns = None
+        while not self._ending.is_set():
+            if abs(self.time.step_ns()) > MAX_CLOCK_STEP_NS:
+                self.time = SteadyTime()
+                self._controller.clock_set(self.time.now_ns())
+            plan = self._controller.announcement()
+            if plan is not None:
+                self._publish(plan)
+                last_ns = None
+            due_ns = self._controller.next_tick_ns()
+            if due_ns is None:
+                last_ns = None
+                self._ending.wait(IDLE_POLL_S)
+                continue
+            if self.time.wait_until(due_ns, self._ending):
+                return
+            now_ns = self.time.now_ns()
+            if now_ns < due_ns:
+                continue
+            output = self._controller.tick(now_ns)
+            if output is None:
+                continue
+            self._send(output)
+            self._publish(output.plan)
+            self.lateness_ms.add((now_ns - due_ns) / 1e6)
+            if last_ns is not None:
+                self.periods_ms.add((now_ns - last_ns) / 1e6)
+            last_ns = now_ns

@@ -1,0 +1,184 @@
+"""Run a robot: `ros2 launch beingh_ros robot.launch.py robot:=fr3 checkpoint:=DIR instruction:="pick up the red cube"`.
+
+The nodes are those of `beingh_ros.bringup`; this file adds what only a ROS installation has: the robot state
+publisher and RViz. The robot's own drivers (joint states, cameras, trajectory controllers) run beside it.
+When one of our nodes ends, all do; Ctrl-C ends them, and the controller's last command brings the robot to rest.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+ARGUMENTS = {
+    "robot": ("fr3", "robot contract: name in config/robots or path of a YAML file"),
+    "checkpoint": ("", "checkpoint directory; empty starts no policy"),
+    "instruction": ("", "first instruction; empty waits for one on policy/instruction"),
+    "simulate": ("false", "start the simulator in place of the robot's drivers"),
+    "seed": ("0", "seed of the simulated scene and of the policy's noise"),
+    "dry_run": ("false", "the controller sends no commands to the robot"),
+    "torch_threads": ("0", "CPU threads of the policy, 0 for torch's default"),
+    "namespace": ("", "ROS namespace of all nodes"),
+    "use_sim_time": ("false", "all nodes follow /clock"),
+    "robot_state_publisher": ("auto", "true, false, or auto: with the simulator only, since drivers bring theirs"),
+    "rviz": ("auto", "true, false, or auto: when RViz is installed and there is a display"),
+}
+RVIZ_CONFIG = Path(__file__).resolve().parent.parent / "config" / "rviz" / "beingh.rviz"
+
+
+def options_from(text):
+    """`BringupOptions` from launch arguments (name -> text)."""
+    from beingh_ros.bringup import BringupOptions
+
+    return BringupOptions(
+        contract=text["robot"],
+        checkpoint=text["checkpoint"],
+        instruction=text["instruction"],
+        simulate=_choice(text, "simulate"),
+        seed=_number(text, "seed"),
+        dry_run=_choice(text, "dry_run"),
+        torch_threads=_number(text, "torch_threads"),
+        namespace=text["namespace"],
+        use_sim_time=_choice(text, "use_sim_time"),
+    )
+
+
+def extras_from(text, has_package, has_display):
+    """Which of robot_state_publisher and rviz2 to start, as a set.
+
+    Args:
+        text: Launch arguments (name -> text).
+        has_package: Whether a ROS package is installed (name -> bool).
+        has_display: Whether a window can be opened.
+    """
+    from beingh_core.errors import BeingHError
+
+    extras = set()
+    for package, argument, sensible in (
+        ("robot_state_publisher", "robot_state_publisher", _choice(text, "simulate")),
+        ("rviz2", "rviz", has_display),
+    ):
+        wanted = _choice(text, argument, automatic=sensible and has_package(package))
+        if wanted and not has_package(package):
+            raise BeingHError(
+                f"the ROS package {package} is not installed",
+                where=f"argument {argument}",
+                remedy=f"`sudo apt install ros-$ROS_DISTRO-{package.replace('_', '-')}`, or {argument}:=false",
+            )
+        extras |= {package} if wanted else set()
+    return extras
+
+
+def _choice(text, name, automatic=None):
+    """The value of a yes-or-no argument; `automatic` is what auto means, None where it is not allowed."""
+    from beingh_core.errors import BeingHError
+
+    values = {"true": True, "false": False} | ({} if automatic is None else {"auto": automatic})
+    if text[name].lower() not in values:
+        raise BeingHError(f"`{text[name]}` is no choice", where=f"argument {name}", allowed=values)
+    return values[text[name].lower()]
+
+
+def _number(text, name):
+    from beingh_core.errors import BeingHError
+
+    try:
+        return int(text[name])
+    except ValueError:
+        raise BeingHError(f"`{text[name]}` is no whole number", where=f"argument {name}") from None
+
+
+def _setup(context):
+    from launch.substitutions import LaunchConfiguration
+
+    from beingh_core.contract import load_contract
+    from beingh_ros.bringup import processes
+
+    text = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+    display = bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    extras = extras_from(text, _has_package, display)
+    actions = [_node(spec) for spec in processes(options_from(text))]
+    contract = load_contract(text["robot"])
+    if "robot_state_publisher" in extras:
+        actions.append(_robot_state_publisher(contract, text))
+    if "rviz2" in extras:
+        actions.append(_rviz(contract, text))
+    return actions
+
+
+def _has_package(name):
+    from ament_index_python.packages import PackageNotFoundError, get_package_prefix
+
+    try:
+        return bool(get_package_prefix(name))
+    except PackageNotFoundError:
+        return False
+
+
+def _node(spec):
+    from launch.actions import Shutdown
+    from launch_ros.actions import Node
+
+    from beingh_ros.bringup import PACKAGE
+
+    return Node(
+        package=PACKAGE,
+        executable=spec.executable,
+        name=spec.name,
+        namespace=spec.namespace,
+        parameters=[_parameters(spec.parameters)],
+        remappings=list(spec.remappings),
+        output="screen",
+        on_exit=Shutdown(reason=f"{spec.name} ended"),
+    )
+
+
+def _parameters(values):
+    """Without a declared type, launch reads a text as YAML: the instruction "1" would become a number."""
+    from launch_ros.parameter_descriptions import ParameterValue
+
+    return {
+        name: ParameterValue(value, value_type=str) if isinstance(value, str) else value
+        for name, value in values.items()
+    }
+
+
+def _robot_state_publisher(contract, text):
+    from launch_ros.actions import Node
+
+    topics = [signal.topic for signal in contract.state] or ["/joint_states"]
+    description = Path(contract.urdf_path).read_text(encoding="utf-8")
+    return Node(
+        package="robot_state_publisher",
+        executable="robot_state_publisher",
+        namespace=text["namespace"],
+        parameters=[_parameters({"robot_description": description, "use_sim_time": _choice(text, "use_sim_time")})],
+        remappings=[("joint_states", topics[0])],
+    )
+
+
+def _rviz(contract, text):
+    from launch_ros.actions import Node
+
+    from beingh_ros.display import rviz_config
+
+    with tempfile.NamedTemporaryFile("w", prefix="beingh_", suffix=".rviz", delete=False, encoding="utf-8") as file:
+        file.write(rviz_config(contract, RVIZ_CONFIG, text["namespace"]))
+    return Node(
+        package="rviz2",
+        executable="rviz2",
+        arguments=["-d", file.name],
+        parameters=[{"use_sim_time": _choice(text, "use_sim_time")}],
+    )
+
+
+def generate_launch_description():
+    """Entry point of `ros2 launch`."""
+    from launch.actions import DeclareLaunchArgument, OpaqueFunction
+
+    from launch import LaunchDescription
+
+    declared = [
+        DeclareLaunchArgument(name, default_value=default, description=text)
+        for name, (default, text) in ARGUMENTS.items()
+    ]
+    return LaunchDescription([*declared, OpaqueFunction(function=_setup)])

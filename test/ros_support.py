@@ -1,0 +1,185 @@
+"""Shared by the tests that run real nodes: isolation, waiting on the graph, processes, a tiny checkpoint."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy")
+import rclpy
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = Path(__file__).parent / "data" / "set_a"
+PORTABLE_DOMAINS = range(1, 102)
+_held_locks = []
+
+
+def next_domain() -> int:
+    """A ROS domain that no other test uses, in this run or another one on this machine."""
+    for domain in PORTABLE_DOMAINS:
+        lock = open(Path(tempfile.gettempdir()) / f"beingh_test_domain_{domain}.lock", "w")  # noqa: SIM115
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            continue
+        _held_locks.append(lock)
+        return domain
+    raise RuntimeError("every ROS domain is in use")
+
+
+@contextmanager
+def ros_graph():
+    """A node in a domain of its own, spun by a thread; yields the node. Children must get `node.environment`."""
+    domain = next_domain()
+    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    context = Context()
+    rclpy.init(context=context, domain_id=domain)
+    node = Node("observer", context=context)
+    node.environment = {
+        **os.environ,
+        "ROS_DOMAIN_ID": str(domain),
+        "PYTHONUNBUFFERED": "1",
+        "MUJOCO_GL": "egl",
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+    }
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    ending = threading.Event()
+
+    def spin():
+        while not ending.is_set():
+            executor.spin_once(timeout_sec=0.05)
+
+    thread = threading.Thread(target=spin, daemon=True)
+    thread.start()
+    try:
+        yield node
+    finally:
+        ending.set()
+        thread.join()
+        node.destroy_node()
+        rclpy.try_shutdown(context=context)
+
+
+def wait_until(condition, timeout_s: float = 20.0, what: str = "condition"):
+    """Poll until `condition()` is truthy and return it; fail with `what` after the timeout."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.005)
+    pytest.fail(f"not within {timeout_s} s: {what() if callable(what) else what}")
+
+
+def wait_matched(node: Node, *publishers) -> None:
+    """Wait until every publisher has a subscriber."""
+    for publisher in publishers:
+        wait_until(lambda: publisher.get_subscription_count() > 0, what=f"a subscriber of {publisher.topic_name}")
+
+
+class Recorder:
+    """Keeps every message of a topic with the monotonic time of its receipt; `messages` is append-only."""
+
+    def __init__(self, node: Node, message_type, topic: str, depth: int = 1000) -> None:
+        self.messages: list = []
+        self.times_s: list[float] = []
+        self._subscription = node.create_subscription(message_type, topic, self._receive, depth)
+
+    def _receive(self, message) -> None:
+        self.times_s.append(time.monotonic())
+        self.messages.append(message)
+
+    def wait_for(self, count: int, timeout_s: float = 20.0):
+        """The first `count` messages."""
+        wait_until(lambda: len(self.messages) >= count, timeout_s, f"{count} messages, {len(self.messages)} came")
+        return self.messages[:count]
+
+    def wait_next(self, timeout_s: float = 20.0):
+        """The next message from now on."""
+        return self.wait_for(len(self.messages) + 1, timeout_s)[-1]
+
+
+class NodeProcess:
+    """A node of this package as a child process; its output is kept."""
+
+    def __init__(self, graph: Node, module: str, parameters: dict, log: Path) -> None:
+        words = []
+        for key, value in parameters.items():
+            words += ["-p", f"{key}:={json.dumps(value)}"]
+        self.log = log
+        with open(log, "wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", f"beingh_ros.{module}", "--ros-args", *words],
+                env=graph.environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                cwd=ROOT,
+            )
+
+    @property
+    def output(self) -> str:
+        """What it has written."""
+        return self.log.read_text(errors="replace")
+
+    def end(self, number: int, timeout_s: float = 10.0) -> int:
+        """Send a signal and return the exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(timeout_s)
+
+    def __enter__(self) -> NodeProcess:
+        return self
+
+    def __exit__(self, *_exc) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+def tiny_checkpoint(directory: Path, contract, *, robot: str | None = None, trained_delay: int = 8) -> Path:
+    """The golden checkpoint with statistics for a contract, and trained (so its config says) to continue a prefix."""
+    from beingh_core.policy.metadata import compute_statistics, write_metadata
+
+    directory.mkdir(parents=True)
+    for name in (
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+    ):
+        shutil.copy(TINY / name, directory / name)
+    config = json.loads((directory / "config.json").read_text())
+    config |= {"use_training_time_rtc": True, "simulated_delay": trained_delay}
+    (directory / "config.json").write_text(json.dumps(config))
+    rng = np.random.default_rng(0)
+    statistics = {
+        "state": {"eef_position": compute_statistics(rng.uniform([0.3, -0.2, 0.0], [0.7, 0.2, 0.5], (500, 3)))},
+        "action": {"eef_position": compute_statistics(rng.uniform(-0.01, 0.01, (500, 3)))},
+    }
+    write_metadata(
+        directory,
+        contract.policy.dataset_name,
+        statistics,
+        embodiment_tag=contract.robot,
+        robot=robot or contract.robot,
+        contract_hash=contract.hash,
+    )
+    return directory

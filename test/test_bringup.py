@@ -1,0 +1,260 @@
+"""From a contract to processes: the list, the command lines, starting and stopping in order, and the launch file."""
+
+import ast
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import rclpy
+from rclpy.context import Context
+from rclpy.node import Node
+from ros_support import ROOT, Recorder, next_domain, ros_graph, wait_matched, wait_until
+from sensor_msgs.msg import JointState
+from trajectory_msgs.msg import JointTrajectory
+
+from beingh_core.contract import load_contract
+from beingh_core.errors import BeingHError
+from beingh_ros.bringup import BringupOptions, ProcessGroup, ProcessSpec, processes
+from beingh_ros.conversions import stamp_to_ns, trajectory_message
+
+FR3 = load_contract("fr3")
+LAUNCH = ROOT / "launch" / "robot.launch.py"
+
+
+def specs(**options):
+    return {spec.name: spec for spec in processes(BringupOptions(contract="fr3", **options))}
+
+
+def test_which_processes_a_robot_needs_in_starting_order():
+    assert list(specs()) == ["controller"]
+    assert list(specs(checkpoint="ck")) == ["controller", "policy"]
+    assert list(specs(checkpoint="ck", simulate=True)) == ["sim", "controller", "policy"]
+
+
+def test_options_reach_the_nodes():
+    found = specs(checkpoint="ck", simulate=True, instruction="go", seed=7, dry_run=True, namespace="left")
+    assert found["controller"].parameters["dry_run"] is True
+    assert found["policy"].parameters["instruction"] == "go" and found["policy"].parameters["autostart"] is True
+    assert found["policy"].parameters["dataset_name"] == "fr3_cubes" and found["sim"].parameters["seed"] == 7
+    assert {spec.namespace for spec in found.values()} == {"left"}
+    with pytest.raises(BeingHError, match="use_sim_time"):
+        specs(simulate=True, use_sim_time=True)
+    with pytest.raises(BeingHError, match="nobody"):
+        processes(BringupOptions(contract="nobody"))
+
+
+@pytest.mark.parametrize("text", ["", "1", "yes", "null", 'it\'s: a "cube" # not {that}', "grün", "/a b/c", "[1, 2]"])
+def test_parameters_arrive_with_their_type_and_text(text):
+    values = {"text": text, "flag": False, "count": 3, "rate": 2.0}
+    command = ProcessSpec(
+        name="named",
+        executable="policy_node",
+        parameters=values,
+        remappings=(("/joint_states", "/j"),),
+        namespace="/left/",
+    ).command()
+    assert command[:3] == [sys.executable, "-m", "beingh_ros.policy_node"]
+    context = Context()
+    rclpy.init(args=command[3:], context=context, domain_id=next_domain())
+    node = Node("other", context=context)
+    try:
+        assert (node.get_name(), node.get_namespace()) == ("named", "/left")
+        assert node.resolve_topic_name("/joint_states") == "/j"
+        for name, value in values.items():
+            assert node.declare_parameter(name, value).value == value
+    finally:
+        node.destroy_node()
+        rclpy.shutdown(context=context)
+
+
+def test_a_group_starts_keeps_logs_and_stops_in_reverse_order(tmp_path):
+    pair = [
+        ProcessSpec(name=name, executable="controller_node", parameters={"contract": "fr3"}, namespace=name)
+        for name in ("one", "two")
+    ]
+    environment = {"ROS_DOMAIN_ID": str(next_domain()), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    with ProcessGroup(pair, tmp_path / "log", environment) as group:
+        wait_until(
+            lambda: all("waiting for joint states" in group.log_tail(name) for name in ("one", "two")),
+            what="both nodes",
+        )
+        group.check()
+        assert group.exited() == {}
+        assert list(group.stop().items()) == [("two", 0), ("one", 0)]
+    assert "Traceback" not in group.log_tail("one", 100) + group.log_tail("two", 100)
+
+
+def test_a_process_that_ends_by_itself_is_told_with_its_log(tmp_path):
+    broken = ProcessSpec(name="broken", executable="controller_node", parameters={"contract": "nobody"})
+    environment = {"ROS_DOMAIN_ID": str(next_domain()), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    with ProcessGroup([broken], tmp_path, environment) as group:
+        wait_until(group.exited, what="its end")
+        with pytest.raises(BeingHError, match="status 2(.|\n)*there is no robot contract `nobody`"):
+            group.check()
+
+
+def test_a_process_that_ignores_signals_is_killed(tmp_path, monkeypatch):
+    deaf = ProcessSpec(name="deaf", executable="x")
+    code = "import signal, time\nfor n in (2, 15): signal.signal(n, signal.SIG_IGN)\nprint('up')\ntime.sleep(60)"
+    monkeypatch.setattr(ProcessSpec, "command", lambda self: [sys.executable, "-c", code])
+    group = ProcessGroup([deaf], tmp_path)
+    group.start()
+    wait_until(lambda: "up" in group.log_tail("deaf"))
+    assert group.stop(patience_s=0.3) == {"deaf": -signal.SIGKILL}
+
+
+@pytest.fixture
+def launch_file():
+    spec = importlib.util.spec_from_file_location("robot_launch", LAUNCH)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_launch_arguments_are_documented_and_become_options(launch_file):
+    text = {name: default for name, (default, _) in launch_file.ARGUMENTS.items()}
+    assert launch_file.options_from(text) == BringupOptions(contract="fr3", torch_threads=0)
+    changed = launch_file.options_from(text | {"simulate": "true", "seed": "3", "instruction": "go", "namespace": "a"})
+    assert (changed.simulate, changed.seed, changed.instruction, changed.namespace) == (True, 3, "go", "a")
+    assert all(description for _, description in launch_file.ARGUMENTS.values())
+
+
+def test_modules_that_only_a_ros_installation_has_are_imported_where_they_are_used():
+    for path in [LAUNCH, *(ROOT / "beingh_ros").rglob("*.py")]:
+        for statement in ast.parse(path.read_text()).body:
+            names = (
+                [a.name for a in statement.names]
+                if isinstance(statement, ast.Import)
+                else [getattr(statement, "module", "") or ""]
+            )
+            assert not {name.split(".")[0] for name in names} & {
+                "launch",
+                "launch_ros",
+                "control_msgs",
+                "cv_bridge",
+                "rosbag2_py",
+            }, path
+
+
+@pytest.mark.parametrize(
+    "arguments, installed, display, expected",
+    [
+        ({}, {"rviz2", "robot_state_publisher"}, True, {"rviz2"}),
+        ({}, {"rviz2", "robot_state_publisher"}, False, set()),
+        ({"simulate": "true"}, {"rviz2", "robot_state_publisher"}, True, {"rviz2", "robot_state_publisher"}),
+        ({"simulate": "true"}, set(), True, set()),
+        ({"rviz": "false", "simulate": "True"}, {"rviz2", "robot_state_publisher"}, True, {"robot_state_publisher"}),
+        ({"rviz": "true", "robot_state_publisher": "true"}, {"rviz2", "robot_state_publisher"}, False,
+         {"rviz2", "robot_state_publisher"}),
+    ],
+)  # fmt: skip
+def test_what_starts_beside_our_nodes(launch_file, arguments, installed, display, expected):
+    text = {name: default for name, (default, _) in launch_file.ARGUMENTS.items()} | arguments
+    assert launch_file.extras_from(text, installed.__contains__, display) == expected
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ({"rviz": "true"}, "rviz2 is not installed.*sudo apt install"),
+        ({"rviz": "maybe"}, "argument rviz: `maybe`.*true, false, auto"),
+        ({"simulate": "auto"}, "argument simulate: `auto`.*true, false"),
+        ({"dry_run": "flase"}, "argument dry_run: `flase`"),
+        ({"seed": "x"}, "argument seed: `x` is no whole number"),
+    ],
+)
+def test_a_mistake_in_a_launch_argument_is_told(launch_file, arguments, words):
+    text = {name: default for name, (default, _) in launch_file.ARGUMENTS.items()} | arguments
+    with pytest.raises(BeingHError, match=words):
+        launch_file.extras_from(text, lambda package: False, True)
+        launch_file.options_from(text)
+
+
+LAUNCHER = """
+import sys
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import AnyLaunchDescriptionSource
+arguments = [tuple(word.split(":=", 1)) for word in sys.argv[2:]]
+service = LaunchService(noninteractive=True)
+included = IncludeLaunchDescription(AnyLaunchDescriptionSource(sys.argv[1]), launch_arguments=arguments)
+service.include_launch_description(LaunchDescription([included]))
+sys.exit(service.run())
+"""
+NODE = """#!{python}
+import sys
+from beingh_ros.{name} import main
+sys.exit(main())
+"""
+TELLS_ITS_PARAMETERS = """#!{python}
+import rclpy
+from rclpy.node import Node
+rclpy.init()
+node = Node("x", automatically_declare_parameters_from_overrides=True)
+values = {{name: node.get_parameter(name).value for name in ("instruction", "checkpoint", "seed", "autostart")}}
+print("TOLD", node.get_fully_qualified_name(), values, flush=True)
+try:
+    rclpy.spin(node)
+except BaseException:
+    pass
+"""
+
+
+def ament_prefix(directory, **executables):
+    """A prefix as colcon installs one, with these scripts as executables of the package."""
+    index = directory / "share" / "ament_index" / "resource_index" / "packages"
+    scripts = directory / "lib" / "beingh_ros"
+    index.mkdir(parents=True), scripts.mkdir(parents=True)
+    (index / "beingh_ros").touch()
+    for name, text in executables.items():
+        (scripts / name).write_text(text.format(python=sys.executable, name=name))
+        (scripts / name).chmod(0o755)
+    return directory
+
+
+def test_the_launch_file_starts_talks_and_brakes_last(tmp_path):
+    pytest.importorskip("launch_ros", reason="launch exists only in a ROS installation")
+    prefix = ament_prefix(tmp_path / "prefix", controller_node=NODE, policy_node=TELLS_ITS_PARAMETERS)
+    with ros_graph() as graph:
+        home = dict(zip(FR3.joint_names, FR3.home))
+        states = graph.create_publisher(JointState, "/joint_states", 10)
+        chunks = graph.create_publisher(JointTrajectory, "/left/policy/chunk", 10)
+        arm = Recorder(graph, JointTrajectory, FR3.driver.groups[0].topic)
+        buffer = Recorder(graph, JointTrajectory, "/left/controller/buffer")
+        graph.create_timer(0.02, lambda: states.publish(JointState(name=list(home), position=list(home.values()))))
+        paths = [str(prefix), *filter(None, [graph.environment.get("AMENT_PREFIX_PATH")])]
+        environment = graph.environment | {"AMENT_PREFIX_PATH": ":".join(paths), "ROS_LOG_DIR": str(tmp_path)}
+        words = ["namespace:=left", "instruction:=yes", "checkpoint:=007: x", "seed:=7", "rviz:=false"]
+        with open(tmp_path / "out", "wb") as out:
+            launch = subprocess.Popen(
+                [sys.executable, "-c", LAUNCHER, str(LAUNCH), *words], env=environment, stdout=out,
+                stderr=subprocess.STDOUT, cwd=tmp_path, start_new_session=True,
+            )  # fmt: skip
+        try:
+            wait_until(lambda: b"TOLD" in (tmp_path / "out").read_bytes(), what="the policy's parameters")
+            arm.wait_for(5)
+            wait_matched(graph, chunks)
+            planned = buffer.wait_next()
+            rows = np.array([point.positions for point in planned.points])
+            rows[:, 0] += 0.03 * np.arange(len(rows))
+            stamp_ns = stamp_to_ns(planned.header.stamp)
+            chunks.publish(
+                trajectory_message(
+                    FR3.joint_names, rows, stamp_ns=stamp_ns, rate_hz=20, frame_id=planned.header.frame_id
+                )
+            )
+            wait_until(lambda: arm.messages[-1].points[0].positions[0] > 0.15, what="motion")
+            os.killpg(launch.pid, signal.SIGINT)
+            assert launch.wait(20) == 0
+        finally:
+            if launch.poll() is None:
+                os.killpg(launch.pid, signal.SIGKILL)
+        text = (tmp_path / "out").read_text()
+        told = {"instruction": "yes", "checkpoint": "007: x", "seed": 7, "autostart": True}
+        assert f"TOLD /left/policy {told}" in text and "sent the braking path" in text and "Traceback" not in text
+        speeds = np.diff([point.positions[0] for point in arm.messages[-1].points])
+        assert speeds[0] > 0 and np.all(np.diff([*speeds, 0.0]) < 0), "the last command brakes to rest"

@@ -1,0 +1,343 @@
+"""The commit buffer rule by rule, on numbers worked out by hand: H = 8, d = 3, commit margin 1, dt = 0.05 s."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from beingh_core.errors import BeingHError
+from beingh_core.realtime.commit_buffer import Chunk, CommitBuffer
+from beingh_core.realtime.limits import JointLimits
+
+DT, H, D = 0.05, 8, 3
+LOOSE = {"lower": -1e3, "upper": 1e3, "velocity": 1e4, "acceleration": 1e7}
+EPOCH = "0@0"
+
+
+def make_buffer(joints=("a", "b"), start=0.0, commit_margin=1, log_length=1000, **limits):
+    values = {**LOOSE, **limits}
+    return CommitBuffer(
+        joints=joints,
+        start_positions=np.full(len(joints), start),
+        limits=JointLimits(**{name: np.full(len(joints), value) for name, value in values.items()}),
+        dt_s=DT,
+        chunk_length=H,
+        delay_steps=D,
+        commit_margin=commit_margin,
+        epoch=EPOCH,
+        log_length=log_length,
+    )
+
+
+def make_chunk(base, value=1.0, **changes):
+    """Point for tick t of joint a is value + t / 100, of joint b its negative."""
+    ticks = np.arange(base, base + H) / 100 + value
+    fields = {"base_tick": base, "epoch": EPOCH, "joints": ["a", "b"], "positions": np.stack([ticks, -ticks], axis=1), "dt_s": DT}
+    return Chunk(**{**fields, **changes})
+
+
+def sent(buffer, count):
+    """The next `count` commands of joint a."""
+    return [round(float(buffer.advance().positions[0]), 9) for _ in range(count)]
+
+
+def test_chunk_decides_from_the_end_of_its_prefix():
+    buffer = make_buffer()
+    result = buffer.merge(make_chunk(0))
+    assert (result.status, result.first_tick, result.consumed) == ("merged", 3, 0)
+    assert sent(buffer, 9) == [0, 0, 0, 1.03, 1.04, 1.05, 1.06, 1.07, 1.07]
+    assert [command.held for command in buffer.log] == [True] * 3 + [False] * 5 + [True]
+    assert [command.tick for command in buffer.log] == list(range(9))
+
+
+def test_next_chunk_replaces_the_postfix_only():
+    buffer = make_buffer()
+    buffer.merge(make_chunk(0))
+    sent(buffer, 5)
+    result = buffer.merge(make_chunk(4, value=2.0))  # next tick 5: c = 1, free from max(5 + 1, 4 + 3) = 7
+    assert (result.status, result.first_tick, result.consumed) == ("merged", 7, 1)
+    assert sent(buffer, 7) == [1.05, 1.06, 2.07, 2.08, 2.09, 2.10, 2.11]
+
+
+@pytest.mark.parametrize(
+    "executed, status, first",
+    [
+        (2, "merged", 3),  # c = 2: max(2 + 1, 3) = 3
+        (3, "merged", 4),  # c = 3 = d is in time, but tick 3 is committed: max(3 + 1, 3)
+        (4, "late", 5),  # c = 4 > d
+        (6, "late", 7),  # only tick 7 is left
+        (7, "useless", None),  # c = 7 < H, but its last tick 7 is committed
+        (8, "useless", None),  # c = 8 = H
+        (30, "useless", None),
+    ],
+)
+def test_late_and_useless(executed, status, first):
+    buffer = make_buffer()
+    sent(buffer, executed)
+    result = buffer.merge(make_chunk(0))
+    assert (result.status, result.first_tick, result.consumed) == (status, first, executed)
+    if first is None:
+        assert sent(buffer, 5) == [0.0] * 5
+    else:
+        expected = [0.0] * (first - executed) + [1 + t / 100 for t in range(first, H)]
+        assert sent(buffer, len(expected)) == expected
+
+
+@pytest.mark.parametrize("commit_margin, first", [(0, 5), (1, 6), (2, 7)])
+def test_commit_margin(commit_margin, first):
+    buffer = make_buffer(commit_margin=commit_margin)
+    sent(buffer, 5)
+    assert buffer.committed_until == 5 + commit_margin
+    assert buffer.merge(make_chunk(1)).first_tick == first
+
+
+@pytest.mark.parametrize(
+    "changes, status",
+    [
+        ({"epoch": "1@0"}, "foreign_epoch"),
+        ({"joints": ["a"]}, "bad_joints"),
+        ({"joints": ["a", "c"]}, "bad_joints"),
+        ({"joints": ["a", "b", "c"]}, "bad_joints"),
+        ({"joints": ["a", "a"]}, "bad_joints"),
+        ({"dt_s": 0.1}, "bad_dt"),
+        ({"dt_s": float("nan")}, "bad_dt"),
+        ({"positions": np.zeros((H - 1, 2))}, "bad_length"),
+        ({"positions": np.zeros((H, 3))}, "bad_length"),
+        ({"positions": [[0.0], [0.0, 1.0]]}, "bad_length"),
+        ({"positions": np.where(np.arange(2 * H).reshape(H, 2) == 15, np.nan, 0.0)}, "nonfinite"),
+        ({"positions": np.full((H, 2), np.inf)}, "nonfinite"),
+        ({"base_tick": 3}, "stale"),
+        ({"base_tick": 6 + H}, "future"),
+    ],
+)
+def test_refused_chunk_changes_nothing(changes, status):
+    buffer = make_buffer()
+    sent(buffer, 5)
+    buffer.merge(make_chunk(4))
+    first, before = buffer.planned()
+    result = buffer.merge(make_chunk(4, value=5.0, **changes) if "base_tick" not in changes else make_chunk(**{"base": 4, **changes}))
+    assert result.status == status and result.reason and not result.accepted and result.first_tick is None
+    again, after = buffer.planned()
+    assert again == first
+    np.testing.assert_array_equal(after, before)
+    assert buffer.counters[status] == 1 and buffer.counters["merged"] == 1 and buffer.newest_base == 4
+
+
+def test_joints_are_matched_by_name():
+    buffer = make_buffer()
+    chunk = make_chunk(0)
+    buffer.merge(make_chunk(0, joints=["b", "a"], positions=chunk.positions[:, ::-1]))
+    np.testing.assert_allclose(buffer.planned()[1][3], [1.03, -1.03])
+
+
+def test_stamps_rounded_to_nanoseconds_give_the_same_period():
+    buffer = make_buffer()
+    assert buffer.merge(make_chunk(0, dt_s=0.050000001)).status == "merged"
+
+
+def test_duplicate_changes_nothing():
+    buffer = make_buffer(velocity=0.5, acceleration=3.0)
+    buffer.merge(make_chunk(0))
+    before = buffer.planned()[1]
+    sent(buffer, 2)
+    assert buffer.merge(make_chunk(0)).status == "merged"
+    np.testing.assert_allclose(buffer.planned()[1][:6], before[2:8], atol=1e-12)
+
+
+@pytest.mark.parametrize("executed", [1, 3, 5])  # in time; in time with row d committed; late
+def test_the_ignored_head_of_a_chunk_has_no_influence(executed):
+    """The free points continue from the last command that stands, whatever the chunk has before them."""
+    plans = []
+    for head in (0.0, 0.3, -40.0):
+        buffer = make_buffer(velocity=1.0, acceleration=3.0)
+        buffer.merge(make_chunk(0, value=0.1))
+        sent(buffer, 6 + executed)
+        chunk = make_chunk(6, value=0.12)
+        chunk.positions[: max(executed + 1, D)] += head
+        assert buffer.merge(chunk).accepted
+        plans.append(buffer.planned(30)[1])
+    np.testing.assert_array_equal(plans[1], plans[0])
+    np.testing.assert_array_equal(plans[2], plans[0])
+
+
+def test_free_points_are_met_at_once_where_the_limits_allow_it():
+    """0.11 stands at tick 1 + 3 of a late chunk; its next points are 0.01 m further (0.2 m/s, 4 m/s^2 of 5) each."""
+    buffer = make_buffer(start=0.11, velocity=1.0, acceleration=5.0)
+    sent(buffer, 4)
+    rows = np.array([9.0, 9.0, 9.0, 9.0, 9.0, 0.12, 0.13, 0.14])
+    result = buffer.merge(make_chunk(0, positions=np.stack([rows, rows], axis=1)))
+    assert (result.status, result.first_tick, result.clips) == ("late", 5, 0)
+    assert sent(buffer, 4) == [0.11, 0.12, 0.13, 0.14]
+
+
+@pytest.mark.parametrize("executed", [6, 7, 8])
+def test_a_chunk_that_repeats_the_plan_changes_no_bit(executed):
+    """What was limited once, sent back as the next chunk, is merged as it is."""
+    buffer = make_buffer(velocity=0.8, acceleration=2.5)
+    buffer.merge(make_chunk(0, positions=np.random.default_rng(1).normal(0, 0.3, (H, 2))))
+    sent(buffer, 5)
+    first, before = buffer.planned(40)
+    sent(buffer, executed - 5)
+    again = Chunk(base_tick=first, epoch=EPOCH, joints=["a", "b"], positions=before[:H], dt_s=DT)
+    assert buffer.merge(again).status == "merged"
+    np.testing.assert_array_equal(buffer.planned(20)[1][: H - (executed - 5)], before[executed - 5 : H])
+
+
+def test_runs_dry_braking_then_holding():
+    """From 1.07 at 0.2 rad/s (0.01 a tick) with 2 rad/s^2 (0.005 a tick and tick): 0.005 more, then rest."""
+    buffer = make_buffer(start=1.0, acceleration=2.0, velocity=1.0)
+    buffer.merge(make_chunk(0, positions=np.stack([1 + 0.01 * np.maximum(np.arange(H) - 2.5, 0.0)] * 2, axis=1)))
+    values = sent(buffer, 12)
+    assert values[:8] == [1, 1, 1, 1.005, 1.015, 1.025, 1.035, 1.045]
+    assert values[8:] == [1.05, 1.05, 1.05, 1.05]
+    assert [command.held for command in buffer.log][8:] == [True] * 4
+    assert buffer.counters["held"] == 3 + 4
+
+
+def test_chunk_behind_a_dry_gap_never_jumps():
+    """Ticks without a point keep the held command; the chunk's points are approached within the limits."""
+    buffer = make_buffer(acceleration=2.0, velocity=1.0)
+    sent(buffer, 20)
+    result = buffer.merge(make_chunk(18))  # free from max(20 + 1, 18 + 3) = 21
+    assert (result.status, result.first_tick) == ("merged", 21) and result.clips == 2 * 5
+    values = np.array([0.0, 0.0] + sent(buffer, 12))
+    assert values[2] == 0.0 and values[3] == 0.005
+    assert np.abs(np.diff(values, 2)).max() <= 2.0 * DT**2 + 1e-12
+
+
+def test_chunk_from_a_picture_before_its_first_tick_waits():
+    buffer = make_buffer()
+    assert buffer.merge(make_chunk(2)).first_tick == 5
+    assert sent(buffer, 7) == [0, 0, 0, 0, 0, 1.05, 1.06]
+
+
+def test_planned_is_what_will_be_sent():
+    buffer = make_buffer(velocity=1.0, acceleration=3.0)
+    buffer.merge(make_chunk(0))
+    first, planned = buffer.planned(40)
+    assert first == 0 and planned.shape == (40, 2)
+    np.testing.assert_array_equal(planned, [buffer.advance().positions for _ in range(40)])
+    assert buffer.planned()[1].shape == (H, 2)
+    assert buffer.planned(0)[1].shape == (0, 2)
+
+
+def test_limits_leave_the_prefix_alone():
+    buffer = make_buffer(velocity=0.1, acceleration=1.0)
+    sent(buffer, 3)
+    before = buffer.planned()[1][:3]
+    result = buffer.merge(make_chunk(3, value=50.0))
+    assert result.first_tick == 6 and result.clips == 2 * 5
+    np.testing.assert_array_equal(buffer.planned()[1][:3], before)
+    assert buffer.counters["clips"] == 10
+
+
+def test_commands_cannot_be_changed_from_outside():
+    buffer = make_buffer()
+    positions = make_chunk(0).positions
+    buffer.merge(make_chunk(0, positions=positions))
+    positions[:] = 9.0
+    buffer.planned()[1][:] = 9.0
+    assert sent(buffer, 4)[-1] == 1.03
+    with pytest.raises(ValueError):
+        buffer.log[-1].positions[0] = 9.0
+
+
+def test_stop_brakes_at_once_holds_and_refuses_the_old_epoch():
+    """0.2 rad/s (0.01 a tick), deceleration 2 rad/s^2 (0.1 rad/s a tick): one more 0.005, then rest."""
+    buffer = make_buffer(acceleration=2.0, velocity=1.0)
+    ramp = 0.01 * np.maximum(np.arange(H) - 2.5, 0.0)
+    buffer.merge(make_chunk(0, positions=np.stack([ramp, ramp], axis=1)))
+    assert sent(buffer, 6) == [0, 0, 0, 0.005, 0.015, 0.025]
+    assert buffer.stop("e-stop pressed") and not buffer.stop("another reason")
+    assert buffer.stop_reason == "e-stop pressed"
+    assert buffer.merge(make_chunk(5)).status == "stopped"
+    assert sent(buffer, 4) == [0.03, 0.03, 0.03, 0.03]
+    assert [command.tick for command in buffer.log] == list(range(10))
+    assert [command.stopped for command in buffer.log] == [False] * 6 + [True] * 4
+
+
+def test_restart_begins_another_epoch():
+    buffer = make_buffer()
+    buffer.merge(make_chunk(0))
+    sent(buffer, 5)
+    buffer.stop("reset")
+    log = buffer.log
+    buffer.restart(np.array([0.5, 0.25]), "1@7")
+    assert buffer.next_tick == 0 and buffer.epoch == "1@7" and buffer.stop_reason is None and buffer.newest_base is None
+    assert buffer.merge(make_chunk(0)).status == "foreign_epoch"
+    assert buffer.merge(make_chunk(0, epoch="1@7")).status == "merged"
+    assert sent(buffer, 4) == [0.5, 0.5, 0.5, 1.03]
+    assert buffer.log[: len(log)] == log
+    assert [(c.epoch, c.tick) for c in buffer.log[-4:]] == [("1@7", t) for t in range(4)]
+
+
+@pytest.mark.parametrize("positions, epoch", [([0.0], "1@0"), ([0.0, np.nan], "1@0"), ([0.0, 0.0], EPOCH)])
+def test_restart_refuses_nonsense(positions, epoch):
+    buffer = make_buffer()
+    sent(buffer, 3)
+    with pytest.raises(BeingHError):
+        buffer.restart(np.array(positions), epoch)
+    assert buffer.next_tick == 3 and buffer.epoch == EPOCH
+
+
+@pytest.mark.parametrize("change", [{"delay_steps": 8}, {"commit_margin": -1}, {"dt_s": 0.0}])
+def test_impossible_buffer(change):
+    limits = JointLimits(lower=[-1], upper=[1], velocity=[1], acceleration=[1])
+    arguments = {"joints": ["a"], "start_positions": [0.0], "limits": limits, "dt_s": DT, "chunk_length": H, "delay_steps": D, "commit_margin": 1, "epoch": EPOCH}
+    with pytest.raises(BeingHError):
+        CommitBuffer(**{**arguments, **change})
+    with pytest.raises(BeingHError):
+        CommitBuffer(**{**arguments, "joints": ["a", "b"]})
+
+
+def test_log_forgets_the_oldest_only():
+    buffer = make_buffer(log_length=3)
+    sent(buffer, 5)
+    assert [command.tick for command in buffer.log] == [2, 3, 4]
+
+
+def test_threads():
+    """Three threads merge while one advances: every tick is sent once and moves within the limits."""
+    buffer = make_buffer(velocity=1.0, acceleration=5.0)
+    done = threading.Event()
+
+    def merge(seed):
+        rng = np.random.default_rng(seed)
+        while not done.is_set():
+            base = buffer.next_tick - int(rng.integers(0, 3))
+            buffer.merge(make_chunk(base, positions=rng.normal(0, 0.3, (H, 2))))
+
+    threads = [threading.Thread(target=merge, args=(seed,)) for seed in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(300):
+        buffer.advance()
+        time.sleep(0.0005)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert [command.tick for command in buffer.log] == list(range(300))
+    positions = np.array([command.positions for command in buffer.log])
+    assert buffer.counters["merged"] > 0
+    assert np.abs(np.diff(positions, axis=0)).max() <= DT + 1e-9
+    assert np.abs(np.diff(positions, 2, axis=0)).max() <= 5 * DT**2 + 1e-9
+
+
+def test_merge_of_a_humanoid_is_fast():
+    joints = [f"j{i}" for i in range(31)]
+    limits = JointLimits(lower=[-3.0] * 31, upper=[3.0] * 31, velocity=[2.0] * 31, acceleration=[10.0] * 31)
+    buffer = CommitBuffer(
+        joints=joints, start_positions=np.zeros(31), limits=limits, dt_s=DT, chunk_length=32, delay_steps=5, commit_margin=1, epoch=EPOCH
+    )  # fmt: skip
+    rng = np.random.default_rng(0)
+    seconds = []
+    for _ in range(40):
+        positions = np.cumsum(rng.normal(0, 0.1, (32, 31)), axis=0)
+        chunk = Chunk(base_tick=buffer.next_tick, epoch=EPOCH, joints=joints, positions=positions, dt_s=DT)
+        began = time.thread_time()
+        assert buffer.merge(chunk).status == "merged"
+        seconds.append(time.thread_time() - began)
+        for _ in range(6):
+            buffer.advance()
+    assert np.median(seconds) <= 2e-3

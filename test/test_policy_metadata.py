@@ -1,0 +1,111 @@
+"""Statistics, their file, the choice among variants, and the contract check."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from beingh_core.errors import BeingHError
+from beingh_core.policy.metadata import (
+    check_contract,
+    compute_statistics,
+    load_metadata,
+    select_statistics,
+    write_metadata,
+)
+
+
+def entry(name, level, tag):
+    return {"statistics": {"name": name}, "stats_level": level, "embodiment_tag": tag}
+
+
+VARIANTS = {
+    "pick": entry("pick", "task", "arm"),
+    "arm": entry("arm", "embodiment", "arm"),
+    "walk": entry("walk", "task", "dog"),
+    "jump": entry("jump", "task", "dog"),
+    "dog": entry("dog", "embodiment", "dog"),
+}
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    write_metadata(tmp_path, "mix", {"name": "all"}, embodiment_tag="arm", variants=VARIANTS)
+    return load_metadata(tmp_path, "mix")
+
+
+@pytest.mark.parametrize(
+    ("tag", "variant", "mode", "chosen", "source"),
+    [
+        ("arm", None, "auto", "pick", "auto:pick"),
+        ("dog", None, "auto", "dog", "auto:dog"),
+        ("cat", None, "auto", "all", "auto:mix"),
+        ("arm", None, "task", "pick", "task:pick"),
+        ("dog", None, "embodiment", "dog", "embodiment:dog"),
+        ("dog", None, "merged", "all", "merged:mix"),
+        ("dog", "jump", "task", "jump", "variant:jump"),
+        ("dog", "arm", "auto", "arm", "variant:arm"),
+    ],
+)
+def test_selection(mixed, tag, variant, mode, chosen, source):
+    statistics, said = select_statistics(mixed, embodiment_tag=tag, variant=variant, mode=mode)
+    assert (statistics["name"], said) == (chosen, source)
+
+
+@pytest.mark.parametrize(
+    ("tag", "variant", "mode", "said"),
+    [
+        ("dog", None, "task", "walk, jump"),
+        ("cat", None, "embodiment", "arm .embodiment."),
+        ("dog", "run", "auto", "walk .task."),
+        ("dog", "dog", "task", "embodiment-level"),
+        ("dog", None, "autos", "auto"),
+    ],
+)
+def test_impossible_selections_list_what_exists(mixed, tag, variant, mode, said):
+    with pytest.raises(BeingHError, match=said):
+        select_statistics(mixed, embodiment_tag=tag, variant=variant, mode=mode)
+
+
+def test_a_file_without_variants_has_one_answer(tmp_path):
+    write_metadata(tmp_path, "one", {"name": "all"}, embodiment_tag="arm")
+    statistics, source = select_statistics(load_metadata(tmp_path, "one"), embodiment_tag="dog", mode="task")
+    assert (statistics["name"], source) == ("all", "legacy:direct")
+
+
+def test_missing_and_broken_files(tmp_path):
+    write_metadata(tmp_path, "one", {}, embodiment_tag="arm")
+    with pytest.raises(BeingHError, match="one"):
+        load_metadata(tmp_path, "two")
+    (tmp_path / "bad_metadata.json").write_text("{")
+    with pytest.raises(BeingHError, match="JSON"):
+        load_metadata(tmp_path, "bad")
+    (tmp_path / "bad_metadata.json").write_text("[]")
+    with pytest.raises(BeingHError, match="statistics"):
+        load_metadata(tmp_path, "bad")
+
+
+def test_statistics_of_a_known_set():
+    statistics = compute_statistics(np.stack([np.arange(101.0), np.full(101, 2.0)], axis=1))
+    assert statistics["min"] == [0.0, 2.0] and statistics["max"] == [100.0, 2.0]
+    assert statistics["mean"] == [50.0, 2.0]
+    assert statistics["q01"] == [1.0, 2.0] and statistics["q99"] == [99.0, 2.0]
+    np.testing.assert_allclose(statistics["std"], [np.sqrt((101**2 - 1) / 12), 0.0])
+
+
+@pytest.mark.parametrize("values", [np.zeros((0, 2)), np.zeros(3), np.array([[0.0], [np.nan]])])
+def test_statistics_need_finite_rows(values):
+    with pytest.raises(BeingHError):
+        compute_statistics(values)
+
+
+def test_only_the_trained_contract_passes(tmp_path):
+    write_metadata(tmp_path, "d", {}, embodiment_tag="fr3", robot="fr3", contract_hash="a" * 64)
+    metadata = load_metadata(tmp_path, "d")
+    check_contract(metadata, SimpleNamespace(robot="fr3", hash="a" * 64))
+    with pytest.raises(BeingHError, match="robot `fr3`"):
+        check_contract(metadata, SimpleNamespace(robot="g1", hash="a" * 64))
+    with pytest.raises(BeingHError, match="hash"):
+        check_contract(metadata, SimpleNamespace(robot="fr3", hash="b" * 64))
+    write_metadata(tmp_path, "released", {}, embodiment_tag="libero")
+    check_contract(load_metadata(tmp_path, "released"), SimpleNamespace(robot="g1", hash="b" * 64))

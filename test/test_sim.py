@@ -1,0 +1,122 @@
+"""The simulated robot and the scripted expert, in real physics."""
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from beingh_core.contract import load_contract
+from beingh_core.contract.kinematics import Kinematics
+from beingh_core.sim import CUBE_COLOURS, CUBE_SIZE_M, SimRobot, sample_cubes
+from beingh_core.sim.expert import ExpertLimits, Goal, HandState, foresee, held_cube, next_state
+from beingh_core.sim.robot import FINGERS
+from beingh_core.sim.scene import CUBE_AREA_XY, CUBE_SPACING_M
+
+GRIPPER_DOWN = np.diag([1.0, -1.0, -1.0])
+
+
+@pytest.fixture(scope='module')
+def contract():
+    return load_contract('fr3')
+
+
+@pytest.fixture(scope='module')
+def home(contract):
+    return dict(zip(contract.joint_names, contract.home))
+
+
+@pytest.fixture
+def robot(contract, home):
+    robot = SimRobot(contract.urdf_path, home)
+    yield robot
+    robot.close()
+
+
+@pytest.fixture(scope='module')
+def arm(contract):
+    names = [n for n in contract.joint_names if n not in FINGERS]
+    return Kinematics(contract.urdf_path, names, 'fr3_hand_tcp', 'fr3_link0')
+
+
+def test_simulator_and_kinematics_agree_on_the_tool_pose(robot, arm):
+    q = np.array([0.3, 0.1, -0.2, -2.0, 0.15, 2.1, 0.6])
+    robot.place_joints(dict(zip(arm.joints, q)))
+    position, rotation = arm.fk(q)
+    tool = robot.data.body('fr3_hand_tcp')
+    np.testing.assert_allclose(tool.xpos, position, atol=1e-6)
+    np.testing.assert_allclose(tool.xmat.reshape(3, 3), rotation, atol=1e-6)
+
+
+def test_home_holds_still_and_the_cubes_rest(robot, home):
+    robot.reset(3)
+    before = robot.objects()
+    robot.step(1.0)
+    after = robot.positions()
+    assert all(abs(after[n] - home[n]) < 2e-3 for n in home)
+    assert all(np.linalg.norm(robot.objects()[c][0] - before[c][0]) < 1e-3 for c in CUBE_COLOURS)
+
+
+def test_second_finger_follows_the_first(robot):
+    robot.step(0.5, {FINGERS[0]: 0.01})
+    robot.step(0.5)
+    joints = robot.positions()
+    assert joints[FINGERS[0]] == pytest.approx(0.01, abs=1e-3)
+    assert joints[FINGERS[1]] == pytest.approx(0.01, abs=1e-3)
+
+
+def test_same_seed_same_scene_other_seed_other_scene():
+    first, again, other = (sample_cubes(np.random.default_rng(s)) for s in (5, 5, 6))
+    assert all((first[c][0] == again[c][0]).all() for c in first)
+    assert any((first[c][0] != other[c][0]).any() for c in first)
+
+
+def test_cubes_are_apart_and_inside_their_area():
+    (x0, x1), (y0, y1) = CUBE_AREA_XY
+    for seed in range(200):
+        places = np.array([p for p, _ in sample_cubes(np.random.default_rng(seed)).values()])
+        assert (places[:, 0] >= x0).all() and (places[:, 0] <= x1).all()
+        assert (places[:, 1] >= y0).all() and (places[:, 1] <= y1).all()
+        gaps = np.linalg.norm(places[:, None] - places[None], axis=-1)[np.triu_indices(len(places), 1)]
+        assert gaps.min() >= CUBE_SPACING_M
+
+
+@pytest.mark.parametrize('camera', ['scene_camera', 'wrist_camera'])
+def test_every_cube_is_seen_from_home(robot, camera):
+    robot.reset(1)
+    image = robot.render(camera).astype(int)
+    for channel in range(3):
+        others = [c for c in range(3) if c != channel]
+        strong = (image[..., channel] > 60) & (image[..., channel] > 1.8 * image[..., others].max(-1))
+        assert strong.sum() >= 4, f'no cube of channel {channel} in {camera}'
+
+
+def test_expert_picks_each_colour_in_physics(robot, arm, home):
+    rest = np.array([home[j] for j in arm.joints])
+    for seed, colour in enumerate(CUBE_COLOURS):
+        robot.reset(100 + seed)
+        q = rest.copy()
+        state = HandState(position=arm.fk(q)[0], step=np.zeros(3), opening=1.0)
+        for _ in range(100):
+            cubes = {c: o[0] for c, o in robot.objects().items()}
+            joints = robot.positions()
+            tool, _ = arm.fk(np.array([joints[j] for j in arm.joints]))
+            state = replace(state, holding=held_cube(tool, state.opening, joints[FINGERS[0]] / 0.04, cubes))
+            state = next_state(state, Goal(colour=colour), cubes)
+            q = arm.ik(state.position, GRIPPER_DOWN, q, rest)
+            robot.step(0.05, {**dict(zip(arm.joints, q)), FINGERS[0]: 0.04 * state.opening})
+        heights = {c: o[0][2] for c, o in robot.objects().items()}
+        assert heights.pop(colour) > CUBE_SIZE_M / 2 + 0.05
+        assert max(heights.values()) < CUBE_SIZE_M
+
+
+def test_foreseen_motion_keeps_the_experts_limits():
+    limits = ExpertLimits()
+    cubes = {c: p for c, (p, _) in sample_cubes(np.random.default_rng(0)).items()}
+    state = HandState(position=np.array([0.48, 0.0, 0.3]), step=np.zeros(3), opening=1.0)
+    steps, openings = foresee(state, [Goal(colour='red')] * 120, cubes)
+    changes = np.diff(np.vstack([np.zeros(3), steps]), axis=0)
+    assert np.linalg.norm(changes, axis=1).max() <= limits.acceleration + 1e-12
+    assert np.abs(steps).max() <= limits.speed + 1e-12
+    assert np.abs(np.diff(openings)).max() <= limits.gripper + 1e-12
+    end = state.position + steps.sum(axis=0)
+    np.testing.assert_allclose(end[:2], cubes['red'][:2], atol=0.013)
+    assert end[2] > 0.15 and openings[-1] == 0.0
