@@ -20,6 +20,8 @@ from beingh_core.realtime.clock import TickClock, epoch_id
 from beingh_core.realtime.commit_buffer import Chunk, CommitBuffer, MergeResult
 
 WAITING, RUNNING, STOPPED = "waiting", "running", "stopped"
+BY_SERVICE, FOR_RESET, AT_END = "stop service", "reset", "shutdown"
+REQUESTED = (BY_SERVICE, FOR_RESET, AT_END)  # reasons to stop that nobody needs to put right
 # A measured position may lie this far outside the limits (sensor noise at an end stop) [rad or m].
 START_TOLERANCE = 0.01
 # Time between the announcement of an epoch and its first tick.
@@ -32,10 +34,11 @@ class MeasuredJoints:
     Args:
         joints: Wanted joint names.
         max_age_s: A joint not heard of for longer is missing [s].
+        topics: Where they come from, for messages.
     """
 
-    def __init__(self, joints: tuple[str, ...], max_age_s: float) -> None:
-        self._joints, self._max_age_ns = joints, max_age_s * 1e9
+    def __init__(self, joints: tuple[str, ...], max_age_s: float, topics: str) -> None:
+        self._joints, self._max_age_ns, self._topics = joints, max_age_s * 1e9, topics
         self._newest: dict[str, tuple[int, float]] = {}
 
     def update(self, now_ns: int, positions: Mapping[str, float]) -> None:
@@ -50,9 +53,9 @@ class MeasuredJoints:
         """Why the positions cannot be used now, None when they can."""
         bad = [name for name, (_, value) in self._newest.items() if not math.isfinite(value)]
         if bad:
-            return f"joint states hold no number for {', '.join(bad)}"
+            return f"joint states on {self._topics} hold {self._newest[bad[0]][1]} for {', '.join(bad)}"
         late = [n for n in self._joints if n not in self._newest or now_ns - self._newest[n][0] > self._max_age_ns]
-        return f"no fresh joint states of {', '.join(late)}" if late else None
+        return f"no fresh joint states on {self._topics} of {', '.join(late)}" if late else None
 
     def positions(self) -> np.ndarray:
         """(J,) newest positions [rad or m]."""
@@ -100,7 +103,8 @@ class Controller:
         self._dt_ns = 1e9 / contract.rate_hz
         self._max_late_ns = max_late_ticks * self._dt_ns
         self._lock = threading.RLock()
-        self._measured = MeasuredJoints(contract.joint_names, joint_state_timeout_s)
+        topics = ", ".join(dict.fromkeys(signal.topic for signal in contract.state)) or "/joint_states"
+        self._measured = MeasuredJoints(contract.joint_names, joint_state_timeout_s, topics)
         self._clock: TickClock | None = None
         self._buffer: CommitBuffer | None = None
         self._epochs = 0
@@ -109,7 +113,8 @@ class Controller:
         self._reset_wanted = False
         self._estop = False
         self._last_sent: np.ndarray | None = None  # (T, J) of the newest tick
-        self.state, self.reason = WAITING, "waiting for joint states"
+        self._waiting = f"waiting for joint states on {topics}"
+        self.state, self.reason = WAITING, self._waiting
         self.overruns = 0
 
     @property
@@ -170,7 +175,7 @@ class Controller:
             problem = "the emergency stop is active" if self._estop else self._measured.problem(now_ns)
             if problem:
                 raise BeingHError(f"cannot reset: {problem}", remedy="remove the cause and call reset again")
-            self.stop("reset")
+            self.stop(FOR_RESET)
             self._reset_wanted = True
             if self._at_rest:
                 self._wait_for_joints()
@@ -220,7 +225,7 @@ class Controller:
             if not self._at_rest:
                 self._come_to_rest()
 
-    def final_path(self, reason: str) -> tuple[int, np.ndarray] | None:
+    def final_path(self) -> tuple[int, np.ndarray] | None:
         """Stop, and give the whole braking path at once; nothing can be sent after it.
 
         Returns:
@@ -228,7 +233,7 @@ class Controller:
             None when it rests already.
         """
         with self._lock:
-            self.stop(reason)
+            self.stop(AT_END)
             if self._at_rest or self._last_sent is None:
                 return None
             self._at_rest = True
@@ -246,8 +251,11 @@ class Controller:
         start = np.clip(measured, limits.lower, limits.upper)
         outside = np.abs(start - measured) > START_TOLERANCE
         if outside.any():
-            name = self._contract.joint_names[int(np.argmax(outside))]
-            return f"{name} is at {measured[outside][0]:.3f}, outside its limits"
+            joint = int(np.argmax(outside))
+            return (
+                f"{self._contract.joint_names[joint]} is at {measured[joint]:.3f}, outside its limits "
+                f"{limits.lower[joint]:.3f} to {limits.upper[joint]:.3f}"
+            )
         self._begin(now_ns, start)
         return ""
 
@@ -292,4 +300,4 @@ class Controller:
     def _wait_for_joints(self) -> None:
         self._reset_wanted = False
         self._measured.forget()
-        self.state, self.reason = WAITING, "waiting for joint states"
+        self.state, self.reason = WAITING, self._waiting

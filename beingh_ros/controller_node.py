@@ -20,7 +20,7 @@ from beingh_core.contract import RobotContract, load_contract
 from beingh_core.errors import BeingHError
 from beingh_core.realtime.clock import parse_epoch
 from beingh_core.realtime.commit_buffer import Chunk
-from beingh_ros.controller import RUNNING, STOPPED, Controller, Plan, TickOutput
+from beingh_ros.controller import BY_SERVICE, REQUESTED, RUNNING, STOPPED, WAITING, Controller, Plan, TickOutput
 from beingh_ros.conversions import joint_positions, read_trajectory, trajectory_message
 from beingh_ros.diagnostics import ERROR, OK, WARN, Diagnostics, Report, Samples
 from beingh_ros.drivers import make_driver
@@ -75,7 +75,7 @@ class ControllerNode(Node):
     def close(self) -> None:
         """Stop the ticks and send the rest of the braking path."""
         ended = self._ticks.close()
-        path = self._controller.final_path("shutdown")
+        path = self._controller.final_path()
         if path is not None and ended and not self._dry_run:
             self._driver.stop(*path)
             self.get_logger().info("sent the braking path and ends")
@@ -149,7 +149,7 @@ class ControllerNode(Node):
         self._tell()
 
     def _on_stop(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self._controller.stop("stop service")
+        self._controller.stop(BY_SERVICE)
         response.success, response.message = True, f"{self._controller.state}: {self._controller.reason}"
         return response
 
@@ -174,9 +174,17 @@ class ControllerNode(Node):
         told = self._controller.state, self._controller.reason
         if told != self._told:
             self._told = told
-            text = f"{told[0]}: {told[1]}" if told[1] else told[0]
-            log = self.get_logger()
-            log.error(text) if told[0] == STOPPED else log.info(text)
+            self._log_state(*told)
+
+    def _log_state(self, state: str, reason: str) -> None:
+        log, text = self.get_logger(), _sentence(state, reason)
+        if state == STOPPED and reason not in REQUESTED:
+            reset = f"{self.get_fully_qualified_name()}/reset"
+            log.error(f"{text}. The robot brakes and gets no more commands. To fix: remove the cause, then call {reset}.")
+        elif state == WAITING and not reason.startswith(WAITING):
+            log.warning(f"{text}. The robot gets no commands until that is put right.")
+        else:
+            log.info(text)
 
     def _report(self) -> Report:
         """Everything countable; the keys are read by the demo's report."""
@@ -198,7 +206,11 @@ class ControllerNode(Node):
         values |= self._consumed.summary("consumed_delay", (50,))
         if state == RUNNING:
             return OK, "running", values
-        return (ERROR if state == STOPPED else WARN), f"{state}: {reason}", values
+        return (ERROR if state == STOPPED else WARN), _sentence(state, reason), values
+
+
+def _sentence(state: str, reason: str) -> str:
+    return f"{state}: {reason}" if reason and not reason.startswith(state) else reason or state
 
 
 def main(args=None) -> int:

@@ -152,7 +152,7 @@ class Demo:
             latency_ms=list(recorder.latency_ms),
             controller=session.controller_status,
             image_frames_lost=sum(int(status["lost"]) for status in views),
-            checkpoint=str(self._checkpoint),
+            checkpoint=_short(self._checkpoint),
         )
 
     def _report(self, data: RunData) -> int:
@@ -170,6 +170,12 @@ def _instruction(seed: int) -> str:
     """The task of a seed; seeds in a row name every colour in turn."""
     colours = list(CUBE_COLOURS)
     return INSTRUCTION.format(colour=colours[seed % len(colours)])
+
+
+def _short(path: Path) -> str:
+    """A path as a user would type it here."""
+    path, here = path.resolve(), Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 def isolate() -> None:

@@ -22,6 +22,8 @@ from beingh_ros.conversions import Trajectory, read_trajectory, stamp_to_ns
 
 # Deep enough that nothing is lost while this process is held up for seconds.
 DEEP = QoSProfile(depth=1000)
+# Plans in a row that must hold one posture: the commands of the two ticks before a stop decide how it brakes.
+REST_TICKS = 4
 
 
 class Observer:
@@ -35,8 +37,7 @@ class Observer:
     Attributes:
         log: Everything heard.
         epoch: Newest epoch.
-        newest_plan: (M, J) of the newest controller/buffer, None before the first.
-        plan_heard_s: When that was received, monotonic [s].
+        plan_heard_s: When controller/buffer was heard last, monotonic [s].
     """
 
     def __init__(self, node: Node, contract: RobotContract, heard: Callable[[], None]) -> None:
@@ -45,8 +46,9 @@ class Observer:
             joints=contract.joint_names, groups=[group.joints for group in groups], rate_hz=contract.rate_hz
         )
         self.epoch = ""
-        self.newest_plan: np.ndarray | None = None
         self.plan_heard_s = float("-inf")
+        self._posture: np.ndarray | None = None  # what the newest plans hold
+        self._held = 0  # how many plans in a row hold nothing but that
         self._heard = heard
         make = partial(node.create_subscription, qos_profile=DEEP)
         self.subscriptions = [
@@ -58,9 +60,8 @@ class Observer:
 
     @property
     def at_rest(self) -> bool:
-        """Whether the newest plan holds one posture."""
-        plan = self.newest_plan
-        return plan is not None and bool((plan == plan[0]).all())
+        """Whether the robot was and will be sent one and the same posture, so that a stop changes nothing."""
+        return self._held >= REST_TICKS
 
     def silent_s(self) -> float:
         """Time since the controller's last publication [s]."""
@@ -81,8 +82,15 @@ class Observer:
         read = self._read(message)
         if read is not None and len(read.positions):
             self.log.buffer(read.frame_id, read.stamp_ns, read.joints, read.positions)
-            self.epoch, self.newest_plan, self.plan_heard_s = read.frame_id, read.positions, time.monotonic()
+            self.epoch, self.plan_heard_s = read.frame_id, time.monotonic()
+            self._note_plan(read.positions)
         self._heard()
+
+    def _note_plan(self, plan_MJ: np.ndarray) -> None:
+        holds = bool((plan_MJ == plan_MJ[0]).all())
+        same = holds and self._posture is not None and np.array_equal(self._posture, plan_MJ[0])
+        self._held = (self._held + 1 if same else 1) if holds else 0
+        self._posture = plan_MJ[0]
 
     def _on_accepted(self, message: Header) -> None:
         self.log.accepted(message.frame_id, stamp_to_ns(message.stamp))

@@ -61,7 +61,9 @@ class PolicyInputs:
             missing = [joint for joint in joints if joint not in positions]
             bad = [joint for joint in joints if not np.isfinite(positions.get(joint, 0.0))]
             if missing or bad:
-                wrong[name] = f"lacks {', '.join(missing)}" if missing else f"holds no number for {', '.join(bad)}"
+                wrong[name] = (
+                    f"lacks {', '.join(missing)}" if missing else f"holds {positions[bad[0]]} for {', '.join(bad)}"
+                )
                 self.refuse(name, f"joint state on {topic} {wrong[name]}")
             else:
                 self._push(name, stamp_ns, np.array([positions[joint] for joint in joints]))

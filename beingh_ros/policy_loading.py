@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError
+from beingh_core.policy.metadata import check_contract, load_metadata
 
 
 def load_policy(
@@ -32,6 +35,10 @@ def load_policy(
         raise BeingHError(
             "no checkpoint is given", where="parameter checkpoint", remedy="set it to a checkpoint directory"
         )
+    dataset_name = dataset_name or contract.policy.dataset_name
+    if (Path(checkpoint) / "config.json").is_file():
+        # Before gigabytes are read for the wrong robot.
+        check_contract(load_metadata(checkpoint, dataset_name), contract)
     import torch
 
     from beingh_core.policy import BeingHPolicy, data_config_for
@@ -43,7 +50,7 @@ def load_policy(
     policy = BeingHPolicy(
         model_path=checkpoint,
         data_config_name=data_config_for(contract),
-        dataset_name=dataset_name or contract.policy.dataset_name,
+        dataset_name=dataset_name,
         embodiment_tag=contract.robot,
         device=device,
     )

@@ -38,7 +38,7 @@ SUCCESS, FAILURE, FATAL = (
     TransitionCallbackReturn.FAILURE,
     TransitionCallbackReturn.ERROR,
 )
-SAME_ERROR_PERIOD_S = 5.0
+ANOTHER_ERROR_PERIOD_S, SAME_ERROR_PERIOD_S = 5.0, 30.0
 LATENCY_FIELDS = ("inference_ms", "latency_ms")
 
 
@@ -55,11 +55,13 @@ class PolicyNode(LifecycleNode):
         self._inference: InferenceThread | None = None
         self._entities: list = []
         self._error: BeingHError | None = None
-        self._logged_s: dict[str, float] = {}
+        self._logged: dict[str, tuple[float, str]] = {}
         self._chunk_publisher = self.create_lifecycle_publisher(JointTrajectory, "policy/chunk", RELIABLE)
         self._latency_publisher = self.create_lifecycle_publisher(Float32MultiArray, "policy/latency", RELIABLE)
         self._declare()
         self._autostart = self.get_parameter("autostart").value
+        simulated = self.get_parameter("use_sim_time").value
+        self._jumps = on_time_going_back(self, self._forget) if simulated else None
         self._diagnostics = Diagnostics(self, "", {"inference": self._unconfigured})
         self.add_on_set_parameters_callback(self._on_parameters)
         if self._autostart:
@@ -166,8 +168,6 @@ class PolicyNode(LifecycleNode):
             make(Header, "controller/accepted", self._on_accepted, RELIABLE),
             make(String, "policy/instruction", self._on_instruction, RELIABLE),
         ]
-        if self.get_parameter("use_sim_time").value:
-            self._jumps = on_time_going_back(self, self._forget)
         self._timer = self.create_timer(0.5, self._match_cameras, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._diagnostics.set_reports(
             contract.robot,
@@ -199,8 +199,9 @@ class PolicyNode(LifecycleNode):
 
     def _forget(self) -> None:
         """Drop everything that is stamped with a time that has not come yet."""
-        self._inputs.clear()
-        self._schedule.clear()
+        if self._inference is not None:
+            self._inputs.clear()
+            self._schedule.clear()
 
     def _match_cameras(self) -> None:
         for camera in self._cameras.values():
@@ -217,7 +218,7 @@ class PolicyNode(LifecycleNode):
             self._log_error(topic, f"{topic}: {error}")
             return
         for name, what in self._inputs.push_joints(topic, stamp_to_ns(message.header.stamp), positions).items():
-            self._log_error(name, f"{topic}: the joint state {what}")
+            self._log_error(name, f"{topic}: a joint state {what}. To fix: repair its publisher.")
 
     def _on_buffer(self, message: JointTrajectory) -> None:
         try:
@@ -268,10 +269,11 @@ class PolicyNode(LifecycleNode):
         self.exit_status = 1
 
     def _log_error(self, key: str, text: str) -> None:
-        """Log an error, the same `key` not more often than every few seconds."""
+        """Log an error of something that comes again and again: once, and after a while once more."""
         now_s = time.monotonic()
-        if now_s - self._logged_s.get(key, float("-inf")) >= SAME_ERROR_PERIOD_S:
-            self._logged_s[key] = now_s
+        logged_s, logged = self._logged.get(key, (-SAME_ERROR_PERIOD_S, text))
+        if now_s - logged_s >= (SAME_ERROR_PERIOD_S if logged == text else ANOTHER_ERROR_PERIOD_S):
+            self._logged[key] = now_s, text
             self.get_logger().error(text)
 
     def _report_inference(self) -> Report:

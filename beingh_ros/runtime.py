@@ -56,7 +56,11 @@ def declare(
 
 
 def on_time_going_back(node: Node, react: Callable[[], None]) -> JumpHandle:
-    """Call `react` in the executor's thread whenever simulated time jumps back; keep what is returned."""
+    """Call `react` in the executor's thread whenever simulated time jumps back.
+
+    Returns:
+        A handle that must live as long as the node: rclpy keeps a bare pointer to it.
+    """
     threshold = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=False)
     return node.get_clock().create_jump_callback(threshold, post_callback=lambda _jump: react())
 

@@ -48,6 +48,8 @@ def ros_graph():
     """A node in a domain of its own, spun by a thread; yields the node. Children must get `node.environment`."""
     domain = next_domain()
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    if os.environ.get("ROS_DISTRO") == "humble":
+        os.environ["ROS_LOCALHOST_ONLY"] = "1"
     context = Context()
     rclpy.init(context=context, domain_id=domain)
     node = Node("observer", context=context)

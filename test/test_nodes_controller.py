@@ -133,7 +133,7 @@ def test_it_starts_at_the_measured_positions_and_holds_when_dry(bench):
     assert status["state"] == "waiting" and "joint states" in status["message"]
     robot.positions["fr3_joint1"] = math.nan
     robot.talking = True
-    wait_until(lambda: "no number for fr3_joint1" in robot.status()["reason"], what="NaN to be reported")
+    wait_until(lambda: "nan for fr3_joint1" in robot.status()["reason"], what="NaN to be reported")
     assert not robot.arm.messages and not robot.buffer.messages
     robot.positions["fr3_joint1"] = 0.2
     clock = robot.start()

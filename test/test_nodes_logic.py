@@ -214,13 +214,13 @@ def test_the_final_path_goes_on_from_the_last_tick_to_rest():
     robot.run(3)
     robot.controller.merge(robot.chunk(0.04))
     robot.run(10)
-    stamp_ns, rows = robot.controller.final_path("shutdown")
+    stamp_ns, rows = robot.controller.final_path()
     assert stamp_ns == robot.sent[-1].stamp_ns
     np.testing.assert_array_equal(rows[0], robot.sent[-1].committed[0])
     path = [robot.sent[-2].committed[0, 0], *rows[:, 0], rows[-1, 0]]
     assert np.abs(np.diff(path, 2)).max() <= FR3.limits.acceleration[0] * FR3.dt_s**2 + 1e-9
-    assert robot.controller.final_path("again") is None and robot.controller.next_tick_ns() is None
-    assert controller().final_path("shutdown") is None
+    assert robot.controller.final_path() is None and robot.controller.next_tick_ns() is None
+    assert controller().final_path() is None
 
 
 def test_steady_time_waits_on_the_scale_of_the_system_clock():

@@ -1,4 +1,5 @@
 """The simulated robot and the scripted expert, in real physics."""
+
 from dataclasses import replace
 
 import numpy as np
@@ -14,12 +15,12 @@ from beingh_core.sim.scene import CUBE_AREA_XY, CUBE_SPACING_M
 GRIPPER_DOWN = np.diag([1.0, -1.0, -1.0])
 
 
-@pytest.fixture(scope='module')
+@pytest.fixture(scope="module")
 def contract():
-    return load_contract('fr3')
+    return load_contract("fr3")
 
 
-@pytest.fixture(scope='module')
+@pytest.fixture(scope="module")
 def home(contract):
     return dict(zip(contract.joint_names, contract.home))
 
@@ -31,17 +32,17 @@ def robot(contract, home):
     robot.close()
 
 
-@pytest.fixture(scope='module')
+@pytest.fixture(scope="module")
 def arm(contract):
     names = [n for n in contract.joint_names if n not in FINGERS]
-    return Kinematics(contract.urdf_path, names, 'fr3_hand_tcp', 'fr3_link0')
+    return Kinematics(contract.urdf_path, names, "fr3_hand_tcp", "fr3_link0")
 
 
 def test_simulator_and_kinematics_agree_on_the_tool_pose(robot, arm):
     q = np.array([0.3, 0.1, -0.2, -2.0, 0.15, 2.1, 0.6])
     robot.place_joints(dict(zip(arm.joints, q)))
     position, rotation = arm.fk(q)
-    tool = robot.data.body('fr3_hand_tcp')
+    tool = robot.data.body("fr3_hand_tcp")
     np.testing.assert_allclose(tool.xpos, position, atol=1e-6)
     np.testing.assert_allclose(tool.xmat.reshape(3, 3), rotation, atol=1e-6)
 
@@ -79,14 +80,14 @@ def test_cubes_are_apart_and_inside_their_area():
         assert gaps.min() >= CUBE_SPACING_M
 
 
-@pytest.mark.parametrize('camera', ['scene_camera', 'wrist_camera'])
+@pytest.mark.parametrize("camera", ["scene_camera", "wrist_camera"])
 def test_every_cube_is_seen_from_home(robot, camera):
     robot.reset(1)
     image = robot.render(camera).astype(int)
     for channel in range(3):
         others = [c for c in range(3) if c != channel]
         strong = (image[..., channel] > 60) & (image[..., channel] > 1.8 * image[..., others].max(-1))
-        assert strong.sum() >= 4, f'no cube of channel {channel} in {camera}'
+        assert strong.sum() >= 4, f"no cube of channel {channel} in {camera}"
 
 
 def test_expert_picks_each_colour_in_physics(robot, arm, home):
@@ -112,11 +113,11 @@ def test_foreseen_motion_keeps_the_experts_limits():
     limits = ExpertLimits()
     cubes = {c: p for c, (p, _) in sample_cubes(np.random.default_rng(0)).items()}
     state = HandState(position=np.array([0.48, 0.0, 0.3]), step=np.zeros(3), opening=1.0)
-    steps, openings = foresee(state, [Goal(colour='red')] * 120, cubes)
+    steps, openings = foresee(state, [Goal(colour="red")] * 120, cubes)
     changes = np.diff(np.vstack([np.zeros(3), steps]), axis=0)
     assert np.linalg.norm(changes, axis=1).max() <= limits.acceleration + 1e-12
     assert np.abs(steps).max() <= limits.speed + 1e-12
     assert np.abs(np.diff(openings)).max() <= limits.gripper + 1e-12
     end = state.position + steps.sum(axis=0)
-    np.testing.assert_allclose(end[:2], cubes['red'][:2], atol=0.013)
+    np.testing.assert_allclose(end[:2], cubes["red"][:2], atol=0.013)
     assert end[2] > 0.15 and openings[-1] == 0.0

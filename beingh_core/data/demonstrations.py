@@ -5,6 +5,7 @@ At recorded moments the expert demonstrates *every* instruction from what is see
 of the motion already under way (the committed prefix). One picture thus comes with several instructions
 and as many different actions, and neither the state nor the prefix tells which one was asked for.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from beingh_core.sim.robot import FINGERS, SimRobot
 from beingh_core.sim.scene import CUBE_COLOURS
 
 COLOURS = tuple(CUBE_COLOURS)
-CAMERAS = {'scene_view': 'scene_camera', 'wrist_view': 'wrist_camera'}
+CAMERAS = {"scene_view": "scene_camera", "wrist_view": "wrist_camera"}
 SHARD_FRAMES = 1000
 GRIPPER_DOWN = np.diag([1.0, -1.0, -1.0])
 MAX_TICKS = 90
@@ -59,7 +60,7 @@ class Recorder:
         self.dt_s, self.horizon = contract.dt_s, contract.policy.chunk_length
         home = dict(zip(contract.joint_names, contract.home))
         self.robot = SimRobot(contract.urdf_path, home)
-        arm = next(signal for signal in contract.action if signal.slot == 'eef_position')
+        arm = next(signal for signal in contract.action if signal.slot == "eef_position")
         self.kinematics = Kinematics(contract.urdf_path, arm.joints, arm.eef_frame, arm.base_frame)
         self.rest = np.array([home[j] for j in arm.joints])
         self.open_m = self.robot.model.joint(FINGERS[0]).range[1]
@@ -100,8 +101,10 @@ class Recorder:
         part = {j: last[j] + (v - last[j]) * before / steps for j, v in command.items()}
         self.robot.step(self.dt_s * before / steps, part)
         tool, _, opening = self._measured(0.0)
-        seen = {'images': np.stack([self.robot.render(camera) for camera in CAMERAS.values()]),
-                'state': np.array([*tool, opening], np.float32)}
+        seen = {
+            "images": np.stack([self.robot.render(camera) for camera in CAMERAS.values()]),
+            "state": np.array([*tool, opening], np.float32),
+        }
         if before < steps:
             self.robot.step(self.dt_s * (1 - before / steps), command)
         return seen
@@ -149,11 +152,16 @@ class Recorder:
         """
         cubes = self._cubes()
         delays = self.rng.choice(len(self.delay_weights), p=self.delay_weights, size=len(COLOURS))
-        shown = [foresee(state, [goal] * d + [Goal(colour=colour)] * (self.horizon - d), cubes)
-                 for colour, d in zip(COLOURS, delays)]
-        return {'delay': delays.astype(np.uint8), 'steps': np.array([s for s, _ in shown], np.float32),
-                'openings': np.array([o for _, o in shown], np.float32),
-                'cubes': np.array([cubes[c] for c in COLOURS], np.float32)}
+        shown = [
+            foresee(state, [goal] * d + [Goal(colour=colour)] * (self.horizon - d), cubes)
+            for colour, d in zip(COLOURS, delays)
+        ]
+        return {
+            "delay": delays.astype(np.uint8),
+            "steps": np.array([s for s, _ in shown], np.float32),
+            "openings": np.array([o for _, o in shown], np.float32),
+            "cubes": np.array([cubes[c] for c in COLOURS], np.float32),
+        }
 
     def _cubes(self) -> dict[str, np.ndarray]:
         return {c: pose[0] for c, pose in self.robot.objects().items()}
@@ -162,21 +170,27 @@ class Recorder:
         return {**dict(zip(self.kinematics.joints, q)), FINGERS[0]: self.open_m * opening}
 
 
-def record_shard(robot: str, directory: Path, index: int, config: RecorderConfig = RecorderConfig(), seed: int = 0,
-                 frames: int = SHARD_FRAMES) -> None:
+def record_shard(
+    robot: str,
+    directory: Path,
+    index: int,
+    config: RecorderConfig = RecorderConfig(),
+    seed: int = 0,
+    frames: int = SHARD_FRAMES,
+) -> None:
     """Record one shard of `frames` frames; a shard that exists is left alone.
 
     Files: `images-NNNNN.npy` (frames, views, H, W, 3) uint8 and `samples-NNNNN.npz` with the rest, the latter written last.
     """
-    done = directory / f'samples-{index:05d}.npz'
+    done = directory / f"samples-{index:05d}.npz"
     if done.exists():
         return
     directory.mkdir(parents=True, exist_ok=True)
     recorder = Recorder(load_contract(robot), config, seed=seed * 1_000_003 + index)
     source = recorder.frames()
     rows = [next(source) for _ in range(frames)]
-    np.save(directory / f'images-{index:05d}.npy', np.stack([r.pop('images') for r in rows]))
-    partial = done.with_suffix('.tmp.npz')
+    np.save(directory / f"images-{index:05d}.npy", np.stack([r.pop("images") for r in rows]))
+    partial = done.with_suffix(".tmp.npz")
     np.savez(partial, **{k: np.stack([r[k] for r in rows]) for k in rows[0]})
     partial.rename(done)
     recorder.robot.close()

@@ -16,7 +16,7 @@ from beingh_core.evaluate.episodes import EpisodeTrace
 FILM_FRAMES = 8
 PLOTTED_JOINTS = 4
 ZOOM_S = 3.0
-_INK, _SENT, _LOCKED, _PREDICTED, _SEAM = "#22303c", "#1769aa", "#e8890c", "#8fb8d8", "#b9c2c9"
+_INK, _SENT, _LOCKED, _PREDICTED, _SEAM = "#22303c", "#1769aa", "#e8890c", "#b5442e", "#b9c2c9"
 
 
 def film_strip(frames: Sequence[tuple[float, Mapping[str, np.ndarray]]], count: int = FILM_FRAMES) -> bytes:
@@ -105,7 +105,7 @@ def _draw_joint(axis, trace: EpisodeTrace, joint: int, marker: str = "") -> None
         axis.axvline(start_s + index * dt_s, color=_SEAM, lw=0.7, zorder=0)
     for base, rows in trace.chunks:
         chunk_s = start_s + (base + np.arange(len(rows))) * dt_s
-        axis.plot(chunk_s[locked - 1:], rows[locked - 1:, joint], color=_PREDICTED, lw=0.9, zorder=1)
+        axis.plot(chunk_s[locked - 1:], rows[locked - 1:, joint], color=_PREDICTED, lw=0.9, alpha=0.7, zorder=3.5)
         axis.plot(chunk_s[:locked], rows[:locked, joint], color=_LOCKED, lw=5.0, alpha=0.45, zorder=2)
     sent_s = start_s + np.arange(len(trace.sent)) * dt_s
     axis.plot(sent_s, trace.sent[:, joint], color=_SENT, lw=1.2, marker=marker, ms=3.5, zorder=3)

@@ -106,8 +106,10 @@ def load_tensors(holder: Mapping[str, Path], expected: Mapping[str, torch.Size])
     ]
     if complaints:
         more = f"; and {len(complaints) - 6} more" if len(complaints) > 6 else ""
+        kinds = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen}
+        counts = ", ".join(f"{len(names)} {kind}" for kind, names in kinds.items() if names)
         raise BeingHError(
-            f"{len(missing)} missing, {len(unexpected)} unexpected, {len(misshapen)} misshapen tensors: "
+            f"the tensors do not fit {CONFIG} ({counts}): "
             + "; ".join(complaints[:6])
             + more,
             where=directory,

@@ -3,6 +3,7 @@
 The expert is a function of the present state alone, so it can demonstrate from any state: above the
 wrong cube, in mid-motion, with the gripper half closed.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -55,7 +56,9 @@ class Goal:
     position: np.ndarray | None = None
 
 
-def next_state(state: HandState, goal: Goal, cubes: Mapping[str, np.ndarray], limits: ExpertLimits = ExpertLimits()) -> HandState:
+def next_state(
+    state: HandState, goal: Goal, cubes: Mapping[str, np.ndarray], limits: ExpertLimits = ExpertLimits()
+) -> HandState:
     """The expert's next command.
 
     Args:
@@ -107,7 +110,9 @@ def _target(state: HandState, goal: Goal, cubes: Mapping[str, np.ndarray]) -> tu
     return grasp + [0.0, 0.0, np.clip(1.5 * (error - 0.006), 0.0, HOVER_M)], 1.0
 
 
-def held_cube(position: np.ndarray, opening_command: float, opening: float, cubes: Mapping[str, np.ndarray]) -> str | None:
+def held_cube(
+    position: np.ndarray, opening_command: float, opening: float, cubes: Mapping[str, np.ndarray]
+) -> str | None:
     """Colour of the cube between closed fingers, or None.
 
     Args:

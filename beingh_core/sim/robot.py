@@ -1,4 +1,5 @@
 """A simulated robot: joint commands in, joint states and camera images out, in physical time."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 
 from beingh_core.sim.scene import CUBE_COLOURS, build_model, sample_cubes
 
-FINGERS = ('fr3_finger_joint1', 'fr3_finger_joint2')
+FINGERS = ("fr3_finger_joint1", "fr3_finger_joint2")
 
 
 class SimRobot:
@@ -29,7 +30,9 @@ class SimRobot:
         self.home = dict(home)
         self.image_size = image_size
         self._renderers: dict[tuple[int, int], mujoco.Renderer] = {}
-        joints = [self.model.joint(i) for i in range(self.model.njnt) if self.model.jnt_type[i] != mujoco.mjtJoint.mjJNT_FREE]
+        joints = [
+            self.model.joint(i) for i in range(self.model.njnt) if self.model.jnt_type[i] != mujoco.mjtJoint.mjJNT_FREE
+        ]
         self.joint_names = tuple(j.name for j in joints)
         self._qpos = np.array([j.qposadr[0] for j in joints])
         self._qvel = np.array([j.dofadr[0] for j in joints])
@@ -61,7 +64,7 @@ class SimRobot:
 
     def place_cube(self, colour: str, position: np.ndarray, yaw: float) -> None:
         """Put a cube at `position` (3,) [m] turned by `yaw` [rad] about z."""
-        joint = self.data.joint(f'cube_{colour}')
+        joint = self.data.joint(f"cube_{colour}")
         joint.qpos = [*position, np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)]
         joint.qvel = 0.0
 
@@ -97,7 +100,9 @@ class SimRobot:
 
     def objects(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Colour -> (position (3,) [m], quaternion (4,) w x y z) of every cube."""
-        return {c: (self.data.body(f'cube_{c}').xpos.copy(), self.data.body(f'cube_{c}').xquat.copy()) for c in CUBE_COLOURS}
+        return {
+            c: (self.data.body(f"cube_{c}").xpos.copy(), self.data.body(f"cube_{c}").xquat.copy()) for c in CUBE_COLOURS
+        }
 
     def render(self, camera: str, size: tuple[int, int] | None = None) -> np.ndarray:
         """Image (H, W, 3) uint8 RGB of the named camera."""

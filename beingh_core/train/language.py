@@ -4,6 +4,7 @@ The replies are the vision-language samples beside the robot samples: the colour
 first teaches the assistant's turn which cube it is about; the second is predicted from the colour's own token, which
 so learns to look for its cube in the pictures, in the instruction as well as in the reply.
 """
+
 from __future__ import annotations
 
 import re
@@ -21,10 +22,10 @@ TABLE_HALF_SIZE_M = np.array([0.135, 0.18])
 
 def task_phrases(tasks: Iterable[str], colours: Iterable[str], chunk_length: int) -> list[str]:
     """The phrases that become single tokens: the fixed parts of the prompt, the words of the tasks, and the replies."""
-    head, tail = INSTRUCTION_TEMPLATE.replace('{k}', str(chunk_length)).split('{task_description}')
-    parts = [*(f'system\n{m}' for m in SYSTEM_MESSAGES.values()), 'user\n', 'assistant\n', head, tail]
+    head, tail = INSTRUCTION_TEMPLATE.replace("{k}", str(chunk_length)).split("{task_description}")
+    parts = [*(f"system\n{m}" for m in SYSTEM_MESSAGES.values()), "user\n", "assistant\n", head, tail]
     for task in tasks:
-        parts += [p for p in re.split(r'\{colour\}', task) if p]
+        parts += [p for p in re.split(r"\{colour\}", task) if p]
     cells = [(row, column) for row in range(CELLS) for column in range(CELLS)]
     return [*parts, *colours, *(_table_cell(*c) for c in cells), *(_wrist_cell(*c) for c in cells)]
 
@@ -45,8 +46,8 @@ def _cell(share: float) -> int:
 
 
 def _table_cell(forward: int, left: int) -> str:
-    return f': on the table, {forward} forward, {left} left'
+    return f": on the table, {forward} forward, {left} left"
 
 
 def _wrist_cell(row: int, column: int) -> str:
-    return f': in the wrist view, row {row}, column {column}'
+    return f": in the wrist view, row {row}, column {column}"

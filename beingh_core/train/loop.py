@@ -1,4 +1,5 @@
 """The training loop: batches in, a checkpoint in the released format out; continues where it was interrupted."""
+
 from __future__ import annotations
 
 import copy
@@ -37,16 +38,19 @@ class Trainer:
         device: where to train.
     """
 
-    def __init__(self, config: TrainConfig, data_dir: Path, out: Path, device: str = 'cpu'):
+    def __init__(self, config: TrainConfig, data_dir: Path, out: Path, device: str = "cpu"):
         self.config, self.out, self.device = config, out, device
         self.contract = load_contract(config.robot)
-        if self.contract.policy.chunk_length != config.model['action_chunk_length']:
-            raise BeingHError(f'the contract asks for chunks of {self.contract.policy.chunk_length} steps, the model makes '
-                              f'{config.model["action_chunk_length"]}', where=str(self.contract.path),
-                              remedy='give policy.chunk_length and model.action_chunk_length one value')
+        if self.contract.policy.chunk_length != config.model["action_chunk_length"]:
+            raise BeingHError(
+                f"the contract asks for chunks of {self.contract.policy.chunk_length} steps, the model makes "
+                f"{config.model['action_chunk_length']}",
+                where=str(self.contract.path),
+                remedy="give policy.chunk_length and model.action_chunk_length one value",
+            )
         self.data = Demonstrations(data_dir, config.data.frames)
         self.statistics = self.data.statistics()
-        self.tokenizer = build_tokenizer(task_phrases(config.tasks, COLOURS, config.model['action_chunk_length']))
+        self.tokenizer = build_tokenizer(task_phrases(config.tasks, COLOURS, config.model["action_chunk_length"]))
         transform = UnifiedTransform(data_config_for(self.contract), self.statistics)
         raw = model_config(config.model, self.tokenizer.get_vocab_size())
         self.model = BeingH.from_config(raw, seed=config.optimiser.seed).to(device).train()
@@ -55,11 +59,13 @@ class Trainer:
             self.model.action_encoder.W1.weight[:, ~torch.from_numpy(transform.action_mask)] = 0.0
         self.average = copy.deepcopy(self.model).requires_grad_(False)
         prompts = PromptBuilder(self.tokenizer, PromptConfig.from_model_config(raw))
-        self.batches = BatchMaker(self.data, prompts, transform, config.tasks, config.data.draws_per_instruction,
-                                  config.data.ask_for_words)
+        self.batches = BatchMaker(
+            self.data, prompts, transform, config.tasks, config.data.draws_per_instruction, config.data.ask_for_words
+        )
         o = config.optimiser
-        self.optimiser = torch.optim.AdamW(_decay_groups(self.model, o.weight_decay), lr=o.learning_rate, betas=tuple(o.betas),
-                                           fused=True)
+        self.optimiser = torch.optim.AdamW(
+            _decay_groups(self.model, o.weight_decay), lr=o.learning_rate, betas=tuple(o.betas), fused=True
+        )
         self.chunks_per_step = config.data.frames_per_batch * len(COLOURS) * config.data.draws_per_instruction
         self.step, self.seconds = 0, 0.0
 
@@ -77,7 +83,10 @@ class Trainer:
             if self.step % log_every == 0:
                 action, words = np.mean(window, axis=0)
                 rate = (self.step - first) * self.chunks_per_step / (time.monotonic() - started)
-                print(f'step {self.step}/{o.steps}  action {action:.4f}  text {words:.4f}  {rate:.0f} samples/s', flush=True)
+                print(
+                    f"step {self.step}/{o.steps}  action {action:.4f}  text {words:.4f}  {rate:.0f} samples/s",
+                    flush=True,
+                )
                 window.clear()
             if self.step % save_every == 0 or self.step == o.steps:
                 self.seconds += time.monotonic() - started
@@ -89,11 +98,11 @@ class Trainer:
         o = self.config.optimiser
         torch.manual_seed(o.seed * 1_000_003 + self.step)
         for group in self.optimiser.param_groups:
-            group['lr'] = o.learning_rate * _schedule(self.step, o.warmup_steps, o.steps)
+            group["lr"] = o.learning_rate * _schedule(self.step, o.warmup_steps, o.steps)
         batch, delays = self.batches.make(frames, np.random.default_rng([o.seed, self.step]))
         with self._autocast():
             losses = self.model.loss(batch, delays=delays, text_depths=tuple(o.text_depths))
-        total = losses['action_loss'] + o.text_loss_weight * losses['und_loss']
+        total = losses["action_loss"] + o.text_loss_weight * losses["und_loss"]
         total.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), o.gradient_clip)
         self.optimiser.step()
@@ -101,7 +110,7 @@ class Trainer:
         decay = min(o.ema_decay, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
-        return float(losses['action_loss'].detach()), float(losses['und_loss'].detach())
+        return float(losses["action_loss"].detach()), float(losses["und_loss"].detach())
 
     @torch.no_grad()
     def _validate(self) -> None:
@@ -110,45 +119,76 @@ class Trainer:
         batch, delays = self.batches.make(index, np.random.default_rng(0))
         chunks = len(COLOURS) * self.config.data.draws_per_instruction
         count = len(index) * chunks
-        shape = (count, self.contract.policy.chunk_length, batch['padded_action'].shape[-1])
+        shape = (count, self.contract.policy.chunk_length, batch["padded_action"].shape[-1])
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         told = self.average.loss(batch, noise=noise, time=torch.zeros(count), delays=delays)
         swapped = dict(batch)
-        swapped['padded_action'] = batch['padded_action'].view(len(index), chunks, *shape[1:]).roll(self.config.data.draws_per_instruction, 1).reshape(-1, shape[-1])
-        other = self.average.loss(swapped, noise=noise, time=torch.zeros(count), delays=delays)['action_loss']
-        print(f'held-out error {told["action_loss"]:.4f}, with another instruction {other:.4f}, text {told["und_loss"]:.3f}', flush=True)
+        swapped["padded_action"] = (
+            batch["padded_action"]
+            .view(len(index), chunks, *shape[1:])
+            .roll(self.config.data.draws_per_instruction, 1)
+            .reshape(-1, shape[-1])
+        )
+        other = self.average.loss(swapped, noise=noise, time=torch.zeros(count), delays=delays)["action_loss"]
+        print(
+            f"held-out error {told['action_loss']:.4f}, with another instruction {other:.4f}, text {told['und_loss']:.3f}",
+            flush=True,
+        )
 
     def save(self) -> None:
         """Write the checkpoint (averaged weights) and the state to go on from."""
         self.out.mkdir(parents=True, exist_ok=True)
         self.average.save_pretrained(self.out)
         save_tokenizer(self.tokenizer, self.out)
-        write_metadata(self.out, self.contract.policy.dataset_name, self.statistics, embodiment_tag=self.config.embodiment_tag,
-                       robot=self.contract.robot, contract_hash=self.contract.hash)
+        write_metadata(
+            self.out,
+            self.contract.policy.dataset_name,
+            self.statistics,
+            embodiment_tag=self.config.embodiment_tag,
+            robot=self.contract.robot,
+            contract_hash=self.contract.hash,
+        )
         o, d = self.config.optimiser, self.config.data
-        (self.out / 'training.json').write_text(json.dumps({
-            'steps': self.step, 'of': o.steps, 'samples': self.step * self.chunks_per_step,
-            'frames': d.frames, 'seconds': round(self.seconds), 'device': self.device,
-            'parameters': sum(p.numel() for p in self.model.parameters())}, indent=1))
-        state = {'model': self.model.state_dict(), 'average': self.average.state_dict(),
-                 'optimiser': self.optimiser.state_dict(), 'step': self.step, 'seconds': self.seconds}
-        partial = self.out / 'train_state.tmp'
+        (self.out / "training.json").write_text(
+            json.dumps(
+                {
+                    "steps": self.step,
+                    "of": o.steps,
+                    "samples": self.step * self.chunks_per_step,
+                    "frames": d.frames,
+                    "seconds": round(self.seconds),
+                    "device": self.device,
+                    "parameters": sum(p.numel() for p in self.model.parameters()),
+                },
+                indent=1,
+            )
+        )
+        state = {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+        partial = self.out / "train_state.tmp"
         torch.save(state, partial)
-        partial.rename(self.out / 'train_state.pt')
+        partial.rename(self.out / "train_state.pt")
 
     def _resume(self) -> None:
-        path = self.out / 'train_state.pt'
+        path = self.out / "train_state.pt"
         if not path.exists():
             return
         state: dict[str, Any] = torch.load(path, weights_only=True, map_location=self.device)
-        self.model.load_state_dict(state['model'])
-        self.average.load_state_dict(state['average'])
-        self.optimiser.load_state_dict(state['optimiser'])
-        self.step, self.seconds = state['step'], state['seconds']
-        print(f'going on from step {self.step}', flush=True)
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.seconds = state["step"], state["seconds"]
+        print(f"going on from step {self.step}", flush=True)
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.split(':')[0], dtype=torch.bfloat16, enabled=self.config.optimiser.precision == 'bf16')
+        return torch.autocast(
+            self.device.split(":")[0], dtype=torch.bfloat16, enabled=self.config.optimiser.precision == "bf16"
+        )
 
 
 def _schedule(step: int, warmup: int, steps: int) -> float:
@@ -162,4 +202,4 @@ def _decay_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str,
     """Matrices decay; biases, norms and scales do not."""
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     rest = [p for p in model.parameters() if p.ndim < 2]
-    return [{'params': matrices, 'weight_decay': weight_decay}, {'params': rest, 'weight_decay': 0.0}]
+    return [{"params": matrices, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]

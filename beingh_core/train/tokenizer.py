@@ -1,4 +1,5 @@
 """A byte-level tokenizer with the phrases of a task as single tokens: any text can be written, prompts stay short."""
+
 from __future__ import annotations
 
 import json
@@ -7,8 +8,17 @@ from typing import Iterable
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-SPECIAL = ('<|endoftext|>', '<|im_start|>', '<|im_end|>', '<img>', '</img>', '<IMG_CONTEXT>', '<|state_start|>',
-           '<|state_end|>', '<|action_pad|>')
+SPECIAL = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<img>",
+    "</img>",
+    "<IMG_CONTEXT>",
+    "<|state_start|>",
+    "<|state_end|>",
+    "<|action_pad|>",
+)
 
 
 def build_tokenizer(phrases: Iterable[str]) -> Tokenizer:
@@ -25,8 +35,11 @@ def build_tokenizer(phrases: Iterable[str]) -> Tokenizer:
 def save_tokenizer(tokenizer: Tokenizer, directory: str | Path) -> None:
     """Write tokenizer.json, tokenizer_config.json and special_tokens_map.json."""
     directory = Path(directory)
-    tokenizer.save(str(directory / 'tokenizer.json'))
-    names = {'eos_token': '<|im_end|>', 'pad_token': '<|endoftext|>', 'additional_special_tokens': list(SPECIAL[1:])}
-    (directory / 'special_tokens_map.json').write_text(json.dumps(names, indent=2))
-    (directory / 'tokenizer_config.json').write_text(json.dumps(
-        {**names, 'tokenizer_class': 'PreTrainedTokenizerFast', 'clean_up_tokenization_spaces': False}, indent=2))
+    tokenizer.save(str(directory / "tokenizer.json"))
+    names = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "additional_special_tokens": list(SPECIAL[1:])}
+    (directory / "special_tokens_map.json").write_text(json.dumps(names, indent=2))
+    (directory / "tokenizer_config.json").write_text(
+        json.dumps(
+            {**names, "tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}, indent=2
+        )
+    )

@@ -1,0 +1,89 @@
+# make demo | test | checkpoint | viewer | clean; see README.md.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: demo test checkpoint viewer environment clean help
+
+PYTHON ?= python3
+EPISODES ?= 3
+SEED ?= 0
+INSTRUCTION ?=
+CHECKPOINT ?=
+VIEWER ?= none
+OUT ?= out/demo
+PYTEST_ARGS ?=
+TRAIN_CONFIG := config/train/fr3_cubes.yaml
+
+# A sourced ROS installation brings its own rclpy, which must not be mixed with the wheels: another environment.
+ifdef ROS_DISTRO
+VENV := .venv-$(ROS_DISTRO)
+VENV_FLAGS := --system-site-packages
+REQUIREMENTS := requirements-robot.txt
+else
+VENV := .venv
+VENV_FLAGS :=
+REQUIREMENTS := requirements.txt requirements-ros.txt
+endif
+STAMP := $(VENV)/.installed
+RUN := $(VENV)/bin/python
+
+export MUJOCO_GL ?= egl
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+help:
+	@echo "make demo        run EPISODES=3 episodes in simulation, write $(OUT)/report.html"
+	@echo "                 SEED=0  INSTRUCTION='pick up the red cube'  CHECKPOINT=DIR  VIEWER=rerun  OUT=DIR"
+	@echo "make test        run the tests (PYTEST_ARGS='-k name')"
+	@echo "make checkpoint  record demonstrations and train the demo's checkpoint; goes on where it was interrupted"
+	@echo "make clean       remove build files and the environment; out/ and checkpoints/ stay"
+
+demo: $(STAMP)
+	@$(RUN) -m beingh_ros.demo --episodes "$(EPISODES)" --seed "$(SEED)" --instruction "$(INSTRUCTION)" \
+		--checkpoint "$(CHECKPOINT)" --out "$(OUT)" --viewer "$(VIEWER)"
+
+test: $(STAMP)
+	@$(RUN) -m pytest -q $(PYTEST_ARGS)
+
+# Hours on a small machine. Both steps go on where they were interrupted.
+checkpoint: $(STAMP)
+	@$(RUN) -m beingh_core.data.record --out out/demonstrations \
+		--frames "$$($(RUN) -c 'import yaml; print(yaml.safe_load(open("$(TRAIN_CONFIG)"))["data"]["frames"])')"
+	@$(RUN) -m beingh_core.train --config $(TRAIN_CONFIG) --data out/demonstrations --out out/checkpoint
+	@mkdir -p checkpoints/fr3_cubes
+	@cp out/checkpoint/*.json out/checkpoint/*.safetensors checkpoints/fr3_cubes/
+	@echo "wrote checkpoints/fr3_cubes ($$(du -sh checkpoints/fr3_cubes | cut -f1)); it took:"
+	@cat checkpoints/fr3_cubes/training.json; echo
+
+viewer: $(STAMP)
+	@$(RUN) -m pip install -q -r requirements-viewer.txt
+
+environment: $(STAMP)
+
+clean:
+	rm -rf build install log $(VENV) .pytest_cache .hypothesis *.egg-info
+	find . -name __pycache__ -not -path './out/*' -prune -exec rm -rf {} +
+
+# torch comes first and alone, so that a CPU build of that very version is taken where pip knows one.
+$(STAMP): requirements.txt requirements-ros.txt requirements-robot.txt
+	@$(PYTHON) -c "$$CHECK_PYTHON"
+	@echo "installing into $(VENV)$(if $(ROS_DISTRO),: rclpy of ROS $(ROS_DISTRO) is sourced and will be used,) (once; some minutes)"
+	@test -x $(RUN) || $(PYTHON) -m venv $(VENV_FLAGS) $(VENV)
+	@$(RUN) -m pip install -q --upgrade "pip>=24"
+	@$(RUN) -m pip install -q torch==2.13.0
+	@$(RUN) -m pip install -q $(foreach file,$(REQUIREMENTS),-r $(file))
+	@touch $@
+
+define CHECK_PYTHON
+import importlib.util, os, platform, sys
+ros = os.environ.get('ROS_DISTRO')
+if not (3, 10) <= sys.version_info[:2] <= (3, 13):
+    sys.exit(f'error: {sys.executable} is Python {platform.python_version()}; 3.10 to 3.13 work. '
+             'To fix: make PYTHON=/path/to/python3.12 ...')
+if ros and importlib.util.find_spec('rclpy') is None:
+    sys.exit(f'error: ROS_DISTRO is {ros}, but {sys.executable} finds no rclpy. To fix: source /opt/ros/{ros}/setup.bash '
+             'in this shell (and use its Python), or unset ROS_DISTRO to use the rclpy wheels.')
+if not ros and (sys.platform, platform.machine()) != ('linux', 'x86_64'):
+    sys.exit(f'error: the rclpy wheels exist for Linux on x86-64, not for {sys.platform} on {platform.machine()}. '
+             'To fix: install ROS 2 Jazzy or Humble and source its setup.bash.')
+endef
+export CHECK_PYTHON

@@ -1,0 +1,1 @@
+"""Recorded demonstrations and episodes: writing, reading, statistics."""

@@ -1,0 +1,44 @@
+"""Builds the ROS package `beingh_ros` together with its ROS-free core `beingh_core`."""
+
+from glob import glob
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+NAME = "beingh_ros"
+SHARE = f"share/{NAME}"
+NODES = ("policy_node", "controller_node", "sim_node", "demo")
+
+
+def shared(*patterns):
+    """(destination, files) of everything that matches, in the folders in which it stands here."""
+    folders = {}
+    for pattern in patterns:
+        for file in sorted(path for path in glob(pattern, recursive=True) if Path(path).is_file()):
+            folders.setdefault(f"{SHARE}/{Path(file).parent.as_posix()}", []).append(file)
+    return sorted(folders.items())
+
+
+setup(
+    name=NAME,
+    version="0.1.0",
+    description="Being-H vision-language-action policies on real robots through ROS 2",
+    license="Apache-2.0",
+    maintainer="Being-H ROS maintainers",
+    maintainer_email="maintainers@example.com",
+    packages=find_packages(include=["beingh_core", "beingh_core.*", "beingh_ros", "beingh_ros.*"]),
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (SHARE, ["package.xml"]),
+        *shared("launch/*.launch.py", "config/**/*.yaml", "config/**/*.rviz", "urdf/*", "checkpoints/*/*.json", "checkpoints/*/*.safetensors"),
+    ],
+    python_requires=">=3.10",
+    install_requires=["setuptools", "numpy", "scipy", "PyYAML", "pillow", "tokenizers", "safetensors", "torch"],
+    extras_require={
+        "kinematics": ["pin"],
+        "demo": ["mujoco", "av", "matplotlib", "rich", "opencv-python-headless"],
+        "test": ["pytest", "hypothesis"],
+    },
+    zip_safe=False,
+    entry_points={"console_scripts": [f"{node} = {NAME}.{node}:main" for node in NODES]},
+)

@@ -1,0 +1,105 @@
+"""The rules of the house: which room may import which, and what every module and file must have."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CORE, ROS = ROOT / "beingh_core", ROOT / "beingh_ros"
+ROS_PACKAGES = re.compile(
+    r"beingh_ros|rclpy|rcl_interfaces|builtin_interfaces|launch|launch_ros|cv_bridge|rosbag2_py|rosidl\w*|ament\w*|\w+_msgs|std_srvs|tf2_ros"
+)
+
+
+def sources(folder):
+    return sorted(path for path in folder.rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def imported(path):
+    """(line, full module name) of every absolute import in a file, wherever it stands."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno} imports relatively"
+            yield node.lineno, node.module
+
+
+def offenders(folder, forbidden):
+    return [
+        f"{path.relative_to(ROOT)}:{line} imports {module}"
+        for path in sources(folder) for line, module in imported(path) if forbidden(module)
+    ]
+
+
+def below(*roots):
+    return lambda module: any(module == root or module.startswith(root + ".") for root in roots)
+
+
+def test_the_checks_look_at_real_files():
+    assert len(sources(CORE)) > 40 and len(sources(ROS)) > 15
+    assert (2, "rclpy.node") in {(2, module) for _, module in imported(ROS / "policy_node.py")} or any(
+        module.startswith("rclpy") for _, module in imported(ROS / "policy_node.py"))
+
+
+def test_the_core_imports_no_ros():
+    assert offenders(CORE, lambda module: ROS_PACKAGES.fullmatch(module.split(".")[0])) == []
+
+
+def test_realtime_imports_no_torch_and_no_neighbour():
+    other_rooms = [f"beingh_core.{path.name}" for path in CORE.iterdir() if path.is_dir() and path.name != "realtime"]
+    assert offenders(CORE / "realtime", below("torch", *other_rooms)) == []
+
+
+def test_the_model_knows_nothing_of_robots():
+    rooms = ("contract", "policy", "realtime", "data", "train", "evaluate", "sim", "slots")
+    assert offenders(CORE / "model", below(*(f"beingh_core.{room}" for room in rooms))) == []
+
+
+def test_the_robot_contract_and_the_simulator_need_no_model():
+    for room in ("contract", "sim", "realtime", "evaluate"):
+        assert offenders(CORE / room, below("torch", "beingh_core.model", "beingh_core.policy", "beingh_core.train")) == []
+
+
+def test_the_audit_of_the_wire_shares_no_code_with_the_controller():
+    files = [CORE / "evaluate" / f"{name}.py" for name in ("wire", "commitment", "seams")]
+    used = {module for path in files for _, module in imported(path) if module.startswith("beingh_")}
+    assert used <= {"beingh_core.evaluate.wire"}
+
+
+def test_launch_packages_are_imported_where_they_are_used():
+    """A module that the tests need must load without a ROS installation."""
+    for path in sources(ROS):
+        top = [n for n in ast.parse(path.read_text()).body if isinstance(n, (ast.Import, ast.ImportFrom))]
+        names = [alias.name for n in top for alias in n.names] + [getattr(n, "module", "") or "" for n in top]
+        missing = [n for n in names if n.split(".")[0] in ("launch", "launch_ros", "cv_bridge", "rosbag2_py", "control_msgs")]
+        assert missing == [], path
+
+
+@pytest.mark.parametrize("path", [*sources(CORE), *sources(ROS)], ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_module_says_what_it_is_and_stays_readable(path):
+    tree = ast.parse(path.read_text())
+    assert ast.get_docstring(tree), "no module docstring"
+    assert len(path.read_text().splitlines()) <= 400
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            assert node.end_lineno - node.lineno < 80, f"{node.name} is too long to read"
+
+
+@pytest.mark.parametrize("module", ["beingh_core.contract", "beingh_core.evaluate.report", "beingh_core.policy"])
+def test_the_core_loads_without_ros(module):
+    """As on a machine that has no ROS at all."""
+    code = (
+        "import sys\n"
+        "class Refuse:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in ('rclpy', 'sensor_msgs', 'trajectory_msgs', 'std_msgs', 'beingh_ros'):\n"
+        "            raise ImportError(name)\n"
+        "sys.meta_path.insert(0, Refuse())\n"
+        f"import {module}\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
