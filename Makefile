@@ -44,7 +44,7 @@ demo: $(STAMP)
 test: $(STAMP)
 	@$(RUN) -m pytest -q $(PYTEST_ARGS)
 
-# Hours on a small machine. Both steps go on where they were interrupted.
+# An hour or two on a small machine. Both steps go on where they were interrupted.
 checkpoint: $(STAMP)
 	@$(RUN) -m beingh_core.data.record --out out/demonstrations \
 		--frames "$$($(RUN) -c 'import yaml; print(yaml.safe_load(open("$(TRAIN_CONFIG)"))["data"]["frames"])')"

@@ -30,7 +30,14 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (SHARE, ["package.xml"]),
-        *shared("launch/*.launch.py", "config/**/*.yaml", "config/**/*.rviz", "urdf/*", "checkpoints/*/*.json", "checkpoints/*/*.safetensors"),
+        *shared(
+            "launch/*.launch.py",
+            "config/**/*.yaml",
+            "config/**/*.rviz",
+            "urdf/*",
+            "checkpoints/*/*.json",
+            "checkpoints/*/*.safetensors",
+        ),
     ],
     python_requires=">=3.10",
     install_requires=["setuptools", "numpy", "scipy", "PyYAML", "pillow", "tokenizers", "safetensors", "torch"],

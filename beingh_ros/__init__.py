@@ -18,6 +18,7 @@ controller_node (node `controller`), owner of the ticks
     parameters  contract, dry_run, joint_state_timeout_s, max_late_ticks, use_sim_time
     reset       needs fresh joint states and a released e-stop; brakes first when moving. To move the robot by other
                 means (or to reset the simulator), call ~/stop and wait until controller/buffer falls silent.
+    time        with use_sim_time ticks follow /clock; when that goes back, it stops until a reset
 
 policy_node (lifecycle node `policy`), the model
     publishes   policy/chunk (JointTrajectory), policy/latency (Float32MultiArray: inference_ms, latency_ms)

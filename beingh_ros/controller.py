@@ -7,7 +7,6 @@ Letters: J commanded joints, T committed ticks, M planned ticks.
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError
 from beingh_core.realtime.clock import TickClock, epoch_id
 from beingh_core.realtime.commit_buffer import Chunk, CommitBuffer, MergeResult
+from beingh_ros.measured_joints import MeasuredJoints
 
 WAITING, RUNNING, STOPPED = "waiting", "running", "stopped"
 BY_SERVICE, FOR_RESET, AT_END = "stop service", "reset", "shutdown"
@@ -26,40 +26,6 @@ REQUESTED = (BY_SERVICE, FOR_RESET, AT_END)  # reasons to stop that nobody needs
 START_TOLERANCE = 0.01
 # Time between the announcement of an epoch and its first tick.
 START_LEAD_TICKS = 2
-
-
-class MeasuredJoints:
-    """The newest position of each wanted joint. Not thread-safe.
-
-    Args:
-        joints: Wanted joint names.
-        max_age_s: A joint not heard of for longer is missing [s].
-        topics: Where they come from, for messages.
-    """
-
-    def __init__(self, joints: tuple[str, ...], max_age_s: float, topics: str) -> None:
-        self._joints, self._max_age_ns, self._topics = joints, max_age_s * 1e9, topics
-        self._newest: dict[str, tuple[int, float]] = {}
-
-    def update(self, now_ns: int, positions: Mapping[str, float]) -> None:
-        """Note one message; it may hold any joints."""
-        self._newest.update((name, (now_ns, positions[name])) for name in self._joints if name in positions)
-
-    def forget(self) -> None:
-        """Drop everything, so that only later messages count."""
-        self._newest.clear()
-
-    def problem(self, now_ns: int) -> str | None:
-        """Why the positions cannot be used now, None when they can."""
-        bad = [name for name, (_, value) in self._newest.items() if not math.isfinite(value)]
-        if bad:
-            return f"joint states on {self._topics} hold {self._newest[bad[0]][1]} for {', '.join(bad)}"
-        late = [n for n in self._joints if n not in self._newest or now_ns - self._newest[n][0] > self._max_age_ns]
-        return f"no fresh joint states on {self._topics} of {', '.join(late)}" if late else None
-
-    def positions(self) -> np.ndarray:
-        """(J,) newest positions [rad or m]."""
-        return np.array([self._newest[name][1] for name in self._joints])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

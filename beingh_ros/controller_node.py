@@ -55,6 +55,7 @@ class ControllerNode(Node):
         self._contract = contract
         self._consumed = Samples()
         self._malformed = self._overruns_told = 0
+        self._rivals_told: list[str] = []
         self._told: tuple[str, str] | None = None
         self._driver = make_driver(self, contract)
         self._buffer_publisher = self.create_publisher(JointTrajectory, "controller/buffer", RELIABLE)
@@ -137,7 +138,7 @@ class ControllerNode(Node):
             self._consumed.add(result.consumed)
             self._accepted_publisher.publish(Header(stamp=message.header.stamp, frame_id=read.frame_id))
         if result.status != "merged":
-            self.get_logger().warning(f"policy/chunk {result.status}: {result.reason}", throttle_duration_sec=1.0)
+            self.get_logger().warning(f"policy/chunk {result.status}: {result.reason}", throttle_duration_sec=5.0)
 
     def _base_tick(self, epoch: str, stamp_ns: int) -> int:
         """Tick number of a chunk's stamp in its own epoch; the buffer refuses another epoch than the present."""
@@ -180,15 +181,29 @@ class ControllerNode(Node):
         log, text = self.get_logger(), _sentence(state, reason)
         if state == STOPPED and reason not in REQUESTED:
             reset = f"{self.get_fully_qualified_name()}/reset"
-            log.error(f"{text}. The robot brakes and gets no more commands. To fix: remove the cause, then call {reset}.")
+            log.error(
+                f"{text}. The robot brakes and gets no more commands. To fix: remove the cause, then call {reset}."
+            )
         elif state == WAITING and not reason.startswith(WAITING):
             log.warning(f"{text}. The robot gets no commands until that is put right.")
         else:
             log.info(text)
 
+    def _find_rivals(self) -> list[str]:
+        """Command topics with another publisher, such as a controller that a crashed launch has left behind."""
+        rivals = [group.topic for group in self._contract.driver.groups if self.count_publishers(group.topic) > 1]
+        if rivals and rivals != self._rivals_told:
+            self.get_logger().error(
+                f"another node publishes commands on {', '.join(rivals)} too. To fix: find it with "
+                f"`ros2 topic info --verbose {rivals[0]}` and end it."
+            )
+        self._rivals_told = rivals
+        return rivals
+
     def _report(self) -> Report:
         """Everything countable; the keys are read by the demo's report."""
         self._tell()
+        rivals = self._find_rivals()
         state, reason = self._controller.state, self._controller.reason
         counters = self._controller.counters
         values = {
@@ -197,6 +212,7 @@ class ControllerNode(Node):
             "epoch": self._controller.epoch,
             "at_rest": self._controller.at_rest,
             "dry_run": self._dry_run,
+            "rivals": " ".join(rivals),
         }
         accepted = counters.get("merged", 0) + counters.get("late", 0)
         values |= counters | {"malformed": self._malformed, "accepted": accepted, "overruns": self._controller.overruns}
@@ -204,6 +220,8 @@ class ControllerNode(Node):
         values |= self._ticks.periods_ms.summary("tick_period_ms", (50, 99))
         values |= self._ticks.lateness_ms.summary("tick_lateness_ms", (50, 99))
         values |= self._consumed.summary("consumed_delay", (50,))
+        if rivals:
+            return WARN, f"{_sentence(state, reason)}; another node commands the robot too", values
         if state == RUNNING:
             return OK, "running", values
         return (ERROR if state == STOPPED else WARN), _sentence(state, reason), values

@@ -109,7 +109,7 @@ def opencv():
     except ImportError as error:
         raise BeingHError(
             f"compressed images need OpenCV ({error})",
-            remedy="`sudo apt install python3-opencv` or `pip install opencv-python-headless`, or use the raw image topic",
+            remedy="`sudo apt install python3-opencv` or `pip install opencv-python-headless`, or use the raw images",
         ) from error
     return cv2
 

@@ -48,8 +48,18 @@ class Demo:
         viewer: One of VIEWERS.
     """
 
-    def __init__(self, contract: RobotContract, *, checkpoint: Path, episodes: int, seed: int, instruction: str,
-                 seconds: float, out: Path, viewer: str) -> None:
+    def __init__(
+        self,
+        contract: RobotContract,
+        *,
+        checkpoint: Path,
+        episodes: int,
+        seed: int,
+        instruction: str,
+        seconds: float,
+        out: Path,
+        viewer: str,
+    ) -> None:
         self._contract, self._checkpoint, self._out, self._viewer = contract, checkpoint, out, viewer
         self._seconds = seconds
         self._plan = [(seed + i, instruction or _instruction(seed + i)) for i in range(episodes)]
@@ -67,17 +77,25 @@ class Demo:
         """
         self._out.mkdir(parents=True, exist_ok=True)
         options = BringupOptions(
-            contract=ROBOT, checkpoint=str(self._checkpoint), simulate=True, seed=self._seed, spectator_fps=SPECTATOR_FPS)
+            contract=ROBOT,
+            checkpoint=str(self._checkpoint),
+            simulate=True,
+            seed=self._seed,
+            spectator_fps=SPECTATOR_FPS,
+        )
         status = 0
         with make_progress(len(self._plan)) as progress:
             progress.state("starting simulator, controller and policy")
             group = ProcessGroup(processes(options), self._out / "logs")
             with group, DemoSession(self._contract, group, self._out / "video.mp4", SPECTATOR_FPS) as session:
-                view = RerunViewer(session.node, self._contract) if self._viewer == "rerun" else None  # noqa: F841
+                if self._viewer == "rerun":
+                    RerunViewer(session.node, self._contract)
                 try:
                     self._run_episodes(session, progress)
                 except KeyboardInterrupt:
                     status = INTERRUPTED
+                    if self._results:
+                        session.halt()
                 progress.state("stopping")
                 data = self._data(session)
         if not self._results:
@@ -93,7 +111,10 @@ class Demo:
         session.halt()
         session.wait_for_new_status()
 
-    def _episode(self, session: DemoSession, progress: PlainProgress, index: int, seed: int, instruction: str) -> EpisodeResult:
+    def _episode(
+        self, session: DemoSession, progress: PlainProgress, index: int, seed: int, instruction: str
+    ) -> EpisodeResult:
+        known = len(session.observer.log.epochs())
         session.prepare(seed, instruction)
         judge = PickJudge(colour_named(instruction, CUBE_COLOURS))
         session.recorder.start(judge, f"{index + 1}/{len(self._plan)}  {instruction}")
@@ -102,25 +123,38 @@ class Demo:
 
         def over() -> bool:
             progress.running(index, instruction, judge.elapsed_s, session.policy_status.get("message", ""))
-            return judge.success or judge.elapsed_s >= self._seconds or session.controller_status.get("state") == "stopped"
+            return (
+                judge.success or judge.elapsed_s >= self._seconds or session.controller_status.get("state") == "stopped"
+            )
 
         # Simulated time falls behind on a machine that is too slow, so the wall clock bounds the trial loosely only.
         if not session.wait_or_not(lambda: session.observer.log.chunk_count > chunks or over(), FIRST_CHUNK_TIMEOUT_S):
-            raise BeingHError(f"the policy does not infer: {session.policy_status.get('gate', 'it says nothing')}", where=f"episode {index + 1}")
+            raise BeingHError(
+                f"the policy does not infer: {session.policy_status.get('gate', 'it says nothing')}",
+                where=f"episode {index + 1}",
+            )
         session.wait(over, 60.0 + 5 * self._seconds, "the end of the episode")
         session.recorder.stop()
         stopped = session.controller_status.get("state") == "stopped"
         result = EpisodeResult(
-            index=index, seed=seed, instruction=instruction, wanted=judge.wanted, success=judge.success,
-            time_s=judge.success_s if judge.success else judge.elapsed_s, first_lifted=judge.first_lifted,
-            note=f"the controller stopped: {session.controller_status.get('reason')}" if stopped else "")
+            index=index,
+            seed=seed,
+            instruction=instruction,
+            wanted=judge.wanted,
+            success=judge.success,
+            time_s=judge.success_s if judge.success else judge.elapsed_s,
+            first_lifted=judge.first_lifted,
+            note=f"the controller stopped: {session.controller_status.get('reason')}" if stopped else "",
+        )
         if self._trace is None or (result.success and not self._trace.result.success):
-            self._trace = self._make_trace(session, result)
+            self._trace = self._make_trace(session, result, known)
         return result
 
-    def _make_trace(self, session: DemoSession, result: EpisodeResult) -> EpisodeTrace:
+    def _make_trace(self, session: DemoSession, result: EpisodeResult, known: int) -> EpisodeTrace:
+        """Traces of the episode that has just ended; `known` epochs are older than it."""
         recorder, wire = session.recorder, session.observer.log
-        log = wire.epochs()[-1]
+        # A held-up controller begins another epoch in mid-episode; the longest one is shown.
+        log = max(wire.epochs()[known:], key=lambda epoch: len(epoch.commands[0]))
         first, sent = sent_positions(log, wire.joints, wire.groups)
         start_ns = recorder.start_ns or log.start_ns
         accepted = set(log.accepted)
@@ -157,8 +191,11 @@ class Demo:
 
     def _report(self, data: RunData) -> int:
         values, audit = write_report(self._out, data, self._trace)
-        print(f"{values['successes']} of {values['episodes']} episodes succeeded, {values['prefix_violations']} broken commitments, "
-              f"{values['late_chunks']} late chunks of {values['chunks']}, inference {values['inference_ms']['p50']} ms")
+        print(
+            f"{values['successes']} of {values['episodes']} episodes succeeded, "
+            f"{values['prefix_violations']} broken commitments, "
+            f"{values['late_chunks']} late chunks of {values['chunks']}, inference {values['inference_ms']['p50']} ms"
+        )
         print(f"report: {self._out / 'report.html'}")
         if audit.violations:
             print(f"error: a committed command was not kept: {audit.violations[0]}", file=sys.stderr)
@@ -202,7 +239,11 @@ def _free_domain() -> int:
 def _checkpoint(text: str) -> Path:
     path = Path(text) if text else (find_in_package(CHECKPOINT) or Path(CHECKPOINT))
     if not (path / "config.json").is_file():
-        raise BeingHError("there is no checkpoint", where=path, remedy="give --checkpoint DIR (make demo CHECKPOINT=DIR), or train one: make checkpoint")
+        raise BeingHError(
+            "there is no checkpoint",
+            where=path,
+            remedy="give --checkpoint DIR (make demo CHECKPOINT=DIR), or train one: make checkpoint",
+        )
     return path
 
 
@@ -211,20 +252,33 @@ def main(args: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--episodes", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0, help="seed of the first episode; the following ones count up")
-    parser.add_argument("--instruction", default="", help='the task in words, such as "pick up the red cube"; by default the seed chooses')
+    parser.add_argument(
+        "--instruction",
+        default="",
+        help='the task in words, such as "pick up the red cube"; by default the seed chooses',
+    )
     parser.add_argument("--seconds", type=float, default=20.0, help="longest time of an episode [s]")
     parser.add_argument("--checkpoint", default="", help=f"checkpoint directory, default {CHECKPOINT}")
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="directory of the report")
     parser.add_argument("--viewer", choices=VIEWERS, default="none", help="live view; rerun needs a screen")
     given = parser.parse_args(args)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Also where the shell that started this one ignores SIGINT.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         if given.episodes < 1:
             raise BeingHError(f"{given.episodes} episodes cannot be run", where="--episodes", allowed="1 or more")
         isolate()
         return Demo(
-            load_contract(ROBOT), checkpoint=_checkpoint(given.checkpoint), episodes=given.episodes, seed=given.seed,
-            instruction=given.instruction, seconds=given.seconds, out=given.out, viewer=given.viewer).run()
+            load_contract(ROBOT),
+            checkpoint=_checkpoint(given.checkpoint),
+            episodes=given.episodes,
+            seed=given.seed,
+            instruction=given.instruction,
+            seconds=given.seconds,
+            out=given.out,
+            viewer=given.viewer,
+        ).run()
     except BeingHError as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED

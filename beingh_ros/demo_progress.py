@@ -32,7 +32,10 @@ class PlainProgress:
     def finished(self, result: EpisodeResult) -> None:
         """An episode is over."""
         note = f" ({result.note})" if result.note else ""
-        print(f"episode {result.index + 1}: {result.instruction}: {result.outcome}, {result.time_s:.1f} s{note}", flush=True)
+        print(
+            f"episode {result.index + 1}: {result.instruction}: {result.outcome}, {result.time_s:.1f} s{note}",
+            flush=True,
+        )
 
 
 class LiveProgress(PlainProgress):
@@ -71,13 +74,22 @@ class LiveProgress(PlainProgress):
 
     def _table(self) -> Table:
         table = Table(title=self._state or None, title_justify="left", box=None, pad_edge=False)
-        for name, justify in (("episode", "left"), ("instruction", "left"), ("robot time", "right"), ("result", "left")):
+        for name, justify in (
+            ("episode", "left"),
+            ("instruction", "left"),
+            ("robot time", "right"),
+            ("result", "left"),
+        ):
             table.add_column(name, justify=justify, style="dim" if name == "episode" else None)
         for result in self._results:
             colour = "green" if result.success else "red"
             note = f" [dim]{result.note}[/dim]" if result.note else ""
-            table.add_row(f"{result.index + 1}/{self._episodes}", result.instruction, f"{result.time_s:5.1f} s",
-                          f"[{colour}]{result.outcome}[/{colour}]{note}")
+            table.add_row(
+                f"{result.index + 1}/{self._episodes}",
+                result.instruction,
+                f"{result.time_s:5.1f} s",
+                f"[{colour}]{result.outcome}[/{colour}]{note}",
+            )
         if self._now is not None:
             table.add_row(*self._now)
         return table

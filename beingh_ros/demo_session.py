@@ -158,7 +158,11 @@ class DemoSession:
         epoch = self.observer.epoch
         self._trigger(self._reset)
         self.wait(lambda: self.observer.epoch != epoch, CALL_TIMEOUT_S, "a new epoch of the controller")
-        self.wait(lambda: self.controller_status.get("state") == "running", CALL_TIMEOUT_S, "the controller's report that it runs")
+        self.wait(
+            lambda: self.controller_status.get("state") == "running",
+            CALL_TIMEOUT_S,
+            "the controller's report that it runs",
+        )
         self.wait(
             lambda: self.policy_status.get("instruction") == instruction,
             CALL_TIMEOUT_S,

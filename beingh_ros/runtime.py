@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import threading
@@ -97,6 +98,7 @@ def run_node(make_node: Callable[[], Node], name: str, args: Sequence[str] | Non
         signal.signal(number, on_signal)
     try:
         node = make_node()
+        gc.freeze()  # modules and model stay: no collection while it runs need look at them
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         while not stopping.is_set() and getattr(node, "exit_status", None) is None:
@@ -108,10 +110,12 @@ def run_node(make_node: Callable[[], Node], name: str, args: Sequence[str] | Non
         get_logger(name).error(str(error))
         return EXIT_USER_ERROR
     finally:
+        stopping.set()  # a signal from here on changes nothing
         if node is not None:
             node.close()
             node.destroy_node()
         rclpy.try_shutdown()
+        gc.freeze()  # and none at the end, which would take seconds with torch
         # ros2 launch may repeat the signal; while the interpreter ends, that must not kill it.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)

@@ -29,8 +29,10 @@ class RerunViewer:
         try:
             import rerun
         except ImportError as error:
-            raise BeingHError("the viewer needs the Python package rerun-sdk",
-                              remedy="`make viewer` installs it; or run without VIEWER=rerun") from error
+            raise BeingHError(
+                "the viewer needs the Python package rerun-sdk",
+                remedy="`make viewer` installs it; or run without VIEWER=rerun",
+            ) from error
         self._rerun, self._rate_hz = rerun, contract.rate_hz
         rerun.init("beingh", spawn=spawn)
         for camera in contract.cameras:

@@ -13,9 +13,9 @@ pytest.importorskip("rclpy")
 from ros_support import ROOT
 from untrained_checkpoint import write_untrained
 
+from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError
 from beingh_ros.demo import CHECKPOINT, Demo, _instruction
-from beingh_core.contract import load_contract
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +25,13 @@ def checkpoint(tmp_path_factory):
 
 def start(*arguments):
     return subprocess.Popen(
-        [sys.executable, "-m", "beingh_ros.demo", *map(str, arguments)], cwd=ROOT, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {"PYTHONUNBUFFERED": "1"})
+        [sys.executable, "-m", "beingh_ros.demo", *map(str, arguments)],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )
 
 
 def end(process, timeout_s=120):
@@ -57,14 +62,19 @@ def child(process, module):
 
 
 def test_two_short_episodes_end_in_a_report_with_every_promise_kept(checkpoint, tmp_path):
-    code, out, err = end(start("--episodes", 2, "--seconds", 3, "--seed", 5, "--checkpoint", checkpoint, "--out", tmp_path))
+    code, out, err = end(
+        start("--episodes", 2, "--seconds", 3, "--seed", 5, "--checkpoint", checkpoint, "--out", tmp_path)
+    )
     assert code == 0, out + err
     values = json.loads((tmp_path / "report.json").read_text())
     assert values["episodes"] == 2 and values["prefix_violations"] == 0
     assert values["chunks"] >= 4 and values["inference_ms"]["p50"] > 0 and values["checkpoint"] == str(checkpoint)
     assert values["control_period_ms"]["p50"] == pytest.approx(50, abs=5)
     assert values["consumed_delay_steps"]["p50"] >= 1 and values["seam_velocity_jump_rad_s"]["max"] > 0
-    assert {text: row["episodes"] for text, row in values["instruction_counts"].items()} == {_instruction(5): 1, _instruction(6): 1}
+    assert {text: row["episodes"] for text, row in values["instruction_counts"].items()} == {
+        _instruction(5): 1,
+        _instruction(6): 1,
+    }
     page = (tmp_path / "report.html").read_text()
     ticks = int(page.split(" ticks were seen")[0].split("<p>")[-1])
     assert ticks >= 2 * 3 * 20 and page.count("data:image/png") == 4
@@ -76,7 +86,9 @@ def test_two_short_episodes_end_in_a_report_with_every_promise_kept(checkpoint, 
 def test_a_node_that_dies_is_one_clear_error_and_the_others_end(checkpoint, tmp_path):
     process = start("--episodes", 1, "--checkpoint", checkpoint, "--out", tmp_path)
     try:
-        policy, controller = (wait_for(lambda m=module: child(process, m)) for module in ("policy_node", "controller_node"))
+        policy, controller = (
+            wait_for(lambda m=module: child(process, m)) for module in ("policy_node", "controller_node")
+        )
         os.kill(policy, signal.SIGKILL)
     finally:
         code, _, err = end(process)
@@ -85,25 +97,41 @@ def test_a_node_that_dies_is_one_clear_error_and_the_others_end(checkpoint, tmp_
     assert not os.path.exists(f"/proc/{controller}")
 
 
-def test_ctrl_c_ends_everything(checkpoint, tmp_path):
-    process = start("--episodes", 1, "--checkpoint", checkpoint, "--out", tmp_path)
+def test_ctrl_c_ends_everything_and_reports_what_was_finished(checkpoint, tmp_path):
+    process = start("--episodes", 9, "--seconds", 1, "--checkpoint", checkpoint, "--out", tmp_path)
     try:
-        nodes = [wait_for(lambda m=module: child(process, m)) for module in ("sim_node", "controller_node", "policy_node")]
-        wait_for(lambda: "running" in (tmp_path / "logs" / "controller.log").read_text())
+        nodes = [
+            wait_for(lambda m=module: child(process, m)) for module in ("sim_node", "controller_node", "policy_node")
+        ]
+        while not process.stdout.readline().startswith("episode 1:"):
+            assert process.poll() is None
         process.send_signal(signal.SIGINT)
     finally:
         code, _, err = end(process)
-    assert code == 130 and "Traceback" not in err
+    assert code == 130 and err == ""
     assert not any(os.path.exists(f"/proc/{node}") for node in nodes)
+    values = json.loads((tmp_path / "report.json").read_text())
+    assert 1 <= values["episodes"] < 9 and values["prefix_violations"] == 0
 
 
 def test_what_cannot_be_run_is_refused_before_anything_starts(tmp_path):
     code, out, err = end(start("--checkpoint", tmp_path / "nothing", "--out", tmp_path / "out"))
-    assert code == 1 and "there is no checkpoint" in err and "make checkpoint" in err and not (tmp_path / "out").exists()
+    assert (
+        code == 1 and "there is no checkpoint" in err and "make checkpoint" in err and not (tmp_path / "out").exists()
+    )
     code, out, err = end(start("--checkpoint", tmp_path, "--episodes", 0))
     assert code == 1 and "0 episodes" in err
     with pytest.raises(BeingHError, match="no colour"):
-        Demo(load_contract("fr3"), checkpoint=tmp_path, episodes=1, seed=0, instruction="dance", seconds=1.0, out=tmp_path, viewer="none")
+        Demo(
+            load_contract("fr3"),
+            checkpoint=tmp_path,
+            episodes=1,
+            seed=0,
+            instruction="dance",
+            seconds=1.0,
+            out=tmp_path,
+            viewer="none",
+        )
 
 
 def test_seeds_in_a_row_name_every_colour():

@@ -12,7 +12,9 @@ TABLE = 0.02
 def run(judge, heights, period_s=0.05, start_s=100.0):
     """Feed {colour: height above the table's cube height} at a fixed period."""
     for k, lifted in enumerate(heights):
-        judge.update(start_s + k * period_s, {c: (0.5, 0.0, TABLE + lifted.get(c, 0.0)) for c in ("red", "green", "blue")})
+        judge.update(
+            start_s + k * period_s, {c: (0.5, 0.0, TABLE + lifted.get(c, 0.0)) for c in ("red", "green", "blue")}
+        )
     return judge
 
 
@@ -66,7 +68,9 @@ def test_colour_named():
 
 def test_instruction_counts():
     def result(text, wanted, success, first):
-        return EpisodeResult(index=0, seed=0, instruction=text, wanted=wanted, success=success, time_s=1.0, first_lifted=first)
+        return EpisodeResult(
+            index=0, seed=0, instruction=text, wanted=wanted, success=success, time_s=1.0, first_lifted=first
+        )
 
     rows = [result("a", "red", True, "red"), result("a", "red", False, "green"), result("b", "blue", False, None)]
     assert instruction_counts(rows) == {

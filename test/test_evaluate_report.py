@@ -1,4 +1,4 @@
-"""The report of a run: the keys the issue asks for, figures that agree with the data, pictures and video that can be read."""
+"""The report of a run: its keys, figures that agree with the data, pictures and video that can be read."""
 
 import base64
 import io
@@ -18,22 +18,55 @@ from beingh_core.evaluate.seams import seams, sent_positions
 from beingh_core.evaluate.video import VideoWriter, captioned
 
 KEYS = [
-    "episodes", "successes", "prefix_violations", "chunks", "late_chunks", "useless_chunks", "inference_ms",
-    "consumed_delay_steps", "control_period_ms", "seam_velocity_jump_rad_s", "limit_clips", "image_frames_lost",
-    "checkpoint", "instruction_counts",
+    "episodes",
+    "successes",
+    "prefix_violations",
+    "chunks",
+    "late_chunks",
+    "useless_chunks",
+    "inference_ms",
+    "consumed_delay_steps",
+    "control_period_ms",
+    "seam_velocity_jump_rad_s",
+    "limit_clips",
+    "image_frames_lost",
+    "checkpoint",
+    "instruction_counts",
 ]
 RESULTS = [
-    EpisodeResult(index=0, seed=3, instruction="pick up the <red> cube", wanted="red", success=True, time_s=0.8, first_lifted="red"),
-    EpisodeResult(index=1, seed=4, instruction="pick up the <red> cube", wanted="red", success=False, time_s=2.0, first_lifted="blue"),
+    EpisodeResult(
+        index=0,
+        seed=3,
+        instruction="pick up the <red> cube",
+        wanted="red",
+        success=True,
+        time_s=0.8,
+        first_lifted="red",
+    ),
+    EpisodeResult(
+        index=1,
+        seed=4,
+        instruction="pick up the <red> cube",
+        wanted="red",
+        success=False,
+        time_s=2.0,
+        first_lifted="blue",
+    ),
 ]
 
 
 def run_data(stream=None, **changes):
     values = {
-        "results": RESULTS, "wire": (stream or healthy()).log(), "commit_margin": MARGIN, "delay_steps": DELAY,
-        "revolute": np.array([True, True, False]), "inference_ms": [10.0, 20.0, 30.0], "latency_ms": [60.0, 70.0, 80.0],
+        "results": RESULTS,
+        "wire": (stream or healthy()).log(),
+        "commit_margin": MARGIN,
+        "delay_steps": DELAY,
+        "revolute": np.array([True, True, False]),
+        "inference_ms": [10.0, 20.0, 30.0],
+        "latency_ms": [60.0, 70.0, 80.0],
         "controller": {"late": "2", "useless": "1", "clips": "5", "consumed_delay_p50": "3", "consumed_delay_max": "4"},
-        "image_frames_lost": 7, "checkpoint": "some/where",
+        "image_frames_lost": 7,
+        "checkpoint": "some/where",
     }
     return RunData(**(values | changes))
 
@@ -42,9 +75,18 @@ def trace(frames):
     log = healthy().log().epochs()[0]
     first, sent = sent_positions(log, JOINTS, GROUPS)
     return EpisodeTrace(
-        result=RESULTS[0], joints=JOINTS, rate_hz=RATE_HZ, measured_s=np.arange(20) * 0.04, measured=np.zeros((20, 3)),
-        first_tick_s=0.0, sent=sent, chunks=[(c.first - first, c.positions) for c in log.chunks], seams=seams(log),
-        locked_steps=DELAY, frames=frames)
+        result=RESULTS[0],
+        joints=JOINTS,
+        rate_hz=RATE_HZ,
+        measured_s=np.arange(20) * 0.04,
+        measured=np.zeros((20, 3)),
+        first_tick_s=0.0,
+        sent=sent,
+        chunks=[(c.first - first, c.positions) for c in log.chunks],
+        seams=seams(log),
+        locked_steps=DELAY,
+        frames=frames,
+    )
 
 
 def test_the_figures_of_a_hand_made_run():
@@ -54,7 +96,12 @@ def test_the_figures_of_a_hand_made_run():
     assert values["prefix_violations"] == 0 and audit.comparisons > 0
     assert values["inference_ms"] == {"p50": 20.0, "p95": 29.0}
     assert values["consumed_delay_steps"] == {"p50": 3.0, "max": 4.0}
-    assert (values["late_chunks"], values["useless_chunks"], values["limit_clips"], values["image_frames_lost"]) == (2, 1, 5, 7)
+    assert (values["late_chunks"], values["useless_chunks"], values["limit_clips"], values["image_frames_lost"]) == (
+        2,
+        1,
+        5,
+        7,
+    )
     assert values["control_period_ms"] == {"target": 100.0, "p50": 100.001, "p99": 100.001}
     # Joint a jumps by 1 rad/s at the only seam, joint b by half of it; the gripper is no turning joint.
     assert values["seam_velocity_jump_rad_s"] == {"p95": 1.0, "max": 1.0}
@@ -70,12 +117,21 @@ def test_a_broken_promise_is_counted():
 def test_no_data_is_null_and_not_zero():
     values, _ = figures(run_data(controller={}, inference_ms=[]))
     assert values["late_chunks"] is None and values["limit_clips"] is None
-    assert values["inference_ms"] == {"p50": None, "p95": None} and values["consumed_delay_steps"] == {"p50": None, "max": None}
+    assert values["inference_ms"] == {"p50": None, "p95": None} and values["consumed_delay_steps"] == {
+        "p50": None,
+        "max": None,
+    }
     assert percentiles([], 95, 100) == {"p95": None, "max": None}
 
 
 def test_the_report_holds_its_pictures_and_the_files_agree(tmp_path):
-    frames = [(0.25 * k, {"scene_view": np.full((96, 96, 3), 20 * k, np.uint8), "wrist_view": np.zeros((96, 96, 3), np.uint8)}) for k in range(12)]
+    frames = [
+        (
+            0.25 * k,
+            {"scene_view": np.full((96, 96, 3), 20 * k, np.uint8), "wrist_view": np.zeros((96, 96, 3), np.uint8)},
+        )
+        for k in range(12)
+    ]
     values, _ = write_report(tmp_path / "out", run_data(), trace(frames))
     assert json.loads((tmp_path / "out" / "report.json").read_text()) == json.loads(json.dumps(values))
     assert [row["seed"] for row in json.loads((tmp_path / "out" / "episodes.json").read_text())] == [3, 4]

@@ -1,4 +1,4 @@
-"""The onlooker's check of the append-only promise: silent on a healthy stream, and every kind of tampering is caught."""
+"""The onlooker's check of the append-only promise: silent on a healthy stream, loud on every kind of tampering."""
 
 import numpy as np
 import pytest
@@ -107,7 +107,9 @@ def test_a_published_committed_tick_that_is_sent_otherwise():
 
 def test_a_publication_that_changes_what_was_sent():
     stream = healthy()
-    stream.buffers.append((4, rows([9.0] * CHUNK)))  # goes back to ticks 4..8, of which 4..7 were sent and 8 is committed
+    stream.buffers.append(
+        (4, rows([9.0] * CHUNK))
+    )  # goes back to ticks 4..8, of which 4..7 were sent and 8 is committed
     assert [v.tick for v in check(stream).violations if "differs from what was sent" in v.what] == [4, 5, 6, 7]
     assert 8 in [v.tick for v in check(stream).violations if "changes a committed tick" in v.what]
 
@@ -173,12 +175,19 @@ def test_control_period_from_the_times_of_receipt():
 
 @pytest.mark.parametrize("patient", [True, False])
 def test_the_real_commit_buffer_under_late_chunks(patient):
-    """A policy that reads the plan before its last chunk is in it locks a prefix that will not run; that is caught too."""
+    """A policy that reads the plan before its last chunk is in it locks a prefix that will not run: caught too."""
     contract = load_contract("fr3")
     names, rng = contract.joint_names, np.random.default_rng(0)
     buffer = CommitBuffer(
-        joints=names, start_positions=np.array(contract.home), limits=contract.limits, dt_s=contract.dt_s,
-        chunk_length=16, delay_steps=5, commit_margin=1, epoch=EPOCH)
+        joints=names,
+        start_positions=np.array(contract.home),
+        limits=contract.limits,
+        dt_s=contract.dt_s,
+        chunk_length=16,
+        delay_steps=5,
+        commit_margin=1,
+        epoch=EPOCH,
+    )
     log = WireOf(names, contract)
     log.publish(buffer)
     plans = {}
@@ -219,12 +228,16 @@ class WireOf:
         rows_TJ = np.vstack([command.positions, buffer.planned()[1][:1]])
         column = 0
         for index, group in enumerate(self.groups):
-            self.wire.command(index, self.stamp(command.tick), group, rows_TJ[:, column : column + len(group)], received_ns=0)
+            self.wire.command(
+                index, self.stamp(command.tick), group, rows_TJ[:, column : column + len(group)], received_ns=0
+            )
             column += len(group)
         self.publish(buffer)
 
     def chunk(self, buffer, base, positions):
-        result = buffer.merge(Chunk(base_tick=base, epoch=EPOCH, joints=self.names, positions=positions, dt_s=1 / self.rate_hz))
+        result = buffer.merge(
+            Chunk(base_tick=base, epoch=EPOCH, joints=self.names, positions=positions, dt_s=1 / self.rate_hz)
+        )
         self.wire.chunk(EPOCH, self.stamp(base), self.names, positions)
         if result.accepted:
             self.wire.accepted(EPOCH, self.stamp(base))

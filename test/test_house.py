@@ -32,7 +32,9 @@ def imported(path):
 def offenders(folder, forbidden):
     return [
         f"{path.relative_to(ROOT)}:{line} imports {module}"
-        for path in sources(folder) for line, module in imported(path) if forbidden(module)
+        for path in sources(folder)
+        for line, module in imported(path)
+        if forbidden(module)
     ]
 
 
@@ -43,7 +45,8 @@ def below(*roots):
 def test_the_checks_look_at_real_files():
     assert len(sources(CORE)) > 40 and len(sources(ROS)) > 15
     assert (2, "rclpy.node") in {(2, module) for _, module in imported(ROS / "policy_node.py")} or any(
-        module.startswith("rclpy") for _, module in imported(ROS / "policy_node.py"))
+        module.startswith("rclpy") for _, module in imported(ROS / "policy_node.py")
+    )
 
 
 def test_the_core_imports_no_ros():
@@ -62,7 +65,9 @@ def test_the_model_knows_nothing_of_robots():
 
 def test_the_robot_contract_and_the_simulator_need_no_model():
     for room in ("contract", "sim", "realtime", "evaluate"):
-        assert offenders(CORE / room, below("torch", "beingh_core.model", "beingh_core.policy", "beingh_core.train")) == []
+        assert (
+            offenders(CORE / room, below("torch", "beingh_core.model", "beingh_core.policy", "beingh_core.train")) == []
+        )
 
 
 def test_the_audit_of_the_wire_shares_no_code_with_the_controller():
@@ -76,7 +81,9 @@ def test_launch_packages_are_imported_where_they_are_used():
     for path in sources(ROS):
         top = [n for n in ast.parse(path.read_text()).body if isinstance(n, (ast.Import, ast.ImportFrom))]
         names = [alias.name for n in top for alias in n.names] + [getattr(n, "module", "") or "" for n in top]
-        missing = [n for n in names if n.split(".")[0] in ("launch", "launch_ros", "cv_bridge", "rosbag2_py", "control_msgs")]
+        missing = [
+            n for n in names if n.split(".")[0] in ("launch", "launch_ros", "cv_bridge", "rosbag2_py", "control_msgs")
+        ]
         assert missing == [], path
 
 

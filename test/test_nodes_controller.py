@@ -225,7 +225,7 @@ def test_stop_is_latched_until_reset_and_reset_starts_at_the_measured_positions(
 
 
 def test_emergency_stop_and_nan_stop_it(bench):
-    robot, _ = bench()
+    robot, process = bench()
     robot.start()
     robot.estop.publish(Bool(data=True))
     wait_until(lambda: robot.status()["state"] == "stopped", what="stopped")
@@ -236,7 +236,8 @@ def test_emergency_stop_and_nan_stop_it(bench):
     wait_until(lambda: robot.status()["state"] == "running", what="running")
     robot.positions["fr3_joint2"] = math.nan
     status = wait_until(lambda: (s := robot.status())["state"] == "stopped" and s, what="stopped by NaN")
-    assert "fr3_joint2" in status["reason"]
+    assert "nan for fr3_joint2" in status["reason"]
+    assert "To fix: remove the cause, then call /controller/reset." in process.output
 
 
 def test_the_last_command_after_a_signal_brakes_to_rest(bench):
@@ -257,6 +258,16 @@ def test_the_last_command_after_a_signal_brakes_to_rest(bench):
     assert speed[0] > 0 and speed[-1] == 0 and np.all(np.diff(speed) <= 1e-12)
     assert np.abs(np.diff(speed)).max() <= FR3.limits.acceleration[0] * FR3.dt_s**2 + 1e-9
     assert "Traceback" not in process.output
+
+
+def test_another_commander_is_reported(bench):
+    robot, process = bench()
+    robot.start()
+    assert robot.status()["rivals"] == ""
+    robot.node.create_publisher(JointTrajectory, ARM.topic, 10)
+    status = wait_until(lambda: (s := robot.status())["rivals"] and s, what="the rival")
+    assert status["rivals"] == ARM.topic and "another node" in status["message"]
+    assert process.output.count(f"another node publishes commands on {ARM.topic}") == 1
 
 
 def test_dry_run_does_everything_but_send(bench):

@@ -40,7 +40,13 @@ def test_every_ros_package_that_is_imported_is_declared():
     used = set()
     for path in [*(ROOT / "beingh_ros").rglob("*.py"), *(ROOT / "launch").glob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module] if isinstance(node, ast.ImportFrom) else []
+            names = (
+                [a.name for a in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module]
+                if isinstance(node, ast.ImportFrom)
+                else []
+            )
             used |= {name.split(".")[0] for name in names}
     ros = {name for name in used if re.fullmatch(r"rclpy|launch|launch_ros|\w+_msgs|std_srvs|\w+_interfaces", name)}
     depends = {element.text for element in PACKAGE.findall("exec_depend")}
@@ -51,7 +57,12 @@ def test_everything_the_nodes_read_is_installed():
     given = declared()
     installed = {f"{folder}/{Path(file).name}": file for folder, files in given["data_files"] for file in files}
     share = "share/beingh_ros"
-    assert {f"{share}/config/robots/fr3.yaml", f"{share}/urdf/fr3.urdf", f"{share}/launch/robot.launch.py", f"{share}/package.xml"} <= set(installed)
+    assert {
+        f"{share}/config/robots/fr3.yaml",
+        f"{share}/urdf/fr3.urdf",
+        f"{share}/launch/robot.launch.py",
+        f"{share}/package.xml",
+    } <= set(installed)
     assert all((ROOT / file).is_file() for file in installed.values())
     for checkpoint in (ROOT / "checkpoints").glob("*/config.json"):
         names = {path.name for path in checkpoint.parent.iterdir()}
@@ -67,9 +78,17 @@ def test_every_node_has_an_entry_point_that_exists():
 
 
 def test_every_package_folder_is_installed():
-    found = {str(path.parent.relative_to(ROOT)).replace("/", ".") for root in ("beingh_core", "beingh_ros") for path in (ROOT / root).rglob("__init__.py")}
+    found = {
+        str(path.parent.relative_to(ROOT)).replace("/", ".")
+        for root in ("beingh_core", "beingh_ros")
+        for path in (ROOT / root).rglob("__init__.py")
+    }
     assert found == set(declared()["packages"])
-    with_code = {str(path.parent.relative_to(ROOT)).replace("/", ".") for root in ("beingh_core", "beingh_ros") for path in (ROOT / root).rglob("*.py")}
+    with_code = {
+        str(path.parent.relative_to(ROOT)).replace("/", ".")
+        for root in ("beingh_core", "beingh_ros")
+        for path in (ROOT / root).rglob("*.py")
+    }
     assert with_code == found, "a folder with modules lacks __init__.py"
 
 

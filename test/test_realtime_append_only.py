@@ -276,7 +276,7 @@ class SkipsTicks(CommitBuffer):
 
 
 class ListensToTheHead(CommitBuffer):
-    """Aims at the velocity that the chunk has between its last ignored and its first free point."""
+    """Shifts the free points by a part of what the last ignored one differs from the command that stands."""
 
     def _replace_from(self, first, chunk):
         offset, positions = first - chunk.base_tick, np.array(chunk.positions)

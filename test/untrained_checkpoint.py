@@ -1,4 +1,4 @@
-"""An untrained checkpoint of a training configuration, for tests and for comparison: `python test/untrained_checkpoint.py DIR`."""
+"""An untrained checkpoint, for tests and for comparison: `python test/untrained_checkpoint.py DIR`."""
 
 from __future__ import annotations
 
@@ -33,8 +33,14 @@ def write_untrained(directory: Path, seed: int = 0) -> Path:
         "state": {"eef_position": compute_statistics(rng.uniform([0.35, -0.2, 0.0], [0.65, 0.2, 0.5], (1000, 3)))},
         "action": {"eef_position": compute_statistics(rng.uniform(-0.0125, 0.0125, (1000, 3)))},
     }
-    write_metadata(directory, contract.policy.dataset_name, statistics, embodiment_tag=config.embodiment_tag,
-                   robot=contract.robot, contract_hash=contract.hash)
+    write_metadata(
+        directory,
+        contract.policy.dataset_name,
+        statistics,
+        embodiment_tag=config.embodiment_tag,
+        robot=contract.robot,
+        contract_hash=contract.hash,
+    )
     return directory
 
 

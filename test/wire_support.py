@@ -50,7 +50,7 @@ def stamp(tick):
 
 
 def healthy(ticks=8) -> Stream:
-    """The stream of a controller that keeps its promises: ticks 0 .. ticks-1 sent, each with the next one as committed."""
+    """The stream of a controller that keeps its promises: every tick sent with the next one as committed."""
     stream = Stream()
     sent = rows(SENT_A)
     for tick in range(ticks):

@@ -56,8 +56,15 @@ class CommitmentAudit:
         delay_steps: d, points of a chunk that are locked.
     """
 
-    def __init__(self, log: EpochLog, joints: tuple[str, ...], groups: tuple[tuple[str, ...], ...], *,
-                 commit_margin: int, delay_steps: int) -> None:
+    def __init__(
+        self,
+        log: EpochLog,
+        joints: tuple[str, ...],
+        groups: tuple[tuple[str, ...], ...],
+        *,
+        commit_margin: int,
+        delay_steps: int,
+    ) -> None:
         self._log, self._margin, self._delay = log, commit_margin, delay_steps
         self._columns = [[joints.index(name) for name in group] for group in groups]
         self._topics = [f"commands of {group[0]}.." for group in groups]
@@ -124,8 +131,13 @@ class CommitmentAudit:
         for topic, columns, commands in zip(self._topics, self._columns, self._log.commands):
             for rows in commands:
                 for index, row in enumerate(rows.positions):
-                    self._compare("command", rows.first + index, columns, row,
-                                  f"{topic}: row {index} of the command of tick {rows.first} differs from what was sent")
+                    self._compare(
+                        "command",
+                        rows.first + index,
+                        columns,
+                        row,
+                        f"{topic}: row {index} of the command of tick {rows.first} differs from what was sent",
+                    )
 
     def _check_buffers(self) -> None:
         """Rules 2 and 3."""
@@ -135,7 +147,13 @@ class CommitmentAudit:
             committed = max(committed, rows.first + self._margin)
             for index, row in enumerate(rows.positions[: max(0, committed - rows.first)]):
                 tick = rows.first + index
-                self._compare("buffer", tick, slice(None), row, f"controller/buffer from tick {rows.first} differs from what was sent")
+                self._compare(
+                    "buffer",
+                    tick,
+                    slice(None),
+                    row,
+                    f"controller/buffer from tick {rows.first} differs from what was sent",
+                )
                 before = shown.setdefault(tick, row)
                 if not (np.abs(before - row) <= TOLERANCE_RAD).all():
                     self._break("buffer", tick, f"controller/buffer from tick {rows.first} changes a committed tick")
@@ -146,12 +164,23 @@ class CommitmentAudit:
         for rows in self._log.chunks:
             if rows.first in accepted:
                 for index, row in enumerate(rows.positions[: self._delay]):
-                    self._compare("prefix", rows.first + index, slice(None), row,
-                                  f"point {index} of the chunk of tick {rows.first} differs from what was sent")
+                    self._compare(
+                        "prefix",
+                        rows.first + index,
+                        slice(None),
+                        row,
+                        f"point {index} of the chunk of tick {rows.first} differs from what was sent",
+                    )
 
 
-def audit(logs: list[EpochLog], joints: tuple[str, ...], groups: tuple[tuple[str, ...], ...], *,
-          commit_margin: int, delay_steps: int) -> Audit:
+def audit(
+    logs: list[EpochLog],
+    joints: tuple[str, ...],
+    groups: tuple[tuple[str, ...], ...],
+    *,
+    commit_margin: int,
+    delay_steps: int,
+) -> Audit:
     """Check every epoch and add the results up."""
     results = [
         CommitmentAudit(log, joints, groups, commit_margin=commit_margin, delay_steps=delay_steps).run() for log in logs

@@ -45,7 +45,8 @@ def percentiles(values: Sequence[float] | np.ndarray, *which: int) -> dict[str, 
     """{"p50": ..., "max": ...} with 100 named max; None where there are no values."""
     values = np.asarray(values, dtype=float).ravel()
     return {
-        "max" if p == 100 else f"p{p}": round(float(np.percentile(values, p)), 4) if values.size else None for p in which
+        "max" if p == 100 else f"p{p}": round(float(np.percentile(values, p)), 4) if values.size else None
+        for p in which
     }
 
 

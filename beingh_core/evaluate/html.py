@@ -40,8 +40,13 @@ _MEANINGS = {
 }
 
 
-def page(figures: Mapping[str, object], audit: Audit, results: Sequence[EpisodeResult], shown: EpisodeResult | None,
-         pictures: Mapping[str, bytes]) -> str:
+def page(
+    figures: Mapping[str, object],
+    audit: Audit,
+    results: Sequence[EpisodeResult],
+    shown: EpisodeResult | None,
+    pictures: Mapping[str, bytes],
+) -> str:
     """The HTML text.
 
     Args:
@@ -60,12 +65,24 @@ def page(figures: Mapping[str, object], audit: Audit, results: Sequence[EpisodeR
         parts.append(f"<h2>Episode {shown.index + 1}: “{escape(shown.instruction)}”, {escape(shown.outcome)}</h2>")
     for title, png in pictures.items():
         data = base64.b64encode(png).decode()
-        parts.append(f'<h2>{escape(title)}</h2><div class=scroll><img alt="{escape(title)}" src="data:image/png;base64,{data}"></div>')
-    parts += ["<h2>Episodes</h2>", _episodes(results), "<h2>By instruction</h2>", _instructions(figures["instruction_counts"]),
-              "<h2>Figures</h2>", _figures(figures), "<h2>Commitment, checked on the wire</h2>", _audit(audit)]
+        parts.append(
+            f'<h2>{escape(title)}</h2><div class=scroll><img alt="{escape(title)}" src="data:image/png;base64,{data}"></div>'
+        )
+    parts += [
+        "<h2>Episodes</h2>",
+        _episodes(results),
+        "<h2>By instruction</h2>",
+        _instructions(figures["instruction_counts"]),
+        "<h2>Figures</h2>",
+        _figures(figures),
+        "<h2>Commitment, checked on the wire</h2>",
+        _audit(audit),
+    ]
     body = "\n".join(parts)
-    return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Being-H demo report</title>'
-            f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>{body}</body></html>\n')
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Being-H demo report</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>{body}</body></html>\n'
+    )
 
 
 def _tiles(figures: Mapping[str, object]) -> str:
@@ -74,18 +91,33 @@ def _tiles(figures: Mapping[str, object]) -> str:
         (f"{figures['successes']} of {figures['episodes']}", "episodes succeeded", ""),
         (violations, "broken commitments", "bad" if violations else "good"),
         (_text(figures["inference_ms"]["p50"]) + " ms", "inference, median", ""),
-        (_text(figures["control_period_ms"]["p99"]) + " ms", f"control period, 99 % (target {figures['control_period_ms']['target']:g})", ""),
+        (
+            _text(figures["control_period_ms"]["p99"]) + " ms",
+            f"control period, 99 % (target {figures['control_period_ms']['target']:g})",
+            "",
+        ),
         (_text(figures["late_chunks"]), f"late chunks of {figures['chunks']}", ""),
     ]
-    return "<div class=tiles>" + "".join(
-        f'<div class=tile><b class="{kind}">{escape(str(value))}</b><span>{escape(label)}</span></div>' for value, label, kind in tiles
-    ) + "</div>"
+    return (
+        "<div class=tiles>"
+        + "".join(
+            f'<div class=tile><b class="{kind}">{escape(str(value))}</b><span>{escape(label)}</span></div>'
+            for value, label, kind in tiles
+        )
+        + "</div>"
+    )
 
 
 def _episodes(results: Sequence[EpisodeResult]) -> str:
     rows = [
-        [str(r.index + 1), str(r.seed), r.instruction,
-         f'<span class={"good" if r.success else "bad"}>{escape(r.outcome)}</span>', f"{r.time_s:.1f}", r.note]
+        [
+            str(r.index + 1),
+            str(r.seed),
+            r.instruction,
+            f"<span class={'good' if r.success else 'bad'}>{escape(r.outcome)}</span>",
+            f"{r.time_s:.1f}",
+            r.note,
+        ]
         for r in results
     ]
     return _table(["episode", "seed", "instruction", "result", "robot time [s]", ""], rows, html_column=3)
@@ -100,14 +132,18 @@ def _figures(figures: Mapping[str, object]) -> str:
     rows = []
     for key, meaning in _MEANINGS.items():
         value = figures[key]
-        text = ", ".join(f"{name} {_text(v)}" for name, v in value.items()) if isinstance(value, Mapping) else _text(value)
+        text = (
+            ", ".join(f"{name} {_text(v)}" for name, v in value.items()) if isinstance(value, Mapping) else _text(value)
+        )
         rows.append([key, text, meaning])
     return _table(["figure", "value", "meaning"], rows)
 
 
 def _audit(audit: Audit) -> str:
-    text = (f"<p>{audit.ticks} ticks were seen on their way to the robot, and {audit.comparisons} promised values were compared "
-            f"with them: earlier commands, the controller's buffer, and the locked prefixes of accepted chunks.</p>")
+    text = (
+        f"<p>{audit.ticks} ticks were seen on their way to the robot, and {audit.comparisons} promised values were compared "
+        f"with them: earlier commands, the controller's buffer, and the locked prefixes of accepted chunks.</p>"
+    )
     if not audit.violations:
         return text + "<p class=good>Every tick was sent once and in order, and every promise was kept.</p>"
     items = "".join(f"<li>{escape(str(v))}</li>" for v in audit.violations[:LISTED_VIOLATIONS])
@@ -117,7 +153,10 @@ def _audit(audit: Audit) -> str:
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], html_column: int | None = None) -> str:
     top = "".join(f"<th>{escape(text)}</th>" for text in head)
     body = "".join(
-        "<tr>" + "".join(f"<td>{cell if i == html_column else escape(cell)}</td>" for i, cell in enumerate(row)) + "</tr>" for row in rows
+        "<tr>"
+        + "".join(f"<td>{cell if i == html_column else escape(cell)}</td>" for i, cell in enumerate(row))
+        + "</tr>"
+        for row in rows
     )
     return f"<div class=scroll><table><tr>{top}</tr>{body}</table></div>"
 

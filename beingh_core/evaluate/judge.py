@@ -52,7 +52,9 @@ class PickJudge:
         if time_s < self._newest_s:
             return
         gap, self._newest_s = time_s - self._newest_s, time_s
-        lifted = [c for c, place in positions.items() if c in self._start_z and place[2] - self._start_z[c] >= self._lift_m]
+        lifted = [
+            c for c, place in positions.items() if c in self._start_z and place[2] - self._start_z[c] >= self._lift_m
+        ]
         if lifted and self.first_lifted is None:
             self.first_lifted = max(lifted, key=lambda c: positions[c][2] - self._start_z[c])
         if self.wanted not in lifted:
@@ -89,6 +91,9 @@ def colour_named(instruction: str, colours: Iterable[str]) -> str:
     named = [colour for colour in colours if colour in words]
     if len(named) != 1:
         what = "names " + (" and ".join(named) if named else "no colour of a cube")
-        raise BeingHError(f"the instruction '{instruction}' {what}; success cannot be judged", allowed=colours,
-                          remedy='name one of them, as in "pick up the red cube"')
+        raise BeingHError(
+            f"the instruction '{instruction}' {what}; success cannot be judged",
+            allowed=colours,
+            remedy='name one of them, as in "pick up the red cube"',
+        )
     return named[0]

@@ -31,7 +31,9 @@ def film_strip(frames: Sequence[tuple[float, Mapping[str, np.ndarray]]], count: 
     if not whole:
         return _message("no camera images were received")
     picked = [whole[i] for i in np.unique(np.linspace(0, len(whole) - 1, count).round().astype(int))]
-    figure, axes = plt.subplots(len(views), len(picked), figsize=(1.5 * len(picked), 1.6 * len(views) + 0.2), squeeze=False)
+    figure, axes = plt.subplots(
+        len(views), len(picked), figsize=(1.5 * len(picked), 1.6 * len(views) + 0.2), squeeze=False
+    )
     for column, (time_s, images) in enumerate(picked):
         for row, view in enumerate(views):
             axis = axes[row, column]
@@ -105,7 +107,7 @@ def _draw_joint(axis, trace: EpisodeTrace, joint: int, marker: str = "") -> None
         axis.axvline(start_s + index * dt_s, color=_SEAM, lw=0.7, zorder=0)
     for base, rows in trace.chunks:
         chunk_s = start_s + (base + np.arange(len(rows))) * dt_s
-        axis.plot(chunk_s[locked - 1:], rows[locked - 1:, joint], color=_PREDICTED, lw=0.9, alpha=0.7, zorder=3.5)
+        axis.plot(chunk_s[locked - 1 :], rows[locked - 1 :, joint], color=_PREDICTED, lw=0.9, alpha=0.7, zorder=3.5)
         axis.plot(chunk_s[:locked], rows[:locked, joint], color=_LOCKED, lw=5.0, alpha=0.45, zorder=2)
     sent_s = start_s + np.arange(len(trace.sent)) * dt_s
     axis.plot(sent_s, trace.sent[:, joint], color=_SENT, lw=1.2, marker=marker, ms=3.5, zorder=3)

@@ -32,7 +32,9 @@ def write_report(out: Path, run: RunData, trace: EpisodeTrace | None) -> tuple[d
         pictures["What the cameras saw"] = plots.film_strip(trace.frames)
         pictures["Three seconds of one joint: what was locked, predicted and sent"] = plots.commitment_zoom(trace)
         pictures["Joints: measured, sent and predicted"] = plots.joint_tracking(trace)
-    pictures["Latency"] = plots.latency_histogram(run.inference_ms, run.latency_ms, 1e3 * run.delay_steps / run.wire.rate_hz)
+    pictures["Latency"] = plots.latency_histogram(
+        run.inference_ms, run.latency_ms, 1e3 * run.delay_steps / run.wire.rate_hz
+    )
     text = page(values, audit, run.results, None if trace is None else trace.result, pictures)
     (out / "report.html").write_text(text, encoding="utf-8")
     (out / "report.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")

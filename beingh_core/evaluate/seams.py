@@ -10,7 +10,9 @@ from beingh_core.evaluate.wire import EpochLog, Rows
 SAME = 1e-9
 
 
-def sent_positions(log: EpochLog, joints: tuple[str, ...], groups: tuple[tuple[str, ...], ...]) -> tuple[int, np.ndarray]:
+def sent_positions(
+    log: EpochLog, joints: tuple[str, ...], groups: tuple[tuple[str, ...], ...]
+) -> tuple[int, np.ndarray]:
     """What was sent in an epoch.
 
     Returns:
@@ -29,7 +31,7 @@ def sent_positions(log: EpochLog, joints: tuple[str, ...], groups: tuple[tuple[s
 
 
 def seams(log: EpochLog) -> list[int]:
-    """Ticks from which on a publication of controller/buffer differs from the one before it: a new chunk took over there."""
+    """Ticks at which a new chunk took over: from there on a publication differs from the one before it."""
     found = []
     for old, new in zip(log.buffers, log.buffers[1:]):
         tick = _first_difference(old, new)
@@ -38,7 +40,9 @@ def seams(log: EpochLog) -> list[int]:
     return found
 
 
-def velocity_jumps(log: EpochLog, joints: tuple[str, ...], groups: tuple[tuple[str, ...], ...], rate_hz: float) -> np.ndarray:
+def velocity_jumps(
+    log: EpochLog, joints: tuple[str, ...], groups: tuple[tuple[str, ...], ...], rate_hz: float
+) -> np.ndarray:
     """Step of the sent velocity at every seam: (S, J) [rad/s or m/s], seams at the very edge of the log left out.
 
     With q the sent position of a tick, v[t] = (q[t] - q[t-1]) rate; the step at seam t is |v[t] - v[t-1]|.

@@ -81,7 +81,9 @@ class WireLog:
         self._epochs: dict[str, EpochLog] = {}
         self.unreadable = 0
 
-    def command(self, group: int, stamp_ns: int, joints: Sequence[str], positions: np.ndarray, received_ns: int) -> None:
+    def command(
+        self, group: int, stamp_ns: int, joints: Sequence[str], positions: np.ndarray, received_ns: int
+    ) -> None:
         """A command on a driver topic: row i is of the tick at `stamp_ns` + i periods.
 
         Args:
@@ -115,8 +117,14 @@ class WireLog:
         """Every epoch seen so far, oldest first, as copies; commands before the first known epoch are left out."""
         with self._lock:
             logs = [
-                EpochLog(name=log.name, start_ns=log.start_ns, commands=tuple([] for _ in self.groups),
-                         buffers=list(log.buffers), chunks=list(log.chunks), accepted=list(log.accepted))
+                EpochLog(
+                    name=log.name,
+                    start_ns=log.start_ns,
+                    commands=tuple([] for _ in self.groups),
+                    buffers=list(log.buffers),
+                    chunks=list(log.chunks),
+                    accepted=list(log.accepted),
+                )
                 for log in sorted(self._epochs.values(), key=lambda log: log.start_ns)
             ]
             starts = [log.start_ns - GRID_NS for log in logs]
