@@ -80,11 +80,16 @@ def test_too_few_frames_is_one_clear_error(demonstrations, tiny_config, tmp_path
         Trainer(config, demonstrations, tmp_path)
 
 
+def test_a_delay_that_was_not_recorded_cannot_be_claimed(demonstrations, tiny_config, tmp_path):
+    config = replace(tiny_config, model={**tiny_config.model, "simulated_delay": 8})
+    with pytest.raises(BeingHError, match="prefixes of up to 6 steps, the model would claim 8"):
+        Trainer(config, demonstrations, tmp_path)
+
+
 def test_interrupted_training_goes_on_to_the_same_weights(demonstrations, tiny_config, tmp_path):
     straight = Trainer(tiny_config, demonstrations, tmp_path / "straight")
     straight.run(log_every=2, save_every=100)
     halted = Trainer(tiny_config, demonstrations, tmp_path / "halted")
-    halted.config = replace(tiny_config, optimiser=replace(tiny_config.optimiser, steps=4))
     while halted.step < 2:
         halted._train_step(next(shuffled(FRAMES - VALIDATION_FRAMES, 2, 0, halted.step)))
         halted.step += 1

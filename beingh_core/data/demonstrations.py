@@ -83,7 +83,8 @@ class Recorder:
             state = replace(state, position=np.clip(state.position, *REACH_BOX))
             q = self.kinematics.ik(state.position, GRIPPER_DOWN, q, self.rest)
             seen = self._advance(self._command(q, state.opening), look=self.rng.random() < 1 / self.config.mean_gap)
-            state = replace(state, holding=held_cube(*self._measured(state.opening), self._cubes()))
+            tool, opening = self._measured()
+            state = replace(state, holding=held_cube(tool, state.opening, opening, self._cubes()))
             if seen is not None and tick > 2:
                 yield {**seen, **self._demonstrate(state, goal)}
             carried = carried + 1 if state.holding is not None and state.holding == goal.colour else 0
@@ -100,7 +101,7 @@ class Recorder:
         last = self.robot.command()
         part = {j: last[j] + (v - last[j]) * before / steps for j, v in command.items()}
         self.robot.step(self.dt_s * before / steps, part)
-        tool, _, opening = self._measured(0.0)
+        tool, opening = self._measured()
         seen = {
             "images": np.stack([self.robot.render(camera) for camera in CAMERAS.values()]),
             "state": np.array([*tool, opening], np.float32),
@@ -138,11 +139,11 @@ class Recorder:
             return replace(state, step=state.step + self.rng.normal(0, self.config.noise_m, 3))
         return state
 
-    def _measured(self, opening_command: float) -> tuple[np.ndarray, float, float]:
-        """Tool position (3,) [m], the given command, and the measured opening."""
+    def _measured(self) -> tuple[np.ndarray, float]:
+        """Tool position (3,) [m] and opening of the gripper."""
         joints = self.robot.positions()
         tool, _ = self.kinematics.fk(np.array([joints[j] for j in self.kinematics.joints]))
-        return tool, opening_command, joints[FINGERS[0]] / self.open_m
+        return tool, joints[FINGERS[0]] / self.open_m
 
     def _demonstrate(self, state: HandState, goal: Goal) -> dict[str, np.ndarray]:
         """What the expert does for every instruction, each after a committed prefix of the present motion.
