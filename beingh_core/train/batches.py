@@ -25,7 +25,7 @@ class Demonstrations:
 
     Args:
         directory: written by `beingh_core.data.record`.
-        frames: how many to use; more must not be asked for than were recorded.
+        frames: how many to use, from the first on; more must not be asked for than were recorded.
 
     Raises:
         BeingHError: too few frames in `directory`.
@@ -41,7 +41,7 @@ class Demonstrations:
                 where=str(directory),
                 remedy="record more with python -m beingh_core.data.record, or lower data.frames",
             )
-        self.samples = {k: np.concatenate([s[k] for s in samples]) for k in samples[0]}
+        self.samples = {k: np.concatenate([s[k] for s in samples])[:frames] for k in samples[0]}
         self._images = [
             np.load(s.parent / s.name.replace("samples", "images").replace(".npz", ".npy"), mmap_mode="r")
             for s in shards
