@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import time
 from collections.abc import Callable, Iterator
@@ -125,10 +126,10 @@ def run(bench: InferenceBench, say: Callable[[str], None] = print) -> dict[str, 
 
 
 def write_target(path: str) -> Path:
-    """The file to write a report to; BeingHError before anything is measured when its folder does not exist."""
+    """The file to write a report to; BeingHError, before anything is measured, when that cannot work."""
     target = Path(path)
-    if target.is_dir() or not target.parent.is_dir():
-        raise BeingHError(f"cannot write '{path}'", where="--json", remedy="give a file in a folder that exists")
+    if target.is_dir() or not os.access(target if target.exists() else target.parent, os.W_OK):
+        raise BeingHError(f"cannot write '{path}'", where="--json", remedy="give a file in a folder that you may write")
     return target
 
 
