@@ -47,5 +47,7 @@ setup(
         "test": ["pytest", "hypothesis"],
     },
     zip_safe=False,
-    entry_points={"console_scripts": [f"{node} = {NAME}.{node}:main" for node in NODES]},
+    entry_points={
+        "console_scripts": ["beingh = beingh_core.cli:main", *(f"{node} = {NAME}.{node}:main" for node in NODES)]
+    },
 )

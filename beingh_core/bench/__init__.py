@@ -1,0 +1,1 @@
+"""Measurements of the software on the machine at hand."""

@@ -1,0 +1,150 @@
+"""Model sizes with random weights, and one sample to run them on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from beingh_core.errors import BeingHError
+from beingh_core.model import BeingH
+from beingh_core.model.config import UNIFIED_WIDTH
+
+TEXT_TOKENS = (28, 2, 35, 1)
+"""Text before the images, between images and state, between state and actions, after the actions (DESIGN section 5)."""
+
+
+def _config(vision: dict[str, int], und: tuple[int, int], act: tuple[int, int], **decoder: int) -> dict[str, Any]:
+    """config.json of a shape; `und` and `act` are (hidden_size, intermediate_size)."""
+    und_sizes, act_sizes = ({"hidden_size": hidden, "intermediate_size": inner} for hidden, inner in (und, act))
+    return {
+        "model_type": "beingh",
+        "action_chunk_length": 16,
+        "num_inference_timesteps": 4,
+        "use_mpg": True,
+        "mpg_refinement_iters": 1,
+        "use_training_time_rtc": True,
+        "simulated_delay": 8,
+        "vit_config": {"num_channels": 3, "initializer_factor": 0.1, **vision},
+        "llm_config": {
+            **und_sizes,
+            **decoder,
+            "use_mot": True,
+            "rope_theta": 1000000.0,
+            "tie_word_embeddings": True,
+            "expert_config": act_sizes,
+        },
+    }
+
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "tiny": _config(
+        {
+            "hidden_size": 48,
+            "intermediate_size": 96,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "patch_size": 14,
+            "image_size": 56,
+        },
+        (64, 128),
+        (32, 64),
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        vocab_size=512,
+    ),
+    "2b": _config(
+        {
+            "hidden_size": 1024,
+            "intermediate_size": 4096,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 16,
+            "patch_size": 14,
+            "image_size": 224,
+        },
+        (2048, 6144),
+        (1024, 3072),
+        num_hidden_layers=28,
+        num_attention_heads=16,
+        num_key_value_heads=8,
+        head_dim=128,
+        vocab_size=151936,
+    ),
+}
+"""2b: InternVL3.5-2B (InternViT-300M at 224 px, Qwen3-1.7B) with a Qwen3-0.6B expert."""
+
+
+def build_model(
+    shape: str, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32, seed: int = 0
+) -> BeingH:
+    """A model of a named shape with random weights, made where and in the type it will run.
+
+    Args:
+        shape: A name in `SHAPES`.
+        device: Where the weights go.
+        dtype: Their type.
+        seed: Seed of the weights; the same seed gives other weights on another device or in another type.
+
+    Raises:
+        BeingHError: No such shape.
+    """
+    if shape not in SHAPES:
+        raise BeingHError(f"unknown shape '{shape}'", allowed=sorted(SHAPES), remedy="use one of the allowed names")
+    return random_model(SHAPES[shape], device, dtype, seed)
+
+
+def random_model(
+    raw_config: Mapping[str, Any], device: torch.device | str, dtype: torch.dtype, seed: int = 0
+) -> BeingH:
+    """The model of a config.json with random weights; the rest as for `build_model`."""
+    with torch.device("meta"):
+        model = BeingH(raw_config)
+    model = model.to(dtype).to_empty(device=device).requires_grad_(False).eval()
+    generator = torch.Generator(device=device).manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        _fill(name, parameter, model.config.vision.layer_scale_init, generator)
+    return model
+
+
+def _fill(name: str, parameter: Tensor, layer_scale: float, generator: torch.Generator) -> None:
+    """Matrices get variance 1 / fan-in, biases 0, layer scales their value, norms 1."""
+    last = name.rsplit(".", 1)[-1]
+    if last in ("class_embedding", "position_embedding"):
+        parameter.normal_(0.0, 0.02, generator=generator)
+    elif parameter.ndim > 1:
+        parameter.normal_(0.0, parameter[0].numel() ** -0.5, generator=generator)
+    else:
+        parameter.fill_({"bias": 0.0, "ls1": layer_scale, "ls2": layer_scale}.get(last, 1.0))
+
+
+def random_sample(model: BeingH, views: int, seed: int = 0, text: tuple[int, ...] = TEXT_TOKENS) -> dict[str, Any]:
+    """The packed batch of one robot sample with random words, images and state, on the model's device.
+
+    Args:
+        model: Whose sizes it fits.
+        views: Number of images.
+        seed: Seed of the content.
+        text: Numbers of text tokens, in the four places that `TEXT_TOKENS` names.
+    """
+    config, rng = model.config, np.random.default_rng(seed)
+    counts = (text[0], views * config.tokens_per_view, text[1], 1, text[2], config.chunk_length, text[3])
+    kinds = np.repeat(list("tvtstat"), counts)
+    size, channels = config.vision.image_size, config.vision.num_channels
+    arrays = {
+        "packed_text_ids": rng.integers(0, config.decoder.vocab_size, sum(text)),
+        "packed_text_indexes": np.flatnonzero(kinds == "t"),
+        "packed_vit_token_indexes": np.flatnonzero(kinds == "v"),
+        "packed_state_indexes": np.flatnonzero(kinds == "s"),
+        "packed_action_indexes": np.flatnonzero(kinds == "a"),
+        "packed_position_ids": np.arange(kinds.size),
+        "sample_lens": np.array([kinds.size]),
+        "packed_vit_tokens": rng.standard_normal((views, channels, size, size), dtype=np.float32),
+        "padded_state": 0.3 * rng.standard_normal((1, UNIFIED_WIDTH), dtype=np.float32),
+    }
+    batch: dict[str, Any] = {name: torch.from_numpy(value).to(model.device) for name, value in arrays.items()}
+    return {**batch, "sequence_length": int(kinds.size)}

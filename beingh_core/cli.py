@@ -1,0 +1,74 @@
+"""The console command `beingh` and its sub-commands."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from beingh_core.errors import BeingHError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one sub-command.
+
+    Args:
+        arguments: Without the program's name; None takes the command line's.
+
+    Returns:
+        Exit status: 0, or 2 after a mistake that the user can fix, told on stderr.
+    """
+    chosen = build_parser().parse_args(arguments)
+    try:
+        chosen.run(chosen)
+    except BeingHError as error:
+        print(f"beingh: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line; each sub-command sets `run`, which takes the parsed arguments."""
+    parser = argparse.ArgumentParser(prog="beingh", description="Being-H policies: measurements and services.")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    bench = commands.add_parser("bench", help="measure the software on this machine")
+    _add_bench_inference(bench.add_subparsers(metavar="WHAT", required=True))
+    return parser
+
+
+def _add_bench_inference(commands) -> None:
+    parser = commands.add_parser(
+        "inference",
+        help="time of one action chunk, part by part",
+        description="Times action chunks of a model with random weights, with and without the cached prefix.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--shape", default="tiny", help="size of the model: tiny or 2b")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--dtype", default="float32", help="float32 or bfloat16")
+    parser.add_argument("--steps", type=int, default=4, help="Euler steps of a pass")
+    parser.add_argument("--views", type=int, default=2, help="images")
+    parser.add_argument("--engine", default="both", help="cached, full (whole sequence in every step), or both")
+    parser.add_argument("--repeats", type=int, default=10, help="timed chunks of each engine")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, sample and noise")
+    parser.add_argument("--json", metavar="FILE", help="also write the report here")
+    parser.set_defaults(run=_bench_inference)
+
+
+def _bench_inference(chosen: argparse.Namespace) -> None:
+    # PyTorch takes seconds to load; other sub-commands and --help do without it.
+    from beingh_core.bench.inference import InferenceBench, run, write_target
+
+    names = ("shape", "device", "dtype", "steps", "views", "engine", "repeats", "seed")
+    bench = InferenceBench(**{name: getattr(chosen, name) for name in names})
+    target = write_target(chosen.json) if chosen.json else None
+    report = run(bench)
+    text = json.dumps(report, indent=2)
+    print(text)
+    if target:
+        target.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
