@@ -272,6 +272,43 @@ def test_ten_thousand_malformed_messages(local):
         assert counting.calls == served.server.served == 2  # none of the 10,000 was executed
 
 
+class Lying:
+    """The policy, with something else in place of its output."""
+
+    def __init__(self, policy):
+        self._policy, self.change = policy, lambda output: output
+
+    def __getattr__(self, name):
+        return getattr(self._policy, name)
+
+    def get_action(self, *args, **kwargs):
+        return self.change(self._policy.get_action(*args, **kwargs))
+
+
+def test_a_server_that_answers_nonsense_is_an_error_of_the_chunk(local):
+    lying = Lying(local)
+    key = f"action.{local.data_config.action[0].key}"
+    with Served(lying, FR3) as served:
+        remote = RemotePolicy(served.url, FR3, deadline_s=20)
+        for change in (
+            lambda out: {},
+            lambda out: out | {key: out[key][:, :3]},
+            lambda out: out | {key: out[key] * np.nan},
+            lambda out: out | {"action.extra": out[key]},
+        ):
+            lying.change = change
+            with pytest.raises(BeingHError, match="answers nonsense"):
+                remote.get_action(observation(local))
+        lying.change = lambda out: {"action_unified": np.array([object()])}
+        with pytest.raises(BeingHError, match="refused: malformed|refused: .*object"):
+            remote.get_action(observation(local))
+        lying.change = lambda out: 1 / 0
+        with pytest.raises(BeingHError, match="the server failed: ZeroDivisionError"):
+            remote.get_action(observation(local))
+        lying.change = lambda out: out
+        remote.get_action(observation(local))
+
+
 def array_entry(**changes):
     return {"name": "a", "dtype": "uint8", "shape": [4], "codec": "raw", "bytes": 4} | changes
 

@@ -73,8 +73,12 @@ class RemotePolicy:
             self._hello(connect_s)
         except _Lost:
             raise self._gone() from None
-        self.data_config = _data_config(self._facts["data_config"])
-        self.transform = UnifiedTransform(self.data_config, self._facts["statistics"])
+        try:
+            self.data_config = _data_config(self._facts["data_config"])
+            self.transform = UnifiedTransform(self.data_config, self._facts["statistics"])
+            self._facts = self._facts | {name: int(self._facts[name]) for name in ("chunk_length", "trained_delay")}
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise self._nonsense(f"{type(error).__name__} in its facts") from None
 
     @property
     def views(self) -> tuple[str, ...]:
@@ -153,7 +157,7 @@ class RemotePolicy:
         except _Lost:
             raise self._gone() from None
         total_ms = (time.perf_counter() - start) * 1e3
-        timing = dict(reply["timing_ms"])
+        timing = self._checked(reply, output)
         self.last_timing_ms = timing | {"transport": total_ms - timing.get("total", 0.0), "total": total_ms}
         return output
 
@@ -188,6 +192,19 @@ class RemotePolicy:
                 remedy="use a faster server or network, or a longer deadline",
             ) from None
 
+    def _checked(self, reply: Mapping, output: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """The server's times, once every array is known to be what a local policy returns."""
+        widths = {f"action.{spec.key}": spec.data_width("action") for spec in self.data_config.action}
+        expected = {name: (1, self.chunk_length, width) for name, width in (widths | {"action_unified": WIDTH}).items()}
+        timing = reply.get("timing_ms")
+        if {name: array.shape for name, array in output.items()} != expected:
+            raise self._nonsense("a chunk of other arrays or shapes")
+        if not all(np.all(np.isfinite(output[name])) for name in widths):
+            raise self._nonsense("NaN or infinity")
+        if not isinstance(timing, dict) or not all(isinstance(value, float) for value in timing.values()):
+            raise self._nonsense("no times")
+        return timing
+
     def _hello(self, timeout_s: float) -> None:
         contract = self._contract
         fields = {
@@ -200,13 +217,16 @@ class RemotePolicy:
         except TimeoutError:
             self.close()
             raise _Lost from None
-        if self._facts is not None and reply["facts"] != self._facts:
+        facts = reply.get("facts")
+        if not isinstance(facts, dict) or not isinstance(reply.get("session"), str):
+            raise self._nonsense("no facts in the handshake")
+        if self._facts is not None and facts != self._facts:
             self.close()
             raise BeingHError(
                 f"the policy server at {self.url} came back with another checkpoint",
                 remedy="configure the policy node again, or start the server with the checkpoint it had",
             )
-        self._facts, self._session = reply["facts"], reply["session"]
+        self._facts, self._session = facts, reply["session"]
 
     def _exchange(self, kind: str, fields: Mapping, arrays: Mapping, timeout_s: float):
         """(fields, arrays) of the server's answer.
@@ -232,15 +252,19 @@ class RemotePolicy:
                 reply, body = unpack_header(self._receive(end))
                 if reply.get("id") in (self._id, 0):  # 0: the server could not read which one it answers
                     break
+            if not isinstance(reply.get("fields"), dict):
+                raise ProtocolError("`fields` is no map")
             if reply.get("ok") is True:
                 return reply["fields"], unpack_arrays(reply, body)
             refusal = {key: reply["fields"].get(key) for key in ("code", "what", "where", "allowed", "remedy")}
+            if not all(value is None or isinstance(value, str) for value in refusal.values()):
+                raise ProtocolError("a refusal is no text")
         except zmq.Again:
             self.close()
             raise _Lost from None
-        except (ProtocolError, KeyError, AttributeError) as error:
+        except ProtocolError as error:
             self.close()
-            raise BeingHError(f"the policy server at {self.url} answers nonsense: {error}") from None
+            raise self._nonsense(str(error)) from None
         if refusal["code"] == "session":
             raise _SessionEnded
         if refusal["code"] == "input":
@@ -300,6 +324,11 @@ class RemotePolicy:
             ended |= recv_monitor_message(self._monitor)["event"] == zmq.EVENT_DISCONNECTED
         return ended
 
+    def _nonsense(self, what: str) -> BeingHError:
+        return BeingHError(
+            f"the policy server at {self.url} answers nonsense: {what}", remedy="install the same version on both sides"
+        )
+
     def _gone(self) -> BeingHError:
         return BeingHError(
             f"the policy server at {self.url} is gone or does not answer",
@@ -309,8 +338,5 @@ class RemotePolicy:
 
 def _data_config(fields: Mapping) -> DataConfig:
     """The server's data config, checked like one that is written by hand."""
-    try:
-        specs = {kind: tuple(KeySpec(**spec) for spec in fields[kind]) for kind in ("state", "action")}
-        return DataConfig(name=fields["name"], views=tuple(fields["views"]), **specs)
-    except (KeyError, TypeError) as error:
-        raise BeingHError(f"the policy server describes its inputs in an unknown way: {error}") from None
+    specs = {kind: tuple(KeySpec(**spec) for spec in fields[kind]) for kind in ("state", "action")}
+    return DataConfig(name=fields["name"], views=tuple(fields["views"]), **specs)

@@ -8,9 +8,9 @@
 
 Header of a request: `version`, `id`, `type` (hello, act, ping), `token`, `deadline_ms`, `fields`, `arrays`.
 Header of a reply: `version`, `id`, `ok`, `fields`, `arrays`; when `ok` is false the fields are `code`, `what`, `where`,
-`allowed` and `remedy`. Each entry of `arrays` is a map of `name`, `dtype` (see `DTYPES`), `shape`, `codec` (raw: C order,
-little endian; jpeg: one RGB picture) and `bytes`, its length in the body. Sizes are checked before anything of that
-size is parsed or allocated.
+`allowed` and `remedy`. Each entry of `arrays` is a map of `name`, `dtype` (see `DTYPES`), `shape`, `codec` (raw: C
+order, little endian; jpeg: one RGB picture) and `bytes`, its length in the body. Sizes are checked before anything of
+that size is parsed or allocated.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ def _is_picture(dtype: str, shape) -> bool:
 
 def _to_jpeg(array: np.ndarray, quality: int) -> bytes:
     stream = io.BytesIO()
-    Image.fromarray(array.reshape(array.shape[-3:])).save(stream, "JPEG", quality=quality, subsampling=0)
+    Image.fromarray(array.reshape(array.shape[-3:])).save(stream, "JPEG", quality=quality)
     return stream.getvalue()
 
 
