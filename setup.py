@@ -43,6 +43,7 @@ setup(
     install_requires=["setuptools", "numpy", "scipy", "PyYAML", "pillow", "tokenizers", "safetensors", "torch"],
     extras_require={
         "kinematics": ["pin"],
+        "remote": ["pyzmq", "msgpack"],
         "demo": ["mujoco", "av", "matplotlib", "rich", "opencv-python-headless"],
         "test": ["pytest", "hypothesis"],
     },

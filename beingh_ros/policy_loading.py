@@ -17,8 +17,11 @@ def load_policy(
     device: str = "cpu",
     threads: int = 0,
     seed: int = -1,
+    url: str = "",
+    token_file: str = "",
+    jpeg_quality: int = 0,
 ):
-    """A warmed-up `BeingHPolicy` for a contract.
+    """A warmed-up `BeingHPolicy` for a contract, or a `RemotePolicy` when a server's URL is given.
 
     Args:
         contract: Robot.
@@ -27,10 +30,15 @@ def load_policy(
         device: torch device.
         threads: CPU threads of torch; 0 leaves its default.
         seed: Seed of the noise; negative leaves it random.
+        url: Policy server; the arguments above are its own affair then.
+        token_file: File with the token that the server asks for; "" for none.
+        jpeg_quality: Of the pictures sent to the server; 0 sends pixels.
 
     Raises:
-        BeingHError: When the checkpoint is broken or belongs to another robot.
+        BeingHError: When the checkpoint is broken or belongs to another robot, or the server refuses.
     """
+    if url:
+        return _connect(contract, url, token_file, jpeg_quality)
     if not checkpoint:
         raise BeingHError(
             "no checkpoint is given", where="parameter checkpoint", remedy="set it to a checkpoint directory"
@@ -56,4 +64,19 @@ def load_policy(
     )
     policy.check_contract(contract)
     policy.warm_up()
+    return policy
+
+
+def _connect(contract: RobotContract, url: str, token_file: str, jpeg_quality: int):
+    from beingh_core.policy.remote.client import RemotePolicy
+    from beingh_core.policy.remote.protocol import read_token
+
+    policy = RemotePolicy(
+        url,
+        contract,
+        token=read_token(token_file) if token_file else None,
+        deadline_s=contract.policy.chunk_length * contract.dt_s,  # later, nothing of a chunk is left to run
+        jpeg_quality=jpeg_quality,
+    )
+    policy.check_contract(contract)
     return policy

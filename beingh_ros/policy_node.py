@@ -117,12 +117,16 @@ class PolicyNode(LifecycleNode):
         declare(self, "autostart", False, "configure and activate without a lifecycle manager")
         declare(self, "device", "cpu", "torch device of the model")
         declare(self, "torch_threads", 0, "CPU threads of torch, 0 for its default", between=(0, 256))
+        declare(self, "policy_url", "", "policy server, as tcp://HOST:PORT; empty: the model runs in this node")
+        declare(self, "policy_token_file", "", "file with the token that the policy server asks for")
+        declare(self, "policy_jpeg_quality", 0, "of pictures sent to the policy server, 0 for pixels", between=(0, 100))
         declare(self, "seed", -1, "seed of the model's noise, -1 for none", between=(-1, 2**31 - 1))
 
     def _configure(self) -> None:
         value = {
             name: self.get_parameter(name).value
             for name in ("contract", "checkpoint", "dataset_name", "instruction", "device", "torch_threads", "seed")
+            + ("policy_url", "policy_token_file", "policy_jpeg_quality")
         }
         contract = load_contract(value["contract"])
         policy = load_policy(
@@ -132,18 +136,15 @@ class PolicyNode(LifecycleNode):
             device=value["device"],
             threads=value["torch_threads"],
             seed=value["seed"],
+            url=value["policy_url"],
+            token_file=value["policy_token_file"],
+            jpeg_quality=value["policy_jpeg_quality"],
         )
         self._contract = contract
         self._schedule = ChunkSchedule(contract, policy.trained_delay)
         self._inputs = PolicyInputs(contract)
         self._consumed = Samples()
-        config = policy.model.config
-        self._facts = {
-            "checkpoint": value["checkpoint"],
-            "mpg": config.use_mpg,
-            "mpg_passes": config.mpg_refinement_iters if config.use_mpg else 0,
-            "trained_delay_steps": policy.trained_delay,
-        }
+        self._facts = {"checkpoint": value["policy_url"] or value["checkpoint"], **policy.model_facts}
         maker = ChunkMaker(contract, policy)
         self._inference = InferenceThread(
             self._inputs,

@@ -298,3 +298,30 @@ def test_what_does_not_fit_is_one_error_and_nothing_is_published(bench, checkpoi
     errors = [line for line in process.output.splitlines() if "ERROR" in line]
     assert len(errors) == 1 and re.search(words, errors[0]) and "Traceback" not in process.output
     assert not around.chunks.messages and threading.active_count() < 20
+
+
+def test_a_policy_server_that_goes_away_is_missed_once_and_used_again(bench, checkpoint):
+    from test_remote_policy import start_server
+
+    server, url = start_server(checkpoint, 0)
+    try:
+        around, process = bench(policy_url=url, checkpoint="")
+        around.accept(around.chunks.wait_for(1, 60.0)[-1])
+        around.accept(around.chunks.wait_for(2, 60.0)[-1])
+        server.kill()
+        server.wait()
+        wait_until(lambda: "is gone or does not answer" in process.output, 10.0, "the loss to be logged")
+        time.sleep(0.3)  # what was published before the loss arrives
+        made = len(around.chunks.messages)
+        around.accept(around.chunks.messages[-1])
+        time.sleep(1.0)
+        assert len(around.chunks.messages) == made
+        server, _ = start_server(checkpoint, url.rsplit(":", 1)[1])
+        returned = time.monotonic()
+        around.chunks.wait_for(made + 1, 10.0)
+        assert time.monotonic() - returned < 2.0
+        assert process.output.count("is gone or does not answer") == 1
+        assert process.end(signal.SIGTERM) == 0 and "Traceback" not in process.output
+    finally:
+        server.kill()
+        server.wait()

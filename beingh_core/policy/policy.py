@@ -107,6 +107,16 @@ class BeingHPolicy:
         """Longest prefix [steps] that training locked; 0 for a checkpoint trained without."""
         return self.model.config.trained_delay
 
+    @property
+    def model_facts(self) -> dict[str, bool | int]:
+        """What diagnostics tell of the checkpoint."""
+        config = self.model.config
+        return {
+            "mpg": config.use_mpg,
+            "mpg_passes": config.mpg_refinement_iters if config.use_mpg else 0,
+            "trained_delay_steps": self.trained_delay,
+        }
+
     def get_action(
         self,
         observations: Mapping,

@@ -110,6 +110,7 @@ class UnifiedTransform:
 
     def __init__(self, data_config: DataConfig, statistics: Mapping | None = None) -> None:
         self.data_config = data_config
+        self.statistics = statistics or {}
         self._specs = {"state": data_config.state, "action": data_config.action}
         self._bounds: dict[tuple[str, str], slice] = {}
         self._normalizers: dict[tuple[str, str], Normalizer] = {}

@@ -1,0 +1,342 @@
+"""`RemotePolicy`: the surface of `BeingHPolicy` that a robot needs, answered by a `PolicyServer`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from beingh_core.errors import BeingHError
+from beingh_core.policy.data_configs import DataConfig, KeySpec
+from beingh_core.policy.remote.protocol import MAX_MESSAGE_BYTES, ProtocolError, pack, unpack_arrays, unpack_header
+from beingh_core.policy.transforms import UnifiedTransform
+from beingh_core.slots import WIDTH
+
+if TYPE_CHECKING:
+    from beingh_core.contract import RobotContract
+
+RECONNECT_S = 0.5
+
+
+class _Lost(Exception):
+    """The connection ended, or nothing answered in time."""
+
+
+class _SessionEnded(Exception):
+    """The server does not know this client's handshake: it was started anew."""
+
+
+class RemotePolicy:
+    """A policy that runs on a server. One thread at a time.
+
+    Every call either returns a chunk within the deadline or raises. After a failure, the next call connects anew, so
+    that a server that comes back is used again; one that comes back with another checkpoint is refused.
+
+    Args:
+        url: of the server, as `tcp://127.0.0.1:5555`.
+        contract: the robot; the server refuses another one. None for a server without a contract.
+        token: what the server asks for.
+        deadline_s: longest wait for one chunk [s].
+        connect_s: longest wait for the first handshake [s].
+        jpeg_quality: 1 to 100 sends pictures as JPEG, 0 as pixels, with the same numbers as a local policy.
+
+    Raises:
+        BeingHError: the server does not answer, refuses, or serves another robot.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        contract: RobotContract | None = None,
+        *,
+        token: str | None = None,
+        deadline_s: float = 2.0,
+        connect_s: float = 3.0,
+        jpeg_quality: int = 0,
+    ) -> None:
+        if not 0 <= jpeg_quality <= 100:
+            raise BeingHError(f"jpeg_quality is {jpeg_quality}", allowed="0 (pixels) to 100")
+        if not 1e-3 <= deadline_s <= 600:
+            raise BeingHError(f"the deadline is {deadline_s} s", allowed="0.001 to 600 s")
+        self.url, self._contract, self._token = url, contract, token
+        self._deadline_s, self._jpeg_quality = deadline_s, jpeg_quality
+        self.last_timing_ms: dict[str, float] = {}
+        self._socket: zmq.Socket | None = None
+        self._monitor: zmq.Socket | None = None
+        self._session, self._id = "", 0
+        self._facts: dict | None = None
+        try:
+            self._hello(connect_s)
+        except _Lost:
+            raise self._gone() from None
+        try:
+            self.data_config = _data_config(self._facts["data_config"])
+            self.transform = UnifiedTransform(self.data_config, self._facts["statistics"])
+            self._facts = self._facts | {name: int(self._facts[name]) for name in ("chunk_length", "trained_delay")}
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise self._nonsense(f"{type(error).__name__} in its facts") from None
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """View names, in prompt order."""
+        return self.data_config.views
+
+    @property
+    def chunk_length(self) -> int:
+        """H, the number of steps of one chunk."""
+        return self._facts["chunk_length"]
+
+    @property
+    def trained_delay(self) -> int:
+        """Longest prefix [steps] that training locked; 0 for a checkpoint trained without."""
+        return self._facts["trained_delay"]
+
+    @property
+    def model_facts(self) -> dict:
+        """See `BeingHPolicy.model_facts`."""
+        return dict(self._facts["model"])
+
+    def check_contract(self, contract: RobotContract) -> None:
+        """Refuses a robot that the server was not asked about in the handshake.
+
+        Raises:
+            BeingHError: hash or chunk length differ.
+        """
+        served = self._facts["contract_hash"], self.chunk_length
+        if served != (contract.hash, contract.policy.chunk_length):
+            raise BeingHError(
+                f"the policy server at {self.url} serves contract {served[0][:12] or 'none'} with chunks of "
+                f"{served[1]} steps, not `{contract.robot}` ({contract.hash[:12]}, {contract.policy.chunk_length})",
+                remedy="use one contract for robot and server",
+            )
+
+    def encode_prefix(self, actions: Mapping[str, np.ndarray]) -> np.ndarray:
+        """`prev_chunk` (1, H, 200) from what will really be sent: (d, dim) arrays, physical units."""
+        return self.transform.encode_prefix(actions, self.chunk_length)
+
+    def warm_up(self) -> float:
+        """Asks for one chunk of dummy inputs; returns how long it took [s]."""
+        observations: dict[str, object] = {
+            f"video.{view}": np.zeros((1, 224, 224, 3), dtype=np.uint8) for view in self.views
+        }
+        neutral = self.transform.state_from_unified(np.zeros((1, WIDTH), dtype=np.float32))
+        observations |= {f"state.{key}": value for key, value in neutral.items()}
+        observations["language.instruction"] = "stand by"
+        self.get_action(observations)
+        return self.last_timing_ms["total"] / 1e3
+
+    def get_action(self, observations: Mapping, noise=None, projections=None) -> dict[str, np.ndarray]:
+        """One chunk; arguments and result as of `BeingHPolicy.get_action`.
+
+        Afterwards `last_timing_ms` holds the server's times, the `total` seen from here and, as `transport`, what
+        that is longer than the server's.
+
+        Raises:
+            BeingHError: as of the local policy; or the server is gone, refuses, or misses the deadline.
+        """
+        start = time.perf_counter()
+        fields, arrays = self._parts(observations)
+        arrays |= {name: np.asarray(a) for name, a in (("noise", noise), ("projections", projections)) if a is not None}
+        try:
+            for _ in range(2):
+                if self._socket is not None and self._ended():
+                    self.close()
+                if not self._session:
+                    self._hello(min(RECONNECT_S, self._deadline_s))
+                try:
+                    reply, output = self._act(fields, arrays, self._deadline_s - (time.perf_counter() - start))
+                    break
+                except _SessionEnded:
+                    self._session = ""
+            else:
+                raise _Lost
+        except _Lost:
+            raise self._gone() from None
+        total_ms = (time.perf_counter() - start) * 1e3
+        timing = self._checked(reply, output)
+        self.last_timing_ms = timing | {"transport": total_ms - timing.get("total", 0.0), "total": total_ms}
+        return output
+
+    def close(self) -> None:
+        """Ends the connection; the next call connects anew."""
+        self._session = ""
+        if self._socket is not None:
+            self._socket.disable_monitor()
+            self._monitor.close(0)
+            self._socket.close(0)
+            self._socket = self._monitor = None
+
+    def _parts(self, observations: Mapping) -> tuple[dict, dict[str, np.ndarray]]:
+        """(fields, arrays) of what the policy reads; other keys are not sent."""
+        fields, arrays = {}, {}
+        if "language.instruction" in observations:
+            value = observations["language.instruction"]
+            fields["language.instruction"] = value.tolist() if isinstance(value, np.ndarray) else value
+        names = [f"video.{view}" for view in self.views] + [f"state.{spec.key}" for spec in self.data_config.state]
+        for name in (*names, "prev_chunk", "inference_delay"):
+            if observations.get(name) is not None:
+                arrays[name] = np.asarray(observations[name])
+        return fields, arrays
+
+    def _act(self, fields: Mapping, arrays: Mapping, timeout_s: float) -> tuple[dict, dict[str, np.ndarray]]:
+        try:
+            return self._exchange("act", {**fields, "session": self._session}, arrays, timeout_s)
+        except TimeoutError:
+            self.close()
+            raise BeingHError(
+                f"the policy server at {self.url} did not answer within {self._deadline_s:g} s",
+                remedy="use a faster server or network, or a longer deadline",
+            ) from None
+
+    def _checked(self, reply: Mapping, output: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """The server's times, once every array is known to be what a local policy returns."""
+        widths = {f"action.{spec.key}": spec.data_width("action") for spec in self.data_config.action}
+        expected = {name: (1, self.chunk_length, width) for name, width in (widths | {"action_unified": WIDTH}).items()}
+        timing = reply.get("timing_ms")
+        if {name: array.shape for name, array in output.items()} != expected:
+            raise self._nonsense("a chunk of other arrays or shapes")
+        if not all(np.all(np.isfinite(output[name])) for name in widths):
+            raise self._nonsense("NaN or infinity")
+        if not isinstance(timing, dict) or not all(isinstance(value, float) for value in timing.values()):
+            raise self._nonsense("no times")
+        return timing
+
+    def _hello(self, timeout_s: float) -> None:
+        contract = self._contract
+        fields = {
+            "contract_hash": contract.hash if contract else "",
+            "joint_names": list(contract.joint_names) if contract else [],
+            "chunk_length": contract.policy.chunk_length if contract else 0,
+        }
+        try:
+            reply, _ = self._exchange("hello", fields, {}, timeout_s)
+        except TimeoutError:
+            self.close()
+            raise _Lost from None
+        facts = reply.get("facts")
+        if not isinstance(facts, dict) or not isinstance(reply.get("session"), str):
+            raise self._nonsense("no facts in the handshake")
+        if self._facts is not None and facts != self._facts:
+            self.close()
+            raise BeingHError(
+                f"the policy server at {self.url} came back with another checkpoint",
+                remedy="configure the policy node again, or start the server with the checkpoint it had",
+            )
+        self._facts, self._session = facts, reply["session"]
+
+    def _exchange(self, kind: str, fields: Mapping, arrays: Mapping, timeout_s: float):
+        """(fields, arrays) of the server's answer.
+
+        Raises:
+            BeingHError: the server refuses, with its reason, or its answer makes no sense.
+            TimeoutError: no answer in time.
+            _Lost, _SessionEnded: see there.
+        """
+        end = time.monotonic() + timeout_s
+        self._id += 1
+        header = {"id": self._id, "type": kind, "deadline_ms": max(1, int(timeout_s * 1e3)), "fields": fields}
+        if self._token:
+            header["token"] = self._token
+        try:
+            message = pack(header, arrays, jpeg_quality=self._jpeg_quality)
+        except ProtocolError as error:
+            raise BeingHError(f"the observation cannot be sent: {error}") from None
+        self._connect()
+        try:
+            self._socket.send(message, zmq.NOBLOCK)
+            while True:
+                reply, body = unpack_header(self._receive(end))
+                if reply.get("id") in (self._id, 0):  # 0: the server could not read which one it answers
+                    break
+            if not isinstance(reply.get("fields"), dict):
+                raise ProtocolError("`fields` is no map")
+            if reply.get("ok") is True:
+                return reply["fields"], unpack_arrays(reply, body)
+            refusal = {key: reply["fields"].get(key) for key in ("code", "what", "where", "allowed", "remedy")}
+            if not all(value is None or isinstance(value, str) for value in refusal.values()):
+                raise ProtocolError("a refusal is no text")
+        except zmq.Again:
+            self.close()
+            raise _Lost from None
+        except ProtocolError as error:
+            self.close()
+            raise self._nonsense(str(error)) from None
+        if refusal["code"] == "session":
+            raise _SessionEnded
+        if refusal["code"] == "input":
+            raise BeingHError(refusal["what"], **{key: refusal[key] for key in ("where", "allowed", "remedy")})
+        self.close()
+        raise BeingHError(f"refused: {refusal['what']}", where=f"policy server at {self.url}", remedy=refusal["remedy"])
+
+    def _connect(self) -> None:
+        """Opens a socket unless there is one."""
+        if self._socket is not None:
+            return
+        self._socket = zmq.Context.instance().socket(zmq.DEALER)
+        for option, value in (
+            (zmq.LINGER, 0),
+            (zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES),
+            (zmq.RECONNECT_IVL, 20),
+            (zmq.RECONNECT_IVL_MAX, 100),
+            (zmq.SNDHWM, 4),
+            (zmq.RCVHWM, 4),
+            (zmq.IPV6, int("[" in self.url)),
+        ):
+            self._socket.setsockopt(option, value)
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        try:
+            self._socket.connect(self.url)
+        except zmq.ZMQError as error:
+            self.close()
+            raise BeingHError(
+                f"`{self.url}` is no address of a policy server: {error}", allowed="tcp://HOST:PORT"
+            ) from None
+
+    def _receive(self, end: float) -> bytes:
+        """The next message.
+
+        Raises:
+            TimeoutError: none until `end` (monotonic [s]).
+            _Lost: the connection ended before one came.
+        """
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._monitor, zmq.POLLIN)
+        while (left_s := end - time.monotonic()) > 0:
+            ready = dict(poller.poll(max(1, int(left_s * 1e3))))
+            if self._socket in ready:
+                parts = self._socket.recv_multipart()
+                if len(parts) == 1:
+                    return parts[0]
+            elif self._monitor in ready and self._ended():
+                self.close()
+                raise _Lost
+        raise TimeoutError
+
+    def _ended(self) -> bool:
+        """Whether the connection has ended since this was last asked."""
+        ended = False
+        while self._monitor.poll(0):
+            ended |= recv_monitor_message(self._monitor)["event"] == zmq.EVENT_DISCONNECTED
+        return ended
+
+    def _nonsense(self, what: str) -> BeingHError:
+        return BeingHError(
+            f"the policy server at {self.url} answers nonsense: {what}", remedy="install the same version on both sides"
+        )
+
+    def _gone(self) -> BeingHError:
+        return BeingHError(
+            f"the policy server at {self.url} is gone or does not answer",
+            remedy="start it, and check address and network; it is used again as soon as it answers",
+        )
+
+
+def _data_config(fields: Mapping) -> DataConfig:
+    """The server's data config, checked like one that is written by hand."""
+    specs = {kind: tuple(KeySpec(**spec) for spec in fields[kind]) for kind in ("state", "action")}
+    return DataConfig(name=fields["name"], views=tuple(fields["views"]), **specs)

@@ -1,0 +1,196 @@
+"""The messages between `RemotePolicy` and `PolicyServer`: one ZeroMQ frame each, never a pickle.
+
+    bytes       meaning
+    4           b"BHRP"
+    4           N, length of the header, little endian
+    N           header: a msgpack map, at most `MAX_HEADER_BYTES`
+    the rest    body: the arrays' bytes, one after the other
+
+Header of a request: `version`, `id`, `type` (hello, act, ping), `token`, `deadline_ms`, `fields`, `arrays`.
+Header of a reply: `version`, `id`, `ok`, `fields`, `arrays`; when `ok` is false the fields are `code`, `what`, `where`,
+`allowed` and `remedy`. Each entry of `arrays` is a map of `name`, `dtype` (see `DTYPES`), `shape`, `codec` (raw: C
+order, little endian; jpeg: one RGB picture) and `bytes`, its length in the body. Sizes are checked before anything of
+that size is parsed or allocated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import io
+import math
+from pathlib import Path
+import struct
+
+import msgpack
+import numpy as np
+from PIL import Image
+
+from beingh_core.errors import BeingHError
+
+VERSION = 1
+MAGIC = b"BHRP"
+MAX_MESSAGE_BYTES = 16 << 20
+MAX_HEADER_BYTES = 64 << 10
+MAX_ARRAYS, MAX_DIMS, MAX_NAME = 64, 5, 128
+DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ("uint8", "int32", "int64", "float32", "float64")}
+CODECS = ("raw", "jpeg")
+_PREFIX = struct.Struct("<4sI")
+
+
+class ProtocolError(Exception):
+    """A message that does not follow the protocol, and why."""
+
+
+def pack(header: Mapping, arrays: Mapping[str, np.ndarray] | None = None, *, jpeg_quality: int = 0) -> bytes:
+    """One message.
+
+    Args:
+        header: everything but `version` and `arrays`.
+        arrays: by name; of a type in `DTYPES`.
+        jpeg_quality: 1 to 100 sends `video.*` pictures as JPEG, which loses some detail; 0 sends pixels.
+
+    Raises:
+        ProtocolError: a type that cannot be sent, or more than the limits allow.
+    """
+    entries, chunks = [], []
+    for name, array in (arrays or {}).items():
+        array = np.asarray(array)
+        if array.dtype.name not in DTYPES:
+            raise ProtocolError(f"array `{name}` is {array.dtype}; allowed: {', '.join(DTYPES)}")
+        if jpeg_quality and name.startswith("video.") and _is_picture(array.dtype.name, array.shape):
+            codec, data = "jpeg", _to_jpeg(array, jpeg_quality)
+        else:
+            codec, data = "raw", array.astype(DTYPES[array.dtype.name], copy=False).tobytes()
+        chunks.append(data)
+        entries.append(
+            {"name": name, "dtype": array.dtype.name, "shape": list(array.shape), "codec": codec, "bytes": len(data)}
+        )
+    try:
+        head = msgpack.packb({"version": VERSION, **header, "arrays": entries})
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ProtocolError(f"a value cannot be sent: {error}") from None
+    message = b"".join([_PREFIX.pack(MAGIC, len(head)), head, *chunks])
+    if len(head) > MAX_HEADER_BYTES or len(message) > MAX_MESSAGE_BYTES:
+        raise ProtocolError(
+            f"a message of {len(message)} bytes with a header of {len(head)} is too long; "
+            f"allowed: {MAX_MESSAGE_BYTES} and {MAX_HEADER_BYTES}"
+        )
+    return message
+
+
+def unpack_header(message) -> tuple[dict, memoryview]:
+    """(header, body) of a message; the arrays in the body are neither read nor checked yet.
+
+    Args:
+        message: bytes-like.
+
+    Raises:
+        ProtocolError: not a message, too long, or a header of another shape.
+    """
+    view = memoryview(message).cast("B")
+    if not _PREFIX.size <= len(view) <= MAX_MESSAGE_BYTES:
+        raise ProtocolError(f"{len(view)} bytes are no message")
+    magic, size = _PREFIX.unpack_from(view)
+    if magic != MAGIC:
+        raise ProtocolError("the message does not begin with BHRP")
+    if size > min(MAX_HEADER_BYTES, len(view) - _PREFIX.size):
+        raise ProtocolError(f"a header of {size} bytes is declared; allowed: {MAX_HEADER_BYTES} and what was sent")
+    try:
+        header = msgpack.unpackb(
+            view[_PREFIX.size : _PREFIX.size + size], raw=False, strict_map_key=True, max_ext_len=0
+        )
+    except Exception as error:  # msgpack raises ValueError, its own kinds, UnicodeDecodeError, RecursionError
+        raise ProtocolError(f"the header is no msgpack map: {type(error).__name__}") from None
+    if not isinstance(header, dict) or not all(isinstance(key, str) for key in header):
+        raise ProtocolError("the header is no map with names as keys")
+    return header, view[_PREFIX.size + size :]
+
+
+def unpack_arrays(header: Mapping, body: memoryview) -> dict[str, np.ndarray]:
+    """The arrays of a message, by name; they own their memory.
+
+    Raises:
+        ProtocolError: a type, shape or size that is not allowed or does not fit the body.
+    """
+    entries = header.get("arrays")
+    if not isinstance(entries, list) or len(entries) > MAX_ARRAYS:
+        raise ProtocolError(f"`arrays` must be a list of at most {MAX_ARRAYS}")
+    sizes = [_checked_size(entry) for entry in entries]
+    if sum(entry["bytes"] for entry in entries) != len(body):
+        raise ProtocolError(f"the arrays declare other sizes than the {len(body)} bytes of the body")
+    if sum(sizes) > MAX_MESSAGE_BYTES:
+        raise ProtocolError(f"the arrays unpack to {sum(sizes)} bytes; allowed: {MAX_MESSAGE_BYTES}")
+    arrays, offset = {}, 0
+    for entry in entries:
+        data = body[offset : offset + entry["bytes"]]
+        offset += entry["bytes"]
+        if entry["codec"] == "jpeg":
+            array = _from_jpeg(data, entry["shape"])
+        else:
+            dtype = DTYPES[entry["dtype"]]
+            array = np.frombuffer(data, dtype=dtype).reshape(entry["shape"]).astype(dtype.newbyteorder("="))
+        arrays[entry["name"]] = array
+    if len(arrays) != len(entries):
+        raise ProtocolError("two arrays have one name")
+    return arrays
+
+
+def read_token(path: str | Path) -> str:
+    """The token in a file, without surrounding white space.
+
+    Raises:
+        BeingHError: no such file, or nothing in it.
+    """
+    try:
+        token = Path(path).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BeingHError(f"the token cannot be read: {error}", where=path) from None
+    if not token:
+        raise BeingHError("the token file is empty", where=path, remedy="put one line of random text into it")
+    return token
+
+
+def _checked_size(entry) -> int:
+    """Bytes that one entry of `arrays` unpacks to."""
+    if not isinstance(entry, dict) or set(entry) != {"name", "dtype", "shape", "codec", "bytes"}:
+        raise ProtocolError("an array needs name, dtype, shape, codec and bytes, and nothing else")
+    name, dtype, shape, codec, size = (entry[key] for key in ("name", "dtype", "shape", "codec", "bytes"))
+    if not isinstance(name, str) or len(name) > MAX_NAME:
+        raise ProtocolError(f"an array's name must be a text of at most {MAX_NAME} characters")
+    if not isinstance(dtype, str) or dtype not in DTYPES or not isinstance(codec, str) or codec not in CODECS:
+        raise ProtocolError(f"`{name}`: allowed types: {', '.join(DTYPES)}; allowed codecs: {', '.join(CODECS)}")
+    counts = [size, *shape] if isinstance(shape, list) else [None]
+    if len(counts) > MAX_DIMS + 1 or not all(type(n) is int and 0 <= n <= MAX_MESSAGE_BYTES for n in counts):
+        raise ProtocolError(
+            f"`{name}`: shape and bytes must be at most {MAX_DIMS} lengths from 0 to the message's limit"
+        )
+    unpacked = math.prod(shape) * DTYPES[dtype].itemsize
+    if codec == "raw" and unpacked != size:
+        raise ProtocolError(f"`{name}`: shape {shape} of {dtype} is not {size} bytes")
+    if codec == "jpeg" and not _is_picture(dtype, shape):
+        raise ProtocolError(f"`{name}`: a JPEG is uint8 (height, width, 3) or (1, height, width, 3)")
+    return unpacked
+
+
+def _is_picture(dtype: str, shape) -> bool:
+    shape = tuple(shape)
+    return dtype == "uint8" and shape[-1:] == (3,) and 0 not in shape and (len(shape) == 3 or shape[:-3] == (1,))
+
+
+def _to_jpeg(array: np.ndarray, quality: int) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(array.reshape(array.shape[-3:])).save(stream, "JPEG", quality=quality)
+    return stream.getvalue()
+
+
+def _from_jpeg(data: memoryview, shape: list[int]) -> np.ndarray:
+    """The picture; its size is compared with the declared one before it is decoded."""
+    try:
+        with Image.open(io.BytesIO(data), formats=["JPEG"]) as picture:
+            if (picture.height, picture.width) != tuple(shape[-3:-1]) or picture.mode != "RGB":
+                raise ProtocolError(f"a JPEG of {picture.mode} {picture.size} is declared as {shape}")
+            return np.array(picture).reshape(shape)
+    except ProtocolError:
+        raise
+    except Exception as error:  # a decoder of foreign bytes fails in many ways
+        raise ProtocolError(f"a JPEG cannot be decoded: {type(error).__name__}") from None

@@ -1,0 +1,386 @@
+"""The remote policy over real sockets: same numbers as the local one, refusals, hostile input, a killed server."""
+
+import json
+import os
+from pathlib import Path
+import re
+import resource
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+zmq = pytest.importorskip("zmq")
+msgpack = pytest.importorskip("msgpack")
+
+from beingh_core.contract import load_contract
+from beingh_core.errors import BeingHError
+from beingh_core.policy import BeingHPolicy, data_config_for
+from beingh_core.policy.metadata import compute_statistics, write_metadata
+from beingh_core.policy.remote import protocol
+from beingh_core.policy.remote.client import RemotePolicy
+from beingh_core.policy.remote.server import PolicyServer
+from beingh_ros.policy_loading import load_policy
+
+ROOT = Path(__file__).resolve().parent.parent
+SET_A = ROOT / "test" / "data" / "set_a"
+FR3 = load_contract("fr3")
+CASES = ("libero", "libero_rtc")
+TOKEN = "correct horse battery staple"
+
+
+@pytest.fixture(scope="module")
+def cases():
+    with np.load(SET_A / "policy_cases.npz") as stored:
+        return dict(stored)
+
+
+def golden_policy(cases, name):
+    meta = json.loads(str(cases[f"{name}.meta"]))
+    del meta["stats_source"]
+    return BeingHPolicy(model_path=SET_A, device="cpu", **meta)
+
+
+def golden_inputs(cases, name):
+    obs = {key.split(".obs.")[1]: value for key, value in cases.items() if key.startswith(f"{name}.obs.")}
+    obs |= {k: cases[f"{name}.{k}"] for k in ("prev_chunk", "inference_delay") if f"{name}.{k}" in cases}
+    return obs, {"noise": cases[f"{name}.noise"], "projections": cases.get(f"{name}.projections")}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """The golden checkpoint with statistics for FR3, and trained (so its config says) to continue a prefix."""
+    directory = tmp_path_factory.mktemp("checkpoint")
+    for file in SET_A.iterdir():
+        if file.suffix != ".npz":
+            shutil.copy(file, directory)
+    config = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps(config | {"use_training_time_rtc": True, "simulated_delay": 8}))
+    rng = np.random.default_rng(0)
+    statistics = {kind: {"eef_position": compute_statistics(rng.normal(size=(500, 3)))} for kind in ("state", "action")}
+    name = FR3.policy.dataset_name
+    write_metadata(directory, name, statistics, embodiment_tag="fr3", robot="fr3", contract_hash=FR3.hash)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def local(checkpoint):
+    torch.set_num_threads(1)
+    return BeingHPolicy(checkpoint, data_config_for(FR3), FR3.policy.dataset_name, "fr3")
+
+
+def observation(policy, seed=0):
+    rng = np.random.default_rng(seed)
+    obs = {f"video.{view}": rng.integers(0, 256, (1, 224, 224, 3), dtype=np.uint8) for view in policy.views}
+    obs |= {f"state.{spec.key}": np.full((1, spec.data_width("state")), 0.3) for spec in policy.data_config.state}
+    return obs | {"language.instruction": "pick up the red cube"}
+
+
+class Served:
+    """A server in a thread of this process."""
+
+    def __init__(self, policy, contract=None, **options):
+        self.server = PolicyServer(policy, contract, port=0, **options)
+        self.url = self.server.url
+        self._thread = threading.Thread(target=self.server.serve, daemon=True)
+        self._thread.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.server.stop()
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+
+
+class Slow:
+    """The policy, with a pause before each chunk."""
+
+    def __init__(self, policy, seconds):
+        self._policy, self.seconds, self.calls = policy, seconds, 0
+
+    def __getattr__(self, name):
+        return getattr(self._policy, name)
+
+    def get_action(self, *args, **kwargs):
+        self.calls += 1
+        time.sleep(self.seconds)
+        return self._policy.get_action(*args, **kwargs)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_same_numbers_as_the_released_and_the_local_policy(cases, name):
+    policy = golden_policy(cases, name)
+    obs, randomness = golden_inputs(cases, name)
+    expected = policy.get_action(obs, **randomness)
+    with Served(policy) as served:
+        remote = RemotePolicy(served.url, deadline_s=20)
+        output = remote.get_action(obs, **randomness)
+        assert remote.views == policy.views and remote.model_facts == policy.model_facts
+        assert (remote.chunk_length, remote.trained_delay) == (policy.chunk_length, policy.trained_delay)
+        remote.close()
+    assert output.keys() == expected.keys()
+    for key, value in expected.items():
+        assert output[key].dtype == value.dtype
+        np.testing.assert_array_equal(output[key], value, err_msg=key)
+        np.testing.assert_allclose(output[key], cases[f"{name}.out.{key}"], atol=1e-4, err_msg=key)
+
+
+def test_the_prefix_is_encoded_as_the_local_policy_does(local):
+    rng = np.random.default_rng(1)
+    prefix = {spec.key: rng.normal(size=(4, spec.data_width("action"))) for spec in local.data_config.action}
+    with Served(local, FR3) as served:
+        remote = RemotePolicy(served.url, FR3)
+        remote.check_contract(FR3)
+        np.testing.assert_array_equal(remote.encode_prefix(prefix), local.encode_prefix(prefix))
+        assert remote.data_config == local.data_config
+        with pytest.raises(BeingHError, match="use one contract"):
+            remote.check_contract(replace(FR3, rate_hz=10.0))
+
+
+def test_jpeg_pictures_are_close_and_smaller(local):
+    ramp = np.linspace(0, 255, 224)[None, :, None] * np.ones((224, 1, 3))
+    picture = ramp.astype(np.uint8)[None]
+    raw, jpeg = (protocol.pack({"id": 1}, {"video.a": picture}, jpeg_quality=q) for q in (0, 90))
+    assert len(jpeg) < len(raw) / 5
+    decoded = protocol.unpack_arrays(*protocol.unpack_header(jpeg))["video.a"]
+    assert decoded.shape == picture.shape and np.abs(decoded.astype(int) - picture.astype(int)).max() <= 4
+    with Served(local, FR3) as served:
+        RemotePolicy(served.url, FR3, jpeg_quality=90, deadline_s=20).get_action(observation(local))
+
+
+def test_refusals_tell_the_reason(local, monkeypatch):
+    with Served(local, FR3, token=TOKEN) as served:
+        assert RemotePolicy(served.url, FR3, token=TOKEN).trained_delay == 8
+        other_rate = replace(FR3, rate_hz=10.0)
+        other_joints = replace(FR3, joint_names=FR3.joint_names[::-1])
+        for contract, token, reason in (
+            (FR3, None, "token is missing or wrong"),
+            (FR3, TOKEN + "x", "token is missing or wrong"),
+            (FR3, "schlüssel", "token is missing or wrong"),
+            (other_rate, TOKEN, f"contract's hash differs.*{other_rate.hash[:12]}.*{FR3.hash[:12]}"),
+            (other_joints, TOKEN, "order of the joints differs"),
+            (None, TOKEN, "differs"),
+        ):
+            with pytest.raises(BeingHError, match=reason):
+                RemotePolicy(served.url, contract, token=token)
+        monkeypatch.setattr(protocol, "VERSION", 7)
+        with pytest.raises(BeingHError, match="protocol version 7, this server 1"):
+            RemotePolicy(served.url, FR3, token=TOKEN)
+        assert served.server.served == 0
+
+
+def test_a_bad_observation_is_named_as_by_the_local_policy(local):
+    obs = observation(local)
+    del obs[f"video.{local.views[0]}"]
+    with pytest.raises(BeingHError) as expected:
+        local.get_action(obs)
+    with Served(local, FR3) as served:
+        remote = RemotePolicy(served.url, FR3, deadline_s=20)
+        with pytest.raises(BeingHError) as given:
+            remote.get_action(obs)
+        assert str(given.value) == str(expected.value)
+        remote.get_action(observation(local))
+
+
+def test_an_open_address_needs_a_token(local):
+    for host in ("0.0.0.0", "*", "::", "example.org"):
+        with pytest.raises(BeingHError, match="without a token"):
+            PolicyServer(local, FR3, host=host, port=0)
+
+
+def test_the_deadline_holds_on_both_ends(local):
+    slow = Slow(local, 0.0)
+    with Served(slow, FR3) as served:
+        remote, other = RemotePolicy(served.url, FR3, deadline_s=0.3), RemotePolicy(served.url, FR3, deadline_s=20)
+        slow.seconds = 1.0
+        start = time.monotonic()
+        with pytest.raises(BeingHError, match="did not answer within 0.3 s"):
+            remote.get_action(observation(local))
+        assert time.monotonic() - start < 0.8
+        with pytest.raises(BeingHError, match="did not answer within"):  # waits behind the first: never begun
+            remote.get_action(observation(local))
+        slow.seconds = 0.0
+        other.get_action(observation(local))
+        assert slow.calls == 2 and served.server.expired == 2 and served.server.served == 1
+
+
+def malformed(rng, good):
+    """One of many kinds of bad message."""
+    kind = rng.integers(8)
+    if kind == 0:
+        return rng.bytes(rng.integers(0, 400))
+    if kind == 1:
+        return good[: rng.integers(len(good))]
+    if kind == 2:  # a header of an enormous declared length
+        return struct.pack("<4sI", b"BHRP", rng.integers(2**31)) + rng.bytes(50)
+    if kind == 3:  # enormous containers declared in msgpack
+        head = bytes([rng.choice([0xDD, 0xDF, 0xDB, 0xC6, 0xC9])]) + b"\xff\xff\xff\xff" + rng.bytes(20)
+    elif kind == 4:
+        head = b"\x91" * int(rng.integers(1, 60000))
+    elif kind == 5:
+        wrong = rng.choice(np.array([None, "x", -1, [], {}, 1.5, 2**40], dtype=object))
+        header = {"version": 1, "id": 1, "type": "act", "deadline_ms": 5, "fields": {}, "arrays": [], "token": TOKEN}
+        head = msgpack.packb(header | {rng.choice(list(header)): wrong})
+    elif kind == 6:
+        flipped = bytearray(good)
+        for at in rng.integers(0, min(len(good), 600), 6):
+            flipped[at] = rng.integers(256)
+        return bytes(flipped)
+    else:
+        entry = {"name": "state.eef_position", "dtype": "float32", "shape": [1, 3], "codec": "raw", "bytes": 12}
+        bad = rng.choice(np.array([None, "object", -3, [2**31] * 4, [1] * 40, 2**60, True], dtype=object))
+        entry[rng.choice(list(entry))] = bad
+        header = {"version": 1, "id": 1, "type": "act", "deadline_ms": 500, "token": TOKEN, "arrays": [entry]}
+        head = msgpack.packb(header | {"fields": {"session": msgpack.unpackb(good[8:])["fields"]["session"]}})
+        return struct.pack("<4sI", b"BHRP", len(head)) + head + bytes(12)
+    return struct.pack("<4sI", b"BHRP", len(head)) + head
+
+
+def test_ten_thousand_malformed_messages(local):
+    rng = np.random.default_rng(0)
+    counting = Slow(local, 0.0)
+    with Served(counting, FR3, token=TOKEN) as served:
+        remote = RemotePolicy(served.url, FR3, token=TOKEN, deadline_s=20)
+        remote.get_action(observation(local))
+        good = protocol.pack(
+            {"id": 1, "type": "act", "deadline_ms": 500, "token": "wrong", "fields": {"session": remote._session}}
+        )
+        before_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        attacker = zmq.Context.instance().socket(zmq.DEALER)
+        attacker.setsockopt(zmq.LINGER, 0)
+        attacker.connect(served.url)
+        for number in range(10_000):
+            attacker.send_multipart([malformed(rng, good)] * (2 if number % 50 == 0 else 1))
+            answer = protocol.unpack_header(attacker.recv())[0] if attacker.poll(5000) else None
+            assert answer and answer["ok"] is False, number
+        attacker.close()
+        for junk in (b"GET / HTTP/1.1\r\n\r\n", rng.bytes(5000), b"\xff" * 64):  # not even ZeroMQ
+            with socket.create_connection(tuple(re.search(r"//(.+):(\d+)", served.url).groups())) as raw:
+                raw.sendall(junk)
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before_mb < 64
+        remote.get_action(observation(local))
+        assert counting.calls == served.server.served == 2  # none of the 10,000 was executed
+
+
+class Lying:
+    """The policy, with something else in place of its output."""
+
+    def __init__(self, policy):
+        self._policy, self.change = policy, lambda output: output
+
+    def __getattr__(self, name):
+        return getattr(self._policy, name)
+
+    def get_action(self, *args, **kwargs):
+        return self.change(self._policy.get_action(*args, **kwargs))
+
+
+def test_a_server_that_answers_nonsense_is_an_error_of_the_chunk(local):
+    lying = Lying(local)
+    key = f"action.{local.data_config.action[0].key}"
+    with Served(lying, FR3) as served:
+        remote = RemotePolicy(served.url, FR3, deadline_s=20)
+        for change in (
+            lambda out: {},
+            lambda out: out | {key: out[key][:, :3]},
+            lambda out: out | {key: out[key] * np.nan},
+            lambda out: out | {"action.extra": out[key]},
+        ):
+            lying.change = change
+            with pytest.raises(BeingHError, match="answers nonsense"):
+                remote.get_action(observation(local))
+        lying.change = lambda out: {"action_unified": np.array([object()])}
+        with pytest.raises(BeingHError, match="refused: malformed|refused: .*object"):
+            remote.get_action(observation(local))
+        lying.change = lambda out: 1 / 0
+        with pytest.raises(BeingHError, match="the server failed: ZeroDivisionError"):
+            remote.get_action(observation(local))
+        lying.change = lambda out: out
+        remote.get_action(observation(local))
+
+
+def array_entry(**changes):
+    return {"name": "a", "dtype": "uint8", "shape": [4], "codec": "raw", "bytes": 4} | changes
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        array_entry(dtype="object"),
+        array_entry(dtype="<u1"),
+        array_entry(shape=[-4]),
+        array_entry(shape=[True, 4]),
+        array_entry(shape=[2**30, 2**30], bytes=4),
+        array_entry(shape=[5]),
+        array_entry(bytes=5),
+        array_entry(codec="zip"),
+        array_entry(codec="jpeg"),
+        array_entry(codec="jpeg", shape=[2000, 2000, 3]),
+        array_entry(codec="jpeg", shape=[16000, 16000, 3]),
+    ],
+    ids=str,
+)
+def test_arrays_that_are_not_what_they_declare_are_refused(entry):
+    with pytest.raises(protocol.ProtocolError):
+        protocol.unpack_arrays({"arrays": [entry]}, memoryview(b"\xff\xd8\xff\xe0"))
+
+
+def test_messages_beyond_the_limits_are_not_packed():
+    with pytest.raises(protocol.ProtocolError, match="too long"):
+        protocol.pack({}, {"a": np.zeros(protocol.MAX_MESSAGE_BYTES, dtype=np.uint8)})
+    with pytest.raises(protocol.ProtocolError, match="object"):
+        protocol.pack({}, {"a": np.array([object()])})
+
+
+def start_server(checkpoint, port):
+    command = [sys.executable, "-m", "beingh_core.policy.remote.server", "--checkpoint", str(checkpoint)]
+    process = subprocess.Popen(
+        [*command, "--contract", "fr3", "--port", str(port), "--threads", "1"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    line = process.stdout.readline()
+    assert line.startswith("serving"), line
+    return process, line.split()[-1]
+
+
+def test_a_killed_server_is_missed_at_once_and_used_again_when_it_returns(checkpoint, local):
+    process, url = start_server(checkpoint, 0)
+    try:
+        policy = load_policy(FR3, "", url=url)
+        obs = observation(local)
+        policy.get_action(obs)
+        threading.Timer(0.002, process.kill).start()  # in the middle of a chunk, or of the next
+        start = time.monotonic()
+        with pytest.raises(BeingHError, match="is gone or does not answer"):
+            while time.monotonic() - start < 10:
+                policy.get_action(obs)
+        process.wait()
+        for _ in range(3):
+            start = time.monotonic()
+            with pytest.raises(BeingHError, match="is gone or does not answer"):
+                policy.get_action(obs)
+            assert time.monotonic() - start < 1.0
+        process, _ = start_server(checkpoint, url.rsplit(":", 1)[1])
+        returned, output = time.monotonic(), None
+        while output is None and time.monotonic() - returned < 10:
+            try:
+                output = policy.get_action(obs)
+            except BeingHError:
+                continue
+        assert output is not None and time.monotonic() - returned < 2.0
+    finally:
+        process.kill()
+        process.wait()
