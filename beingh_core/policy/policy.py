@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import logging
 from pathlib import Path
 import time
@@ -169,6 +169,10 @@ class BeingHPolicy:
             "total": (end - start) * 1e3,
         }
         return output
+
+    def get_actions(self, observations: Sequence[Mapping]) -> list[dict[str, np.ndarray]]:
+        """One chunk for each of several robots; each as `get_action` gives it."""
+        return [self.get_action(one) for one in observations]
 
     def encode(self, observation: Observation) -> dict[str, torch.Tensor | int]:
         """The packed inputs of the model for one checked observation."""
