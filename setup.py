@@ -49,6 +49,6 @@ setup(
     },
     zip_safe=False,
     entry_points={
-        "console_scripts": ["beingh = beingh_core.cli:main", *(f"{node} = {NAME}.{node}:main" for node in NODES)]
+        "console_scripts": ["beingh = beingh_ros.cli:main", *(f"{node} = {NAME}.{node}:main" for node in NODES)]
     },
 )

@@ -1,39 +1,45 @@
-"""The console command `beingh` and its sub-commands."""
+"""The console command `beingh` and the sub-commands that need no ROS; `beingh_ros.cli` adds its own."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from beingh_core.errors import BeingHError
 
+# Adds sub-commands to what `add_subparsers` returned; each sets `run`, which takes the parsed arguments and returns
+# an exit status or None for 0.
+Register = Callable[["argparse._SubParsersAction"], None]
 
-def main(arguments: Sequence[str] | None = None) -> int:
+
+def main(arguments: Sequence[str] | None = None, registers: Sequence[Register] = ()) -> int:
     """Runs one sub-command.
 
     Args:
         arguments: Without the program's name; None takes the command line's.
+        registers: What adds further sub-commands.
 
     Returns:
-        Exit status: 0, or 2 after a mistake that the user can fix, told on stderr.
+        Exit status: the sub-command's own, or 2 after a mistake that the user can fix, told on stderr.
     """
-    chosen = build_parser().parse_args(arguments)
+    chosen = build_parser(registers).parse_args(arguments)
     try:
-        chosen.run(chosen)
+        return chosen.run(chosen) or 0
     except BeingHError as error:
         print(f"beingh: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The whole command line; each sub-command sets `run`, which takes the parsed arguments."""
+def build_parser(registers: Sequence[Register] = ()) -> argparse.ArgumentParser:
+    """The whole command line; `registers` add further sub-commands."""
     parser = argparse.ArgumentParser(prog="beingh", description="Being-H policies: measurements and services.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     bench = commands.add_parser("bench", help="measure the software on this machine")
     _add_bench_inference(bench.add_subparsers(metavar="WHAT", required=True))
+    for register in registers:
+        register(commands)
     return parser
 
 

@@ -1,0 +1,23 @@
+"""The installed command `beingh`: the core's sub-commands and those that use ROS.
+
+Nothing here imports rclpy: `beingh bench` and `beingh --help` work where ROS is not installed or not sourced.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from beingh_core import cli as core
+
+# What adds the sub-commands of this package; see `beingh_core.cli.Register`.
+REGISTERS: tuple[core.Register, ...] = ()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; see `beingh_core.cli.main`."""
+    return core.main(arguments, REGISTERS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

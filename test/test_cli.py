@@ -1,0 +1,58 @@
+"""The command `beingh`: the core's sub-commands are there with and without ROS, and exit statuses get through."""
+
+import argparse
+import subprocess
+import sys
+
+import pytest
+from ros_support import ROOT
+
+from beingh_core import cli as core
+from beingh_core.errors import BeingHError
+from beingh_ros import cli
+
+WITHOUT_ROS = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("rclpy", "rich", "rerun", "torch", "diagnostic_msgs", "sensor_msgs"):
+            raise ImportError(name)
+sys.meta_path.insert(0, Refuse())
+from beingh_ros.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def commands(parser):
+    """Sub-command name -> its parser."""
+    return next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction)).choices
+
+
+def test_the_installed_command_has_every_command_of_the_core():
+    assert set(commands(core.build_parser())) <= set(commands(core.build_parser(cli.REGISTERS)))
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], *([name, "--help"] for name in commands(core.build_parser(cli.REGISTERS)))]
+)
+def test_help_needs_neither_ros_nor_torch(words):
+    done = subprocess.run([sys.executable, "-c", WITHOUT_ROS, *words], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "usage: beingh" in done.stdout, done.stderr
+
+
+def test_the_exit_status_of_a_command_is_that_of_the_program(capsys):
+    def register(commands):
+        parser = commands.add_parser("answer")
+        parser.add_argument("status", type=int)
+        parser.set_defaults(run=lambda chosen: chosen.status)
+
+    def register_broken(commands):
+        def fail(_chosen):
+            raise BeingHError("it does not fit", remedy="take another")
+
+        commands.add_parser("broken").set_defaults(run=fail)
+
+    assert core.main(["answer", "1"], (register, register_broken)) == 1
+    assert core.main(["answer", "0"], (register, register_broken)) == 0
+    assert core.main(["broken"], (register, register_broken)) == 2
+    assert "beingh: it does not fit" in capsys.readouterr().err
