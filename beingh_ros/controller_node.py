@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import traceback
 
+import numpy as np
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import JointState
@@ -23,7 +24,7 @@ from beingh_core.realtime.commit_buffer import Chunk
 from beingh_ros.controller import BY_SERVICE, REQUESTED, RUNNING, STOPPED, WAITING, Controller, Plan, TickOutput
 from beingh_ros.conversions import joint_positions, read_trajectory, trajectory_message
 from beingh_ros.diagnostics import ERROR, OK, WARN, Diagnostics, Report, Samples
-from beingh_ros.drivers import make_driver
+from beingh_ros.drivers import Setpoints, make_drivers
 from beingh_ros.runtime import declare, on_time_going_back, raise_priority, run_node
 from beingh_ros.tick_thread import TickThread
 from beingh_ros.timing import SimulatedTime, SteadyTime
@@ -57,7 +58,7 @@ class ControllerNode(Node):
         self._malformed = self._overruns_told = 0
         self._rivals_told: list[str] = []
         self._told: tuple[str, str] | None = None
-        self._driver = make_driver(self, contract)
+        self._drivers = make_drivers(self, contract)
         self._buffer_publisher = self.create_publisher(JointTrajectory, "controller/buffer", RELIABLE)
         self._accepted_publisher = self.create_publisher(Header, "controller/accepted", RELIABLE)
         simulated = self.get_parameter("use_sim_time").value
@@ -78,7 +79,9 @@ class ControllerNode(Node):
         ended = self._ticks.close()
         path = self._controller.final_path()
         if path is not None and ended and not self._dry_run:
-            self._driver.stop(*path)
+            points = self._setpoints(*path)
+            for driver in self._drivers:
+                driver.stop(points)
             self.get_logger().info("sent the braking path and ends")
 
     def _connect(self, contract: RobotContract) -> None:
@@ -97,7 +100,19 @@ class ControllerNode(Node):
     def _send(self, output: TickOutput) -> None:
         """Tick thread: the committed ticks to the robot."""
         if not self._dry_run:
-            self._driver.send(output.stamp_ns, output.committed)
+            points = self._setpoints(output.stamp_ns, output.committed)
+            for driver in self._drivers:
+                driver.send(points)
+
+    def _setpoints(self, stamp_ns: int, positions_TJ: np.ndarray) -> Setpoints:
+        """Row i is to be reached i + 1 periods after the stamp."""
+        dt_s = self._contract.dt_s
+        return Setpoints(
+            stamp_ns=stamp_ns,
+            times_s=np.arange(1, len(positions_TJ) + 1) * dt_s,
+            positions=positions_TJ,
+            velocities=np.gradient(positions_TJ, dt_s, axis=0) if len(positions_TJ) > 1 else np.zeros_like(positions_TJ),
+        )
 
     def _publish(self, plan: Plan) -> None:
         """Tick thread: the plan to whoever infers."""
@@ -191,7 +206,7 @@ class ControllerNode(Node):
 
     def _find_rivals(self) -> list[str]:
         """Command topics with another publisher, such as a controller that a crashed launch has left behind."""
-        rivals = [group.topic for group in self._contract.driver.groups if self.count_publishers(group.topic) > 1]
+        rivals = [group.topic for group in self._contract.command_groups if self.count_publishers(group.topic) > 1]
         if rivals and rivals != self._rivals_told:
             self.get_logger().error(
                 f"another node publishes commands on {', '.join(rivals)} too. To fix: find it with "

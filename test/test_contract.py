@@ -1,6 +1,7 @@
 """Robot contracts: the FR3's loads; every mistake is one error with file, key, values and remedy."""
 
 import copy
+import json
 import math
 from pathlib import Path
 
@@ -217,3 +218,31 @@ def test_joint_space_contract(document, load):
     document["policy"]["normalization"] = dict.fromkeys(keys, "q99")
     contract = load(document)
     assert [signal.slot for signal in contract.action] == ["gripper_position", "arm_joint_position"]
+
+
+def test_drivers_as_a_list(document, load):
+    one = load(document)
+    arm, hand = document["driver"]["groups"]
+    del document["driver"]
+    document["drivers"] = [{"kind": "joint_trajectory", "groups": [hand]}, {"kind": "joint_trajectory", "groups": [arm]}]
+    several = load(document)
+    assert several.joint_names == ("fr3_finger_joint1", *ARM) and several.hash == one.hash
+    assert [driver.joints for driver in several.drivers] == [("fr3_finger_joint1",), tuple(ARM)]
+    assert [group.topic for group in several.command_groups] == [hand["topic"], arm["topic"]]
+    with pytest.raises(BeingHError, match="one driver"):
+        several.driver  # noqa: B018
+    document["drivers"][0]["groups"][0]["joints"] = ["fr3_joint7"]
+    with pytest.raises(BeingHError, match="already commanded on /fr3_hand_controller"):
+        load(document)
+    document["drivers"].pop(0)
+    with pytest.raises(BeingHError, match="no group sends `fr3_finger_joint1`"):
+        load(document)
+    document["driver"] = {}
+    with pytest.raises(BeingHError, match="both `driver` and `drivers`"):
+        load(document)
+
+
+def test_the_hash_of_the_shipped_robot_stays():
+    """The released checkpoint carries it; a change means that no trained model fits any more."""
+    metadata = json.loads((ROOT / "checkpoints" / "fr3_cubes" / "fr3_cubes_metadata.json").read_text())
+    assert metadata["fr3_cubes"]["contract_hash"] == load_contract("fr3").hash

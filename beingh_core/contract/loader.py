@@ -9,10 +9,11 @@ from pathlib import Path
 from types import MappingProxyType
 
 from beingh_core.contract import schema
+from beingh_core.contract.drivers import read_drivers
 from beingh_core.contract.limits import read_limits
 from beingh_core.contract.paths import find_in_package, package_roots
 from beingh_core.contract.reader import Section, read_yaml
-from beingh_core.contract.signals import check_action_joints, check_joints, read_action, read_state
+from beingh_core.contract.signals import check_action_joints, read_action, read_state
 from beingh_core.contract.urdf import UrdfFacts, read_urdf
 from beingh_core.errors import BeingHError, did_you_mean
 from beingh_core.realtime.uac import check_plan, delay_steps
@@ -33,11 +34,11 @@ def load_contract(path_or_name: str | Path) -> schema.RobotContract:
     rate_hz = file.number("rate_hz", above=0.0)
     if rate_hz > 1000.0:
         raise file.error("rate_hz", f"{rate_hz:g} is out of range", allowed="at most 1000 Hz")
-    driver = _read_driver(file.section("driver"), urdf)
-    joint_names = tuple(joint for group in driver.groups for joint in group.joints)
+    drivers = read_drivers(file, urdf)
+    joint_names = tuple(joint for driver in drivers for joint in driver.joints)
     state = read_state(file.section("state"), urdf, frames)
     action = read_action(file.section("action"), urdf, frames)
-    check_action_joints(file, action, driver)
+    check_action_joints(file, action, drivers)
     limits = read_limits(file.section("limits"), urdf, joint_names)
     policy = _read_policy(file.section("policy"), state, action)
     contract = schema.RobotContract(
@@ -50,7 +51,7 @@ def load_contract(path_or_name: str | Path) -> schema.RobotContract:
         action=action,
         joint_names=joint_names,
         limits=limits,
-        driver=driver,
+        drivers=drivers,
         uac=_read_uac(file.section("uac"), 1.0 / rate_hz, policy.chunk_length),
         policy=policy,
         home=_read_home(file, joint_names, limits),
@@ -113,29 +114,6 @@ def _read_cameras(cameras: Section) -> tuple[schema.CameraStream, ...]:
     if not streams:
         raise cameras.error(None, "no camera is named", remedy="add at least one view")
     return tuple(streams)
-
-
-def _read_driver(driver: Section, urdf: UrdfFacts) -> schema.Driver:
-    """The command topics; a joint may go out on one of them only."""
-    kind = driver.choice("kind", schema.DRIVER_KINDS)
-    groups, seen = [], {}
-    for entry in driver.sections("groups"):
-        group = schema.DriverGroup(topic=entry.topic("topic"), joints=entry.strings("joints"))
-        entry.finish()
-        check_joints(entry, group.joints, urdf, commanded=True)
-        for joint in group.joints:
-            if joint in seen:
-                raise entry.error(
-                    "joints",
-                    f"`{joint}` is already commanded on {seen[joint]}",
-                    remedy="command each joint in one group",
-                )
-            seen[joint] = group.topic
-        groups.append(group)
-    if not groups:
-        raise driver.error("groups", "no command topic is given", remedy="add `- {topic: ..., joints: [...]}`")
-    driver.finish()
-    return schema.Driver(kind=kind, groups=tuple(groups))
 
 
 def _read_uac(uac: Section, dt_s: float, chunk_length: int) -> schema.Uac:

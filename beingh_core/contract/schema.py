@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from beingh_core.errors import BeingHError
 from beingh_core.realtime.limits import JointLimits
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
@@ -19,7 +21,6 @@ STATE_SOURCES = ("position", "fk")
 ACTION_MODES = ("absolute", "delta")
 ACTION_FRAMES = ("world", "eef", "chunk_start")
 NORMALIZATIONS = ("q99", "mean_std", "min_max", "binary", "none")
-DRIVER_KINDS = ("joint_trajectory",)
 # Slots that hold a pose of the end effector: computed from joints by kinematics, not read from them.
 POSITION_SLOTS = ("eef_position", "left_eef_position")
 ROTATION_SLOTS = ("eef_rotation", "left_eef_rotation")
@@ -95,7 +96,7 @@ class ActionSignal:
 
 @dataclass(frozen=True, kw_only=True)
 class DriverGroup:
-    """One command topic and the joints that go out on it, in message order."""
+    """One command topic (or action) and the joints that go out on it, in message order."""
 
     topic: str
     joints: tuple[str, ...]
@@ -103,10 +104,22 @@ class DriverGroup:
 
 @dataclass(frozen=True, kw_only=True)
 class Driver:
-    """How the robot is commanded: one of `DRIVER_KINDS`, and its topics."""
+    """One way of commanding some of the joints.
+
+    Attributes:
+        kind: one of `drivers.DRIVER_KINDS`.
+        groups: command topics (or actions) and the joints on each.
+        options: the further keys of that kind, each with its value or default.
+    """
 
     kind: str
     groups: tuple[DriverGroup, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def joints(self) -> tuple[str, ...]:
+        """All joints of this driver, in the order of its groups."""
+        return tuple(joint for group in self.groups for joint in group.joints)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,9 +167,10 @@ class RobotContract:
         rate_hz: action steps per second.
         cameras: views, in the order of the prompt.
         state, action: signals, in the order of the file.
-        joint_names: the commanded joints, in the order of the driver's groups.
+        joint_names: the commanded joints, in the order of the drivers' groups.
         limits: of the commanded joints, in that order.
-        driver, uac, policy: see their classes.
+        drivers: each commands some of the joints, together all of them.
+        uac, policy: see their classes.
         home: (J,) start posture [rad or m].
         estop_topic: topic of the emergency stop (std_msgs/Bool).
     """
@@ -170,7 +184,7 @@ class RobotContract:
     action: tuple[ActionSignal, ...]
     joint_names: tuple[str, ...]
     limits: JointLimits
-    driver: Driver
+    drivers: tuple[Driver, ...]
     uac: Uac
     policy: PolicySettings
     home: tuple[float, ...]
@@ -180,6 +194,23 @@ class RobotContract:
     def dt_s(self) -> float:
         """One action step [s]."""
         return 1.0 / self.rate_hz
+
+    @property
+    def driver(self) -> Driver:
+        """The driver of a robot that has only one.
+
+        Raises:
+            BeingHError: the contract has several.
+        """
+        if len(self.drivers) > 1:
+            kinds = ", ".join(driver.kind for driver in self.drivers)
+            raise BeingHError(f"this works with one driver, not with {kinds}", where=f"{self.path}: drivers")
+        return self.drivers[0]
+
+    @property
+    def command_groups(self) -> tuple[DriverGroup, ...]:
+        """The groups of all drivers."""
+        return tuple(group for driver in self.drivers for group in driver.groups)
 
     @property
     def hash(self) -> str:

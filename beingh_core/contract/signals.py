@@ -92,8 +92,10 @@ def check_joints(entry: Section, joints: tuple[str, ...], urdf: UrdfFacts, *, co
             raise entry.error("joints", f"`{joint}` only mimics `{source}`", remedy=f"command `{source}` instead")
 
 
-def check_action_joints(file: Section, action: tuple[schema.ActionSignal, ...], driver: schema.Driver) -> None:
-    """Action signals and driver groups must command the same joints, each signal its own."""
+def check_action_joints(
+    file: Section, action: tuple[schema.ActionSignal, ...], drivers: tuple[schema.Driver, ...]
+) -> None:
+    """Action signals and drivers must command the same joints, each signal its own."""
     owner: dict[str, str] = {}
     for signal in action:
         if _is_second_of_pair(signal, action):
@@ -104,16 +106,17 @@ def check_action_joints(file: Section, action: tuple[schema.ActionSignal, ...], 
                     "joints", f"`{joint}` is already commanded by `{owner[joint]}`", remedy="command it in one signal"
                 )
             owner[joint] = signal.slot
-    sent = [joint for group in driver.groups for joint in group.joints]
+    sent = [joint for driver in drivers for joint in driver.joints]
+    key = "driver" if "driver" in file else "drivers"
     for joint, slot in owner.items():
         if joint not in sent:
-            raise file.section("driver").error(
-                "groups", f"no group sends `{joint}`, which action `{slot}` commands", remedy="add it to a group"
+            raise file.error(
+                key, f"no group sends `{joint}`, which action `{slot}` commands", remedy="add it to a group"
             )
     for joint in sent:
         if joint not in owner:
-            raise file.section("driver").error(
-                "groups",
+            raise file.error(
+                key,
                 f"`{joint}` is sent, but no action commands it",
                 allowed=owner,
                 remedy="remove it from the group, or add an action for it",

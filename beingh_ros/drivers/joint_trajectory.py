@@ -8,28 +8,32 @@ every message pulls the reference back by the tracking error.
 
 from __future__ import annotations
 
-import numpy as np
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
-from trajectory_msgs.msg import JointTrajectory
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
+from beingh_core.contract import Driver as DriverSettings
 from beingh_core.contract import RobotContract
-from beingh_ros.conversions import trajectory_message
+from beingh_ros.conversions import ns_to_duration, ns_to_stamp
+from beingh_ros.drivers.driver import Driver
+from beingh_ros.drivers.setpoints import Setpoints
 
 FLUSH_S = 0.5
 
 
-class JointTrajectoryDriver:
+class JointTrajectoryDriver(Driver):
     """Publishes positions only: no velocity at the end, which Jazzy's controller would refuse.
 
     Args:
         node: Owner of the publishers.
-        contract: Topics and joints of the groups, and the tick rate.
+        contract: Order of the columns.
+        settings: Topics and joints of the groups.
     """
 
-    def __init__(self, node: Node, contract: RobotContract) -> None:
-        self._rate_hz = contract.rate_hz
+    command_rate_hz = None
+
+    def __init__(self, node: Node, contract: RobotContract, settings: DriverSettings) -> None:
         column = {name: index for index, name in enumerate(contract.joint_names)}
         self._groups = [
             (
@@ -37,20 +41,27 @@ class JointTrajectoryDriver:
                 group.joints,
                 [column[name] for name in group.joints],
             )
-            for group in contract.driver.groups
+            for group in settings.groups
         ]
 
-    def send(self, stamp_ns: int, positions_TJ: np.ndarray) -> None:
-        """Send the committed ticks (T, J): row i is to be reached i + 1 periods after `stamp_ns`."""
-        messages = [
-            trajectory_message(joints, positions_TJ[:, columns], stamp_ns=stamp_ns, rate_hz=self._rate_hz, first_step=1)
-            for _, joints, columns in self._groups
-        ]
+    def send(self, points: Setpoints) -> None:
+        """Send every committed tick; each must lie after the stamp."""
+        messages = [_message(joints, points.columns(columns)) for _, joints, columns in self._groups]
         for (publisher, _, _), message in zip(self._groups, messages):
             publisher.publish(message)
 
-    def stop(self, stamp_ns: int, positions_TJ: np.ndarray) -> None:
-        """Send the braking path (T, J) that ends at rest and wait a bounded time until it has been received."""
-        self.send(stamp_ns, positions_TJ)
+    def stop(self, points: Setpoints) -> None:
+        """Send the braking path and wait a bounded time until it has been received."""
+        self.send(points)
         for publisher, _, _ in self._groups:
             publisher.wait_for_all_acked(Duration(seconds=FLUSH_S))
+
+
+def _message(joints: tuple[str, ...], points: Setpoints) -> JointTrajectory:
+    message = JointTrajectory(joint_names=list(joints))
+    message.header.stamp = ns_to_stamp(points.stamp_ns)
+    for time_s, row in zip(points.times_s.tolist(), points.positions.tolist()):
+        message.points.append(
+            JointTrajectoryPoint(positions=row, time_from_start=ns_to_duration(round(time_s * 1_000_000_000)))
+        )
+    return message

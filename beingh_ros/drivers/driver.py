@@ -1,0 +1,31 @@
+"""What the controller node needs of a driver."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from beingh_ros.drivers.setpoints import Setpoints
+
+
+class Driver(Protocol):
+    """Sends commands of some joints to a robot.
+
+    All methods are called from the controller's tick thread, `stop` also once after that thread has ended. None of
+    them waits for the robot, except `stop` for a bounded time. After `stop`, `send` begins again as at the start.
+
+    Attributes:
+        command_rate_hz: None: `send` is called once a tick with every committed tick. A rate: `send` is called at that
+            rate with one row, interpolated between ticks, that holds at the stamp.
+    """
+
+    command_rate_hz: float | None = None
+
+    def send(self, points: Setpoints) -> None:
+        """Send these commands; they replace the ones before."""
+
+    def stop(self, points: Setpoints) -> None:
+        """Send the whole braking path, which ends at rest, as the last command; return when it has left."""
+
+    def problem(self) -> str | None:
+        """Why the robot does not follow this driver's commands, None as far as is known. Asked once a tick."""
+        return None
