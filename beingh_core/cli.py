@@ -36,11 +36,39 @@ def build_parser(registers: Sequence[Register] = ()) -> argparse.ArgumentParser:
     """The whole command line; `registers` add further sub-commands."""
     parser = argparse.ArgumentParser(prog="beingh", description="Being-H policies: measurements and services.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_serve(commands)
     bench = commands.add_parser("bench", help="measure the software on this machine")
     _add_bench_inference(bench.add_subparsers(metavar="WHAT", required=True))
     for register in registers:
         register(commands)
     return parser
+
+
+def _add_serve(commands) -> None:
+    parser = commands.add_parser(
+        "serve",
+        help="serve a checkpoint's policy to robots",
+        description="Answers robots whose policy node has policy_url set; runs until Ctrl-C.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="checkpoint in the released format")
+    parser.add_argument("--contract", required=True, metavar="ROBOT", help="robot contract: name or path")
+    parser.add_argument("--dataset-name", default="", help="whose statistics to normalise with; empty: the contract's")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; others than loopback need a token")
+    parser.add_argument("--port", type=int, default=5555, help="port to listen on; 0 takes a free one")
+    parser.add_argument("--token-file", metavar="FILE", help="file with the token that clients must send")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--dtype", default="float32", help="precision of the model: float32 or bfloat16")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads of torch; 0 for its default")
+    parser.add_argument("--seed", type=int, default=-1, help="of the model's noise; negative for none")
+    parser.add_argument("--jpeg", default="accept", help="accept pictures that robots compressed, or none")
+    parser.set_defaults(run=_serve)
+
+
+def _serve(chosen: argparse.Namespace) -> None:
+    from beingh_core.policy.remote.serve import serve
+
+    serve(chosen)
 
 
 def _add_bench_inference(commands) -> None:

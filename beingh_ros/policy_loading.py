@@ -1,12 +1,10 @@
-"""A checkpoint for a robot, checked against its contract. No ROS here; torch is imported when called."""
+"""The policy of a node: a model of its own, or a server's. No ROS here."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError
-from beingh_core.policy.metadata import check_contract, load_metadata
+from beingh_core.policy.loading import load_for_contract
 
 
 def load_policy(
@@ -25,46 +23,42 @@ def load_policy(
 
     Args:
         contract: Robot.
-        checkpoint: Checkpoint directory.
-        dataset_name: Whose statistics to use; "" takes the contract's.
-        device: torch device.
-        threads: CPU threads of torch; 0 leaves its default.
-        seed: Seed of the noise; negative leaves it random.
-        url: Policy server; the arguments above are its own affair then.
+        checkpoint: Checkpoint directory; "" together with a URL.
+        dataset_name, device, threads, seed: See `load_for_contract`; a server has its own.
+        url: Policy server.
         token_file: File with the token that the server asks for; "" for none.
         jpeg_quality: Of the pictures sent to the server; 0 sends pixels.
 
     Raises:
-        BeingHError: When the checkpoint is broken or belongs to another robot, or the server refuses.
+        BeingHError: Both or neither of checkpoint and URL; the checkpoint is broken or belongs to another robot; the
+            server does not answer or refuses.
     """
+    check_one_source(checkpoint, url)
     if url:
         return _connect(contract, url, token_file, jpeg_quality)
     if not checkpoint:
         raise BeingHError(
-            "no checkpoint is given", where="parameter checkpoint", remedy="set it to a checkpoint directory"
+            "no checkpoint is given",
+            where="parameter checkpoint",
+            remedy="set it to a checkpoint directory, or policy_url to a policy server",
         )
-    dataset_name = dataset_name or contract.policy.dataset_name
-    if (Path(checkpoint) / "config.json").is_file():
-        # Before gigabytes are read for the wrong robot.
-        check_contract(load_metadata(checkpoint, dataset_name), contract)
-    import torch
-
-    from beingh_core.policy import BeingHPolicy, data_config_for
-
-    if threads:
-        torch.set_num_threads(threads)
-    if seed >= 0:
-        torch.manual_seed(seed)
-    policy = BeingHPolicy(
-        model_path=checkpoint,
-        data_config_name=data_config_for(contract),
-        dataset_name=dataset_name,
-        embodiment_tag=contract.robot,
-        device=device,
+    return load_for_contract(
+        contract, checkpoint, dataset_name=dataset_name, device=device, threads=threads, seed=seed
     )
-    policy.check_contract(contract)
-    policy.warm_up()
-    return policy
+
+
+def check_one_source(checkpoint: str, url: str) -> None:
+    """Refuses a checkpoint together with a server.
+
+    Raises:
+        BeingHError: Both are given.
+    """
+    if checkpoint and url:
+        raise BeingHError(
+            f"both a checkpoint ({checkpoint}) and a policy server ({url}) are given",
+            where="parameters checkpoint and policy_url",
+            remedy="leave one empty: the model runs either in the policy node or on the server",
+        )
 
 
 def _connect(contract: RobotContract, url: str, token_file: str, jpeg_quality: int):

@@ -6,6 +6,7 @@ from pathlib import Path
 import re
 import resource
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -156,6 +157,11 @@ def test_jpeg_pictures_are_close_and_smaller(local):
     assert decoded.shape == picture.shape and np.abs(decoded.astype(int) - picture.astype(int)).max() <= 4
     with Served(local, FR3) as served:
         RemotePolicy(served.url, FR3, jpeg_quality=90, deadline_s=20).get_action(observation(local))
+    with Served(local, FR3, jpeg=False) as served:
+        remote = RemotePolicy(served.url, FR3, jpeg_quality=90, deadline_s=20)
+        with pytest.raises(BeingHError, match="allowed codecs: raw"):
+            remote.get_action(observation(local))
+        RemotePolicy(served.url, FR3, deadline_s=20).get_action(observation(local))
 
 
 def test_refusals_tell_the_reason(local, monkeypatch):
@@ -342,10 +348,10 @@ def test_messages_beyond_the_limits_are_not_packed():
         protocol.pack({}, {"a": np.array([object()])})
 
 
-def start_server(checkpoint, port):
-    command = [sys.executable, "-m", "beingh_core.policy.remote.server", "--checkpoint", str(checkpoint)]
+def start_server(checkpoint, port, *options):
+    command = [sys.executable, "-m", "beingh_core.cli", "serve", "--checkpoint", str(checkpoint)]
     process = subprocess.Popen(
-        [*command, "--contract", "fr3", "--port", str(port), "--threads", "1"],
+        [*command, "--contract", "fr3", "--port", str(port), "--threads", "1", *options],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
@@ -354,6 +360,40 @@ def start_server(checkpoint, port):
     line = process.stdout.readline()
     assert line.startswith("serving"), line
     return process, line.split()[-1]
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"--checkpoint": "/nowhere"}, "no config.json"),
+        ({"--contract": "nobody"}, "there is no robot contract `nobody`"),
+        ({"--contract": "ur5e"}, "ur5e"),
+        ({"--host": "0.0.0.0"}, "without a token"),
+        ({"--token-file": "/nowhere"}, "the token cannot be read"),
+        ({"--jpeg": "maybe"}, "--jpeg.*accept, none"),
+        ({"--dtype": "int8"}, "float32, bfloat16"),
+    ],
+    ids=str,
+)
+def test_the_command_tells_what_does_not_fit(checkpoint, capsys, options, words):
+    from beingh_core.cli import main
+
+    given = {"--checkpoint": str(checkpoint), "--contract": "fr3", "--port": "0"} | options
+    assert main(["serve", *(word for pair in given.items() for word in pair)]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and len(err.strip().splitlines()) == 1 and re.search(words, err)
+
+
+def test_a_seed_makes_the_served_chunks_repeatable(checkpoint, local):
+    chunks = []
+    for _ in range(2):
+        process, url = start_server(checkpoint, 0, "--seed", "3")
+        try:
+            chunks.append(RemotePolicy(url, FR3, deadline_s=20).get_action(observation(local))["action_unified"])
+        finally:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 0
+    np.testing.assert_array_equal(*chunks)
 
 
 def test_a_killed_server_is_missed_at_once_and_used_again_when_it_returns(checkpoint, local):

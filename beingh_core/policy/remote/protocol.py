@@ -15,7 +15,7 @@ that size is parsed or allocated.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import io
 import math
 from pathlib import Path
@@ -106,8 +106,12 @@ def unpack_header(message) -> tuple[dict, memoryview]:
     return header, view[_PREFIX.size + size :]
 
 
-def unpack_arrays(header: Mapping, body: memoryview) -> dict[str, np.ndarray]:
+def unpack_arrays(header: Mapping, body: memoryview, codecs: Sequence[str] = CODECS) -> dict[str, np.ndarray]:
     """The arrays of a message, by name; they own their memory.
+
+    Args:
+        header, body: of `unpack_header`.
+        codecs: which are allowed.
 
     Raises:
         ProtocolError: a type, shape or size that is not allowed or does not fit the body.
@@ -115,7 +119,7 @@ def unpack_arrays(header: Mapping, body: memoryview) -> dict[str, np.ndarray]:
     entries = header.get("arrays")
     if not isinstance(entries, list) or len(entries) > MAX_ARRAYS:
         raise ProtocolError(f"`arrays` must be a list of at most {MAX_ARRAYS}")
-    sizes = [_checked_size(entry) for entry in entries]
+    sizes = [_checked_size(entry, codecs) for entry in entries]
     if sum(entry["bytes"] for entry in entries) != len(body):
         raise ProtocolError(f"the arrays declare other sizes than the {len(body)} bytes of the body")
     if sum(sizes) > MAX_MESSAGE_BYTES:
@@ -150,15 +154,15 @@ def read_token(path: str | Path) -> str:
     return token
 
 
-def _checked_size(entry) -> int:
+def _checked_size(entry, codecs: Sequence[str]) -> int:
     """Bytes that one entry of `arrays` unpacks to."""
     if not isinstance(entry, dict) or set(entry) != {"name", "dtype", "shape", "codec", "bytes"}:
         raise ProtocolError("an array needs name, dtype, shape, codec and bytes, and nothing else")
     name, dtype, shape, codec, size = (entry[key] for key in ("name", "dtype", "shape", "codec", "bytes"))
     if not isinstance(name, str) or len(name) > MAX_NAME:
         raise ProtocolError(f"an array's name must be a text of at most {MAX_NAME} characters")
-    if not isinstance(dtype, str) or dtype not in DTYPES or not isinstance(codec, str) or codec not in CODECS:
-        raise ProtocolError(f"`{name}`: allowed types: {', '.join(DTYPES)}; allowed codecs: {', '.join(CODECS)}")
+    if not isinstance(dtype, str) or dtype not in DTYPES or not isinstance(codec, str) or codec not in codecs:
+        raise ProtocolError(f"`{name}`: allowed types: {', '.join(DTYPES)}; allowed codecs: {', '.join(codecs)}")
     counts = [size, *shape] if isinstance(shape, list) else [None]
     if len(counts) > MAX_DIMS + 1 or not all(type(n) is int and 0 <= n <= MAX_MESSAGE_BYTES for n in counts):
         raise ProtocolError(

@@ -1,4 +1,4 @@
-"""Serves one policy to robots: `python -m beingh_core.policy.remote.server --checkpoint DIR --contract fr3`.
+"""`PolicyServer`: answers robots that ask for chunks (`beingh serve`).
 
 One thread talks, one infers, so that a handshake is answered and a deadline counted while the model runs. Messages are
 not encrypted: beyond one machine, use a token and a network that you trust, or a tunnel.
@@ -6,7 +6,6 @@ not encrypted: beyond one machine, use a token and a network that you trust, or 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 import contextlib
 from dataclasses import asdict
@@ -15,8 +14,6 @@ import ipaddress
 import logging
 import queue
 import secrets
-import signal
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -25,11 +22,11 @@ import zmq
 
 from beingh_core.errors import BeingHError
 from beingh_core.policy.remote.protocol import (
+    CODECS,
     MAX_MESSAGE_BYTES,
     VERSION,
     ProtocolError,
     pack,
-    read_token,
     unpack_arrays,
     unpack_header,
 )
@@ -64,6 +61,7 @@ class PolicyServer:
         host: address to listen on.
         port: 0 takes a free one (see `url`).
         token: what clients must send; needed for any address but a loopback one.
+        jpeg: whether pictures may come compressed, which loses some detail.
 
     Raises:
         BeingHError: an open address without a token, or an address that cannot be bound.
@@ -77,6 +75,7 @@ class PolicyServer:
         host: str = "127.0.0.1",
         port: int = 5555,
         token: str | None = None,
+        jpeg: bool = True,
     ) -> None:
         host = "127.0.0.1" if host == "localhost" else host
         if not token and not _is_loopback(host):
@@ -86,6 +85,7 @@ class PolicyServer:
                 remedy="give --token-file, or leave --host at its default",
             )
         self._policy, self._contract, self._token = policy, contract, (token or "").encode()
+        self._codecs = CODECS if jpeg else ("raw",)
         self._session = secrets.token_hex(16)
         self._facts = _facts(policy, contract)
         self._jobs: queue.Queue = queue.Queue(maxsize=QUEUE)
@@ -232,7 +232,7 @@ class PolicyServer:
         """The answer to a request for a chunk, whatever happens."""
         try:
             _check_deadline(deadline, "before the inference began")
-            output = self._act(header["fields"], unpack_arrays(header, body))
+            output = self._act(header["fields"], unpack_arrays(header, body, self._codecs))
             _check_deadline(deadline, "during the inference")
             self.served += 1
             timing = {name: float(value) for name, value in self._policy.last_timing_ms.items()}
@@ -307,55 +307,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _load(options: argparse.Namespace):
-    """(warmed-up policy, contract) of the command line."""
-    import torch
-
-    from beingh_core.contract import load_contract
-    from beingh_core.policy import BeingHPolicy, data_config_for
-
-    contract = load_contract(options.contract)
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    policy = BeingHPolicy(
-        model_path=options.checkpoint,
-        data_config_name=data_config_for(contract),
-        dataset_name=options.dataset_name or contract.policy.dataset_name,
-        embodiment_tag=contract.robot,
-        device=options.device,
-    )
-    policy.check_contract(contract)
-    policy.warm_up()
-    return policy, contract
-
-
-def main(args: list[str] | None = None) -> int:
-    """Entry point."""
-    parser = argparse.ArgumentParser(prog="beingh_core.policy.remote.server", description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoint", required=True, help="checkpoint directory in the released format")
-    parser.add_argument("--contract", required=True, help="robot contract: name or path")
-    parser.add_argument("--dataset-name", default="", help="whose statistics to normalise with; empty: the contract's")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; others than loopback need a token")
-    parser.add_argument("--port", type=int, default=5555, help="0 takes a free one")
-    parser.add_argument("--token-file", help="file with the token that clients must send")
-    parser.add_argument("--device", default="cpu", help="torch device of the model")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads of torch, 0 for its default")
-    options = parser.parse_args(args)
-    try:
-        token = read_token(options.token_file) if options.token_file else None
-        policy, contract = _load(options)
-        server = PolicyServer(policy, contract, host=options.host, port=options.port, token=token)
-    except BeingHError as error:
-        print(error, file=sys.stderr)
-        return 2
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: server.stop())
-    print(f"serving {options.checkpoint} for {contract.robot} at {server.url}", flush=True)
-    server.serve()
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
