@@ -17,6 +17,7 @@ from pathlib import Path
 
 from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError
+from beingh_ros.policy_loading import check_one_source
 
 PACKAGE = "beingh_ros"
 _SOURCE_ROOT = Path(__file__).resolve().parent.parent
@@ -59,7 +60,10 @@ class BringupOptions:
 
     Attributes:
         contract: Name or path of the robot contract.
-        checkpoint: Checkpoint directory; "" starts no policy.
+        checkpoint: Checkpoint directory for a policy in this computer.
+        policy_url: Policy server, in place of a checkpoint; both empty start no policy.
+        policy_token_file: File with the token that the policy server asks for; "" for none.
+        policy_jpeg_quality: Of the pictures sent to the policy server; 0 sends pixels.
         instruction: First instruction; "" waits for one on the topic.
         simulate: Whether a simulator stands in for the robot's drivers.
         seed: Seed of the simulated scene and of the policy's noise.
@@ -72,6 +76,9 @@ class BringupOptions:
 
     contract: str
     checkpoint: str = ""
+    policy_url: str = ""
+    policy_token_file: str = ""
+    policy_jpeg_quality: int = 0
     instruction: str = ""
     simulate: bool = False
     seed: int = 0
@@ -86,7 +93,7 @@ def processes(options: BringupOptions) -> list[ProcessSpec]:
     """The node processes in starting order; stop them in the reverse order.
 
     Raises:
-        BeingHError: For a contract that cannot be loaded or a simulation of a robot without a simulator.
+        BeingHError: For a contract that cannot be loaded, or options that exclude each other.
     """
     contract = load_contract(options.contract)
     common = {"contract": str(options.contract), "use_sim_time": options.use_sim_time}
@@ -116,24 +123,33 @@ def processes(options: BringupOptions) -> list[ProcessSpec]:
             namespace=options.namespace,
         )
     )
-    if options.checkpoint:
+    check_one_source(str(options.checkpoint), options.policy_url)
+    if options.checkpoint or options.policy_url:
         specs.append(
             ProcessSpec(
                 name="policy",
                 executable="policy_node",
-                parameters=common
-                | {
-                    "checkpoint": str(options.checkpoint),
-                    "dataset_name": contract.policy.dataset_name,
-                    "instruction": options.instruction,
-                    "autostart": True,
-                    "torch_threads": options.torch_threads,
-                    "seed": options.seed,
-                },
+                parameters=common | _policy_parameters(options, contract.policy.dataset_name),
                 namespace=options.namespace,
             )
         )
     return specs
+
+
+def _policy_parameters(options: BringupOptions, dataset_name: str) -> dict[str, object]:
+    parameters = {"instruction": options.instruction, "autostart": True}
+    if options.policy_url:
+        return parameters | {
+            "policy_url": options.policy_url,
+            "policy_token_file": str(options.policy_token_file),
+            "policy_jpeg_quality": options.policy_jpeg_quality,
+        }
+    return parameters | {
+        "checkpoint": str(options.checkpoint),
+        "dataset_name": dataset_name,
+        "torch_threads": options.torch_threads,
+        "seed": options.seed,
+    }
 
 
 class ProcessGroup:

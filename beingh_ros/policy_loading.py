@@ -42,9 +42,7 @@ def load_policy(
             where="parameter checkpoint",
             remedy="set it to a checkpoint directory, or policy_url to a policy server",
         )
-    return load_for_contract(
-        contract, checkpoint, dataset_name=dataset_name, device=device, threads=threads, seed=seed
-    )
+    return load_for_contract(contract, checkpoint, dataset_name=dataset_name, device=device, threads=threads, seed=seed)
 
 
 def check_one_source(checkpoint: str, url: str) -> None:

@@ -11,7 +11,10 @@ from pathlib import Path
 
 ARGUMENTS = {
     "robot": ("fr3", "robot contract: name in config/robots or path of a YAML file"),
-    "checkpoint": ("", "checkpoint directory; empty starts no policy"),
+    "checkpoint": ("", "checkpoint directory for a policy on this computer; empty: see policy_url"),
+    "policy_url": ("", "policy server as tcp://HOST:PORT, in place of a checkpoint; both empty start no policy"),
+    "policy_token_file": ("", "file with the token that the policy server asks for"),
+    "policy_jpeg_quality": ("0", "of pictures sent to the policy server: 1 to 100, or 0 for pixels"),
     "instruction": ("", "first instruction; empty waits for one on policy/instruction"),
     "simulate": ("false", "start the simulator in place of the robot's drivers"),
     "seed": ("0", "seed of the simulated scene and of the policy's noise"),
@@ -32,6 +35,9 @@ def options_from(text):
     return BringupOptions(
         contract=text["robot"],
         checkpoint=text["checkpoint"],
+        policy_url=text["policy_url"],
+        policy_token_file=text["policy_token_file"],
+        policy_jpeg_quality=_number(text, "policy_jpeg_quality"),
         instruction=text["instruction"],
         simulate=_choice(text, "simulate"),
         seed=_number(text, "seed"),

@@ -33,6 +33,7 @@ def test_which_processes_a_robot_needs_in_starting_order():
     assert list(specs()) == ["controller"]
     assert list(specs(checkpoint="ck")) == ["controller", "policy"]
     assert list(specs(checkpoint="ck", simulate=True)) == ["sim", "controller", "policy"]
+    assert list(specs(policy_url="tcp://10.0.0.2:5555")) == ["controller", "policy"]
 
 
 def test_options_reach_the_nodes():
@@ -45,6 +46,18 @@ def test_options_reach_the_nodes():
         specs(simulate=True, use_sim_time=True)
     with pytest.raises(BeingHError, match="nobody"):
         processes(BringupOptions(contract="nobody"))
+
+
+def test_a_policy_on_a_server_gets_what_it_needs_to_reach_it():
+    server = {"policy_url": "tcp://10.0.0.2:5555", "policy_token_file": "/etc/token", "policy_jpeg_quality": 90}
+    parameters = specs(**server, instruction="go", seed=7)["policy"].parameters
+    assert server.items() <= parameters.items()
+    assert (parameters["contract"], parameters["instruction"], parameters["autostart"]) == ("fr3", "go", True)
+    assert "checkpoint" not in parameters and "policy_url" not in specs(checkpoint="ck")["policy"].parameters
+    with pytest.raises(
+        BeingHError, match=r"both a checkpoint \(ck\) and a policy server \(tcp://a:1\).*leave one empty"
+    ):
+        specs(checkpoint="ck", policy_url="tcp://a:1")
 
 
 @pytest.mark.parametrize("text", ["", "1", "yes", "null", 'it\'s: a "cube" # not {that}', "grün", "/a b/c", "[1, 2]"])
@@ -120,6 +133,10 @@ def test_launch_arguments_are_documented_and_become_options(launch_file):
     assert launch_file.options_from(text) == BringupOptions(contract="fr3", torch_threads=0)
     changed = launch_file.options_from(text | {"simulate": "true", "seed": "3", "instruction": "go", "namespace": "a"})
     assert (changed.simulate, changed.seed, changed.instruction, changed.namespace) == (True, 3, "go", "a")
+    server = launch_file.options_from(
+        text | {"policy_url": "tcp://a:1", "policy_token_file": "t", "policy_jpeg_quality": "90"}
+    )
+    assert (server.policy_url, server.policy_token_file, server.policy_jpeg_quality) == ("tcp://a:1", "t", 90)
     assert all(description for _, description in launch_file.ARGUMENTS.values())
 
 
@@ -165,6 +182,7 @@ def test_what_starts_beside_our_nodes(launch_file, arguments, installed, display
         ({"simulate": "auto"}, "argument simulate: `auto`.*true, false"),
         ({"dry_run": "flase"}, "argument dry_run: `flase`"),
         ({"seed": "x"}, "argument seed: `x` is no whole number"),
+        ({"policy_jpeg_quality": "high"}, "argument policy_jpeg_quality: `high` is no whole number"),
     ],
 )
 def test_a_mistake_in_a_launch_argument_is_told(launch_file, arguments, words):
