@@ -21,9 +21,10 @@ from beingh_core.contract import RobotContract, load_contract
 from beingh_core.errors import BeingHError
 from beingh_core.realtime.clock import parse_epoch
 from beingh_core.realtime.commit_buffer import Chunk
-from beingh_ros.controller import BY_SERVICE, REQUESTED, RUNNING, STOPPED, WAITING, Controller, Plan, TickOutput
+from beingh_ros.controller import BY_SERVICE, REQUESTED, STOPPED, WAITING, Controller, Plan, TickOutput
+from beingh_ros.controller_report import ControllerReport, sentence
 from beingh_ros.conversions import joint_positions, read_trajectory, trajectory_message
-from beingh_ros.diagnostics import ERROR, OK, WARN, Diagnostics, Report, Samples
+from beingh_ros.diagnostics import Diagnostics, Report
 from beingh_ros.drivers import Setpoints, make_drivers
 from beingh_ros.runtime import declare, on_time_going_back, raise_priority, run_node
 from beingh_ros.tick_thread import TickThread
@@ -54,8 +55,7 @@ class ControllerNode(Node):
             ),
         )
         self._contract = contract
-        self._consumed = Samples()
-        self._malformed = self._overruns_told = 0
+        self._overruns_told = 0
         self._rivals_told: list[str] = []
         self._told: tuple[str, str] | None = None
         self._drivers = make_drivers(self, contract)
@@ -70,8 +70,9 @@ class ControllerNode(Node):
             publish=self._publish,
             fail=self._on_failure,
         )
+        self._report = ControllerReport(contract, self._controller, self._ticks, dry_run=self._dry_run)
         self._connect(contract)
-        self._diagnostics = Diagnostics(self, contract.robot, {"commands": self._report})
+        self._diagnostics = Diagnostics(self, contract.robot, {"commands": self._look})
         self._ticks.start()
 
     def close(self) -> None:
@@ -139,7 +140,7 @@ class ControllerNode(Node):
             read = read_trajectory(message)
             base_tick = self._base_tick(read.frame_id, read.stamp_ns)
         except BeingHError as error:
-            self._malformed += 1
+            self._report.malformed += 1
             self.get_logger().error(f"policy/chunk refused: {error}", throttle_duration_sec=5.0)
             return
         result = self._controller.merge(
@@ -149,8 +150,8 @@ class ControllerNode(Node):
         )
         if result is None:
             return
+        self._report.merged(result, read.frame_id, read.stamp_ns)
         if result.accepted:
-            self._consumed.add(result.consumed)
             self._accepted_publisher.publish(Header(stamp=message.header.stamp, frame_id=read.frame_id))
         if result.status != "merged":
             self.get_logger().warning(f"policy/chunk {result.status}: {result.reason}", throttle_duration_sec=5.0)
@@ -193,7 +194,7 @@ class ControllerNode(Node):
             self._log_state(*told)
 
     def _log_state(self, state: str, reason: str) -> None:
-        log, text = self.get_logger(), _sentence(state, reason)
+        log, text = self.get_logger(), sentence(state, reason)
         if state == STOPPED and reason not in REQUESTED:
             reset = f"{self.get_fully_qualified_name()}/reset"
             log.error(
@@ -215,35 +216,10 @@ class ControllerNode(Node):
         self._rivals_told = rivals
         return rivals
 
-    def _report(self) -> Report:
-        """Everything countable; the keys are read by the demo's report."""
+    def _look(self) -> Report:
+        """Once a second: tell changes, look for rivals, report."""
         self._tell()
-        rivals = self._find_rivals()
-        state, reason = self._controller.state, self._controller.reason
-        counters = self._controller.counters
-        values = {
-            "state": state,
-            "reason": reason,
-            "epoch": self._controller.epoch,
-            "at_rest": self._controller.at_rest,
-            "dry_run": self._dry_run,
-            "rivals": " ".join(rivals),
-        }
-        accepted = counters.get("merged", 0) + counters.get("late", 0)
-        values |= counters | {"malformed": self._malformed, "accepted": accepted, "overruns": self._controller.overruns}
-        values["tick_period_ms_target"] = 1e3 * self._contract.dt_s
-        values |= self._ticks.periods_ms.summary("tick_period_ms", (50, 99))
-        values |= self._ticks.lateness_ms.summary("tick_lateness_ms", (50, 99))
-        values |= self._consumed.summary("consumed_delay", (50,))
-        if rivals:
-            return WARN, f"{_sentence(state, reason)}; another node commands the robot too", values
-        if state == RUNNING:
-            return OK, "running", values
-        return (ERROR if state == STOPPED else WARN), _sentence(state, reason), values
-
-
-def _sentence(state: str, reason: str) -> str:
-    return f"{state}: {reason}" if reason and not reason.startswith(state) else reason or state
+        return self._report(self._find_rivals())
 
 
 def main(args=None) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
@@ -19,19 +18,31 @@ class Samples:
     """The newest `keep` values of a measured quantity. `add` from any one thread; reading from another is safe."""
 
     def __init__(self, keep: int = 10_000) -> None:
-        self._values: deque[float] = deque(maxlen=keep)
+        # An array, because a copy of many thousand Python floats once a second would hold up the ticks.
+        self._values = np.zeros(keep)
+        self._added = 0
 
     def add(self, value: float) -> None:
         """Append one value."""
-        self._values.append(float(value))
+        self._values[self._added % len(self._values)] = value
+        self._added += 1
+
+    def newest(self, count: int) -> np.ndarray:
+        """The newest `count` values or as many as there are, oldest first."""
+        added, keep = self._added, len(self._values)
+        return self._values[np.arange(added - min(count, added, keep), added) % keep]
 
     def summary(self, name: str, percentiles: Iterable[int]) -> dict[str, float]:
         """`name_pNN` and `name_max`; empty before the first value."""
-        values = np.array(self._values)
+        values = self._values[: self._added].copy()
         if not values.size:
             return {}
-        found = {f"{name}_p{p}": float(np.percentile(values, p)) for p in percentiles}
-        return found | {f"{name}_max": float(values.max())}
+        return {f"{name}_p{p}": self.percentile(values, p) for p in percentiles} | {f"{name}_max": float(values.max())}
+
+    @staticmethod
+    def percentile(values: np.ndarray, p: float) -> float:
+        """A percentile of at least one value."""
+        return float(np.percentile(values, p))
 
 
 class Diagnostics:
@@ -40,7 +51,8 @@ class Diagnostics:
     Args:
         node: Owner.
         hardware_id: Robot name.
-        reports: Component name -> function returning (level, message, values); called in the executor's thread.
+        reports: Component name -> function returning (level, message, values); called in the executor's thread. The
+            status is named "NAMESPACE/NODE: COMPONENT", so that robots in namespaces can be told apart.
     """
 
     def __init__(self, node: Node, hardware_id: str, reports: Mapping[str, Callable[[], Report]]) -> None:
@@ -61,7 +73,7 @@ class Diagnostics:
             message.status.append(
                 DiagnosticStatus(
                     level=level,
-                    name=f"{self._node.get_name()}: {component}",
+                    name=f"{self._node.get_fully_qualified_name().strip('/')}: {component}",
                     message=text,
                     hardware_id=self._hardware_id,
                     values=[KeyValue(key=key, value=_text(value)) for key, value in values.items()],

@@ -1,0 +1,140 @@
+"""The controller's health as a diagnostic report; the keys are read by the demo's report. Executor thread only."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from beingh_core.contract import RobotContract
+from beingh_core.realtime.commit_buffer import MergeResult
+from beingh_ros import thresholds
+from beingh_ros.controller import REQUESTED, RUNNING, STOPPED, Controller
+from beingh_ros.diagnostics import Report, Samples
+from beingh_ros.thresholds import RECENT_S, RecentCounts, percent
+from beingh_ros.tick_thread import TickThread
+
+# Counters that are no verdict on a chunk.
+_NO_VERDICTS = ("sent", "held", "clips", "stops")
+_USED = ("merged", "late")
+
+
+class ControllerReport:
+    """Collects what becomes of the chunks and tells everything countable once a second.
+
+    Args:
+        contract: Robot.
+        controller: Its controller.
+        ticks: The thread that sends.
+        dry_run: Whether nothing is sent.
+
+    Attributes:
+        malformed: Chunk messages that could not be read; the owner counts them.
+    """
+
+    def __init__(self, contract: RobotContract, controller: Controller, ticks: TickThread, *, dry_run: bool) -> None:
+        self._contract, self._controller, self._ticks, self._dry_run = contract, controller, ticks, dry_run
+        self._consumed = Samples()
+        self._recent = RecentCounts()
+        self._newest: tuple[str, int] | None = None  # epoch and time of the last step [ns] of the newest chunk used
+        self.malformed = 0
+
+    def merged(self, result: MergeResult, epoch: str, stamp_ns: int) -> None:
+        """Note a chunk that the controller has judged.
+
+        Args:
+            result: The verdict.
+            epoch: The chunk's epoch.
+            stamp_ns: Time of its base tick [ns].
+        """
+        if result.accepted:
+            self._consumed.add(result.consumed)
+            length_ns = 1e9 * self._contract.policy.chunk_length / self._contract.rate_hz
+            self._newest = epoch, stamp_ns + round(length_ns)
+
+    def buffer_depth(self) -> int:
+        """Ticks ahead for which the newest chunk has steps; 0 when the robot brakes or holds."""
+        next_ns = self._controller.next_tick_ns()
+        if self._newest is None or next_ns is None or self._newest[0] != self._controller.epoch:
+            return 0
+        return max(0, round((self._newest[1] - next_ns) * self._contract.rate_hz / 1e9))
+
+    def __call__(self, rivals: Sequence[str]) -> Report:
+        """Level, sentence and values.
+
+        Args:
+            rivals: Command topics that another node publishes too.
+        """
+        controller, counters, rate_hz = self._controller, self._controller.counters, self._contract.rate_hz
+        state, reason = controller.state, controller.reason
+        verdicts = {name: count for name, count in counters.items() if name not in _NO_VERDICTS}
+        accepted = sum(verdicts.get(name, 0) for name in _USED)
+        counted = counters | {"malformed": self.malformed, "accepted": accepted, "overruns": controller.overruns}
+        recent = self._recent(time.monotonic(), counted)
+        values = {
+            "state": state,
+            "reason": reason,
+            "epoch": controller.epoch,
+            "at_rest": controller.at_rest,
+            "dry_run": self._dry_run,
+            "rivals": " ".join(rivals),
+            "buffer_depth": self.buffer_depth(),
+            "chunk_length": self._contract.policy.chunk_length,
+            "delay_steps": self._contract.uac.delay_steps,
+        }
+        values |= counted
+        values |= {"tick_rate_hz_target": rate_hz, "tick_period_ms_target": 1e3 / rate_hz}
+        values |= self._ticks.periods_ms.summary("tick_period_ms", (50, 99))
+        values |= self._ticks.lateness_ms.summary("tick_lateness_ms", (50, 99))
+        values |= self._consumed.summary("consumed_delay", (50,))
+        values |= self._recent_ticks()
+        findings = self._state_findings(state, reason, rivals, values["buffer_depth"], accepted)
+        if state == RUNNING:
+            findings += self._chunk_findings(recent, [name for name in verdicts if name not in _USED])
+            findings += thresholds.TICK_LATENESS.judge(values.get("recent_lateness_percent"))
+        level, text = thresholds.worst(findings, "running (dry run: nothing is sent)" if self._dry_run else "running")
+        return bytes([level]), text, values
+
+    def _recent_ticks(self) -> dict[str, float]:
+        """Rate, jitter and lateness of the newest ticks."""
+        newest = max(2, round(RECENT_S * self._contract.rate_hz))
+        periods = self._ticks.periods_ms.newest(newest)
+        late = self._ticks.lateness_ms.newest(newest)
+        if not len(periods) or not len(late):
+            return {}
+        target_ms = 1e3 / self._contract.rate_hz
+        return {
+            "tick_rate_hz": 1e3 / float(periods.mean()),
+            "tick_jitter_ms": float(periods.std()),
+            "recent_lateness_percent": 100 * Samples.percentile(late, 99) / target_ms,
+        }
+
+    def _state_findings(
+        self, state: str, reason: str, rivals: Sequence[str], depth: int, accepted: int
+    ) -> list[thresholds.Finding]:
+        findings = []
+        if rivals:
+            findings.append((thresholds.ERROR, f"another node commands the robot too, on {', '.join(rivals)}"))
+        if state != RUNNING:
+            wrong = state == STOPPED and reason not in REQUESTED
+            findings.insert(0, (thresholds.ERROR if wrong else thresholds.WARN, sentence(state, reason)))
+        elif accepted and depth == 0 and self._newest and self._newest[0] == self._controller.epoch:
+            findings.append((thresholds.WARN, "the plan has run out, the robot holds: no chunk arrives in time"))
+        return findings
+
+    def _chunk_findings(self, recent: dict[str, float], refused: Sequence[str]) -> list[thresholds.Finding]:
+        """What the counters of the recent period say."""
+        used, useless = recent["accepted"], recent.get("useless", 0)
+        others = recent["malformed"] + sum(recent[name] for name in refused if name != "useless")
+        values = used * self._contract.policy.chunk_length * len(self._contract.joint_names)
+        return [
+            *thresholds.USELESS_CHUNKS.judge(percent(useless, used + useless + others)),
+            *thresholds.REFUSED_CHUNKS.judge(percent(others, used + useless + others)),
+            *thresholds.LATE_CHUNKS.judge(percent(recent.get("late", 0), used)),
+            *thresholds.CLIPPED_VALUES.judge(percent(recent.get("clips", 0), values)),
+            *thresholds.OVERRUNS.judge(recent["overruns"]),
+        ]
+
+
+def sentence(state: str, reason: str) -> str:
+    """State and reason without saying one thing twice."""
+    return f"{state}: {reason}" if reason and not reason.startswith(state) else reason or state
