@@ -10,6 +10,9 @@ import pytest
 import yaml
 
 from beingh_core.contract import load_contract
+from beingh_core.contract.limits import read_limits
+from beingh_core.contract.reader import read_yaml
+from beingh_core.contract.urdf import read_urdf
 from beingh_core.errors import BeingHError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,6 +68,20 @@ def test_velocity_scale_narrows_the_urdf(document, load):
     assert limits.velocity[0] == 1.5 and (limits.lower[1], limits.upper[1]) == (-1.0, 1.0)
 
 
+def test_limits_of_a_base_are_velocities(tmp_path):
+    """Joints first, then velocity columns, whose range is their largest speed both ways."""
+    (tmp_path / "limits.yaml").write_text(
+        "velocity: {base_x: 0.5}\nacceleration: {fr3_joint1: 5, base_x: 1}\njerk: {fr3_joint1: 50, base_x: 4}\n"
+    )
+    section = read_yaml(tmp_path / "limits.yaml")
+    limits = read_limits(section, read_urdf(ROOT / "urdf" / "fr3.urdf"), ("fr3_joint1",), ("base_x",))
+    assert limits.is_velocity.tolist() == [False, True]
+    assert (limits.lower[1], limits.upper[1]) == (-0.5, 0.5)
+    assert (limits.acceleration.tolist(), limits.jerk.tolist()) == ([5, 1], [50, 4])
+    with pytest.raises(BeingHError, match="base_y"):
+        read_limits(read_yaml(tmp_path / "limits.yaml"), read_urdf(ROOT / "urdf" / "fr3.urdf"), ("fr3_joint1",), ("base_y", "base_x"))
+
+
 def edit(document, dotted, value):
     """Sets (or deletes, with `...`) a value by its dotted key."""
     *parents, last = dotted.split(".")
@@ -109,6 +126,8 @@ MISTAKES = {
     "no such URDF": ("urdf", "urdf/fr4.urdf", ["urdf/fr4.urdf", "relative to"]),
     "no acceleration": ("limits.acceleration.fr3_joint3", ..., ["`fr3_joint3` has no acceleration limit"]),
     "negative acceleration": ("limits.acceleration.fr3_joint3", -1, ["limits.acceleration.fr3_joint3"]),
+    "a joint without jerk": ("limits.jerk", {"fr3_joint3": 9.0}, ["`fr3_joint1` has no jerk limit"]),
+    "jerk of a stranger": ("limits.jerk", {"fr3_joint9": 9.0}, ["unknown joint `fr3_joint9`"]),
     "wider than the URDF": ("limits.velocity", {"fr3_joint1": 9.0}, ["limits.velocity.fr3_joint1", "at most 2.62"]),
     "position wider than the URDF": ("limits.position", {"fr3_joint1": [-9, 9]}, ["limits.position.fr3_joint1"]),
     "scale over 1": ("limits.velocity_scale", 1.5, ["limits.velocity_scale"]),

@@ -1,4 +1,4 @@
-"""Joint limits of a contract: from the URDF, narrowed by the file, with the file's accelerations."""
+"""Limits of a contract's columns: from the URDF, narrowed by the file, with the file's accelerations and jerks."""
 
 from __future__ import annotations
 
@@ -11,17 +11,21 @@ from beingh_core.contract.urdf import UrdfFacts
 from beingh_core.realtime.limits import JointLimits
 
 
-def read_limits(section: Section, urdf: UrdfFacts, joint_names: tuple[str, ...]) -> JointLimits:
-    """Limits of the commanded joints.
+def read_limits(
+    section: Section, urdf: UrdfFacts, joint_names: tuple[str, ...], velocity_names: tuple[str, ...] = ()
+) -> JointLimits:
+    """Limits of the commanded columns: joints, then the velocity components of a base.
 
-    Keys: `acceleration` {joint: value} for every joint (a URDF has none); optional `velocity`
-    {joint: value} and `position` {joint: [lower, upper]}, which may only narrow the URDF's;
-    optional `velocity_scale` in (0, 1], applied to the URDF's velocities and not to `velocity`.
+    Keys: `acceleration` {name: value} for every column (a URDF has none); optional `jerk` {name: value}, which then
+    names every column (without it there is no jerk limit); optional `velocity` {joint: value} and `position`
+    {joint: [lower, upper]}, which may only narrow the URDF's; optional `velocity_scale` in (0, 1], applied to the
+    URDF's velocities and not to `velocity`. A velocity component needs its largest speed under `velocity`.
 
     Args:
         section: the `limits` mapping.
         urdf: joints of the robot.
         joint_names: commanded joints; fixes the order.
+        velocity_names: columns after them that command a velocity.
 
     Raises:
         BeingHError: a limit is missing, unknown, not positive or wider than the URDF's.
@@ -29,24 +33,35 @@ def read_limits(section: Section, urdf: UrdfFacts, joint_names: tuple[str, ...])
     scale = section.number("velocity_scale", 1.0, above=0.0)
     if scale > 1.0:
         raise section.error("velocity_scale", f"{scale:g} is out of range", allowed="more than 0, at most 1")
+    names = (*joint_names, *velocity_names)
     accelerations = section.section("acceleration")
+    jerks = section.section("jerk", optional=True)
     velocities = section.section("velocity", optional=True)
     positions = section.section("position", optional=True)
-    for table in (accelerations, velocities, positions):
-        table.refuse_unknown(joint_names, "joint")
+    for table in (accelerations, jerks, velocities):
+        table.refuse_unknown(names, "joint")
+    positions.refuse_unknown(joint_names, "joint")
     rows = []
-    for joint in joint_names:
-        bounds = _position(positions, joint, urdf)
-        rows.append((*bounds, _velocity(velocities, joint, urdf, scale), _acceleration(accelerations, joint)))
+    for name in names:
+        if name in velocity_names:
+            speed = _required(velocities, name, "velocity")
+            bounds = (-speed, speed)
+        else:
+            bounds, speed = _position(positions, name, urdf), _velocity(velocities, name, urdf, scale)
+        jerk = _required(jerks, name, "jerk") if "jerk" in section else math.inf
+        rows.append((*bounds, speed, _required(accelerations, name, "acceleration"), jerk))
     section.finish()
-    lower, upper, velocity, acceleration = np.array(rows, dtype=np.float64).T
-    return JointLimits(lower=lower, upper=upper, velocity=velocity, acceleration=acceleration)
+    lower, upper, velocity, acceleration, jerk = np.array(rows, dtype=np.float64).T
+    is_velocity = np.isin(np.array(names), np.array(velocity_names, dtype=str))
+    return JointLimits(
+        lower=lower, upper=upper, velocity=velocity, acceleration=acceleration, jerk=jerk, is_velocity=is_velocity
+    )
 
 
-def _acceleration(table: Section, joint: str) -> float:
-    if joint not in table:
-        raise table.error(None, f"joint `{joint}` has no acceleration limit", remedy=f"add `{joint}: <value>`")
-    return table.number(joint, above=0.0)
+def _required(table: Section, name: str, kind: str) -> float:
+    if name not in table:
+        raise table.error(None, f"joint `{name}` has no {kind} limit", remedy=f"add `{name}: <value>`")
+    return table.number(name, above=0.0)
 
 
 def _velocity(table: Section, joint: str, urdf: UrdfFacts, scale: float) -> float:

@@ -24,23 +24,34 @@ FAR = 1e12
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class JointLimits:
-    """Limits per joint, each an array (J,).
+    """Limits per column, each an array (J,).
+
+    A column commands the position of a joint or, where `is_velocity` is set, a velocity (of a mobile base).
+    Then `lower` and `upper` bound that velocity, `acceleration` its rate [m/s^2 or rad/s^2] and `jerk` the rate
+    of that; `velocity` has no meaning.
 
     Attributes:
-        lower, upper: position [rad or m].
+        lower, upper: position [rad or m]; of a velocity column the velocity [m/s or rad/s].
         velocity: largest speed [rad/s or m/s].
         acceleration: largest change of velocity [rad/s^2 or m/s^2].
+        jerk: largest change of acceleration [rad/s^3 or m/s^3]; infinite by default.
+        is_velocity: columns that command a velocity; none by default.
     """
 
     lower: np.ndarray
     upper: np.ndarray
     velocity: np.ndarray
     acceleration: np.ndarray
+    jerk: np.ndarray | None = None
+    is_velocity: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         width = len(self.lower)
-        for name in ("lower", "upper", "velocity", "acceleration"):
-            values = np.array(getattr(self, name), dtype=np.float64)
+        defaults = {"jerk": np.full(width, np.inf), "is_velocity": np.zeros(width, dtype=bool)}
+        for name in ("lower", "upper", "velocity", "acceleration", "jerk", "is_velocity"):
+            given = getattr(self, name)
+            values = np.array(defaults[name] if given is None else given)
+            values = values.astype(bool if name == "is_velocity" else np.float64)
             if values.shape != (width,) or np.isnan(values).any():
                 raise BeingHError(f"limits: `{name}` must hold {width} numbers", remedy="give one per joint")
             values.setflags(write=False)
@@ -49,6 +60,10 @@ class JointLimits:
             raise BeingHError("limits: a lower position limit is not below the upper one")
         if not ((self.velocity > 0).all() and (self.acceleration > 0).all() and np.isfinite(self.acceleration).all()):
             raise BeingHError("limits: velocities must be positive, accelerations positive and finite")
+        if not (self.jerk > 0).all():
+            raise BeingHError("limits: jerks must be positive")
+        if not (~self.is_velocity | ((self.lower <= 0) & (self.upper >= 0))).all():
+            raise BeingHError("limits: the range of a velocity must contain 0", remedy="it is what a stop commands")
 
 
 def limit_forward(
