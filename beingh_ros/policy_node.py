@@ -28,7 +28,7 @@ from beingh_ros.diagnostics import WARN, Diagnostics, Report, Samples
 from beingh_ros.inference_thread import InferenceThread
 from beingh_ros.policy_inputs import PolicyInputs
 from beingh_ros.policy_loading import load_policy
-from beingh_ros.policy_report import inference_report, stream_report
+from beingh_ros.policy_report import PolicyReport
 from beingh_ros.runtime import declare, on_time_going_back, run_node
 
 RELIABLE = QoSProfile(depth=10)
@@ -144,7 +144,8 @@ class PolicyNode(LifecycleNode):
         self._schedule = ChunkSchedule(contract, policy.trained_delay)
         self._inputs = PolicyInputs(contract)
         self._consumed = Samples()
-        self._facts = {"checkpoint": value["policy_url"] or value["checkpoint"], **policy.model_facts}
+        facts = {"checkpoint": value["policy_url"] or value["checkpoint"], **policy.model_facts}
+        self._report = PolicyReport(contract, self._inputs, facts)
         maker = ChunkMaker(contract, policy)
         self._inference = InferenceThread(
             self._inputs,
@@ -278,12 +279,12 @@ class PolicyNode(LifecycleNode):
             self.get_logger().error(text)
 
     def _report_inference(self) -> Report:
-        return inference_report(self._inference, self._schedule, self._consumed, self._facts)
+        return self._report.inference(self._inference, self._schedule, self._consumed)
 
     def _report_stream(self, name: str) -> Report:
         camera = self._cameras.get(name)
         qos = (camera.reliability if camera else JOINT_STATES.reliability).name.lower()
-        return stream_report(self._inputs, name, self.get_clock().now().nanoseconds, qos)
+        return self._report.stream(name, self.get_clock().now().nanoseconds, qos)
 
     @staticmethod
     def _unconfigured() -> Report:

@@ -1,62 +1,109 @@
-"""The policy node's health as diagnostic reports; the keys are read by the demo's report."""
+"""The policy node's health as diagnostic reports; the keys are read by the demo's report. Executor thread only."""
 
 from __future__ import annotations
 
+import time
+from collections import defaultdict
+
+from beingh_core.contract import RobotContract
+from beingh_ros import thresholds
 from beingh_ros.chunk_schedule import ChunkSchedule
-from beingh_ros.diagnostics import ERROR, OK, WARN, Report, Samples
+from beingh_ros.diagnostics import ERROR, WARN, Report, Samples
 from beingh_ros.inference_thread import InferenceThread
 from beingh_ros.policy_inputs import PolicyInputs
+from beingh_ros.thresholds import RecentCounts, percent
 
 
-def stream_report(inputs: PolicyInputs, name: str, now_ns: int, qos: str) -> Report:
-    """Age, rate and losses of one stream.
+class PolicyReport:
+    """Reports on inference and on every stream, once a second each.
 
     Args:
+        contract: Robot.
         inputs: The streams.
-        name: Which, as `video.<view>` or `state.<slot>`.
-        now_ns: Present time [ns].
-        qos: Reliability it is heard with.
+        facts: Constant key-values about the checkpoint.
     """
-    stats, newest = inputs.stats[name], inputs.streams[name].latest()
-    values = {
-        "topic": inputs.topics[name],
-        "qos": qos,
-        "age_s": (now_ns - newest.stamp_ns) / 1e9 if newest else "none",
-        "rate_hz": stats.rate_hz,
-        "received": stats.received,
-        "lost": stats.lost,
-        "refused": stats.refused,
-    }
-    reason = dict(inputs.closed(now_ns)).get(name)
-    return (OK, "fresh", values) if reason is None else (ERROR, reason, values)
 
+    def __init__(self, contract: RobotContract, inputs: PolicyInputs, facts: dict) -> None:
+        self._contract, self._inputs, self._facts = contract, inputs, facts
+        self._recent: defaultdict[str, RecentCounts] = defaultdict(RecentCounts)
 
-def inference_report(thread: InferenceThread, schedule: ChunkSchedule, consumed: Samples, model_facts: dict) -> Report:
-    """Gate, counts and times of inference.
+    def stream(self, name: str, now_ns: int, qos: str) -> Report:
+        """Age, rate, jitter and losses of one stream.
 
-    Args:
-        thread: The inference thread.
-        schedule: Its schedule.
-        consumed: Measured delays in consumed ticks.
-        model_facts: Constant key-values about the checkpoint.
-    """
-    closed = thread.closed()
-    values = {
-        "active": thread.active,
-        "instruction": thread.instruction,
-        "gate": "; ".join(f"{what}: {why}" for what, why in closed) or "open",
-        "chunks": thread.chunks,
-        "failures": thread.failures,
-        "unreached_steps": thread.unreached,
-        "delay_steps": schedule.delay,
-        "estimated_delay_steps": schedule.estimated_delay,
-        **model_facts,
-        **thread.inference_ms.summary("inference_ms", (50, 95)),
-        **thread.latency_ms.summary("latency_ms", (50, 95)),
-        **consumed.summary("consumed_delay", (50,)),
-    }
-    if closed:
-        return WARN, f"gate closed: {values['gate']}", values
-    if schedule.estimated_delay > schedule.delay:
-        return WARN, "chunks come late: raise latency_budget_s or use a faster machine", values
-    return OK, "inferring", values
+        Args:
+            name: Which, as `video.<view>` or `state.<slot>`.
+            now_ns: Present time [ns].
+            qos: Reliability it is heard with.
+        """
+        stats, stream = self._inputs.stats[name], self._inputs.streams[name]
+        newest = stream.latest()
+        age_s = (now_ns - newest.stamp_ns) / 1e9 if newest else None
+        values = {
+            "topic": self._inputs.topics[name],
+            "qos": qos,
+            "age_s": "none" if age_s is None else age_s,
+            "max_age_s": stream.max_age_s,
+            "rate_hz": stats.rate_hz,
+            "jitter_ms": stats.jitter_ms,
+            "received": stats.received,
+            "lost": stats.lost,
+            "refused": stats.refused,
+        }
+        recent = self._recent[name](time.monotonic(), {"received": stats.received, "lost": stats.lost})
+        reason = dict(self._inputs.closed(now_ns)).get(name)
+        if reason is not None:
+            return ERROR, reason, values
+        lost = percent(recent["lost"], recent["received"] + recent["lost"])
+        level, text = thresholds.worst(
+            [
+                *thresholds.STREAM_AGE.judge(percent(age_s or 0.0, stream.max_age_s)),
+                *thresholds.STREAM_LOSS.judge(lost),
+            ],
+            "fresh",
+        )
+        return bytes([level]), text, values
+
+    def inference(self, thread: InferenceThread, schedule: ChunkSchedule, consumed: Samples) -> Report:
+        """Gate, counts and times of inference.
+
+        Args:
+            thread: The inference thread.
+            schedule: Its schedule.
+            consumed: Measured delays in consumed ticks.
+        """
+        closed = thread.closed()
+        values = {
+            "active": thread.active,
+            "instruction": thread.instruction,
+            "gate": "; ".join(f"{what}: {why}" for what, why in closed) or "open",
+            "chunks": thread.chunks,
+            "failures": thread.failures,
+            "unreached_steps": thread.unreached,
+            "delay_steps": schedule.delay,
+            "estimated_delay_steps": schedule.estimated_delay,
+            **self._facts,
+            **thread.inference_ms.summary("inference_ms", (50, 95)),
+            **thread.latency_ms.summary("latency_ms", (50, 95)),
+            **consumed.summary("consumed_delay", (50,)),
+        }
+        counts = {"chunks": thread.chunks, "failures": thread.failures, "unreached": thread.unreached}
+        findings = self._inference_findings(self._recent[""](time.monotonic(), counts), thread, schedule)
+        if closed:
+            return WARN, f"gate closed: {values['gate']}", values
+        if schedule.estimated_delay > schedule.delay:
+            findings.append((thresholds.WARN, "chunks come late: raise latency_budget_s or use a faster machine"))
+        level, text = thresholds.worst(findings, "inferring")
+        return bytes([level]), text, values
+
+    def _inference_findings(
+        self, recent: dict[str, float], thread: InferenceThread, schedule: ChunkSchedule
+    ) -> list[thresholds.Finding]:
+        chunks, failures = int(recent["chunks"]), recent["failures"]
+        latencies_ms = thread.latency_ms.newest(chunks)
+        planned_ms = 1e3 * schedule.delay / self._contract.rate_hz
+        late = percent(Samples.percentile(latencies_ms, 95), planned_ms) if len(latencies_ms) else None
+        return [
+            *thresholds.FAILURES.judge(percent(failures, chunks + failures)),
+            *thresholds.LATENCY.judge(late),
+            *thresholds.UNREACHED.judge(percent(recent["unreached"], chunks * self._contract.policy.chunk_length)),
+        ]

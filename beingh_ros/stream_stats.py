@@ -1,7 +1,8 @@
-"""Rate and losses of a stamped stream, from its stamps alone. No ROS here."""
+"""Rate, jitter and losses of a stamped stream, from its stamps alone. No ROS here."""
 
 from __future__ import annotations
 
+import statistics
 from collections import deque
 
 _WARM_UP = 10
@@ -42,6 +43,12 @@ class StreamStats:
     def rate_hz(self) -> float:
         """Usual messages per second; 0 before there are two."""
         return 1e9 / self._period_ns() if self._gaps else 0.0
+
+    @property
+    def jitter_ms(self) -> float:
+        """Standard deviation of the recent periods [ms]; 0 before there are two."""
+        gaps = list(self._gaps)
+        return statistics.pstdev(gaps) / 1e6 if gaps else 0.0
 
     def _period_ns(self) -> float:
         gaps = list(self._gaps)

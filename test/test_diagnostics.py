@@ -8,9 +8,12 @@ from beingh_core.contract import load_contract
 from beingh_core.realtime.clock import parse_epoch
 from beingh_core.realtime.commit_buffer import Chunk
 from beingh_ros import thresholds
+from beingh_ros.chunk_schedule import ChunkSchedule
 from beingh_ros.controller import BY_SERVICE, Controller
 from beingh_ros.controller_report import ControllerReport
 from beingh_ros.diagnostics import ERROR, OK, WARN, Samples
+from beingh_ros.policy_inputs import PolicyInputs
+from beingh_ros.policy_report import PolicyReport
 from beingh_ros.thresholds import RECENT_S, RecentCounts, Threshold, worst
 from beingh_ros.tick_thread import TickThread
 from beingh_ros.timing import SteadyTime
@@ -159,3 +162,63 @@ def test_ticks_that_are_sent_late_raise_the_level(late_ms, level):
     bench = Bench().start().tick(20, late_ms=late_ms)
     found, _, values = bench.look()
     assert found == level and values["tick_rate_hz"] == pytest.approx(20.0) and values["tick_jitter_ms"] == 0.0
+
+
+class FakeThread:
+    """What a report reads of an inference thread."""
+
+    def __init__(self):
+        self.active, self.instruction, self.reasons = True, "go", []
+        self.chunks = self.failures = self.unreached = 0
+        self.inference_ms, self.latency_ms = Samples(), Samples()
+
+    def closed(self):
+        return self.reasons
+
+    def infer(self, latency_ms, unreached=0):
+        self.chunks += 1
+        self.unreached += unreached
+        self.inference_ms.add(latency_ms - 10)
+        self.latency_ms.add(latency_ms)
+
+
+@pytest.mark.parametrize(
+    "latency_ms, failures, unreached, reasons, level, words",
+    [
+        (150.0, 0, 0, [], OK, "inferring"),
+        (300.0, 0, 0, [], WARN, "120 % of the time that is planned"),
+        (600.0, 0, 0, [], ERROR, "240 % of the time"),
+        (150.0, 2, 0, [], WARN, "17 % of the inferences fail"),
+        (150.0, 20, 0, [], ERROR, "67 % of the inferences fail"),
+        (150.0, 0, 4, [], WARN, "cannot reach 25 % of the steps"),
+        (150.0, 0, 0, [("video.a", "stale")], WARN, "gate closed: video.a: stale"),
+    ],
+)
+def test_what_the_policy_says_of_its_inference(latency_ms, failures, unreached, reasons, level, words):
+    thread, schedule = FakeThread(), ChunkSchedule(FR3, trained_delay=8)
+    report = PolicyReport(FR3, PolicyInputs(FR3), {"checkpoint": "x"})
+    report.inference(thread, schedule, Samples())
+    for _ in range(10):
+        thread.infer(latency_ms, unreached)
+    thread.failures, thread.reasons = failures, reasons
+    found, text, values = report.inference(thread, schedule, Samples())
+    assert found == level and words in text
+    assert values["latency_ms_p50"] == latency_ms and values["chunks"] == 10
+
+
+def test_a_stream_is_missing_fresh_lossy_old_or_stale():
+    inputs, name = PolicyInputs(FR3), "video.scene_view"
+    report = PolicyReport(FR3, inputs, {})
+    assert report.stream(name, 0, "reliable")[0] == ERROR
+    stamps = [50_000_000 * i for i in range(1, 61)]
+    for stamp_ns in stamps[:30]:
+        inputs.push_image(name, stamp_ns, np.zeros((2, 2, 3), np.uint8))
+    level, text, values = report.stream(name, stamps[29] + 10_000_000, "reliable")
+    assert (level, text) == (OK, "fresh") and values["rate_hz"] == pytest.approx(20.0) and values["jitter_ms"] == 0.0
+    assert report.stream(name, stamps[29] + 220_000_000, "reliable")[0] == WARN  # of 250 ms
+    level, text, _ = report.stream(name, stamps[29] + 300_000_000, "reliable")
+    assert level == ERROR and "stale" in text
+    for stamp_ns in stamps[30::2]:
+        inputs.push_image(name, stamp_ns, np.zeros((2, 2, 3), np.uint8))
+    level, text, values = report.stream(name, stamps[58] + 10_000_000, "reliable")
+    assert level == WARN and "messages are lost" in text and values["lost"] > 10
