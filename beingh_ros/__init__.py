@@ -26,4 +26,9 @@ policy_node (lifecycle node `policy`), the model
     parameters  contract, checkpoint, dataset_name, instruction (may be set while it runs), autostart, device,
                 torch_threads, seed, policy_url, policy_token_file, policy_jpeg_quality, use_sim_time
     exit        status 2 after one error line when something a user can fix does not fit
+
+markers_node (node `markers`), the paths of the end effectors for RViz
+    publishes   markers/eef_path (MarkerArray, in the arm's base frame, gone after 0.5 s without news)
+    subscribes  controller/buffer, policy/chunk
+    parameters  contract, rate_hz, trail_s, use_sim_time
 """

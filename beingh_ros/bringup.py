@@ -17,6 +17,7 @@ from pathlib import Path
 
 from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError
+from beingh_ros.display import arms_of
 from beingh_ros.policy_loading import check_one_source
 
 PACKAGE = "beingh_ros"
@@ -33,6 +34,7 @@ class ProcessSpec:
         parameters: ROS parameters.
         remappings: (from, to) pairs of topic names.
         namespace: ROS namespace, "" for the root.
+        essential: Whether the robot cannot do without it: its end ends the others.
     """
 
     name: str
@@ -40,6 +42,7 @@ class ProcessSpec:
     parameters: Mapping[str, object] = field(default_factory=dict)
     remappings: tuple[tuple[str, str], ...] = ()
     namespace: str = ""
+    essential: bool = True
 
     def command(self, python: str = sys.executable) -> list[str]:
         """Command line that runs the node without a ROS installation."""
@@ -72,6 +75,7 @@ class BringupOptions:
         torch_threads: CPU threads of the policy.
         namespace: ROS namespace of all nodes.
         use_sim_time: Whether all nodes follow /clock.
+        markers: Whether the paths of the end effectors are shown, where the contract names any.
     """
 
     contract: str
@@ -87,6 +91,7 @@ class BringupOptions:
     torch_threads: int = 1
     namespace: str = ""
     use_sim_time: bool = False
+    markers: bool = True
 
 
 def processes(options: BringupOptions) -> list[ProcessSpec]:
@@ -131,6 +136,16 @@ def processes(options: BringupOptions) -> list[ProcessSpec]:
                 executable="policy_node",
                 parameters=common | _policy_parameters(options, contract.policy.dataset_name),
                 namespace=options.namespace,
+            )
+        )
+    if options.markers and arms_of(contract):
+        specs.append(
+            ProcessSpec(
+                name="markers",
+                executable="markers_node",
+                parameters=common,
+                namespace=options.namespace,
+                essential=False,
             )
         )
     return specs
@@ -198,8 +213,11 @@ class ProcessGroup:
         return {name: status for name, p in self._running.items() if (status := p.poll()) is not None}
 
     def check(self) -> None:
-        """Raise BeingHError with the end of its log when a process has ended."""
+        """Raise BeingHError with the end of its log when a process has ended that the robot cannot do without."""
+        essential = {spec.name for spec in self.specs if spec.essential}
         for name, status in self.exited().items():
+            if name not in essential:
+                continue
             raise BeingHError(
                 f"process '{name}' ended with status {status}:\n{self.log_tail(name)}", where=self.log_path(name)
             )

@@ -82,6 +82,7 @@ class Demo:
             simulate=True,
             seed=self._seed,
             spectator_fps=SPECTATOR_FPS,
+            markers=False,
         )
         status = 0
         with make_progress(len(self._plan)) as progress:

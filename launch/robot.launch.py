@@ -2,7 +2,8 @@
 
 The nodes are those of `beingh_ros.bringup`; this file adds what only a ROS installation has: the robot state
 publisher and RViz. The robot's own drivers (joint states, cameras, trajectory controllers) run beside it.
-When one of our nodes ends, all do; Ctrl-C ends them, and the controller's last command brings the robot to rest.
+When one of our nodes ends, all do (except the one that only shows the paths); Ctrl-C ends them, and the controller's last
+command brings the robot to rest.
 """
 
 import os
@@ -134,7 +135,7 @@ def _node(spec):
         parameters=[_parameters(spec.parameters)],
         remappings=list(spec.remappings),
         output="screen",
-        on_exit=Shutdown(reason=f"{spec.name} ended"),
+        on_exit=Shutdown(reason=f"{spec.name} ended") if spec.essential else None,
     )
 
 

@@ -30,10 +30,11 @@ def specs(**options):
 
 
 def test_which_processes_a_robot_needs_in_starting_order():
-    assert list(specs()) == ["controller"]
-    assert list(specs(checkpoint="ck")) == ["controller", "policy"]
-    assert list(specs(checkpoint="ck", simulate=True)) == ["sim", "controller", "policy"]
-    assert list(specs(policy_url="tcp://10.0.0.2:5555")) == ["controller", "policy"]
+    assert list(specs(markers=False)) == ["controller"]
+    assert list(specs(checkpoint="ck")) == ["controller", "policy", "markers"]
+    assert list(specs(checkpoint="ck", simulate=True)) == ["sim", "controller", "policy", "markers"]
+    assert [spec.name for spec in specs().values() if not spec.essential] == ["markers"]
+    assert list(specs(policy_url="tcp://10.0.0.2:5555", markers=False)) == ["controller", "policy"]
 
 
 def test_options_reach_the_nodes():
@@ -236,7 +237,7 @@ def ament_prefix(directory, **executables):
 
 def test_the_launch_file_starts_talks_and_brakes_last(tmp_path):
     pytest.importorskip("launch_ros", reason="launch exists only in a ROS installation")
-    prefix = ament_prefix(tmp_path / "prefix", controller_node=NODE, policy_node=TELLS_ITS_PARAMETERS)
+    prefix = ament_prefix(tmp_path / "prefix", controller_node=NODE, markers_node=NODE, policy_node=TELLS_ITS_PARAMETERS)
     with ros_graph() as graph:
         home = dict(zip(FR3.joint_names, FR3.home))
         states = graph.create_publisher(JointState, "/joint_states", 10)

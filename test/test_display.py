@@ -2,10 +2,20 @@
 
 from dataclasses import replace
 
+import pytest
 import yaml
-from ros_support import ROOT
+from rclpy.qos import (
+    DurabilityPolicy,
+    LivelinessPolicy,
+    QoSCompatibility,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_check_compatible,
+)
+from ros_support import ROOT, ros_graph, wait_until
 
 from beingh_core.contract import load_contract
+from beingh_ros.bringup import BringupOptions, ProcessGroup, processes
 from beingh_ros.display import rviz_config
 
 FR3 = load_contract("fr3")
@@ -26,7 +36,38 @@ def test_the_file_shows_the_fr3_as_it_is():
     description = found["Robot"]["Description Topic"]
     assert (description["Value"], description["Durability Policy"]) == ("/robot_description", "Transient Local")
     assert found["Objects"]["Topic"]["Value"] == "/sim/objects"
-    assert found["scene_view"]["Topic"]["Value"] == FR3.cameras[0].topic
+    for camera in FR3.cameras:
+        assert found[camera.name]["Topic"]["Value"] == camera.topic
+
+
+@pytest.mark.parametrize("namespace", ["", "left"])
+def test_every_topic_is_published_with_that_type_and_a_fitting_qos(tmp_path, namespace):
+    """But the description and tf, which the robot state publisher of a ROS installation brings."""
+    options = BringupOptions(contract="fr3", simulate=True, namespace=namespace)
+    shown = displays(yaml.safe_load(rviz_config(FR3, TEMPLATE, namespace)))
+    topics = {display["Topic"]["Value"]: display for display in shown.values() if "Topic" in display}
+    assert len(topics) == len(FR3.cameras) + 2
+    with ros_graph() as graph, ProcessGroup(processes(options), tmp_path, graph.environment):
+        for topic, display in topics.items():
+            kind = {"Image": "sensor_msgs/msg/Image", "MarkerArray": "visualization_msgs/msg/MarkerArray"}[
+                display["Class"].rpartition("/")[2]
+            ]
+            (publisher,) = wait_until(lambda t=topic: graph.get_publishers_info_by_topic(t), 60.0, topic)
+            assert publisher.topic_type == kind, topic
+            wanted = QoSProfile(
+                depth=display["Topic"]["Depth"],
+                liveliness=LivelinessPolicy.AUTOMATIC,
+                reliability=ReliabilityPolicy[display["Topic"]["Reliability Policy"].upper().replace(" ", "_")],
+                durability=DurabilityPolicy[display["Topic"]["Durability Policy"].upper().replace(" ", "_")],
+            )
+            assert qos_check_compatible(publisher.qos_profile, wanted) == (QoSCompatibility.OK, ""), topic
+
+
+def test_a_robot_without_an_end_effector_has_no_paths_to_show():
+    state = tuple(replace(signal, eef_frame=None) for signal in FR3.state)
+    action = tuple(replace(signal, eef_frame=None) for signal in FR3.action)
+    bare = displays(yaml.safe_load(rviz_config(replace(FR3, state=state, action=action), TEMPLATE)))
+    assert "Paths" in displays(yaml.safe_load(TEMPLATE.read_text())) and "Paths" not in bare and "Objects" in bare
 
 
 def test_cameras_frame_and_description_follow_the_robot():
@@ -39,3 +80,5 @@ def test_cameras_frame_and_description_follow_the_robot():
     assert [(d["Name"], d["Topic"]["Value"]) for d in images] == [(c.name, c.topic) for c in cameras]
     assert {d["Topic"]["Reliability Policy"] for d in images} == {"Best Effort"}
     assert found["Robot"]["Description Topic"]["Value"] == "/left/robot_description"
+    assert found["Paths"]["Topic"]["Value"] == "/left/markers/eef_path"
+    assert found["Objects"]["Topic"]["Value"] == "/sim/objects"

@@ -103,7 +103,7 @@ def test_a_told_robot_moves_append_only_and_every_chunk_repeats_what_runs(tmp_pa
             accepted.wait_for(6, 90.0)
             group.check()
             diagnostics.wait_next()
-            assert group.stop() == {"policy": 0, "controller": 0, "sim": 0}
+            assert group.stop() == {"markers": 0, "policy": 0, "controller": 0, "sim": 0}
         statuses = {status.name: read_status(status) for message in diagnostics.messages for status in message.status}
         assert int(statuses["controller: commands"]["accepted"]) >= 5
         epoch = accepted.messages[-1].frame_id

@@ -1,0 +1,171 @@
+"""The paths that RViz shows, against kinematics computed by pinocchio directly, and by the real node on the wire."""
+
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pinocchio as pin
+import pytest
+from ros_support import NodeProcess, Recorder, ros_graph, wait_matched, wait_until
+from trajectory_msgs.msg import JointTrajectory
+from visualization_msgs.msg import Marker, MarkerArray
+
+from beingh_core.contract import load_contract
+from beingh_ros.conversions import stamp_to_ns, trajectory_message
+from beingh_ros.display import PATHS_TOPIC, arms_of
+from beingh_ros.eef_path import EefPaths, Trail, without_hold
+
+FR3 = load_contract("fr3")
+MODEL = pin.buildModelFromUrdf(str(FR3.urdf_path))
+DT_NS, H, MARGIN = round(1e9 / FR3.rate_hz), FR3.policy.chunk_length, FR3.uac.commit_margin
+START_NS = 1_700_000_000_000_000_000
+EPOCH = f"0@{START_NS}"
+
+
+def truth(positions):
+    """Position of the hand in the arm's base, from the whole model of the URDF."""
+    q, data = pin.neutral(MODEL), MODEL.createData()
+    for name, value in zip(FR3.joint_names, positions):
+        q[MODEL.joints[MODEL.getJointId(name)].idx_q] = value
+    pin.framesForwardKinematics(MODEL, data, q)
+    base, hand = (data.oMf[MODEL.getFrameId(frame)] for frame in ("fr3_link0", "fr3_hand_tcp"))
+    return base.inverse().act(hand.translation)
+
+
+def swing(count, first=0):
+    """Commands of `count` ticks that never repeat."""
+    rows = np.array([FR3.home] * count)
+    rows[:, 0] += 0.02 * np.arange(first, first + count)
+    rows[:, 3] += 0.01 * np.arange(first, first + count)
+    return rows
+
+
+def points(marker):
+    return np.array([(p.x, p.y, p.z) for p in marker.points]).reshape(-1, 3)
+
+
+def test_paths_are_those_of_pinocchio_whatever_the_order_of_the_columns():
+    rng = np.random.default_rng(3)
+    rows = rng.uniform(FR3.limits.lower, FR3.limits.upper, (40, len(FR3.joint_names)))
+    paths = EefPaths(FR3)
+    (arm,) = paths.arms
+    assert (arm.eef_frame, arm.base_frame) == ("fr3_hand_tcp", "fr3_link0")
+    expected = np.array([truth(row) for row in rows])
+    order = rng.permutation(len(FR3.joint_names))
+    names = [FR3.joint_names[i] for i in order]
+    np.testing.assert_allclose(paths.along(arm, names, rows[:, order]), expected, atol=1e-9)
+    np.testing.assert_allclose(paths.at(arm, dict(zip(FR3.joint_names, rows[0]))), expected[0], atol=1e-9)
+    assert paths.at(arm, {"fr3_joint1": 0.0}) is None
+
+
+def test_only_end_effectors_whose_joints_are_commanded_are_shown():
+    assert len(arms_of(FR3)) == 1
+    bare = replace(
+        FR3,
+        state=tuple(replace(s, eef_frame=None, base_frame=None) for s in FR3.state),
+        action=tuple(replace(a, eef_frame=None, base_frame=None) for a in FR3.action),
+    )
+    assert arms_of(bare) == ()
+    uncommanded = tuple(replace(s, joints=("head",)) for s in FR3.state if s.eef_frame)
+    assert arms_of(replace(bare, state=uncommanded)) == ()
+
+
+def test_the_trail_is_bounded_and_follows_the_epoch():
+    trail = Trail(5)
+    for tick in range(1000):
+        trail.add("0@0", tick, np.array([float(tick)]))
+    assert trail.before(999)[:, 0].tolist() == [995, 996, 997, 998] and len(trail._rows) == 5
+    trail.add("0@0", 998, np.array([-1.0]))  # published again: the newer one stands
+    assert trail.before(1000)[:, 0].tolist() == [995, 996, 997, -1]
+    trail.add("1@0", 1001, np.array([7.0]))
+    assert trail.before(1001).size == 0 and trail.before(1002).tolist() == [[7.0]]
+
+
+def test_what_only_holds_is_no_path():
+    rows = np.array([[0.0], [1.0], [2.0], [2.0], [2.0]])
+    assert without_hold(rows)[:, 0].tolist() == [0, 1, 2] and without_hold(rows[2:])[:, 0].tolist() == [2]
+    assert without_hold(rows[:3])[:, 0].tolist() == [0, 1, 2]
+
+
+class Bench:
+    """The node and the two topics that it hears."""
+
+    def __init__(self, graph):
+        self.shown = Recorder(graph, MarkerArray, PATHS_TOPIC)
+        self.buffer = graph.create_publisher(JointTrajectory, "controller/buffer", 10)
+        self.chunk = graph.create_publisher(JointTrajectory, "policy/chunk", 10)
+        wait_matched(graph, self.buffer, self.chunk)
+        wait_until(lambda: graph.count_publishers(PATHS_TOPIC), what="the node's publisher")
+
+    def plan(self, tick, rows, epoch=EPOCH):
+        self.buffer.publish(self._message(tick, rows, epoch))
+
+    def predict(self, tick, rows, epoch=EPOCH):
+        self.chunk.publish(self._message(tick, rows, epoch))
+
+    def _message(self, tick, rows, epoch):
+        return trajectory_message(
+            FR3.joint_names, rows, stamp_ns=START_NS + tick * DT_NS, rate_hz=FR3.rate_hz, frame_id=epoch
+        )
+
+    def wait_for_stamp(self, tick):
+        """Markers by name of the first message whose newest sent tick is `tick`."""
+
+        def found():
+            for message in self.shown.messages:
+                if stamp_to_ns(message.markers[0].header.stamp) == START_NS + tick * DT_NS:
+                    return {m.ns.split("/")[1]: m for m in message.markers}
+            return None
+
+        return wait_until(found, what=f"markers of tick {tick}")
+
+
+@pytest.fixture
+def bench(tmp_path):
+    with (
+        ros_graph() as graph,
+        NodeProcess(graph, "markers_node", {"contract": "fr3", "rate_hz": 20.0}, tmp_path / "log") as node,
+    ):
+        yield Bench(graph)
+        assert node.end(signal.SIGINT) == 0 and "Traceback" not in node.output
+
+
+def test_committed_predicted_and_chunk_are_shown_in_the_arms_frame_and_vanish(bench):
+    hold = np.repeat(swing(H)[-1:], 4, axis=0)
+    bench.predict(2, swing(H, first=2) + 0.001)
+    for tick in range(6):
+        bench.plan(tick, np.vstack([swing(H - tick, first=tick), hold]))
+    found = bench.wait_for_stamp(4)
+    colours = {name: (m.color.r, m.color.g, m.color.b) for name, m in found.items()}
+    assert len({colours[name] for name in ("committed", "predicted", "chunk")}) == 3
+    assert colours["committed ticks"] == colours["committed"] and colours["predicted ticks"] == colours["predicted"]
+    for marker in found.values():
+        assert marker.header.frame_id == "fr3_link0" and marker.action == Marker.ADD
+        assert 0 < stamp_to_ns(marker.lifetime) <= 500_000_000 and marker.color.a == 1.0
+        assert marker.pose.orientation.w == 1.0 and marker.scale.x > 0
+    assert len({(m.ns, m.id) for m in found.values()}) == len({m.id for m in found.values()}) == 5
+    expected = np.array([truth(row) for row in swing(H)])
+    np.testing.assert_allclose(points(found["committed ticks"]), expected[: 5 + MARGIN], atol=1e-9)
+    np.testing.assert_allclose(points(found["committed"]), expected[: 5 + MARGIN], atol=1e-9)
+    np.testing.assert_allclose(points(found["predicted ticks"]), expected[5 + MARGIN :], atol=1e-9)
+    np.testing.assert_allclose(points(found["predicted"]), expected[4 + MARGIN :], atol=1e-9)  # joined to the green
+    own = np.array([truth(row) for row in swing(H, first=2) + 0.001])
+    np.testing.assert_allclose(points(found["chunk"]), own, atol=1e-9)
+
+
+def test_a_new_epoch_and_an_empty_plan_leave_nothing_old(bench):
+    bench.predict(0, swing(H))
+    bench.plan(3, swing(H, first=3))
+    assert len(points(bench.wait_for_stamp(2)["chunk"])) == H
+    bench.plan(100, np.array([FR3.home] * H), epoch=f"1@{START_NS + 50}")
+    found = bench.wait_for_stamp(99)
+    assert found["chunk"].action == found["predicted"].action == found["predicted ticks"].action == Marker.DELETE
+    np.testing.assert_allclose(points(found["committed ticks"]), [truth(FR3.home)], atol=1e-9)
+    assert found["committed"].action == Marker.DELETE, "RViz refuses a line of one point"
+    count = len(bench.shown.messages)
+    # A plan of another robot, NaN, and silence publish nothing: what is shown runs out.
+    bench.buffer.publish(trajectory_message(["x"], [[0.0]], stamp_ns=START_NS, rate_hz=20, frame_id=EPOCH))
+    bench.plan(101, np.full((H, len(FR3.joint_names)), np.nan))
+    bench.plan(102, swing(H), epoch=f"1@{START_NS + 50}")
+    bench.wait_for_stamp(101)
+    assert len(bench.shown.messages) == count + 1
