@@ -19,6 +19,7 @@ from beingh_core.bench import inference, matmul_bound, shapes
 from beingh_core.bench.full_sequence import full_sequence_actions
 from beingh_core.cli import main
 from beingh_core.errors import BeingHError
+from beingh_core.model.engine import Engine
 
 ROOT = Path(__file__).resolve().parent.parent
 KEYS = {
@@ -31,6 +32,7 @@ KEYS = {
     "max_abs_diff",
     "bound_ms",
     "peak_memory_mb",
+    "growth_mb",
 }
 
 
@@ -73,7 +75,7 @@ def test_the_engines_agree_whatever_the_shape_views_delay_and_prompt(raw, views,
         "prev_chunk": torch.randn(1, length, 200, generator=generator),
         "inference_delay": int(share * length),
     }
-    cached = model.get_action(batch, noise=noise, **options)
+    cached = Engine(model).get_action(batch, noise=noise, **options)
     full = full_sequence_actions(model, batch, noise, **options)
     assert full.shape == (length, 200) and cached.isfinite().all()
     assert (cached - full).abs().max() <= 1e-4

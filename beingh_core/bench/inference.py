@@ -21,10 +21,13 @@ from beingh_core.bench.shapes import SHAPES, TEXT_TOKENS, build_model, random_sa
 from beingh_core.errors import BeingHError
 from beingh_core.model import BeingH
 from beingh_core.model.config import UNIFIED_WIDTH
+from beingh_core.model.engine import Engine
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 DEVICES = ("cpu", "cuda")
 ENGINES = ("cached", "full", "both")
+FULL_CHUNKS = 20
+"""At most so many chunks of the full sequence when both engines run: it only serves for comparison."""
 CLOCKED_CHUNKS = 3
 """Chunks of each engine whose parts are timed; clocks on modules synchronise the device, so totals are timed apart."""
 
@@ -93,28 +96,33 @@ def run(bench: InferenceBench, say: Callable[[str], None] = print) -> dict[str, 
     Returns:
         `total_ms` {p50, p95}, `vision_ms`, `prefix_ms`, `step_ms` (one Euler step) and `peak_memory_mb` of the cached
         engine (of the full one when it runs alone), `full_total_ms` {p50}, `ratio` (full / cached, medians),
-        `max_abs_diff` between their actions, `bound_ms`. What needs an engine that did not run is None.
+        `max_abs_diff` between their actions, `bound_ms`, `growth_mb` (memory held after all chunks less that after
+        the first). What needs an engine that did not run is None.
     """
     device, dtype = torch.device(bench.device), DTYPES[bench.dtype]
     model = build_model(bench.shape, device, dtype, bench.seed)
     say(f"{bench.shape}, {bench.device}, {bench.dtype}, {bench.views} views, {torch.get_num_threads()} threads")
-    engines = _engines(model, bench)
-    measured = {name: Measured() for name in engines}
-    for name, chunk in engines.items():
+    runners = {name: make(model, bench) for name, make in RUNNERS.items() if bench.engine in (name, "both")}
+    measured = {name: Measured() for name in runners}
+    for name, runner in runners.items():
         with _peak_memory(device, measured[name]):
-            measured[name].actions = chunk()
+            measured[name].actions = runner.chunk()
+    held_mb = _allocated_mb(device)
     for index in range(bench.repeats):
-        for name, chunk in engines.items():
-            measured[name].total_ms.append(_timed_ms(chunk, device))
+        for name, runner in runners.items():
+            if name == "full" and bench.engine == "both" and index >= FULL_CHUNKS:
+                continue
+            measured[name].total_ms.append(_timed_ms(runner.chunk, device))
             if index < CLOCKED_CHUNKS:
-                with _part_clocks(model, measured[name].parts):
-                    chunk()
+                runner.clocked(measured[name].parts)
+    growth_mb = _allocated_mb(device) - held_mb
     for name, result in measured.items():
         # The full sequence has no prefix: it computes all tokens in each step.
         parts = ", ".join(f"{n} {result.part(n):.2f}" for n in result.parts if (name, n) != ("full", "prefix"))
         say(f"{name}: total p50 {result.total(0.5):.2f} p95 {result.total(0.95):.2f}, {parts} [ms]")
         say(f"{name}: peak memory {result.peak_memory_mb:.0f} MB")
-    report = _report(measured, _bound_ms(model, bench, say))
+    say(f"memory held after {bench.repeats} chunks: {growth_mb:+.1f} MB")
+    report = _report(measured, _bound_ms(model, bench, say)) | {"growth_mb": growth_mb}
     if report["ratio"] is not None:
         largest = float(measured["cached"].actions.abs().max())
         say(f"full / cached {report['ratio']:.2f}")
@@ -150,19 +158,58 @@ def _report(measured: dict[str, Measured], bound_ms: float) -> dict[str, Any]:
     }
 
 
-def _engines(model: BeingH, bench: InferenceBench) -> dict[str, Callable[[], Tensor]]:
-    """Calls that compute the same chunk, from the same noise and directions, by engine; the cached one first."""
+def _inputs(model: BeingH, bench: InferenceBench) -> tuple[dict[str, Any], dict[str, Any]]:
+    """One packed sample, and the flow's options: the same noise and directions for every engine."""
     config = model.config
     steps, passes = bench.steps or config.num_inference_steps, config.mpg_refinement_iters + 1
-    batch = random_sample(model, bench.views, bench.seed)
     generator = torch.Generator().manual_seed(bench.seed)
     noise = torch.randn(passes, 1, config.chunk_length, UNIFIED_WIDTH, generator=generator).to(model.device)
     projections = model.directions((passes - 1) * steps, generator)
-    calls = {
-        "cached": lambda: model.get_action(batch, noise=noise, projections=projections, num_steps=steps),
-        "full": lambda: full_sequence_actions(model, batch, noise, projections, num_steps=steps),
-    }
-    return {name: call for name, call in calls.items() if bench.engine in (name, "both")}
+    options = {"noise": noise, "projections": projections, "num_steps": steps}
+    return random_sample(model, bench.views, bench.seed), options
+
+
+class CachedRunner:
+    """Chunks of the engine, whole or with a clock between its parts."""
+
+    def __init__(self, model: BeingH, bench: InferenceBench) -> None:
+        self._engine = Engine(model)
+        self._sample, self._options = _inputs(model, bench)
+        self._flow_steps = len(self._options["noise"]) * self._options["num_steps"]
+
+    def chunk(self) -> Tensor:
+        """One chunk (H, W)."""
+        return self._engine.get_action(self._sample, **self._options)
+
+    def clocked(self, parts: dict[str, list[float]]) -> None:
+        """One chunk whose parts are timed."""
+        engine, device = self._engine, self._engine.device
+        started = engine.load([self._sample])
+        if started.workspace.pixels.shape[0]:
+            parts["vision"].append(_timed_ms(lambda: engine.see(started.workspace), device))
+        parts["prefix"].append(_timed_ms(lambda: engine.read(started.workspace), device))
+        flow_ms = _timed_ms(lambda: engine.finish(started, **self._options), device)
+        parts["step"].append(flow_ms / self._flow_steps)
+
+
+class FullRunner:
+    """Chunks of the full-sequence path, whole or with clocks on its modules."""
+
+    def __init__(self, model: BeingH, bench: InferenceBench) -> None:
+        self._model = model
+        self._sample, self._options = _inputs(model, bench)
+
+    def chunk(self) -> Tensor:
+        """One chunk (H, W)."""
+        return full_sequence_actions(self._model, self._sample, **self._options)
+
+    def clocked(self, parts: dict[str, list[float]]) -> None:
+        """One chunk whose vision and steps are timed; there is no prefix, since every step computes all tokens."""
+        with _module_clocks(self._model, parts):
+            self.chunk()
+
+
+RUNNERS = {"cached": CachedRunner, "full": FullRunner}
 
 
 def _bound_ms(model: BeingH, bench: InferenceBench, say: Callable[[str], None]) -> float:
@@ -188,27 +235,21 @@ def _timed_ms(call: Callable[[], object], device: torch.device) -> float:
 
 
 @contextmanager
-def _part_clocks(model: BeingH, parts: dict[str, list[float]]) -> Iterator[None]:
-    """Times the parts of a chunk by the modules that every engine must call, in the order it must call them."""
+def _module_clocks(model: BeingH, parts: dict[str, list[float]]) -> Iterator[None]:
+    """Times vision and steps by the modules that begin and end them."""
     begun: dict[str, float] = {}
 
     def start(name: str) -> Callable[..., None]:
         def hook(*_: object) -> None:
             _synchronise(model.device)
-            now = time.perf_counter()
-            if name == "step" and "prefix" in begun:
-                parts["prefix"].append(1e3 * (now - begun.pop("prefix")))
-            begun[name] = now
+            begun[name] = time.perf_counter()
 
         return hook
 
     def end(name: str) -> Callable[..., None]:
         def hook(*_: object) -> None:
             _synchronise(model.device)
-            now = time.perf_counter()
-            parts[name].append(1e3 * (now - begun[name]))
-            if name == "vision":
-                begun["prefix"] = now
+            parts[name].append(1e3 * (time.perf_counter() - begun[name]))
 
         return hook
 
@@ -218,9 +259,6 @@ def _part_clocks(model: BeingH, parts: dict[str, list[float]]) -> Iterator[None]
         model.action_encoder.register_forward_pre_hook(start("step")),
         model.action_decoder.register_forward_hook(end("step")),
     ]
-    # Without images the prefix begins with the chunk; else the end of vision sets it anew.
-    _synchronise(model.device)
-    begun["prefix"] = time.perf_counter()
     try:
         yield
     finally:
@@ -239,6 +277,15 @@ def _peak_memory(device: torch.device, result: Measured) -> Iterator[None]:
     resettable = _reset_peak_resident()
     yield
     result.peak_memory_mb = _peak_resident_mb(resettable)
+
+
+def _allocated_mb(device: torch.device) -> float:
+    """Memory in use: of PyTorch on the GPU, or resident in this process."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        return torch.cuda.memory_allocated(device) / 2**20
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
 
 
 def _reset_peak_resident() -> bool:

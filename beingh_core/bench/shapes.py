@@ -123,7 +123,7 @@ def _fill(name: str, parameter: Tensor, layer_scale: float, generator: torch.Gen
 
 
 def random_sample(model: BeingH, views: int, seed: int = 0, text: tuple[int, ...] = TEXT_TOKENS) -> dict[str, Any]:
-    """The packed batch of one robot sample with random words, images and state, on the model's device.
+    """The packed batch of one robot sample with random words, images and state, in host memory.
 
     Args:
         model: Whose sizes it fits.
@@ -146,5 +146,5 @@ def random_sample(model: BeingH, views: int, seed: int = 0, text: tuple[int, ...
         "packed_vit_tokens": rng.standard_normal((views, channels, size, size), dtype=np.float32),
         "padded_state": 0.3 * rng.standard_normal((1, UNIFIED_WIDTH), dtype=np.float32),
     }
-    batch: dict[str, Any] = {name: torch.from_numpy(value).to(model.device) for name, value in arrays.items()}
+    batch: dict[str, Any] = {name: torch.from_numpy(value) for name, value in arrays.items()}
     return {**batch, "sequence_length": int(kinds.size)}

@@ -41,6 +41,9 @@ class ActionEncoder(nn.Module):
 
     def forward(self, actions: Tensor, tau: Tensor) -> Tensor:
         """Encodes actions (..., action_dim) at flow times tau (...), long, as tokens (..., hidden)."""
+        return self.mix(actions, time_features(tau, self.W1.out_features))
+
+    def mix(self, actions: Tensor, time: Tensor) -> Tensor:
+        """The same from `time_features` (..., hidden)."""
         content = self.W1(actions)
-        time = time_features(tau, content.shape[-1]).to(content.dtype)
-        return self.W3(F.silu(self.W2(torch.cat((content, time), dim=-1))))
+        return self.W3(F.silu(self.W2(torch.cat((content, time.to(content.dtype)), dim=-1))))

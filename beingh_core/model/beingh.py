@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from beingh_core.errors import BeingHError
-from beingh_core.model import checkpoint, flow, inference
+from beingh_core.model import checkpoint, flow, mpg
 from beingh_core.model.action import ActionEncoder, TwoLayerMLP
 from beingh_core.model.batch import identities, read_batch, true_sample_lens
 from beingh_core.model.config import UNIFIED_WIDTH, BeingHConfig
@@ -150,7 +150,7 @@ class BeingH(nn.Module):
     def enhance(
         self, actions_NC: Tensor, num_state: int, clean_HA: Tensor, directions_PD: Tensor, strength: float
     ) -> Tensor:
-        """Action embeddings after MPG, (N, C) like before.
+        """Action embeddings after MPG under one gate, (N, C) like before.
 
         Args:
             actions_NC: Embeddings of the noisy actions, as they would enter the decoder.
@@ -159,13 +159,12 @@ class BeingH(nn.Module):
             directions_PD: Projection directions.
             strength: lambda.
         """
-        self._need_mpg()
-        projected = self.action_to_vlm_proj(actions_NC)
-        suffix = torch.cat((projected.new_zeros(num_state, projected.shape[-1]), projected))
-        enhanced = self.mpg(suffix, clean_HA, directions_PD, strength)
-        return self.vlm_to_action_proj(enhanced[num_state:])
+        self.need_mpg()
+        prior, unit = self.mpg.prior(clean_HA.unsqueeze(0)), mpg.unit_directions(directions_PD)
+        return mpg.enhance(self, actions_NC.unsqueeze(0), num_state, prior, unit, strength)[0]
 
-    def _need_mpg(self) -> None:
+    def need_mpg(self) -> None:
+        """BeingHError unless the checkpoint has every module of MPG."""
         lacking = [name for name in MPG_MODULES if not hasattr(self, name)]
         if lacking:
             raise BeingHError(
@@ -286,5 +285,10 @@ class BeingH(nn.Module):
 
     @torch.inference_mode()
     def get_action(self, batch: Mapping[str, Any], **options: Any) -> Tensor:
-        """One normalised unified action chunk (H, 200), float32; options as `inference.denoise`."""
-        return inference.denoise(self, batch, **options)
+        """One normalised unified action chunk (H, 200), float32, with the weights as they are now.
+
+        Whoever infers again and again keeps an `Engine`; `options` are those of `Engine.finish`.
+        """
+        from beingh_core.model.engine import Engine
+
+        return Engine(self, pack=False).get_action(batch, **options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -224,8 +224,12 @@ class BeingHConfig:
     @property
     def tokens_per_view(self) -> int:
         """Number of decoder tokens that one image becomes."""
-        grid = int(self.vision.image_size // self.vision.patch_size * self.downsample_ratio)
-        return grid * grid
+        return self.tokens_of((self.vision.image_size, self.vision.image_size))
+
+    def tokens_of(self, size: Sequence[int]) -> int:
+        """Number of decoder tokens that an image of (height, width) pixels becomes."""
+        height, width = (int(side // self.vision.patch_size * self.downsample_ratio) for side in size)
+        return height * width
 
     @property
     def trained_delay(self) -> int:

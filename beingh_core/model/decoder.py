@@ -19,13 +19,6 @@ from beingh_core.model.layers import GatedMLP, RMSNorm, rms_norm, rotary_table, 
 from beingh_core.model.packing import PackLayout
 
 
-class KeyValues(NamedTuple):
-    """Rotated keys and values of one layer, each (B, L, K, D)."""
-
-    keys: Tensor
-    values: Tensor
-
-
 class Kept(NamedTuple):
     """Which und and act tokens leave the last layer."""
 
@@ -65,11 +58,11 @@ class MoTAttention(nn.Module):
         q, k = qk.split((heads * dim, kv_heads * dim), dim=-1)
         return q, torch.cat((k, v), dim=-1)
 
-    def split_heads(self, q: Tensor, kv: Tensor) -> tuple[Tensor, KeyValues]:
+    def split_heads(self, q: Tensor, kv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Views (..., H, D) of queries, and (..., K, D) of keys and of values."""
         dim, kv_heads = self.config.head_dim, self.config.num_kv_heads
         keys, values = kv.unflatten(-1, (2 * kv_heads, dim)).split(kv_heads, dim=-2)
-        return q.unflatten(-1, (-1, dim)), KeyValues(keys, values)
+        return q.unflatten(-1, (-1, dim)), keys, values
 
 
 class MoTLayer(nn.Module):
@@ -94,17 +87,17 @@ class MoTLayer(nn.Module):
 
     def forward(
         self, und: Tensor, act: Tensor, layout: PackLayout, rotary: tuple[Tensor, Tensor], kept: Kept
-    ) -> tuple[Tensor, Tensor, KeyValues]:
+    ) -> tuple[Tensor, Tensor]:
         """Runs all tokens of a layout; only the `kept` ones leave the layer."""
         sizes = (und.shape[0], act.shape[0])
         (cos_und, cos_act), (sin_und, sin_act) = (table.split(sizes) for table in rotary)
         q_und, kv_und = self.project(und, "", (cos_und, sin_und))
         q_act, kv_act = self.project(act, "_mot_gen", (cos_act, sin_act))
         queries = layout.queries(torch.cat((q_und, q_act)))
-        queries, past = self.self_attn.split_heads(queries, layout.keys(torch.cat((kv_und, kv_act))))
+        queries, all_keys, all_values = self.self_attn.split_heads(queries, layout.keys(torch.cat((kv_und, kv_act))))
         attended, begin = [], 0
         for group in layout.groups:
-            keys, values = past.keys[group.rows], past.values[group.rows]
+            keys, values = all_keys[group.rows], all_values[group.rows]
             end = begin + keys.shape[0] * (layout.length - group.start)
             rows = queries[begin:end].unflatten(0, (keys.shape[0], -1))
             attended.append(attend(rows, keys, values, group.visible).flatten(0, 1))
@@ -113,13 +106,7 @@ class MoTLayer(nn.Module):
         sides = []
         for x, out, keep, suffix in zip((und, act), parts, kept, ("", "_mot_gen"), strict=True):
             sides.append(self.finish(x[keep], out[keep], suffix))
-        return sides[0], sides[1], past
-
-    def extend(self, act_BLC: Tensor, past: KeyValues, rotary: tuple[Tensor, Tensor], mask: Tensor) -> Tensor:
-        """Runs act tokens (B, L, C) that follow cached tokens; the cache is not changed."""
-        q, own = self.self_attn.split_heads(*self.project(act_BLC, "_mot_gen", rotary))
-        k, v = (torch.cat(pair, dim=1) for pair in zip(past, own, strict=True))
-        return self.finish(act_BLC, attend(q, k, v, mask), "_mot_gen")
+        return sides[0], sides[1]
 
 
 class MoTDecoder(nn.Module):
@@ -152,29 +139,10 @@ class MoTDecoder(nn.Module):
         rotary = self._rotary(layout.positions)
         for index, layer in enumerate(self.layers):
             last = index == len(self.layers) - 1
-            und, act, _ = layer(und, act, layout, rotary, kept if last else Kept())
+            und, act = layer(und, act, layout, rotary, kept if last else Kept())
             if index + 1 in depths and not last:
                 early.append(self.norm(und if kept.und is None else und.index_select(0, kept.und)))
         return self.norm(und), self.norm_mot_gen(act), early
-
-    def prefill(self, und: Tensor, act: Tensor, layout: PackLayout) -> list[KeyValues]:
-        """Keys and values of every layer, (B, L, K, D), for tokens that act tokens will follow."""
-        rotary, none = self._rotary(layout.positions), slice(0)
-        cache = []
-        for index, layer in enumerate(self.layers):
-            last = index == len(self.layers) - 1
-            und, act, key_values = layer(und, act, layout, rotary, Kept(none, none) if last else Kept())
-            cache.append(key_values)
-        return cache
-
-    def extend(self, act_BLC: Tensor, cache: list[KeyValues], positions_BL: Tensor) -> Tensor:
-        """Final normed states (B, L, C) of act tokens after the cached ones, causal among themselves."""
-        rotary = self._rotary(positions_BL)
-        length, past = act_BLC.shape[1], cache[0].keys.shape[1]
-        mask = torch.ones(length, past + length, dtype=torch.bool, device=act_BLC.device).tril(past)
-        for layer, key_values in zip(self.layers, cache, strict=True):
-            act_BLC = layer.extend(act_BLC, key_values, rotary, mask)
-        return self.norm_mot_gen(act_BLC)
 
 
 class LanguageModel(nn.Module):

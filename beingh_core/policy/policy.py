@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 import time
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ import torch
 
 from beingh_core.errors import BeingHError
 from beingh_core.model import BeingH
+from beingh_core.model.engine import Engine, Started
 from beingh_core.policy import metadata as metadata_files
 from beingh_core.policy.data_configs import DataConfig, get_data_config
 from beingh_core.policy.image import eval_transform
@@ -26,6 +28,16 @@ if TYPE_CHECKING:
     from beingh_core.model import BeingHConfig
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BegunActions:
+    """Observations whose images, words and states have been computed, and how long that took [ms]."""
+
+    observations: list[Observation]
+    started: Started
+    encode_ms: float
+    begin_ms: float
 
 
 class BeingHPolicy:
@@ -83,10 +95,10 @@ class BeingHPolicy:
         self.transform = UnifiedTransform(self.data_config, statistics)
         self.prompts = PromptBuilder.from_pretrained(directory, instruction_template)
         self.model = BeingH.from_pretrained(directory, device=device, dtype=dtype)
+        self.engine = Engine(self.model)
         self.enable_rtc = enable_rtc
         self.project_inactive = False
         self.last_timing_ms: dict[str, float] = {}
-        self._device = torch.device(device)
         self._warned: set[str] = set()
         self._inference_options = _inference_options(
             self.model.config, use_mpg, mpg_lambda, mpg_refinement_iters, num_inference_timesteps
@@ -138,41 +150,100 @@ class BeingHPolicy:
         Raises:
             BeingHError: something is wrong with the observation; names the key.
         """
+        return self.get_actions([observations], noise, projections)[0]
+
+    def get_actions(
+        self,
+        observations: Sequence[Mapping],
+        noise: torch.Tensor | np.ndarray | None = None,
+        projections: torch.Tensor | np.ndarray | None = None,
+    ) -> list[dict[str, np.ndarray]]:
+        """One chunk for each of B robots, computed in one call.
+
+        Args:
+            observations: one mapping for each robot, each as for `get_action`.
+            noise: (passes, B, H, 200).
+            projections: as for `get_action`; all robots share them.
+
+        Returns:
+            What `get_action` returns, for each robot.
+
+        Raises:
+            BeingHError: something is wrong with one of the observations; names the key.
+        """
+        return self.finish(self.begin(observations), noise=noise, projections=projections)
+
+    def begin(self, observations: Sequence[Mapping]) -> BegunActions:
+        """Computes what does not depend on the locked prefix: images, words and states of B robots.
+
+        Raises:
+            BeingHError: something is wrong with one of the observations; names the key.
+        """
         start = time.perf_counter()
-        observation = check_observation(observations, self.data_config, self.chunk_length)
-        batch = self.encode(observation)
-        prev_chunk, delay = self._prefix(observation)
+        checked = [check_observation(one, self.data_config, self.chunk_length) for one in observations]
+        batches = [self.encode(one) for one in checked]
         encoded = time.perf_counter()
-        prediction = self.model.get_action(
-            batch,
+        started = self.engine.begin(batches)
+        return BegunActions(
+            observations=checked,
+            started=started,
+            encode_ms=(encoded - start) * 1e3,
+            begin_ms=(time.perf_counter() - encoded) * 1e3,
+        )
+
+    def finish(
+        self,
+        begun: BegunActions,
+        prefixes: Sequence[tuple[np.ndarray | None, int]] | None = None,
+        noise: torch.Tensor | np.ndarray | None = None,
+        projections: torch.Tensor | np.ndarray | None = None,
+    ) -> list[dict[str, np.ndarray]]:
+        """The chunks of observations that were begun, behind their locked prefixes.
+
+        Args:
+            begun: what `begin` returned; nothing else may have been begun since.
+            prefixes: (`prev_chunk`, `inference_delay`) of each robot in place of what its observation holds.
+            noise, projections: as for `get_actions`.
+
+        Returns:
+            What `get_action` returns, for each robot.
+
+        Raises:
+            BeingHError: a prefix does not fit, or the model predicted NaN.
+        """
+        begin = time.perf_counter()
+        if prefixes is None:
+            prefixes = [(one.prev_chunk, one.inference_delay) for one in begun.observations]
+        prev_chunk, delays = self._locked(prefixes)
+        prediction = self.engine.finish(
+            begun.started,
             noise=noise,
             projections=projections,
             prev_chunk=prev_chunk,
-            inference_delay=delay,
+            inference_delay=delays,
             active_slots=self.transform.action_mask if self.project_inactive else None,
             **self._inference_options,
         )
-        unified = prediction.float().cpu().numpy().reshape(1, self.chunk_length, -1)
+        unified = prediction.cpu().numpy()
         predicted = time.perf_counter()
+        outputs = [self._decode(one[None]) for one in unified]
+        end = time.perf_counter()
+        timing_ms = {
+            "encode": begun.encode_ms,
+            "model": begun.begin_ms + (predicted - begin) * 1e3,
+            "decode": (end - predicted) * 1e3,
+        }
+        self.last_timing_ms = timing_ms | {"total": sum(timing_ms.values())}
+        return outputs
+
+    def _decode(self, unified: np.ndarray) -> dict[str, np.ndarray]:
+        """What `get_action` returns for one robot's (1, H, 200) prediction."""
         if not np.all(np.isfinite(unified[..., self.transform.action_mask])):
             raise BeingHError(
                 "the model predicted NaN or infinity", remedy="check the checkpoint; try dtype float32"
             )
         actions = self.transform.action_from_unified(unified)
-        output = {f"action.{key}": value for key, value in actions.items()}
-        output["action_unified"] = unified
-        end = time.perf_counter()
-        self.last_timing_ms = {
-            "encode": (encoded - start) * 1e3,
-            "model": (predicted - encoded) * 1e3,
-            "decode": (end - predicted) * 1e3,
-            "total": (end - start) * 1e3,
-        }
-        return output
-
-    def get_actions(self, observations: Sequence[Mapping]) -> list[dict[str, np.ndarray]]:
-        """One chunk for each of several robots; each as `get_action` gives it."""
-        return [self.get_action(one) for one in observations]
+        return {f"action.{key}": value for key, value in actions.items()} | {"action_unified": unified}
 
     def encode(self, observation: Observation) -> dict[str, torch.Tensor | int]:
         """The packed inputs of the model for one checked observation."""
@@ -182,10 +253,7 @@ class BeingHPolicy:
         batch["packed_vit_tokens"] = torch.stack(images)
         state = self.transform.state_to_unified(observation.state)
         batch["padded_state"] = torch.from_numpy(state)[None]
-        return {
-            name: value.to(self._device) if isinstance(value, torch.Tensor) else value
-            for name, value in batch.items()
-        }
+        return batch
 
     def encode_prefix(self, actions: Mapping[str, np.ndarray]) -> np.ndarray:
         """`prev_chunk` (1, H, 200) from what will really be sent: (d, dim) arrays, physical units."""
@@ -220,22 +288,29 @@ class BeingHPolicy:
                 remedy="make the two equal",
             )
 
-    def _prefix(self, observation: Observation) -> tuple[torch.Tensor | None, int]:
-        """The prefix to lock, as (prev_chunk, delay); nothing when it must not be honoured."""
-        if observation.prev_chunk is None:
-            return None, 0
+    def _locked(self, prefixes: Sequence[tuple[np.ndarray | None, int]]) -> tuple[np.ndarray | None, list[int]]:
+        """`prev_chunk` (B, H, 200) and the number of locked steps of each robot; 0 where none may be honoured."""
+        chunks, delays = [], []
+        for prev_chunk, delay in prefixes:
+            delay = delay if prev_chunk is not None and self._may_lock(delay) else 0
+            chunks.append(prev_chunk if delay else np.zeros((1, self.chunk_length, WIDTH), dtype=np.float32))
+            delays.append(delay)
+        return (np.concatenate(chunks) if any(delays) else None), delays
+
+    def _may_lock(self, delay: int) -> bool:
+        """Whether a prefix of `delay` steps is honoured; says once why not."""
         if not self.enable_rtc:
             self._warn_once("prev_chunk is ignored: enable_rtc is off")
-            return None, 0
+            return False
         if not self.trained_delay:
             self._warn_once("prev_chunk is ignored: this checkpoint was not trained to continue a locked prefix")
-            return None, 0
-        if observation.inference_delay > self.trained_delay:
+            return False
+        if delay > self.trained_delay:
             self._warn_once(
-                f"inference_delay {observation.inference_delay} is longer than the {self.trained_delay} steps "
+                f"inference_delay {delay} is longer than the {self.trained_delay} steps "
                 "this checkpoint was trained for"
             )
-        return torch.from_numpy(observation.prev_chunk).to(self._device), observation.inference_delay
+        return True
 
     def _warn_once(self, message: str) -> None:
         if message not in self._warned:
