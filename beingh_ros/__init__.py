@@ -10,15 +10,19 @@ sim_node (node `sim`), the robot's drivers in simulation
     services    /sim/reset (Trigger; scene of parameter `seed`)
     parameters  contract, seed (may be set while it runs), spectator_fps
 
-controller_node (node `controller`), owner of the ticks
+controller_node (lifecycle node `controller`), owner of the ticks
     publishes   controller/buffer (JointTrajectory, every tick until a stop has come to rest), controller/accepted
-                (Header), driver topics C
+                (Header), controller/state (DiagnosticStatus, on every change, latched: state, cause, epoch, stamp_ns
+                of the cause, estop; see `stop_causes`), driver topics C
     subscribes  policy/chunk (JointTrajectory), joint state topics C, e-stop topic C (Bool)
-    services    ~/stop, ~/reset (Trigger)
-    parameters  contract, dry_run, joint_state_timeout_s, max_late_ticks, use_sim_time
+    services    ~/stop, ~/reset (Trigger), ~/estop (SetBool: true stops, false allows a reset)
+    parameters  contract, dry_run, autostart, joint_state_timeout_s (0: watchdog.joint_states_s C), max_late_ticks,
+                use_sim_time
+    start       at the measured positions, once the robot has been at rest for 0.2 s
     reset       needs fresh joint states and a released e-stop; brakes first when moving. To move the robot by other
                 means (or to reset the simulator), call ~/stop and wait until controller/buffer falls silent.
-    time        with use_sim_time ticks follow /clock; when that goes back, it stops until a reset
+    time        a clock that is set (by more than 20 ms; simulated time: back, or ahead by more than 1 s) stops it
+    deactivate  stops; the braking path is the last command. Activation starts as the node does
 
 policy_node (lifecycle node `policy`), the model
     publishes   policy/chunk (JointTrajectory), policy/latency (Float32MultiArray: inference_ms, latency_ms)

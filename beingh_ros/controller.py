@@ -1,6 +1,6 @@
 """The controller's states and ticks, without messages. No ROS here.
 
-    waiting --fresh joint states--> running --stop--> stopped (brakes, then sends nothing) --reset--> waiting
+    waiting --robot at rest--> running --stop--> stopping --brakes--> stopped (sends nothing) --reset--> waiting
 
 Letters: J commanded joints, T committed ticks, M planned ticks.
 """
@@ -8,24 +8,40 @@ Letters: J commanded joints, T committed ticks, M planned ticks.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError
 from beingh_core.realtime.clock import TickClock, epoch_id
-from beingh_core.realtime.commit_buffer import Chunk, CommitBuffer, MergeResult
-from beingh_ros.measured_joints import MeasuredJoints
+from beingh_core.realtime.commit_buffer import Chunk, Command, CommitBuffer, MergeResult
+from beingh_ros.measured_joints import NOT_AT_REST, MeasuredJoints
+from beingh_ros.stop_causes import (
+    CHUNKS_SILENT,
+    CLOCK,
+    ESTOP,
+    JOINT_STATES_INVALID,
+    RESET,
+    RUNNING,
+    SHUTDOWN,
+    STOPPED,
+    STOPPING,
+    TRACKING_ERROR,
+    WAITING,
+    Status,
+)
+from beingh_ros.tracking import TrackingWatch
 
-WAITING, RUNNING, STOPPED = "waiting", "running", "stopped"
-BY_SERVICE, FOR_RESET, AT_END = "stop service", "reset", "shutdown"
-REQUESTED = (BY_SERVICE, FOR_RESET, AT_END)  # reasons to stop that nobody needs to put right
 # A measured position may lie this far outside the limits (sensor noise at an end stop) [rad or m].
 START_TOLERANCE = 0.01
 # Time between the announcement of an epoch and its first tick.
 START_LEAD_TICKS = 2
+# Ticks that come later than this stop it: the robot may have been moved meanwhile.
+MAX_HOLD_UP_NS = 1_000_000_000
+# Time between two reasons to wait that say almost the same.
+REPEAT_NS = 1_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,29 +75,47 @@ class Controller:
 
     Args:
         contract: Robot.
-        joint_state_timeout_s: Without joint states for longer it stops [s].
+        joint_state_timeout_s: Without joint states for longer it stops [s]; 0 for the contract's.
         max_late_ticks: A tick that comes later than this many periods ends the epoch; the next epoch starts
             at the last command, so that no burst of overdue commands leaves.
+        watch_tracking: Whether a robot that does not follow stops it; off where nothing is sent to the robot.
+        changed: Called with every new status, under the lock: it must only hand over.
     """
 
-    def __init__(self, contract: RobotContract, *, joint_state_timeout_s: float, max_late_ticks: float) -> None:
+    def __init__(
+        self,
+        contract: RobotContract,
+        *,
+        joint_state_timeout_s: float = 0.0,
+        max_late_ticks: float = 2.0,
+        watch_tracking: bool = True,
+        changed: Callable[[Status], None] = lambda _status: None,
+    ) -> None:
         self._contract = contract
         self._dt_ns = 1e9 / contract.rate_hz
         self._max_late_ns = max_late_ticks * self._dt_ns
         self._lock = threading.RLock()
         topics = ", ".join(dict.fromkeys(signal.topic for signal in contract.state)) or "/joint_states"
-        self._measured = MeasuredJoints(contract.joint_names, joint_state_timeout_s, topics)
+        timeout_s = joint_state_timeout_s or contract.watchdog.joint_states_s
+        self._measured = MeasuredJoints(contract.joint_names, timeout_s, topics)
+        self._tracking = TrackingWatch(contract) if watch_tracking else None
         self._clock: TickClock | None = None
         self._buffer: CommitBuffer | None = None
         self._epochs = 0
-        self._announced = True
-        self._at_rest = True
-        self._reset_wanted = False
-        self._estop = False
+        self._epoch = ""
+        self._announced = self._at_rest = True
+        self._reset_wanted = self._chunk_runs = False
+        self._estops: set[str] = set()
         self._last_sent: np.ndarray | None = None  # (T, J) of the newest tick
         self._waiting = f"waiting for joint states on {topics}"
-        self.state, self.reason = WAITING, self._waiting
+        self._status = Status(state=WAITING, reason=self._waiting)
+        self._active, self._changed = True, changed
         self.overruns = 0
+
+    @property
+    def status(self) -> Status:
+        """State, cause and reason, all of one moment."""
+        return self._status
 
     @property
     def counters(self) -> dict[str, int]:
@@ -90,58 +124,85 @@ class Controller:
             return self._buffer.counters if self._buffer else {}
 
     @property
-    def epoch(self) -> str:
-        """Present epoch, "" before the first."""
-        with self._lock:
-            return self._buffer.epoch if self._buffer else ""
+    def tracking_share(self) -> float:
+        """The newest tracking error of the worst joint, in parts of what is allowed."""
+        return self._tracking.worst if self._tracking else 0.0
 
     @property
     def at_rest(self) -> bool:
         """Whether nothing is being sent: before the first epoch, and when a stop has braked to rest."""
         return self._at_rest
 
-    def joint_state(self, now_ns: int, positions: Mapping[str, float]) -> None:
+    def activate(self) -> None:
+        """Wait for joint states and start, unless something else than `deactivate` has stopped it."""
+        with self._lock:
+            self._active = True
+            self._measured.forget()
+            if self._status.state == STOPPED and self._status.cause == SHUTDOWN and not self._estops:
+                self._set(WAITING, reason=self._waiting)
+
+    def deactivate(self, now_ns: int, reason: str) -> None:
+        """Stop, and start no more until `activate`."""
+        with self._lock:
+            self._active = False
+            self.stop(SHUTDOWN, reason, now_ns)
+
+    def joint_state(
+        self, now_ns: int, positions: Mapping[str, float], velocities: Mapping[str, float] | None = None
+    ) -> None:
         """Take measured positions; they start a waiting controller and stop a running one when they are no numbers."""
         with self._lock:
-            self._measured.update(now_ns, positions)
-            problem = self._measured.problem(now_ns) if now_ns > 0 else "no simulated time on /clock"
-            if self.state == WAITING:
-                self.reason = problem or self._start(now_ns)
-            elif self.state == RUNNING and problem:
-                self.stop(problem)
+            self._measured.update(now_ns, positions, velocities)
+            if self._status.state == WAITING and self._active:
+                self._wait(now_ns)
+            elif self._status.state == RUNNING and (problem := self._measured.invalid()):
+                self.stop(*problem, now_ns)
+
+    def malformed_joint_state(self, now_ns: int, reason: str) -> None:
+        """Joint states of a commanded joint came that cannot be read."""
+        with self._lock:
+            if self._status.state == RUNNING:
+                self.stop(JOINT_STATES_INVALID, reason, now_ns)
 
     def merge(self, chunk: Chunk) -> MergeResult | None:
-        """Merge a chunk; None before the first epoch."""
+        """Merge a chunk; None before the first epoch and while not active."""
         with self._lock:
-            return self._buffer.merge(chunk) if self._buffer else None
+            if self._buffer is None or not self._active:
+                return None
+            result = self._buffer.merge(chunk)
+            if result.accepted and self._status.cause == CHUNKS_SILENT:
+                self._set(RUNNING)
+            return result
 
-    def stop(self, reason: str) -> None:
-        """End the epoch: the coming ticks brake, then nothing is sent until `reset`. The first reason stands."""
+    def stop(self, cause: str, reason: str, now_ns: int) -> None:
+        """End the epoch: the coming ticks brake, then nothing is sent until `reset`. The first cause stands."""
         with self._lock:
             self._reset_wanted = False
-            if self.state == RUNNING:
+            status = self._status
+            if status.state == RUNNING:
                 self._buffer.stop(reason)
-            if self.state != STOPPED:
-                self.state, self.reason = STOPPED, reason
+            if status.state in (WAITING, RUNNING) or status.cause == RESET:
+                self._set(STOPPED if self._at_rest else STOPPING, cause, reason, now_ns)
 
-    def set_estop(self, active: bool) -> None:
-        """Follow the emergency stop: active stops, released allows a reset."""
+    def set_estop(self, active: bool, now_ns: int, source: str = "topic") -> None:
+        """Follow one source of emergency stops: active stops, released allows a reset."""
         with self._lock:
-            self._estop = active
+            (self._estops.add if active else self._estops.discard)(source)
             if active:
-                self.stop("emergency stop")
+                self.stop(ESTOP, f"emergency stop ({source})", now_ns)
+            self._become(replace(self._status, estop=bool(self._estops)))
 
     def reset(self, now_ns: int) -> None:
-        """Brake if moving, then start an epoch at the positions measured from then on.
+        """Brake if moving, then start an epoch at the positions measured from then on, once the robot is at rest.
 
         Raises:
             BeingHError: While the emergency stop is active or the measured positions are not usable.
         """
         with self._lock:
-            problem = "the emergency stop is active" if self._estop else self._measured.problem(now_ns)
+            problem = self._refusal(now_ns)
             if problem:
                 raise BeingHError(f"cannot reset: {problem}", remedy="remove the cause and call reset again")
-            self.stop(FOR_RESET)
+            self.stop(RESET, "reset", now_ns)
             self._reset_wanted = True
             if self._at_rest:
                 self._wait_for_joints()
@@ -164,52 +225,111 @@ class Controller:
         with self._lock:
             if self._at_rest:
                 return None
-            problem = self._measured.problem(now_ns)
-            if problem and self.state == RUNNING:
-                self.stop(problem)
-            if now_ns - self.next_tick_ns() > self._max_late_ns:
-                self._overrun(now_ns)
+            late_ns = now_ns - self.next_tick_ns()
+            if late_ns > self._max_late_ns:
+                self._overrun(now_ns, late_ns)
                 return None
+            if self._status.state == RUNNING:
+                self._watch(now_ns)
             command = self._buffer.advance()
-            plan = self._plan()
+            stamp_ns, plan = self._clock.stamp_ns(command.tick), self._plan()
             ahead = self._buffer.committed_until - self._buffer.next_tick
             self._last_sent = np.vstack([command.positions[None], plan.positions[:ahead]])
-            if self.state == STOPPED and np.all(plan.positions == command.positions):
+            self._note_sent(command, stamp_ns)
+            if self._status.state == STOPPING and np.all(plan.positions == command.positions):
                 self._come_to_rest()
-            return TickOutput(stamp_ns=self._clock.stamp_ns(command.tick), committed=self._last_sent, plan=plan)
+            return TickOutput(stamp_ns=stamp_ns, committed=self._last_sent, plan=plan)
 
-    def clock_set(self, now_ns: int) -> None:
-        """The clock behind the stamps was set and shows `now_ns`: the ticks of the present epoch no longer fit."""
+    def clock_set(self, now_ns: int, step_ns: int, reason: str) -> None:
+        """The clock behind the stamps was set by `step_ns` and shows `now_ns`: stop, and brake in the new time."""
         with self._lock:
-            if not self._at_rest:
-                self._overrun(now_ns)
-
-    def time_went_back(self) -> None:
-        """Simulated time began again, and the robot with it: stop at once, without the ticks of the old time."""
-        with self._lock:
-            self.stop("simulated time went back")
-            if not self._at_rest:
+            self._measured.shift(step_ns)
+            if self._at_rest:
+                return
+            self.stop(CLOCK, reason, now_ns)
+            plan = self._plan()
+            if self._last_sent is None or np.all(plan.positions == self._last_sent[0]):
                 self._come_to_rest()
+                return
+            # The ticks keep their numbers; a name with another start tells everybody their new times.
+            due_ns = now_ns + round(self._dt_ns)
+            start_ns = due_ns - round(self._buffer.next_tick * self._dt_ns)
+            self._clock = TickClock(self._contract.rate_hz, start_ns)
+            self._epoch = epoch_id(self._epochs, start_ns)
+            self._epochs += 1
+            self._become(replace(self._status, epoch=self._epoch))
 
-    def final_path(self) -> tuple[int, np.ndarray] | None:
+    def final_path(self, now_ns: int, cause: str = SHUTDOWN, reason: str = "the node ends") -> Plan | None:
         """Stop, and give the whole braking path at once; nothing can be sent after it.
 
         Returns:
-            (stamp [ns], (T, J) rows from the last sent tick, which is at that stamp, to rest);
-            None when it rests already.
+            Plan from the last sent tick, which is at its stamp, to rest; None when it rests already.
         """
         with self._lock:
-            self.stop(AT_END)
-            if self._at_rest or self._last_sent is None:
+            self._active = False
+            self.stop(cause, reason, now_ns)
+            if self._at_rest:
                 return None
-            self._at_rest = True
+            self._come_to_rest()
+            if self._last_sent is None:
+                return None
             rows = np.vstack([self._last_sent[:1], self._plan().positions])
             moving = np.any(rows != rows[-1], axis=1).sum()
-            return self._clock.stamp_ns(self._buffer.next_tick - 1), rows[: moving + 1]
+            stamp_ns = self._clock.stamp_ns(self._buffer.next_tick - 1)
+            return Plan(epoch=self._epoch, stamp_ns=stamp_ns, positions=rows[: moving + 1])
+
+    def _set(self, state: str, cause: str = "", reason: str = "", stamp_ns: int = 0) -> None:
+        active = bool(self._estops)
+        self._become(
+            Status(state=state, cause=cause, reason=reason, epoch=self._epoch, stamp_ns=stamp_ns, estop=active)
+        )
+
+    def _become(self, status: Status) -> None:
+        if status != self._status:
+            self._status = status
+            self._changed(status)
+
+    def _refusal(self, now_ns: int) -> str | None:
+        if self._estops:
+            return "the emergency stop is active"
+        if not self._active:
+            return "the node is not active"
+        problem = self._measured.problem(now_ns)
+        return problem[1] if problem else None
+
+    def _watch(self, now_ns: int) -> None:
+        """Stop when the robot is not heard of or does not follow."""
+        problem = self._measured.problem(now_ns)
+        if problem is None and self._tracking is not None:
+            reason = self._tracking.problem(now_ns, self._measured.oldest_ns(), self._measured.positions())
+            problem = (TRACKING_ERROR, reason) if reason else None
+        if problem:
+            self.stop(*problem, now_ns)
+
+    def _note_sent(self, command: Command, stamp_ns: int) -> None:
+        """Keep what the watchdogs need to know of a tick."""
+        if self._tracking is not None:
+            self._tracking.commanded(stamp_ns + round(self._dt_ns), command.positions)
+        ran_dry, self._chunk_runs = command.held and self._chunk_runs, not command.held
+        if ran_dry and self._status.state == RUNNING:
+            self._set(RUNNING, CHUNKS_SILENT, "the last chunk is used up: the joints brake and hold", stamp_ns)
 
     def _plan(self) -> Plan:
         first, positions = self._buffer.planned()
-        return Plan(epoch=self._buffer.epoch, stamp_ns=self._clock.stamp_ns(first), positions=positions)
+        return Plan(epoch=self._epoch, stamp_ns=self._clock.stamp_ns(first), positions=positions)
+
+    def _wait(self, now_ns: int) -> None:
+        """Start when the robot is measured and at rest, else say what is missing."""
+        if now_ns <= 0:
+            reason = "no simulated time on /clock"
+        elif problem := self._measured.problem(now_ns):
+            reason = problem[1]
+        else:
+            reason = self._measured.moving(now_ns) or self._start(now_ns)
+        # Which joint is the fastest changes with every message.
+        same = reason.startswith(NOT_AT_REST) and self._status.reason.startswith(NOT_AT_REST)
+        if reason and reason != self._status.reason and not (same and now_ns - self._status.stamp_ns < REPEAT_NS):
+            self._set(WAITING, reason=reason, stamp_ns=now_ns)
 
     def _start(self, now_ns: int) -> str:
         """Begin an epoch at the measured positions, or return why not."""
@@ -228,7 +348,7 @@ class Controller:
     def _begin(self, now_ns: int, start_J: np.ndarray) -> None:
         contract = self._contract
         start_ns = now_ns + round(START_LEAD_TICKS * self._dt_ns)
-        epoch = epoch_id(self._epochs, start_ns)
+        self._epoch = epoch_id(self._epochs, start_ns)
         self._epochs += 1
         self._clock = TickClock(contract.rate_hz, start_ns)
         if self._buffer is None:
@@ -240,18 +360,22 @@ class Controller:
                 chunk_length=contract.policy.chunk_length,
                 delay_steps=contract.uac.delay_steps,
                 commit_margin=contract.uac.commit_margin,
-                epoch=epoch,
+                epoch=self._epoch,
             )
         else:
-            self._buffer.restart(start_J, epoch)
-        self.state, self.reason = RUNNING, ""
-        self._announced = self._at_rest = False
+            self._buffer.restart(start_J, self._epoch)
+        if self._tracking is not None:
+            self._tracking.begin(start_J)
+        self._announced = self._at_rest = self._chunk_runs = False
         self._last_sent = None
+        self._set(RUNNING)
 
-    def _overrun(self, now_ns: int) -> None:
-        """The thread was held up: the robot holds the last row it was sent; go on from there."""
+    def _overrun(self, now_ns: int, late_ns: int) -> None:
+        """The thread was held up: the robot holds the last row it was sent; go on from there, or stop."""
         self.overruns += 1
-        if self.state == STOPPED:
+        if late_ns > MAX_HOLD_UP_NS:
+            self.stop(CLOCK, f"the ticks were held up for {late_ns / 1e9:.1f} s", now_ns)
+        if self._status.state == STOPPING:
             self._come_to_rest()
         elif self._last_sent is None:
             self._begin(now_ns, self._plan().positions[0])
@@ -262,8 +386,10 @@ class Controller:
         self._at_rest = True
         if self._reset_wanted:
             self._wait_for_joints()
+        else:
+            self._become(replace(self._status, state=STOPPED))
 
     def _wait_for_joints(self) -> None:
         self._reset_wanted = False
         self._measured.forget()
-        self.state, self.reason = WAITING, self._waiting
+        self._set(WAITING, reason=self._waiting)

@@ -8,33 +8,50 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections import deque
 
-import numpy as np
-from rclpy.node import Node
+from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.duration import Duration
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Header
-from std_srvs.srv import Trigger
+from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from beingh_core.contract import RobotContract, load_contract
 from beingh_core.errors import BeingHError
 from beingh_core.realtime.clock import parse_epoch
 from beingh_core.realtime.commit_buffer import Chunk
-from beingh_ros.controller import BY_SERVICE, REQUESTED, STOPPED, WAITING, Controller, Plan, TickOutput
-from beingh_ros.controller_report import ControllerReport, sentence
-from beingh_ros.conversions import joint_positions, read_trajectory, trajectory_message
+from beingh_ros import controller_state
+from beingh_ros.commander import Commander
+from beingh_ros.controller import Controller, Plan
+from beingh_ros.controller_report import ControllerReport
+from beingh_ros.conversions import joint_positions, joint_velocities, read_trajectory, trajectory_message
 from beingh_ros.diagnostics import Diagnostics, Report
-from beingh_ros.drivers import Setpoints, make_drivers
-from beingh_ros.runtime import declare, on_time_going_back, raise_priority, run_node
+from beingh_ros.drivers import make_drivers
+from beingh_ros.runtime import declare, raise_priority, run_node
+from beingh_ros.stop_causes import (
+    DRIVER,
+    EXCEPTION,
+    REQUESTED,
+    RUNNING,
+    STOP_SERVICE,
+    STOPPED,
+    STOPPING,
+    WAITING,
+    Status,
+)
 from beingh_ros.tick_thread import TickThread
 from beingh_ros.timing import SimulatedTime, SteadyTime
 
 RELIABLE = QoSProfile(depth=10)
+FLUSH_S = 0.5
 
 
-class ControllerNode(Node):
-    """The node; `close()` stops in order: no more chunks, no more ticks, then the braking path as last command.
+class ControllerNode(LifecycleNode):
+    """The node; while it is active it ticks. `close()` and deactivation stop in order: no more chunks, no more ticks,
+    then the braking path as last command.
 
     Attributes:
         exit_status: Set when the node must end because its tick thread has a defect.
@@ -45,45 +62,91 @@ class ControllerNode(Node):
         self.exit_status: int | None = None
         contract = load_contract(declare(self, "contract", "fr3", "robot contract: name or path"))
         self._dry_run = declare(self, "dry_run", False, "do everything but send commands to the robot")
+        autostart = declare(self, "autostart", True, "configure and activate without a lifecycle manager")
+        self._contract = contract
+        self._changes: deque[Status] = deque()
+        self._change = self.create_guard_condition(self._tell)
         self._controller = Controller(
             contract,
             joint_state_timeout_s=declare(
-                self, "joint_state_timeout_s", 1.0, "without joint states for longer it stops [s]", between=(0.05, 60.0)
+                self,
+                "joint_state_timeout_s",
+                0.0,
+                "without joint states for longer it stops [s]; 0: as the contract says",
+                between=(0.0, 60.0),
             ),
             max_late_ticks=declare(
                 self, "max_late_ticks", 2.0, "a tick later than this starts a new epoch [periods]", between=(1.0, 100.0)
             ),
+            watch_tracking=not self._dry_run,
+            changed=self._on_change,
         )
-        self._contract = contract
         self._overruns_told = 0
         self._rivals_told: list[str] = []
-        self._told: tuple[str, str] | None = None
-        self._drivers = make_drivers(self, contract)
+        self._logged_cause = self._logged_text = ""
+        self._commander = Commander(contract, [] if self._dry_run else make_drivers(self, contract), self._on_driver)
         self._buffer_publisher = self.create_publisher(JointTrajectory, "controller/buffer", RELIABLE)
         self._accepted_publisher = self.create_publisher(Header, "controller/accepted", RELIABLE)
-        simulated = self.get_parameter("use_sim_time").value
-        self._jumps = on_time_going_back(self, self._controller.time_went_back) if simulated else None
-        self._ticks = TickThread(
-            self._controller,
-            SimulatedTime(self.get_clock()) if simulated else SteadyTime(),
-            send=self._send,
-            publish=self._publish,
-            fail=self._on_failure,
-        )
+        self._state_publisher = self.create_publisher(DiagnosticStatus, controller_state.TOPIC, controller_state.QOS)
+        self._simulated = self.get_parameter("use_sim_time").value
+        self._ticks = self._make_ticks()
         self._report = ControllerReport(contract, self._controller, self._ticks, dry_run=self._dry_run)
         self._connect(contract)
         self._diagnostics = Diagnostics(self, contract.robot, {"commands": self._look})
+        self._on_change(self._controller.status)
+        if autostart:
+            self.trigger_configure()
+            self.trigger_activate()
+        else:
+            self._controller.deactivate(self._ticks.time.now_ns(), "not activated")
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start ticking; the robot moves once it is measured at rest and chunks come."""
+        self._controller.activate()
         self._ticks.start()
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop; the braking path is the last command."""
+        self._end("deactivated")
+        self._ticks = self._report.ticks = self._make_ticks()
+        return super().on_deactivate(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop, like `on_deactivate`."""
+        self._end("shut down")
+        return super().on_shutdown(state)
+
+    def failed(self, error: BaseException) -> None:
+        """Note that the node ends because of an error in a callback."""
+        self._controller.stop(EXCEPTION, f"{type(error).__name__}: {error}", self._ticks.time.now_ns())
 
     def close(self) -> None:
-        """Stop the ticks and send the rest of the braking path."""
-        ended = self._ticks.close()
-        path = self._controller.final_path()
-        if path is not None and ended and not self._dry_run:
-            points = self._setpoints(*path)
-            for driver in self._drivers:
-                driver.stop(points)
-            self.get_logger().info("sent the braking path and ends")
+        """Stop the ticks, send the rest of the braking path, tell the last state."""
+        self._end("the node ends")
+        self._state_publisher.wait_for_all_acked(Duration(seconds=FLUSH_S))
+
+    def _end(self, reason: str) -> None:
+        """Executor thread, or the main thread after it: the order of stopping."""
+        now_ns = self._ticks.time.now_ns()
+        self._controller.deactivate(now_ns, reason)
+        if self._ticks.close():
+            self._send_path(self._controller.final_path(now_ns))
+        self._tell()
+
+    def _send_path(self, path: Plan | None) -> None:
+        if path is not None:
+            self._commander.stop(path)
+            self.get_logger().info("sent the braking path")
+
+    def _make_ticks(self) -> TickThread:
+        return TickThread(
+            self._controller,
+            SimulatedTime(self.get_clock()) if self._simulated else SteadyTime(),
+            send=self._commander.send,
+            publish=self._publish,
+            fail=self._on_failure,
+        )
 
     def _connect(self, contract: RobotContract) -> None:
         topics = dict.fromkeys(signal.topic for signal in contract.state) or ["/joint_states"]
@@ -97,23 +160,7 @@ class ControllerNode(Node):
             self.create_subscription(Bool, contract.estop_topic, self._on_estop, qos)
         self.create_service(Trigger, "~/stop", self._on_stop)
         self.create_service(Trigger, "~/reset", self._on_reset)
-
-    def _send(self, output: TickOutput) -> None:
-        """Tick thread: the committed ticks to the robot."""
-        if not self._dry_run:
-            points = self._setpoints(output.stamp_ns, output.committed)
-            for driver in self._drivers:
-                driver.send(points)
-
-    def _setpoints(self, stamp_ns: int, positions_TJ: np.ndarray) -> Setpoints:
-        """Row i is to be reached i + 1 periods after the stamp."""
-        dt_s = self._contract.dt_s
-        return Setpoints(
-            stamp_ns=stamp_ns,
-            times_s=np.arange(1, len(positions_TJ) + 1) * dt_s,
-            positions=positions_TJ,
-            velocities=np.gradient(positions_TJ, dt_s, axis=0) if len(positions_TJ) > 1 else np.zeros_like(positions_TJ),
-        )
+        self.create_service(SetBool, "~/estop", self._on_estop_service)
 
     def _publish(self, plan: Plan) -> None:
         """Tick thread: the plan to whoever infers."""
@@ -129,11 +176,13 @@ class ControllerNode(Node):
         )
 
     def _on_joint_state(self, topic: str, message: JointState) -> None:
+        now_ns = self._ticks.time.now_ns()
         try:
-            self._controller.joint_state(self._ticks.time.now_ns(), joint_positions(message))
+            self._controller.joint_state(now_ns, joint_positions(message), joint_velocities(message))
         except BeingHError as error:
             self.get_logger().error(f"{topic}: {error}", throttle_duration_sec=5.0)
-        self._tell()
+            if not set(self._contract.joint_names).isdisjoint(message.name):
+                self._controller.malformed_joint_state(now_ns, f"{topic}: {error}")
 
     def _on_chunk(self, message: JointTrajectory) -> None:
         try:
@@ -162,12 +211,16 @@ class ControllerNode(Node):
         return round((stamp_ns - start_ns) * self._contract.rate_hz / 1e9)
 
     def _on_estop(self, message: Bool) -> None:
-        self._controller.set_estop(message.data)
-        self._tell()
+        self._controller.set_estop(message.data, self._ticks.time.now_ns())
+
+    def _on_estop_service(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        self._controller.set_estop(request.data, self._ticks.time.now_ns(), source="service")
+        response.success, response.message = True, self._controller.status.sentence
+        return response
 
     def _on_stop(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self._controller.stop(BY_SERVICE)
-        response.success, response.message = True, f"{self._controller.state}: {self._controller.reason}"
+        self._controller.stop(STOP_SERVICE, "stop service", self._ticks.time.now_ns())
+        response.success, response.message = True, self._controller.status.sentence
         return response
 
     def _on_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -178,32 +231,51 @@ class ControllerNode(Node):
             response.success, response.message = False, str(error)
         return response
 
+    def _on_driver(self, problem: str) -> None:
+        """Tick thread: a driver has failed."""
+        self._controller.stop(DRIVER, problem, self._ticks.time.now_ns())
+
     def _on_failure(self, error: Exception) -> None:
-        """Tick thread: it ends with this error, and the node with it."""
+        """Tick thread: it ends with this error; it sends the braking path itself, and the node ends."""
         self.get_logger().error("".join(traceback.format_exception(error)))
-        self.exit_status = 1
+        try:
+            now_ns = self._ticks.time.now_ns()
+            self._send_path(self._controller.final_path(now_ns, EXCEPTION, f"{type(error).__name__}: {error}"))
+        finally:
+            self.exit_status = 1
+
+    def _on_change(self, status: Status) -> None:
+        """Any thread: hand a new status to the executor."""
+        self._changes.append(status)
+        self._change.trigger()
 
     def _tell(self) -> None:
-        """Log a change of state or reason, once."""
+        """Executor thread: publish and log every change once."""
+        while self._changes:
+            status = self._changes.popleft()
+            self._state_publisher.publish(controller_state.state_message(self._contract.robot, status))
+            self._log_state(status)
         if self._controller.overruns != self._overruns_told:
             self._overruns_told = self._controller.overruns
             self.get_logger().warning("the tick thread was held up or the clock was set: a new epoch has begun")
-        told = self._controller.state, self._controller.reason
-        if told != self._told:
-            self._told = told
-            self._log_state(*told)
 
-    def _log_state(self, state: str, reason: str) -> None:
-        log, text = self.get_logger(), sentence(state, reason)
-        if state == STOPPED and reason not in REQUESTED:
+    def _log_state(self, status: Status) -> None:
+        log, text = self.get_logger(), status.sentence
+        if status.state in (STOPPING, STOPPED) and status.cause not in REQUESTED:
+            if status.state == STOPPED and self._logged_cause == status.cause:
+                log.info(f"the robot is at rest ({status.cause})")
+                return
             reset = f"{self.get_fully_qualified_name()}/reset"
             log.error(
                 f"{text}. The robot brakes and gets no more commands. To fix: remove the cause, then call {reset}."
             )
-        elif state == WAITING and not reason.startswith(WAITING):
+        elif status.state == WAITING and not status.reason.startswith(WAITING):
             log.warning(f"{text}. The robot gets no commands until that is put right.")
-        else:
+        elif status.state == RUNNING and status.cause:
+            log.warning(text, throttle_duration_sec=5.0)
+        elif text != self._logged_text:
             log.info(text)
+        self._logged_cause, self._logged_text = status.cause, text
 
     def _find_rivals(self) -> list[str]:
         """Command topics with another publisher, such as a controller that a crashed launch has left behind."""

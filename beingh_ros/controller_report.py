@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from beingh_core.contract import RobotContract
 from beingh_core.realtime.commit_buffer import MergeResult
 from beingh_ros import thresholds
-from beingh_ros.controller import REQUESTED, RUNNING, STOPPED, Controller
+from beingh_ros.controller import Controller
+from beingh_ros.controller_state import state_level
 from beingh_ros.diagnostics import Report, Samples
+from beingh_ros.stop_causes import RUNNING, Status
 from beingh_ros.thresholds import RECENT_S, RecentCounts, percent
 from beingh_ros.tick_thread import TickThread
 
@@ -28,11 +30,12 @@ class ControllerReport:
         dry_run: Whether nothing is sent.
 
     Attributes:
+        ticks: The thread that sends.
         malformed: Chunk messages that could not be read; the owner counts them.
     """
 
     def __init__(self, contract: RobotContract, controller: Controller, ticks: TickThread, *, dry_run: bool) -> None:
-        self._contract, self._controller, self._ticks, self._dry_run = contract, controller, ticks, dry_run
+        self._contract, self._controller, self.ticks, self._dry_run = contract, controller, ticks, dry_run
         self._consumed = Samples()
         self._recent = RecentCounts()
         self._newest: tuple[str, int] | None = None  # epoch and time of the last step [ns] of the newest chunk used
@@ -54,7 +57,7 @@ class ControllerReport:
     def buffer_depth(self) -> int:
         """Ticks ahead for which the newest chunk has steps; 0 when the robot brakes or holds."""
         next_ns = self._controller.next_tick_ns()
-        if self._newest is None or next_ns is None or self._newest[0] != self._controller.epoch:
+        if self._newest is None or next_ns is None or self._newest[0] != self._controller.status.epoch:
             return 0
         return max(0, round((self._newest[1] - next_ns) * self._contract.rate_hz / 1e9))
 
@@ -65,30 +68,33 @@ class ControllerReport:
             rivals: Command topics that another node publishes too.
         """
         controller, counters, rate_hz = self._controller, self._controller.counters, self._contract.rate_hz
-        state, reason = controller.state, controller.reason
+        status = controller.status
         verdicts = {name: count for name, count in counters.items() if name not in _NO_VERDICTS}
         accepted = sum(verdicts.get(name, 0) for name in _USED)
         counted = counters | {"malformed": self.malformed, "accepted": accepted, "overruns": controller.overruns}
         recent = self._recent(time.monotonic(), counted)
         values = {
-            "state": state,
-            "reason": reason,
-            "epoch": controller.epoch,
+            "state": status.state,
+            "cause": status.cause,
+            "reason": status.reason,
+            "epoch": status.epoch,
+            "estop": status.estop,
             "at_rest": controller.at_rest,
             "dry_run": self._dry_run,
             "rivals": " ".join(rivals),
             "buffer_depth": self.buffer_depth(),
+            "tracking_error_share": controller.tracking_share,
             "chunk_length": self._contract.policy.chunk_length,
             "delay_steps": self._contract.uac.delay_steps,
         }
         values |= counted
         values |= {"tick_rate_hz_target": rate_hz, "tick_period_ms_target": 1e3 / rate_hz}
-        values |= self._ticks.periods_ms.summary("tick_period_ms", (50, 99))
-        values |= self._ticks.lateness_ms.summary("tick_lateness_ms", (50, 99))
+        values |= self.ticks.periods_ms.summary("tick_period_ms", (50, 99))
+        values |= self.ticks.lateness_ms.summary("tick_lateness_ms", (50, 99))
         values |= self._consumed.summary("consumed_delay", (50,))
         values |= self._recent_ticks()
-        findings = self._state_findings(state, reason, rivals, values["buffer_depth"], accepted)
-        if state == RUNNING:
+        findings = self._state_findings(status, rivals, values["buffer_depth"], accepted)
+        if status.state == RUNNING:
             findings += self._chunk_findings(recent, [name for name in verdicts if name not in _USED])
             findings += thresholds.TICK_LATENESS.judge(values.get("recent_lateness_percent"))
         level, text = thresholds.worst(findings, "running (dry run: nothing is sent)" if self._dry_run else "running")
@@ -97,8 +103,8 @@ class ControllerReport:
     def _recent_ticks(self) -> dict[str, float]:
         """Rate, jitter and lateness of the newest ticks."""
         newest = max(2, round(RECENT_S * self._contract.rate_hz))
-        periods = self._ticks.periods_ms.newest(newest)
-        late = self._ticks.lateness_ms.newest(newest)
+        periods = self.ticks.periods_ms.newest(newest)
+        late = self.ticks.lateness_ms.newest(newest)
         if not len(periods) or not len(late):
             return {}
         target_ms = 1e3 / self._contract.rate_hz
@@ -109,15 +115,14 @@ class ControllerReport:
         }
 
     def _state_findings(
-        self, state: str, reason: str, rivals: Sequence[str], depth: int, accepted: int
+        self, status: Status, rivals: Sequence[str], depth: int, accepted: int
     ) -> list[thresholds.Finding]:
         findings = []
         if rivals:
             findings.append((thresholds.ERROR, f"another node commands the robot too, on {', '.join(rivals)}"))
-        if state != RUNNING:
-            wrong = state == STOPPED and reason not in REQUESTED
-            findings.insert(0, (thresholds.ERROR if wrong else thresholds.WARN, sentence(state, reason)))
-        elif accepted and depth == 0 and self._newest and self._newest[0] == self._controller.epoch:
+        if status.state != RUNNING:
+            findings.insert(0, (state_level(status)[0], status.sentence))
+        elif accepted and depth == 0 and self._newest and self._newest[0] == status.epoch:
             findings.append((thresholds.WARN, "the plan has run out, the robot holds: no chunk arrives in time"))
         return findings
 
@@ -133,8 +138,3 @@ class ControllerReport:
             *thresholds.CLIPPED_VALUES.judge(percent(recent.get("clips", 0), values)),
             *thresholds.OVERRUNS.judge(recent["overruns"]),
         ]
-
-
-def sentence(state: str, reason: str) -> str:
-    """State and reason without saying one thing twice."""
-    return f"{state}: {reason}" if reason and not reason.startswith(state) else reason or state

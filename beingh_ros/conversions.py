@@ -160,6 +160,13 @@ def joint_positions(message: JointState) -> dict[str, float]:
     return positions
 
 
+def joint_velocities(message: JointState) -> dict[str, float]:
+    """Joint name -> velocity [rad/s or m/s] where it is finite; empty when the publisher gives none."""
+    if len(message.velocity) != len(message.name):
+        return {}
+    return {name: value for name, value in zip(message.name, message.velocity) if math.isfinite(value)}
+
+
 def select_joints(positions: Mapping[str, float], joints: Sequence[str]) -> np.ndarray:
     """Positions (J,) of the named joints, in that order [rad or m].
 

@@ -80,8 +80,8 @@ def run_node(make_node: Callable[[], Node], name: str, args: Sequence[str] | Non
     is being built (which may load a large model) a signal breaks that off.
 
     Args:
-        make_node: Builds the node, which moves nothing before it is spun. It has `close()` and may set
-            `exit_status` (int) to end by itself.
+        make_node: Builds the node, which moves nothing before it is spun. It has `close()`, may have
+            `failed(error)`, called before that when a callback raises, and may set `exit_status` (int) to end by itself.
         name: Logger name for errors before the node exists.
         args: Command line; None takes the process's own.
     """
@@ -109,6 +109,10 @@ def run_node(make_node: Callable[[], Node], name: str, args: Sequence[str] | Non
     except BeingHError as error:
         get_logger(name).error(str(error))
         return EXIT_USER_ERROR
+    except Exception as error:
+        if hasattr(node, "failed"):
+            node.failed(error)
+        raise
     finally:
         stopping.set()  # a signal from here on changes nothing
         if node is not None:

@@ -7,11 +7,9 @@ from collections.abc import Callable
 
 from beingh_ros.controller import Controller, Plan, TickOutput
 from beingh_ros.diagnostics import Samples
-from beingh_ros.timing import SteadyTime, TimeSource
+from beingh_ros.timing import TimeSource
 
 IDLE_POLL_S = 0.005
-# The system clock is slewed all the time; only a step this large breaks the relation of stamps to ticks.
-MAX_CLOCK_STEP_NS = 20_000_000
 JOIN_S = 1.0
 
 
@@ -23,7 +21,7 @@ class TickThread:
         time: Clock of the schedule.
         send: Called first with every tick.
         publish: Called with every new plan, after `send`.
-        fail: Called with the error that ends the thread (a defect; nothing is sent any more).
+        fail: Called in this thread with the error that ends it (a defect).
     """
 
     def __init__(
@@ -60,9 +58,7 @@ class TickThread:
     def _tick_until_closed(self) -> None:
         last_ns = None
         while not self._ending.is_set():
-            if abs(self.time.step_ns()) > MAX_CLOCK_STEP_NS:
-                self.time = SteadyTime()
-                self._controller.clock_set(self.time.now_ns())
+            self._follow_clock()
             plan = self._controller.announcement()
             if plan is not None:
                 self._publish(plan)
@@ -75,7 +71,7 @@ class TickThread:
             if self.time.wait_until(due_ns, self._ending):
                 return
             now_ns = self.time.now_ns()
-            if now_ns < due_ns:
+            if self._follow_clock() or now_ns < due_ns:
                 continue
             output = self._controller.tick(now_ns)
             if output is None:
@@ -86,3 +82,10 @@ class TickThread:
             if last_ns is not None:
                 self.periods_ms.add((now_ns - last_ns) / 1e6)
             last_ns = now_ns
+
+    def _follow_clock(self) -> bool:
+        """Tell the controller when the clock was set; whether it was."""
+        stepped = self.time.step()
+        if stepped is not None:
+            self._controller.clock_set(self.time.now_ns(), *stepped)
+        return stepped is not None

@@ -13,6 +13,11 @@ from typing import Protocol
 POLL_S = 0.002
 # Two clocks read within this are read at the same time.
 READING_NS = 500_000
+# The system clock is corrected all the time; only a step this large breaks the relation of stamps to ticks.
+MAX_SYSTEM_STEP_NS = 20_000_000
+# Simulated time that goes ahead by more than this at once has jumped, unless this process was held up meanwhile.
+MAX_SIMULATED_STEP_NS = 1_000_000_000
+HOLD_UP_NS = 250_000_000
 
 
 class TimeSource(Protocol):
@@ -24,12 +29,15 @@ class TimeSource(Protocol):
     def wait_until(self, stamp_ns: int, interrupt: threading.Event) -> bool:
         """Sleep until a time, or a little less; True when interrupted before."""
 
-    def step_ns(self) -> int:
-        """How far the clock that stamps messages has been set since this source was made [ns]."""
+    def step(self) -> tuple[int, str] | None:
+        """(ns, in words) how far the clock that stamps messages was set since the last call, None when it was not.
+
+        From one thread. `now_ns` is on the new scale from then on.
+        """
 
 
 class SteadyTime:
-    """The monotonic clock, put on the scale of the system clock once; setting the system clock does not move it."""
+    """The monotonic clock, put on the scale of the system clock once; see `step` for when that is set."""
 
     def __init__(self) -> None:
         found = None
@@ -45,10 +53,14 @@ class SteadyTime:
         """Sleep until a time; True when interrupted before."""
         return interrupt.wait(max(0, stamp_ns - self.now_ns()) / 1e9)
 
-    def step_ns(self) -> int:
-        """How far the system clock has been set since [ns]; 0 when the reading was interrupted."""
+    def step(self) -> tuple[int, str] | None:
+        """(ns, in words) how far the system clock was set; None also when the reading was interrupted."""
         found = _system_minus_monotonic_ns()
-        return 0 if found is None else found - self._offset_ns
+        step_ns = 0 if found is None else found - self._offset_ns
+        if abs(step_ns) <= MAX_SYSTEM_STEP_NS:
+            return None
+        self._offset_ns = found
+        return step_ns, f"the system clock was set by {step_ns / 1e9:+.3f} s"
 
 
 def _system_minus_monotonic_ns() -> int | None:
@@ -68,20 +80,35 @@ class SimulatedTime:
 
     def __init__(self, clock) -> None:
         self._clock = clock
+        self._last = (self.now_ns(), time.monotonic_ns())
 
     def now_ns(self) -> int:
         """Present simulated time [ns]; 0 before the first /clock."""
         return self._clock.now().nanoseconds
 
     def wait_until(self, stamp_ns: int, interrupt: threading.Event) -> bool:
-        """Wait until simulated time has come or goes back; True when interrupted before."""
-        last_ns = now_ns = self.now_ns()
-        while last_ns <= now_ns < stamp_ns:
+        """Wait until simulated time has come or has stepped; True when interrupted before."""
+        while self._last[0] < stamp_ns:
             if interrupt.wait(POLL_S):
                 return True
-            last_ns, now_ns = now_ns, self.now_ns()
+            reading = self.now_ns(), time.monotonic_ns()
+            if self._stepped(reading):
+                return False
+            self._last = reading
         return interrupt.is_set()
 
-    def step_ns(self) -> int:
-        """Always 0: simulated time is the schedule itself."""
-        return 0
+    def step(self) -> tuple[int, str] | None:
+        """(ns, in words) how far simulated time has jumped, back or far ahead."""
+        reading = self.now_ns(), time.monotonic_ns()
+        before_ns, stepped, self._last = self._last[0], self._stepped(reading), reading
+        if not stepped:
+            return None
+        step_ns = reading[0] - before_ns
+        if step_ns < 0:
+            return step_ns, "simulated time went back"
+        return step_ns, f"simulated time jumped ahead by {step_ns / 1e9:.3f} s"
+
+    def _stepped(self, reading: tuple[int, int]) -> bool:
+        (before_ns, wall_before_ns), (now_ns, wall_ns) = self._last, reading
+        ahead = now_ns - before_ns > MAX_SIMULATED_STEP_NS and wall_ns - wall_before_ns < HOLD_UP_NS
+        return before_ns > 0 and (now_ns < before_ns or ahead)

@@ -22,6 +22,7 @@ import rclpy
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.qos import QoSProfile
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = Path(__file__).parent / "data" / "set_a"
@@ -99,7 +100,7 @@ def wait_matched(node: Node, *publishers) -> None:
 class Recorder:
     """Keeps every message of a topic with the monotonic time of its receipt; `messages` is append-only."""
 
-    def __init__(self, node: Node, message_type, topic: str, depth: int = 1000) -> None:
+    def __init__(self, node: Node, message_type, topic: str, depth: int | QoSProfile = 1000) -> None:
         self.messages: list = []
         self.times_s: list[float] = []
         self._subscription = node.create_subscription(message_type, topic, self._receive, depth)

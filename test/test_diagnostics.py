@@ -9,11 +9,12 @@ from beingh_core.realtime.clock import parse_epoch
 from beingh_core.realtime.commit_buffer import Chunk
 from beingh_ros import thresholds
 from beingh_ros.chunk_schedule import ChunkSchedule
-from beingh_ros.controller import BY_SERVICE, Controller
+from beingh_ros.controller import Controller
 from beingh_ros.controller_report import ControllerReport
 from beingh_ros.diagnostics import ERROR, OK, WARN, Samples
 from beingh_ros.policy_inputs import PolicyInputs
 from beingh_ros.policy_report import PolicyReport
+from beingh_ros.stop_causes import STOP_SERVICE, TRACKING_ERROR
 from beingh_ros.thresholds import RECENT_S, RecentCounts, Threshold, worst
 from beingh_ros.tick_thread import TickThread
 from beingh_ros.timing import SteadyTime
@@ -65,12 +66,14 @@ class Bench:
 
     def __init__(self, dry_run=False):
         self.now_ns = 1_000_000_000_000
-        self.controller = Controller(FR3, joint_state_timeout_s=1.0, max_late_ticks=2.0)
+        self.controller = Controller(FR3, joint_state_timeout_s=1.0, max_late_ticks=2.0, watch_tracking=False)
         self.ticks = TickThread(self.controller, SteadyTime(), send=None, publish=None, fail=None)  # never started
         self.report = ControllerReport(FR3, self.controller, self.ticks, dry_run=dry_run)
 
     def start(self):
-        self.controller.joint_state(self.now_ns, HOME)
+        for _ in range(6):  # at rest for long enough
+            self.now_ns += round(DT_NS)
+            self.controller.joint_state(self.now_ns, HOME)
         return self
 
     def tick(self, count=1, late_ms=0.0):
@@ -84,7 +87,7 @@ class Bench:
 
     def chunk(self, ago=0, joints=FR3.joint_names, rise=0.0):
         """A chunk whose base tick is `ago` ticks before the next one."""
-        next_ns, epoch = self.controller.next_tick_ns(), self.controller.epoch
+        next_ns, epoch = self.controller.next_tick_ns(), self.controller.status.epoch
         stamp_ns = round(next_ns - ago * DT_NS)
         base = round((stamp_ns - parse_epoch(epoch)[1]) / DT_NS)
         rows = np.array([FR3.home] * H)
@@ -103,11 +106,11 @@ def test_a_controller_that_waits_runs_stops_is_told_with_its_level():
     level, text, values = bench.look()
     assert level == WARN and "waiting for joint states" in text and values["state"] == "waiting"
     assert bench.start().tick().look()[:2] == (OK, "running")
-    bench.controller.stop("tracking error of 0.4 rad")
+    bench.controller.stop(TRACKING_ERROR, "tracking error of 0.4 rad", bench.now_ns)
     level, text, _ = bench.look()
     assert level == ERROR and "tracking error" in text
     asked = Bench().start().tick()
-    asked.controller.stop(BY_SERVICE)
+    asked.controller.stop(STOP_SERVICE, "stop service", asked.now_ns)
     assert asked.look()[0] == WARN
     assert Bench(dry_run=True).start().tick().look()[:2] == (OK, "running (dry run: nothing is sent)")
 

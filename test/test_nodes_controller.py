@@ -33,7 +33,7 @@ class StandInRobot:
     def __init__(self, graph):
         self.node = graph
         self.positions = dict(zip(FR3.joint_names, FR3.home))
-        self.talking = True
+        self.talking = self.following = True
         self._states = graph.create_publisher(JointState, "/joint_states", 10)
         self.arm, self.hand = (Recorder(graph, JointTrajectory, group.topic) for group in (ARM, HAND))
         self.buffer = Recorder(graph, JointTrajectory, "controller/buffer")
@@ -42,12 +42,19 @@ class StandInRobot:
         self.chunks = graph.create_publisher(JointTrajectory, "policy/chunk", 10)
         self.estop = graph.create_publisher(Bool, FR3.estop_topic, QoSProfile(depth=1, reliability=BEST_EFFORT))
         self._timer = graph.create_timer(0.02, self._talk)
+        self._links = [
+            graph.create_subscription(JointTrajectory, group.topic, self._follow, 10) for group in (ARM, HAND)
+        ]
 
     def _talk(self):
         if self.talking:
             message = JointState(name=list(self.positions), position=list(self.positions.values()))
             message.header.stamp = self.node.get_clock().now().to_msg()
             self._states.publish(message)
+
+    def _follow(self, message):
+        if self.following:
+            self.positions.update(zip(message.joint_names, message.points[0].positions))
 
     def start(self):
         """Wait until the controller runs and hears the policy; returns the clock of its epoch."""

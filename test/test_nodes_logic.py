@@ -2,6 +2,7 @@
 
 import math
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -11,10 +12,24 @@ from beingh_core.errors import BeingHError
 from beingh_core.realtime.clock import TickClock, parse_epoch
 from beingh_core.realtime.commit_buffer import Chunk
 from beingh_ros.chunk_schedule import ChunkSchedule, commanded
-from beingh_ros.controller import RUNNING, STOPPED, WAITING, Controller
+from beingh_ros.controller import Controller
 from beingh_ros.policy_inputs import PolicyInputs
+from beingh_ros.stop_causes import (
+    CHUNKS_SILENT,
+    CLOCK,
+    ESTOP,
+    JOINT_STATES_INVALID,
+    JOINT_STATES_SILENT,
+    RUNNING,
+    SHUTDOWN,
+    STOP_SERVICE,
+    STOPPED,
+    STOPPING,
+    TRACKING_ERROR,
+    WAITING,
+)
 from beingh_ros.stream_stats import StreamStats
-from beingh_ros.timing import SteadyTime
+from beingh_ros.timing import SimulatedTime, SteadyTime
 from beingh_ros.trajectory_follower import TrajectoryFollower
 
 FR3 = load_contract("fr3")
@@ -28,6 +43,13 @@ def controller():
     return Controller(FR3, joint_state_timeout_s=1.0, max_late_ticks=2.0)
 
 
+def measure_at_rest(target, now_ns, positions):
+    """Joint states of a robot at rest, for as long as it takes to count as that."""
+    for k in range(6):
+        target.joint_state(now_ns + k * DT_NS, positions)
+    return now_ns + 5 * DT_NS
+
+
 class Robot:
     """Drives a controller tick by tick, with joint states that follow what is sent."""
 
@@ -35,7 +57,7 @@ class Robot:
         self.controller = controller()
         self.now_ns, self.sent = NOW, []
         self.measured = dict(HOME)
-        self.controller.joint_state(self.now_ns, self.measured)
+        self.now_ns = measure_at_rest(self.controller, self.now_ns, self.measured)
 
     def run(self, ticks):
         for _ in range(ticks):
@@ -51,7 +73,7 @@ class Robot:
 
     def chunk(self, speed, base=None):
         """A chunk that moves joint 1 by `speed` [rad/tick] from the planned position at its base."""
-        epoch = self.controller.epoch
+        epoch = self.controller.status.epoch
         base = len(self.sent) if base is None else base
         start = self.sent[-1].committed[0] if self.sent else np.array(FR3.home)
         rows = np.tile(start, (H, 1))
@@ -64,8 +86,8 @@ class Robot:
 
 def test_nothing_is_sent_before_every_joint_is_measured():
     waiting = controller()
-    waiting.joint_state(NOW, {name: 0.0 for name in FR3.joint_names[:-1]})
-    assert waiting.state == WAITING and FR3.joint_names[-1] in waiting.reason
+    measure_at_rest(waiting, NOW, {name: 0.0 for name in FR3.joint_names[:-1]})
+    assert waiting.status.state == WAITING and FR3.joint_names[-1] in waiting.status.reason
     assert waiting.next_tick_ns() is None and waiting.tick(NOW) is None and waiting.announcement() is None
 
 
@@ -91,17 +113,18 @@ def test_an_epoch_starts_at_the_measured_positions_and_holds():
 )
 def test_unusable_positions_do_not_start_it(positions, word):
     waiting = controller()
-    waiting.joint_state(NOW, positions)
-    assert waiting.state == WAITING and word in waiting.reason and waiting.next_tick_ns() is None
-    waiting.joint_state(NOW + DT_NS, HOME)
-    assert waiting.state == RUNNING
+    now_ns = measure_at_rest(waiting, NOW, positions)
+    assert waiting.status.state == WAITING and word in waiting.status.reason and waiting.next_tick_ns() is None
+    measure_at_rest(waiting, now_ns + DT_NS, HOME)
+    assert waiting.status.state == RUNNING
 
 
 def test_joints_may_come_in_several_messages():
     waiting = controller()
-    waiting.joint_state(NOW, {name: HOME[name] for name in FR3.joint_names[:7]})
-    waiting.joint_state(NOW, {FR3.joint_names[7]: HOME[FR3.joint_names[7]], "another": math.nan})
-    assert waiting.state == RUNNING
+    for k in range(6):
+        waiting.joint_state(NOW + k * DT_NS, {name: HOME[name] for name in FR3.joint_names[:7]})
+        waiting.joint_state(NOW + k * DT_NS, {FR3.joint_names[7]: HOME[FR3.joint_names[7]], "another": math.nan})
+    assert waiting.status.state == RUNNING
 
 
 def test_committed_rows_are_what_the_next_ticks_send():
@@ -120,9 +143,11 @@ def test_a_stop_brakes_within_limits_and_is_latched():
     robot.run(3)
     assert robot.controller.merge(robot.chunk(0.04)).accepted
     robot.run(10)
-    robot.controller.stop("first")
-    robot.controller.stop("second")
-    assert (robot.controller.state, robot.controller.reason) == (STOPPED, "first")
+    robot.controller.stop(STOP_SERVICE, "first", robot.now_ns)
+    robot.controller.stop(TRACKING_ERROR, "second", robot.now_ns + 1)
+    status = robot.controller.status
+    assert (status.state, status.cause, status.reason) == (STOPPING, STOP_SERVICE, "first")
+    assert status.stamp_ns == robot.now_ns
     assert robot.controller.merge(robot.chunk(0.04)).status == "stopped"
     robot.run(100)
     path = np.array([*(output.committed[0, 0] for output in robot.sent), robot.sent[-1].committed[1, 0]])
@@ -130,24 +155,27 @@ def test_a_stop_brakes_within_limits_and_is_latched():
     assert speed[11] > 0.5 and speed[-1] == 0.0
     assert np.abs(np.diff(speed)).max() / FR3.dt_s <= FR3.limits.acceleration[0] + 1e-6
     count = len(robot.sent)
-    robot.controller.joint_state(robot.now_ns, HOME)
+    measure_at_rest(robot.controller, robot.now_ns, HOME)
     robot.run(5)
-    assert len(robot.sent) == count and robot.controller.state == STOPPED
+    assert len(robot.sent) == count
+    status = robot.controller.status
+    assert (status.state, status.cause, status.reason) == (STOPPED, STOP_SERVICE, "first")
 
 
 def test_reset_while_moving_brakes_first_and_then_starts_a_new_epoch_at_the_measured_positions():
     robot = Robot()
     robot.run(3)
-    first = robot.controller.epoch
+    first = robot.controller.status.epoch
     robot.controller.merge(robot.chunk(0.04))
     robot.run(8)
     robot.controller.reset(robot.now_ns)
-    assert robot.controller.state == STOPPED
+    assert robot.controller.status.state == STOPPING
     robot.run(50)
-    assert robot.controller.state == WAITING and robot.controller.next_tick_ns() is None
+    assert robot.controller.status.state == WAITING and robot.controller.next_tick_ns() is None
     moved = HOME | {"fr3_joint1": 0.3}
-    robot.controller.joint_state(robot.now_ns, moved)
-    assert robot.controller.state == RUNNING and robot.controller.epoch != first
+    robot.measured = moved
+    robot.now_ns = measure_at_rest(robot.controller, robot.now_ns, moved)
+    assert robot.controller.status.state == RUNNING and robot.controller.status.epoch != first
     robot.run(1)
     assert robot.sent[-1].committed[0, 0] == 0.3
     assert (
@@ -164,35 +192,52 @@ def test_a_stop_during_a_reset_stays():
     robot.controller.merge(robot.chunk(0.04))
     robot.run(8)
     robot.controller.reset(robot.now_ns)
-    robot.controller.stop("stop service")
+    robot.controller.stop(STOP_SERVICE, "stop service", robot.now_ns)
     robot.run(50)
-    assert robot.controller.state == STOPPED
+    assert (robot.controller.status.state, robot.controller.status.cause) == (STOPPED, STOP_SERVICE)
 
 
 def test_the_emergency_stop_refuses_a_reset_until_released():
     robot = Robot()
     robot.run(3)
-    robot.controller.set_estop(True)
+    robot.controller.set_estop(True, robot.now_ns)
     robot.run(10)
     with pytest.raises(BeingHError, match="emergency stop is active"):
         robot.controller.reset(robot.now_ns)
-    robot.controller.set_estop(False)
-    assert robot.controller.state == STOPPED
+    robot.controller.set_estop(False, robot.now_ns)
+    assert (robot.controller.status.state, robot.controller.status.cause) == (STOPPED, ESTOP)
     robot.controller.reset(robot.now_ns)
-    assert robot.controller.state == WAITING
+    assert robot.controller.status.state == WAITING
+
+
+def test_each_source_of_the_emergency_stop_must_be_released():
+    robot = Robot()
+    robot.controller.set_estop(True, robot.now_ns, "topic")
+    robot.controller.set_estop(True, robot.now_ns, "service")
+    robot.controller.set_estop(False, robot.now_ns, "service")
+    with pytest.raises(BeingHError, match="emergency stop is active"):
+        robot.controller.reset(robot.now_ns)
+    assert robot.controller.status.estop and "topic" in robot.controller.status.reason
+    robot.controller.set_estop(False, robot.now_ns, "topic")
+    assert not robot.controller.status.estop
+    robot.run(10)
+    robot.controller.reset(robot.now_ns)
+    assert robot.controller.status.state == WAITING
 
 
 def test_positions_that_turn_to_nan_or_fall_silent_stop_it():
     robot = Robot()
     robot.run(3)
     robot.controller.joint_state(robot.now_ns, HOME | {"fr3_joint5": math.nan})
-    assert robot.controller.state == STOPPED and "fr3_joint5" in robot.controller.reason
+    status = robot.controller.status
+    assert (status.state, status.cause) == (STOPPING, JOINT_STATES_INVALID) and "fr3_joint5" in status.reason
     with pytest.raises(BeingHError, match="fr3_joint5"):
         robot.controller.reset(robot.now_ns)
     silent = Robot()
     for _ in range(30):
         silent.controller.tick(silent.controller.next_tick_ns() or 0)
-    assert silent.controller.state == STOPPED and "no fresh joint states" in silent.controller.reason
+    status = silent.controller.status
+    assert (status.state, status.cause) == (STOPPED, JOINT_STATES_SILENT) and "no fresh joint states" in status.reason
 
 
 def test_a_held_up_thread_starts_a_new_epoch_where_the_robot_was_left():
@@ -200,11 +245,11 @@ def test_a_held_up_thread_starts_a_new_epoch_where_the_robot_was_left():
     robot.run(3)
     robot.controller.merge(robot.chunk(0.03))
     robot.run(8)
-    first, last = robot.controller.epoch, robot.sent[-1].committed[-1]
+    first, last = robot.controller.status.epoch, robot.sent[-1].committed[-1]
     robot.now_ns += 4 * DT_NS
     robot.controller.joint_state(robot.now_ns, robot.measured)
     assert robot.controller.tick(robot.now_ns) is None
-    assert robot.controller.overruns == 1 and robot.controller.epoch != first
+    assert robot.controller.overruns == 1 and robot.controller.status.epoch != first
     robot.run(1)
     np.testing.assert_array_equal(robot.sent[-1].committed[0], last)
 
@@ -214,23 +259,211 @@ def test_the_final_path_goes_on_from_the_last_tick_to_rest():
     robot.run(3)
     robot.controller.merge(robot.chunk(0.04))
     robot.run(10)
-    stamp_ns, rows = robot.controller.final_path()
-    assert stamp_ns == robot.sent[-1].stamp_ns
+    path = robot.controller.final_path(robot.now_ns)
+    rows = path.positions
+    assert path.stamp_ns == robot.sent[-1].stamp_ns
     np.testing.assert_array_equal(rows[0], robot.sent[-1].committed[0])
     path = [robot.sent[-2].committed[0, 0], *rows[:, 0], rows[-1, 0]]
     assert np.abs(np.diff(path, 2)).max() <= FR3.limits.acceleration[0] * FR3.dt_s**2 + 1e-9
-    assert robot.controller.final_path() is None and robot.controller.next_tick_ns() is None
-    assert controller().final_path() is None
+    assert (robot.controller.status.state, robot.controller.status.cause) == (STOPPED, SHUTDOWN)
+    assert robot.controller.final_path(robot.now_ns) is None and robot.controller.next_tick_ns() is None
+    assert controller().final_path(NOW) is None
+
+
+def test_a_moving_robot_does_not_start_it_until_it_rests():
+    waiting = controller()
+    for k in range(30):
+        waiting.joint_state(NOW + k * DT_NS, HOME | {"fr3_joint2": HOME["fr3_joint2"] + 0.01 * k})
+        assert waiting.status.state == WAITING
+    assert "fr3_joint2 moves" in waiting.status.reason
+    swinging = controller()
+    for k in range(20):  # positions too coarse to tell, but velocities reported
+        swinging.joint_state(NOW + k * DT_NS, HOME | {"fr3_joint2": 0.02 * (k % 2)}, {"fr3_joint2": (-1) ** k * 0.4})
+        assert swinging.status.state == WAITING
+    now_ns = measure_at_rest(waiting, NOW + 30 * DT_NS, HOME)
+    assert waiting.status.state == RUNNING
+    noisy = controller()
+    for k in range(6):
+        noisy.joint_state(now_ns + k * DT_NS, HOME, {name: 0.3 for name in HOME})
+    assert noisy.status.state == RUNNING, "velocities that contradict the positions are noise"
+
+
+def moving_robot(speed=0.03):
+    robot = Robot()
+    robot.run(3)
+    assert robot.controller.merge(robot.chunk(speed)).accepted
+    robot.run(10)
+    return robot
+
+
+def assert_brakes_to_rest(robot, cause):
+    """The commands of joint 1 from the stop on respect the acceleration limit and end at rest."""
+    assert robot.controller.status.cause == cause
+    robot.run(100)
+    assert (robot.controller.status.state, robot.controller.status.cause) == (STOPPED, cause)
+    path = [*(output.committed[0, 0] for output in robot.sent), *robot.sent[-1].committed[1:, 0]]
+    speed = np.diff(path) / FR3.dt_s
+    assert speed[-1] == 0.0 and np.abs(speed).max() > 0.3
+    assert np.abs(np.diff(speed)).max() / FR3.dt_s <= FR3.limits.acceleration[0] + 1e-6
+
+
+def test_a_robot_that_does_not_follow_stops_it():
+    robot = moving_robot(0.0)
+    stuck = robot.measured["fr3_joint1"]
+    for k in range(40):
+        if k % 6 == 0:
+            robot.controller.merge(robot.chunk(0.04))
+        due = robot.controller.next_tick_ns()
+        robot.controller.joint_state(due, robot.measured | {"fr3_joint1": stuck})
+        robot.now_ns = due
+        robot.sent.append(robot.controller.tick(due))
+        if robot.controller.status.state != RUNNING:
+            break
+    off = robot.sent[-1].committed[0, 0] - stuck
+    assert "fr3_joint1" in robot.controller.status.reason
+    assert FR3.watchdog.tracking_error[0] < off
+    assert_brakes_to_rest(robot, TRACKING_ERROR)
+
+
+def test_a_robot_that_follows_late_is_in_order_and_a_gripper_may_be_blocked():
+    robot = moving_robot(0.0)
+    late = [dict(robot.measured)] * 5  # a quarter of a second
+    for _ in range(4):
+        robot.controller.merge(robot.chunk(0.06))
+        for _ in range(8):
+            due = robot.controller.next_tick_ns()
+            robot.controller.joint_state(due, late[-5] | {"fr3_finger_joint1": 0.04})
+            robot.now_ns = due
+            robot.sent.append(robot.controller.tick(due))
+            late.append(dict(zip(FR3.joint_names, robot.sent[-1].committed[0])))
+    assert robot.controller.status.state == RUNNING
+    assert abs(late[-1]["fr3_joint1"] - late[-6]["fr3_joint1"]) > FR3.watchdog.tracking_error[0]
+    assert math.isinf(FR3.watchdog.tracking_error[FR3.joint_names.index("fr3_finger_joint1")])
+
+
+@pytest.mark.parametrize("step_s", [3600.0, -3600.0, 0.03])
+def test_a_clock_that_is_set_brakes_in_the_new_time_under_another_epoch(step_s):
+    robot = moving_robot()
+    epoch, step_ns = robot.controller.status.epoch, round(step_s * 1e9)
+    robot.now_ns += DT_NS // 2 + step_ns
+    robot.controller.clock_set(robot.now_ns, step_ns, "the clock was set")
+    count = len(robot.sent)
+    assert robot.controller.status.epoch != epoch
+    assert_brakes_to_rest(robot, CLOCK)
+    stamps = [output.stamp_ns for output in robot.sent[count:]]
+    assert stamps[0] - (robot.sent[count - 1].stamp_ns + step_ns) < 2 * DT_NS and set(np.diff(stamps)) == {DT_NS}
+    assert robot.sent[-1].plan.epoch == robot.controller.status.epoch
+    _, start_ns = parse_epoch(robot.controller.status.epoch)
+    assert [(stamp - start_ns) / DT_NS for stamp in stamps] == list(range(count, len(robot.sent)))
+
+
+def test_a_clock_that_is_set_while_waiting_changes_nothing():
+    waiting = controller()
+    waiting.joint_state(NOW, HOME)
+    waiting.clock_set(NOW - 10**12, -(10**12), "the clock was set")
+    measure_at_rest(waiting, NOW - 10**12, HOME)
+    assert waiting.status.state == RUNNING
+
+
+def test_ticks_that_are_held_up_for_long_stop_it_for_good():
+    robot = moving_robot()
+    robot.now_ns = robot.controller.next_tick_ns() + 2 * 10**9
+    assert robot.controller.tick(robot.now_ns) is None
+    status = robot.controller.status
+    assert (status.state, status.cause) == (STOPPED, CLOCK) and "held up for 2.0 s" in status.reason
+
+
+def test_silent_chunks_are_told_and_the_next_chunk_goes_on():
+    robot = Robot()
+    robot.run(5)
+    assert robot.controller.status.cause == "", "nobody has promised chunks yet"
+    robot.controller.merge(robot.chunk(0.02))
+    robot.run(60)
+    status = robot.controller.status
+    assert (status.state, status.cause) == (RUNNING, CHUNKS_SILENT)
+    assert status.stamp_ns == robot.sent[5 + H].stamp_ns
+    robot.controller.merge(robot.chunk(0.02))
+    assert robot.controller.status.cause == ""
+
+
+def test_every_status_is_handed_on_once_and_the_first_cause_stays():
+    heard = []
+    robot = Robot()
+    robot.controller._changed = heard.append
+    robot.run(3)
+    robot.controller.merge(robot.chunk(0.04))
+    robot.run(12)
+    robot.controller.set_estop(True, robot.now_ns)
+    robot.controller.stop(STOP_SERVICE, "later", robot.now_ns)
+    robot.run(100)
+    robot.controller.deactivate(robot.now_ns, "deactivated")
+    assert [(status.state, status.cause) for status in heard] == [
+        (STOPPING, ESTOP),
+        (STOPPED, ESTOP),
+    ]
+    robot.controller.activate()
+    assert robot.controller.status.cause == ESTOP, "an emergency stop outlives a deactivation"
+
+
+def test_deactivation_and_activation_start_at_the_measured_positions_again():
+    robot = moving_robot()
+    robot.controller.deactivate(robot.now_ns, "deactivated")
+    assert robot.controller.final_path(robot.now_ns) is not None
+    assert robot.controller.merge(robot.chunk(0.02)) is None
+    measure_at_rest(robot.controller, robot.now_ns, HOME)
+    assert (robot.controller.status.state, robot.controller.status.cause) == (STOPPED, SHUTDOWN)
+    with pytest.raises(BeingHError, match="not active"):
+        robot.controller.reset(robot.now_ns)
+    robot.controller.activate()
+    assert robot.controller.status.state == WAITING
+    measure_at_rest(robot.controller, robot.now_ns, HOME)
+    assert robot.controller.status.state == RUNNING
+
+
+class SteppedClock:
+    """A node clock that a test sets."""
+
+    def __init__(self):
+        self.nanoseconds = NOW
+
+    def now(self):
+        return self
+
+
+def test_simulated_time_tells_jumps_from_steps():
+    clock = SteppedClock()
+    source = SimulatedTime(clock)
+    for _ in range(5):
+        clock.nanoseconds += 900_000_000
+        assert source.step() is None
+    clock.nanoseconds += 3_000_000_000
+    step_ns, words = source.step()
+    assert step_ns == 3_000_000_000 and "ahead by 3.000 s" in words and source.step() is None
+    clock.nanoseconds -= 1
+    assert source.step() == (-1, "simulated time went back") and source.step() is None
+    clock.nanoseconds -= 10
+    assert source.wait_until(NOW * 2, threading.Event()) is False, "a wait ends where time steps"
+    assert source.step()[0] == -10
+
+
+def test_steady_time_follows_a_system_clock_that_is_set(monkeypatch):
+    source = SteadyTime()
+    real, shift_ns = time.time_ns, 7_000_000_000
+    monkeypatch.setattr(time, "time_ns", lambda: real() + shift_ns)
+    before_ns = source.now_ns()
+    step_ns, words = source.step()
+    assert abs(step_ns - shift_ns) < 5_000_000 and "+7.0" in words
+    assert source.now_ns() - before_ns > 6_900_000_000 and source.step() is None
 
 
 def test_steady_time_waits_on_the_scale_of_the_system_clock():
-    time = SteadyTime()
-    target = time.now_ns() + 20_000_000
-    assert time.wait_until(target, threading.Event()) is False
-    assert 0 <= time.now_ns() - target < 100_000_000 and abs(time.step_ns()) < 5_000_000
+    source = SteadyTime()
+    target = source.now_ns() + 20_000_000
+    assert source.wait_until(target, threading.Event()) is False
+    assert source.now_ns() >= target and source.step() is None
     interrupt = threading.Event()
     interrupt.set()
-    assert time.wait_until(target + 10**12, interrupt) is True
+    assert source.wait_until(target + 10**12, interrupt) is True
 
 
 # --- policy inputs --------------------------------------------------------------------------------------------

@@ -1,8 +1,10 @@
 """Nodes that follow /clock: time stands still, goes by steps, jumps ahead, and begins again."""
 
+import time
+
 import numpy as np
 import pytest
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from ros_support import NodeProcess, Recorder, ros_graph, wait_matched, wait_until
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
@@ -11,6 +13,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from beingh_core.contract import load_contract
 from beingh_core.realtime.clock import parse_epoch
+from beingh_ros.controller_state import QOS, read_state
 from beingh_ros.conversions import ns_to_stamp, stamp_to_ns
 from beingh_ros.diagnostics import read_status
 
@@ -29,6 +32,7 @@ class World:
         self._states = graph.create_publisher(JointState, "/joint_states", 10)
         self.arm = Recorder(graph, JointTrajectory, ARM.topic)
         self.diagnostics = Recorder(graph, DiagnosticArray, "/diagnostics")
+        self.states = Recorder(graph, DiagnosticStatus, "controller/state", QOS)
         graph.create_timer(0.01, self._talk)
 
     def _talk(self):
@@ -57,10 +61,24 @@ def world(tmp_path):
 def start(world):
     """Begin at START_NS and return the time of the first tick."""
     world.now_ns = START_NS
-    wait_until(lambda: world.status()["state"] == "running", what="running")
+    rest(world)
     first_ns = parse_epoch(world.status()["epoch"])[1]
-    assert START_NS < first_ns <= START_NS + 3 * DT_NS and not world.arm.messages
+    assert START_NS < first_ns <= world.now_ns + 3 * DT_NS and not world.arm.messages
     return first_ns
+
+
+def rest(world):
+    """Let simulated time go on until the controller has seen the robot at rest for long enough, and no further."""
+
+    def running():
+        if not any(read_state(message).state == "running" for message in world.states.messages[seen:]):
+            world.now_ns += DT_NS // 2
+            time.sleep(0.1)
+            return False
+        return True
+
+    seen = len(world.states.messages)
+    wait_until(running, what="running")
 
 
 def test_without_a_clock_it_waits_and_says_so(world):
@@ -93,20 +111,30 @@ def test_a_jump_ahead_sends_no_burst(world):
     assert world.stamps()[1] == world.now_ns
 
 
+def test_a_jump_by_seconds_stops_it(world):
+    first_ns = start(world)
+    world.now_ns = first_ns
+    world.arm.wait_for(1)
+    world.now_ns += 5 * 10**9
+    wait_until(lambda: read_state(world.states.messages[-1]).state == "stopped", what="stopped")
+    status = read_state(world.states.messages[-1])
+    assert status.cause == "clock" and "ahead by 5.0" in status.reason and len(world.arm.messages) == 1
+
+
 def test_time_that_goes_back_stops_it_until_a_reset(world):
     first_ns = start(world)
     world.now_ns = first_ns
     world.arm.wait_for(1)
     world.now_ns = START_NS // 2
     status = wait_until(lambda: (s := world.status())["state"] == "stopped" and s, what="stopped")
-    assert status["reason"] == "simulated time went back" and status["at_rest"] == "True"
+    assert (status["cause"], status["reason"]) == ("clock", "simulated time went back") and status["at_rest"] == "True"
     client = world.node.create_client(Trigger, "/controller/reset")
     wait_matched(world.node, world._clock)
     assert client.wait_for_service(10.0)
     future = client.call_async(Trigger.Request())
     wait_until(future.done, what="reset")
     assert future.result().success, future.result().message
-    wait_until(lambda: world.status()["state"] == "running", what="running")
+    rest(world)
     world.now_ns = parse_epoch(world.status()["epoch"])[1]
     assert world.now_ns < START_NS
     world.arm.wait_for(2)

@@ -142,6 +142,24 @@ class Uac:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Watchdog:
+    """When the controller stops by itself.
+
+    Attributes:
+        joint_states_s: without joint states for longer [s].
+        tracking_error: (J,) how far a measured position may be from the commands of the last while [rad or m];
+            infinite where nobody watches.
+        tracking_delay_s: that while: the delay with which the robot follows, at most [s].
+        tracking_time_s: how long it may be further away [s].
+    """
+
+    joint_states_s: float
+    tracking_error: tuple[float, ...]
+    tracking_delay_s: float
+    tracking_time_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class PolicySettings:
     """What the checkpoint must agree with.
 
@@ -170,7 +188,7 @@ class RobotContract:
         joint_names: the commanded joints, in the order of the drivers' groups.
         limits: of the commanded joints, in that order.
         drivers: each commands some of the joints, together all of them.
-        uac, policy: see their classes.
+        uac, watchdog, policy: see their classes.
         home: (J,) start posture [rad or m].
         estop_topic: topic of the emergency stop (std_msgs/Bool).
     """
@@ -186,6 +204,7 @@ class RobotContract:
     limits: JointLimits
     drivers: tuple[Driver, ...]
     uac: Uac
+    watchdog: Watchdog
     policy: PolicySettings
     home: tuple[float, ...]
     estop_topic: str

@@ -1,0 +1,72 @@
+"""Whether the robot follows its commands. No ROS here."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+from beingh_core.contract import RobotContract
+
+
+class TrackingWatch:
+    """Compares measured positions with the commands of the last while. Not thread-safe.
+
+    A robot follows with a delay, so a joint is in order anywhere between the smallest and the largest command of the
+    last `tracking_delay_s`, give or take `tracking_error`; it may be out of that for `tracking_time_s`.
+
+    Args:
+        contract: Robot; its `watchdog`.
+    """
+
+    def __init__(self, contract: RobotContract) -> None:
+        watchdog = contract.watchdog
+        self._names = contract.joint_names
+        self._allowed = np.array(watchdog.tracking_error)
+        self._watched = bool(np.isfinite(self._allowed).any())
+        self._delay_ns, self._patience_ns = watchdog.tracking_delay_s * 1e9, watchdog.tracking_time_s * 1e9
+        self._commands: deque[tuple[int, np.ndarray]] = deque()
+        self._bad_since_ns: int | None = None
+        self.worst = 0.0
+
+    def begin(self, position_J: np.ndarray) -> None:
+        """Start anew with a robot that was commanded to `position_J` (J,)."""
+        self._commands.clear()
+        self._commands.append((-(2**62), position_J))
+        self._bad_since_ns = None
+
+    def commanded(self, at_ns: int, position_J: np.ndarray) -> None:
+        """Note a command (J,) that is to be reached at a time."""
+        self._commands.append((at_ns, position_J))
+
+    def problem(self, now_ns: int, measured_ns: int, measured_J: np.ndarray) -> str | None:
+        """Why the robot does not follow, None when it does.
+
+        Args:
+            now_ns: Time of the check [ns].
+            measured_ns: Time of the measurement [ns]; what was commanded later says nothing about it.
+            measured_J: (J,) newest positions; those of joints that are not watched may be NaN.
+        """
+        if not self._watched or not self._commands:
+            return None
+        since_ns = measured_ns - self._delay_ns
+        while len(self._commands) > 1 and self._commands[1][0] <= since_ns:
+            self._commands.popleft()
+        # The first one behind the measurement counts: the joints were on the way to it.
+        until = next((n for n, (at_ns, _) in enumerate(self._commands) if at_ns > measured_ns), len(self._commands))
+        rows_TJ = np.array([row for _, row in self._commands][: until + 1])
+        excess = np.maximum(rows_TJ.min(axis=0) - measured_J, measured_J - rows_TJ.max(axis=0))
+        share = excess / self._allowed
+        joint = int(np.nanargmax(share))
+        self.worst = max(0.0, float(share[joint]))
+        if not share[joint] > 1.0:
+            self._bad_since_ns = None
+            return None
+        if self._bad_since_ns is None:
+            self._bad_since_ns = now_ns
+        if now_ns - self._bad_since_ns < self._patience_ns:
+            return None
+        return (
+            f"{self._names[joint]} is at {measured_J[joint]:.3f}, {excess[joint]:.3f} away from its commands "
+            f"of the last {self._delay_ns / 1e9:g} s (allowed: {self._allowed[joint]:g})"
+        )
