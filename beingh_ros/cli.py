@@ -9,9 +9,10 @@ import sys
 from collections.abc import Sequence
 
 from beingh_core import cli as core
+from beingh_ros.monitor import command as monitor
 
 # What adds the sub-commands of this package; see `beingh_core.cli.Register`.
-REGISTERS: tuple[core.Register, ...] = ()
+REGISTERS: tuple[core.Register, ...] = (monitor.register,)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

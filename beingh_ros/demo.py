@@ -270,6 +270,7 @@ def main(args: Sequence[str] | None = None) -> int:
         if given.episodes < 1:
             raise BeingHError(f"{given.episodes} episodes cannot be run", where="--episodes", allowed="1 or more")
         isolate()
+        print(f"to watch it: ROS_DOMAIN_ID={os.environ['ROS_DOMAIN_ID']} {sys.executable} -m beingh_ros.cli monitor")
         return Demo(
             load_contract(ROBOT),
             checkpoint=_checkpoint(given.checkpoint),

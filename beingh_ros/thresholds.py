@@ -106,14 +106,14 @@ STREAM_AGE = Threshold(
     warn=80.0,
     error=100.0,
     unit="% of max_age_s",
-    text="its newest message is {value:.0f} % of max_age_s old",
+    text="{value:.0f} % of max_age_s old",
     remedy="its publisher is slow",
 )
 STREAM_LOSS = Threshold(
     warn=5.0,
     error=None,
     unit="% of the messages",
-    text="{value:.0f} % of the messages are lost",
+    text="{value:.0f} % are lost",
     remedy="use compressed images or a reliable publisher",
 )
 

@@ -224,4 +224,4 @@ def test_a_stream_is_missing_fresh_lossy_old_or_stale():
     for stamp_ns in stamps[30::2]:
         inputs.push_image(name, stamp_ns, np.zeros((2, 2, 3), np.uint8))
     level, text, values = report.stream(name, stamps[58] + 10_000_000, "reliable")
-    assert level == WARN and "messages are lost" in text and values["lost"] > 10
+    assert level == WARN and "% are lost" in text and values["lost"] > 10

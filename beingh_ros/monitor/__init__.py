@@ -1,0 +1,1 @@
+"""`beingh monitor`: a page of text about a running robot, and a recording of it, for those without RViz."""

@@ -1,0 +1,41 @@
+"""The sub-command `beingh monitor`. Nothing here imports ROS or rich before it runs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from beingh_core.errors import BeingHError
+
+DESCRIPTION = """Shows on one page of text what a running robot does: state of the controller, ticks, plan, chunks,
+inference, every stream, the last stop, and what to do about what is wrong. It hears only; it commands nothing.
+With --once the exit status is 0 when everything is as it should be, 1 for a warning or when no controller is heard,
+2 for an error."""
+
+
+def register(commands) -> None:
+    """Add the sub-command; see `beingh_core.cli.Register`."""
+    parser = commands.add_parser("monitor", help="a page of text about a running robot", description=DESCRIPTION)
+    parser.add_argument("--namespace", default="", help="ROS namespace of the robot's nodes")
+    parser.add_argument("--once", action="store_true", help="print one page and end with a status for scripts")
+    parser.add_argument("--wait", type=float, default=5.0, metavar="S", help="longest listening with --once [s]")
+    parser.add_argument("--record", type=Path, metavar="FILE.rrd", help="also write a recording for the Rerun viewer")
+    parser.add_argument("--robot", default="", help="contract of the robot, for --record; default: the controller's")
+    parser.set_defaults(run=_run)
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    if not chosen.wait > 0:
+        raise BeingHError(f"{chosen.wait:g} s cannot be waited", where="--wait", allowed="more than 0")
+    for package, remedy in (
+        ("rclpy", "source /opt/ros/$ROS_DISTRO/setup.bash, or install requirements-ros.txt"),
+        ("rich", "pip install rich"),
+    ):
+        try:
+            __import__(package)
+        except ImportError as error:
+            raise BeingHError(f"`beingh monitor` needs the Python package {package} ({error})", remedy=remedy) from None
+    from beingh_ros.monitor.loop import Monitor
+
+    with Monitor(chosen.namespace.strip("/"), record=chosen.record, robot=chosen.robot) as monitor:
+        return monitor.once(chosen.wait) if chosen.once else monitor.watch()

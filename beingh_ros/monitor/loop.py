@@ -1,0 +1,111 @@
+"""Listens and draws: one page, or a page that is redrawn until Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
+from rich.console import Console
+from rich.live import Live
+
+from beingh_ros.monitor.node import MonitorNode
+from beingh_ros.monitor.page import Surroundings, page
+from beingh_ros.monitor.state import CONTROLLER
+
+REDRAW_S = 0.25
+# Without a terminal, a page now and then.
+PLAIN_S = 5.0
+# Every node reports once a second: long enough to hear all of those that run.
+SETTLE_S = 1.5
+SPIN_S = 0.05
+
+
+class Monitor:
+    """One run of the monitor, in one thread. Use as a context manager.
+
+    Args:
+        namespace: Of the robot's nodes, without slashes.
+        record: File of a Rerun recording, None for none.
+        robot: Contract for the recording; "" asks the controller.
+        console: Where to draw; None is standard output.
+
+    Raises:
+        BeingHError: When a recording cannot be made.
+    """
+
+    def __init__(
+        self, namespace: str = "", *, record: Path | None = None, robot: str = "", console: Console | None = None
+    ) -> None:
+        self._console = console or Console()
+        self._recording = str(record) if record else ""
+        # SIGTERM is as good a wish to end as Ctrl-C.
+        self._before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+        self.node = MonitorNode(namespace)
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.node)
+
+    def __enter__(self) -> Monitor:
+        return self
+
+    def __exit__(self, *_exc) -> None:
+        self._executor.shutdown(timeout_sec=1.0)
+        self.node.destroy_node()
+        rclpy.try_shutdown()
+        signal.signal(signal.SIGTERM, self._before)
+
+    def once(self, wait_s: float) -> int:
+        """Listen, print one page, return 0, 1 or 2: fine, warning or nobody heard, error."""
+        begun_s = time.monotonic()
+        heard_s = None
+        try:
+            while time.monotonic() - begun_s < wait_s:
+                self._executor.spin_once(timeout_sec=SPIN_S)
+                if heard_s is None and CONTROLLER in self.node.state.statuses:
+                    heard_s = time.monotonic()
+                if heard_s is not None and time.monotonic() - heard_s > SETTLE_S:
+                    break
+        except KeyboardInterrupt:
+            pass
+        self._console.print(self._page())
+        return self.node.state.verdict(time.monotonic())[0]
+
+    def watch(self) -> int:
+        """Redraw the page until Ctrl-C; returns 0."""
+        try:
+            if self._console.is_terminal:
+                self._redraw()
+            else:
+                self._print_now_and_then()
+        except KeyboardInterrupt:
+            pass
+        return 0
+
+    def _redraw(self) -> None:
+        with Live(console=self._console, screen=True, auto_refresh=False) as live:
+            drawn_s = 0.0
+            while True:
+                self._executor.spin_once(timeout_sec=SPIN_S)
+                if time.monotonic() - drawn_s >= REDRAW_S:
+                    drawn_s = time.monotonic()
+                    live.update(self._page(), refresh=True)
+
+    def _print_now_and_then(self) -> None:
+        printed_s = time.monotonic() - PLAIN_S + SETTLE_S
+        while True:
+            self._executor.spin_once(timeout_sec=SPIN_S)
+            if time.monotonic() - printed_s >= PLAIN_S:
+                printed_s = time.monotonic()
+                self._console.print(self._page())
+
+    def _page(self):
+        hints = [] if self.node.state.statuses else self.node.hints()
+        title = f"domain {os.environ.get('ROS_DOMAIN_ID') or 0}"
+        around = Surroundings(title=title, hints=hints, recording=self._recording)
+        height = self._console.height if self._console.is_terminal else 1000
+        return page(self.node.state, around, time.monotonic(), self._console.width, height)

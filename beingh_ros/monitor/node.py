@@ -1,0 +1,92 @@
+"""The monitor's ears: its subscriptions, and what it can see of the ROS graph."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from std_msgs.msg import Header
+from trajectory_msgs.msg import JointTrajectory
+
+from beingh_ros.conversions import stamp_to_ns
+from beingh_ros.diagnostics import read_status
+from beingh_ros.monitor.state import MonitorState
+
+BUFFER = "controller/buffer"
+LATCHED = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+DISCOVERY = ("ROS_DOMAIN_ID", "ROS_AUTOMATIC_DISCOVERY_RANGE", "ROS_LOCALHOST_ONLY", "RMW_IMPLEMENTATION")
+
+
+class MonitorNode(Node):
+    """Subscribes what the page shows; publishes nothing and calls no service.
+
+    Args:
+        namespace: Of the robot's nodes, "" for the root.
+        clock: Monotonic time [s].
+
+    Attributes:
+        state: What was heard.
+    """
+
+    def __init__(self, namespace: str = "", clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(f"beingh_monitor_{os.getpid()}", namespace=f"/{namespace}", start_parameter_services=False)
+        self.state = MonitorState(namespace=namespace)
+        self._clock = clock
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, QoSProfile(depth=50))
+        self.create_subscription(DiagnosticStatus, "controller/state", self._on_state, LATCHED)
+        self.create_subscription(JointTrajectory, BUFFER, self._on_buffer, QoSProfile(depth=10))
+        self.create_subscription(Header, "controller/accepted", self._on_accepted, QoSProfile(depth=10))
+        self.create_subscription(JointTrajectory, "policy/chunk", self._on_chunk, QoSProfile(depth=10))
+
+    def hints(self) -> list[str]:
+        """What to check when no controller is heard."""
+        found = []
+        spaces = self._controller_namespaces()
+        if spaces:
+            others = ", ".join(f"--namespace {space}" if space else "no --namespace" for space in spaces)
+            found.append(f"a controller publishes in another namespace; use {others}")
+        nodes = [
+            f"{namespace.rstrip('/')}/{name}"
+            for name, namespace in self.get_node_names_and_namespaces()
+            if name != self.get_name() and not name.startswith("_")
+        ]
+        if nodes and not spaces:
+            shown = ", ".join(sorted(nodes)[:6]) + (", ..." if len(nodes) > 6 else "")
+            found.append(f"other nodes are visible ({shown}), but no controller: is the launch file running?")
+        if not nodes:
+            found.append("no other node is visible: is the robot's launch file running?")
+            settings = ", ".join(f"{name}={os.environ.get(name) or 'unset'}" for name in DISCOVERY)
+            found.append(f"these must be the same here and there: {settings}")
+            found.append("across machines: multicast must pass the network and the firewall (UDP ports 7400 and up)")
+        return found
+
+    def _controller_namespaces(self) -> list[str]:
+        """Namespaces other than this one in which somebody publishes controller/buffer."""
+        topics = [name for name, _ in self.get_topic_names_and_types() if name.endswith(f"/{BUFFER}")]
+        published = [name for name in topics if self.count_publishers(name)]
+        spaces = {name[: -len(BUFFER)].strip("/") for name in published}
+        return sorted(spaces - {self.state.namespace})
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            self.state.diagnostic(
+                self._clock(), status.name, ord(status.level), status.message, status.hardware_id, read_status(status)
+            )
+
+    def _on_state(self, message: DiagnosticStatus) -> None:
+        self.state.control(message.message, read_status(message))
+
+    def _on_buffer(self, message: JointTrajectory) -> None:
+        points = message.points
+        period_ns = stamp_to_ns(points[1].time_from_start) - stamp_to_ns(points[0].time_from_start) if points[1:] else 0
+        self.state.buffer(self._clock(), message.header.frame_id, stamp_to_ns(message.header.stamp), period_ns / 1e9)
+
+    def _on_accepted(self, message: Header) -> None:
+        self.state.accepted(message.frame_id, stamp_to_ns(message.stamp))
+
+    def _on_chunk(self, message: JointTrajectory) -> None:
+        self.state.chunk(len(message.points))
