@@ -57,8 +57,9 @@ def _table(*parts: Mapping[str, tuple[int, int]]) -> Mapping[str, slice]:
 STATE_SLOTS: Mapping[str, slice] = _table(_COMMON, _STATE_ONLY)
 ACTION_SLOTS: Mapping[str, slice] = _table(_COMMON, _ACTION_ONLY)
 
-# Arms with fewer joints fill the front of these ranges; every other slot has exactly its width.
-PARTIAL_SLOTS = frozenset({"arm_joint_position", "left_arm_joint_position"})
+# Arms with fewer joints and bases with fewer motions fill the front of these ranges; every other slot has exactly
+# its width.
+PARTIAL_SLOTS = frozenset({"arm_joint_position", "left_arm_joint_position", "base_motion"})
 
 _TABLES = {"state": STATE_SLOTS, "action": ACTION_SLOTS}
 
@@ -122,7 +123,7 @@ def check_no_overlap(kind: str, names: Iterable[str], *, where: object | None = 
 def check_width(kind: str, name: str, width: int, *, where: object | None = None) -> None:
     """Refuses a signal whose number of values does not fit its slot.
 
-    Arm-joint slots take up to 7 values, filled from the front; all others take exactly their width.
+    The slots in `PARTIAL_SLOTS` take fewer values too, filled from the front; all others take exactly their width.
 
     Raises:
         BeingHError: naming the slot, its width and the given one.

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Any
 
 from beingh_core.contract import schema
+from beingh_core.contract.driver_options import DRIVER_KINDS, DriverKind
 from beingh_core.contract.reader import Section
 from beingh_core.contract.signals import check_joints
 from beingh_core.contract.urdf import UrdfFacts
-
-DRIVER_KINDS = ("joint_trajectory",)
 
 
 def read_drivers(file: Section, urdf: UrdfFacts) -> tuple[schema.Driver, ...]:
@@ -32,25 +30,61 @@ def read_drivers(file: Section, urdf: UrdfFacts) -> tuple[schema.Driver, ...]:
     return tuple(_read_driver(section, urdf, seen) for section in sections)
 
 
+def command_names(drivers: tuple[schema.Driver, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the position columns and, after them, of the columns that command a velocity of the base."""
+    positions = tuple(joint for driver in drivers if not driver.is_velocity for joint in driver.joints)
+    return positions, tuple(joint for driver in drivers if driver.is_velocity for joint in driver.joints)
+
+
+def check_gripper_commands(file: Section, drivers: tuple[schema.Driver, ...], action: tuple) -> None:
+    """`closed_command` and `open_command` stand for a gripper's `closed` and `open` joint positions."""
+    grippers = [signal.joints for signal in action if signal.closed is not None]
+    for driver in drivers:
+        given = [key for key in ("closed_command", "open_command") if driver.options.get(key) is not None]
+        key = "driver" if "driver" in file else "drivers"
+        if len(given) == 1:
+            raise file.error(key, f"`{given[0]}` comes alone", remedy="give both closed_command and open_command")
+        if given and any((joint,) not in grippers for joint in driver.joints):
+            raise file.error(
+                key,
+                f"`{driver.joints[0]}` is no gripper action, so `{given[0]}` has no meaning",
+                remedy="leave closed_command and open_command out: the joint's position is sent as it is",
+            )
+
+
 def _read_driver(section: Section, urdf: UrdfFacts, seen: dict[str, str]) -> schema.Driver:
-    """One driver; `seen` holds the topic of every joint that is commanded already."""
-    kind = section.choice("kind", DRIVER_KINDS)
-    groups = []
-    for entry in section.sections("groups"):
-        group = schema.DriverGroup(topic=entry.topic("topic"), joints=entry.strings("joints"))
-        entry.finish()
-        check_joints(entry, group.joints, urdf, commanded=True)
-        for joint in group.joints:
-            if joint in seen:
-                raise entry.error(
-                    "joints",
-                    f"`{joint}` is already commanded on {seen[joint]}",
-                    remedy="command each joint in one group",
-                )
-            seen[joint] = group.topic
-        groups.append(group)
+    """One driver; `seen` holds the endpoint of every joint that is commanded already."""
+    name = section.choice("kind", DRIVER_KINDS)
+    kind = DRIVER_KINDS[name]
+    # One group may stand in the driver itself.
+    entries = [section] if "groups" not in section and kind.endpoint in section else section.sections("groups")
+    groups = tuple(_read_group(entry, kind, urdf, seen) for entry in entries)
     if not groups:
-        raise section.error("groups", "no command topic is given", remedy="add `- {topic: ..., joints: [...]}`")
-    options: dict[str, Any] = {}
-    section.finish()
-    return schema.Driver(kind=kind, groups=tuple(groups), options=MappingProxyType(options))
+        remedy = f"add `- {{{kind.endpoint}: ..., joints: [...]}}`"
+        raise section.error("groups", f"no command {kind.endpoint} is given", remedy=remedy)
+    joints = tuple(joint for group in groups for joint in group.joints)
+    options = {key: read(section, key, joints) for key, read in kind.options.items()}
+    for entry in [*entries, section]:
+        entry.finish()
+    return schema.Driver(kind=name, groups=groups, options=MappingProxyType(options), is_velocity=kind.is_velocity)
+
+
+def _read_group(entry: Section, kind: DriverKind, urdf: UrdfFacts, seen: dict[str, str]) -> schema.DriverGroup:
+    group = schema.DriverGroup(topic=entry.topic(kind.endpoint), joints=entry.strings("joints"))
+    if kind.is_velocity:
+        for joint in group.joints:
+            if joint in urdf.joints:
+                raise entry.error(
+                    "joints", f"`{joint}` is a joint of the URDF", remedy="name the base's motion otherwise"
+                )
+    else:
+        check_joints(entry, group.joints, urdf, commanded=True)
+    if kind.joints_per_group not in (None, len(group.joints)):
+        raise entry.error("joints", f"{len(group.joints)} joints are given", allowed=f"{kind.joints_per_group}")
+    for joint in group.joints:
+        if joint in seen:
+            raise entry.error(
+                "joints", f"`{joint}` is already commanded on {seen[joint]}", remedy="command each joint in one group"
+            )
+        seen[joint] = group.topic
+    return group

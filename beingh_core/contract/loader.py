@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from beingh_core.contract import schema
-from beingh_core.contract.drivers import read_drivers
+from beingh_core.contract.drivers import check_gripper_commands, command_names, read_drivers
 from beingh_core.contract.limits import read_limits
 from beingh_core.contract.paths import find_in_package, package_roots
 from beingh_core.contract.reader import Section, read_yaml
@@ -36,11 +36,13 @@ def load_contract(path_or_name: str | Path) -> schema.RobotContract:
     if rate_hz > 1000.0:
         raise file.error("rate_hz", f"{rate_hz:g} is out of range", allowed="at most 1000 Hz")
     drivers = read_drivers(file, urdf)
-    joint_names = tuple(joint for driver in drivers for joint in driver.joints)
+    positions, velocities = command_names(drivers)
+    joint_names = positions + velocities
     state = read_state(file.section("state"), urdf, frames)
-    action = read_action(file.section("action"), urdf, frames)
+    action = read_action(file.section("action"), urdf, frames, velocities)
     check_action_joints(file, action, drivers)
-    limits = read_limits(file.section("limits"), urdf, joint_names)
+    check_gripper_commands(file, drivers, action)
+    limits = read_limits(file.section("limits"), urdf, positions, velocities)
     policy = _read_policy(file.section("policy"), state, action)
     contract = schema.RobotContract(
         robot=file.get("robot", str),
@@ -151,8 +153,9 @@ def _read_policy(
 
 
 def _read_home(file: Section, joint_names: tuple[str, ...], limits) -> tuple[float, ...]:
-    """Start posture of every commanded joint, inside the limits."""
-    home = file.named_numbers("home", joint_names)
+    """Start posture of every commanded joint, inside the limits; a base starts at rest."""
+    joints = [joint for joint, is_velocity in zip(joint_names, limits.is_velocity) if not is_velocity]
+    home = {joint: 0.0 for joint in joint_names if joint not in joints} | file.named_numbers("home", joints)
     section = file.section("home")
     for index, joint in enumerate(joint_names):
         if joint not in home:

@@ -69,7 +69,7 @@ class Section:
         value = self._data[key]
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
-        if not isinstance(value, kind) or isinstance(value, bool):
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             article = "an" if kind is int else "a"
             what = f"`{value}` is not {article} {_KIND_NAMES[kind]}"
             raise self.error(key, what, remedy=f"write {_KIND_HINTS[kind]}")
@@ -87,6 +87,14 @@ class Section:
         if above is not None and value is not None and not value > above:
             raise self.error(key, f"{value:g} is out of range", allowed=f"more than {above:g}")
         return value
+
+    def is_mapping(self, key: str) -> bool:
+        """Whether the value of a key is a mapping."""
+        return isinstance(self._data.get(key), dict)
+
+    def flag(self, key: str, default: Any = REQUIRED) -> bool:
+        """`true` or `false`."""
+        return self.get(key, bool, default)
 
     def choice(self, key: str, allowed: Iterable[str], default: Any = REQUIRED) -> str:
         """A string out of a closed set."""
@@ -150,11 +158,12 @@ class Section:
         self.refuse_unknown(sorted(self._known))
 
 
-_KIND_NAMES: dict[type, str] = {str: "text", int: "integer", float: "number", list: "list", dict: "mapping"}
+_KIND_NAMES: dict[type, str] = {str: "text", int: "integer", float: "number", bool: "flag", list: "list", dict: "mapping"}
 _KIND_HINTS: dict[type, str] = {
     str: "text (in quotes if it looks like a number)",
     int: "a whole number",
     float: "a number",
+    bool: "`true` or `false`",
     list: "`[a, b]`",
     dict: "`{key: value}`",
 }

@@ -107,14 +107,16 @@ class Driver:
     """One way of commanding some of the joints.
 
     Attributes:
-        kind: one of `drivers.DRIVER_KINDS`.
+        kind: one of `driver_options.DRIVER_KINDS`.
         groups: command topics (or actions) and the joints on each.
         options: the further keys of that kind, each with its value or default.
+        is_velocity: whether it commands velocities of a base.
     """
 
     kind: str
     groups: tuple[DriverGroup, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
+    is_velocity: bool = False
 
     @property
     def joints(self) -> tuple[str, ...]:
@@ -185,8 +187,8 @@ class RobotContract:
         rate_hz: action steps per second.
         cameras: views, in the order of the prompt.
         state, action: signals, in the order of the file.
-        joint_names: the commanded joints, in the order of the drivers' groups.
-        limits: of the commanded joints, in that order.
+        joint_names: what is commanded: joints in the order of the drivers' groups, then velocities of a base.
+        limits: of these, in that order.
         drivers: each commands some of the joints, together all of them.
         uac, watchdog, policy: see their classes.
         home: (J,) start posture [rad or m].

@@ -10,6 +10,7 @@ from beingh_core.contract.reader import Section
 from beingh_core.contract.urdf import UrdfFacts
 from beingh_core.errors import did_you_mean
 
+BASE_SLOTS = ("base_motion",)
 POSE_SLOTS = schema.POSITION_SLOTS + schema.ROTATION_SLOTS
 
 
@@ -49,8 +50,17 @@ def read_state(section: Section, urdf: UrdfFacts, frames: tuple[str, str]) -> tu
     return tuple(signals)
 
 
-def read_action(section: Section, urdf: UrdfFacts, frames: tuple[str, str]) -> tuple[schema.ActionSignal, ...]:
-    """The action signals, in the order of the file; see `read_state`."""
+def read_action(
+    section: Section, urdf: UrdfFacts, frames: tuple[str, str], velocities: tuple[str, ...] = ()
+) -> tuple[schema.ActionSignal, ...]:
+    """The action signals, in the order of the file; see `read_state`.
+
+    Args:
+        section: the `action` mapping, slot name -> signal.
+        urdf: joints and links of the robot.
+        frames: the contract's base and end-effector frames.
+        velocities: names of a base's velocities, which only `base_motion` commands.
+    """
     signals = []
     for name in _slot_names(section, "action"):
         entry = section.section(name)
@@ -59,7 +69,10 @@ def read_action(section: Section, urdf: UrdfFacts, frames: tuple[str, str]) -> t
         if mode != wanted:
             raise entry.error("mode", f"`{mode}` is not known for slot `{name}`", allowed=wanted)
         joints = entry.strings("joints")
-        check_joints(entry, joints, urdf, commanded=True)
+        if name in BASE_SLOTS:
+            _check_velocities(entry, joints, velocities)
+        else:
+            check_joints(entry, joints, urdf, commanded=True)
         if mode == "absolute":
             slots.check_width("action", name, len(joints), where=entry.where("joints"))
         signal = schema.ActionSignal(
@@ -90,6 +103,17 @@ def check_joints(entry: Section, joints: tuple[str, ...], urdf: UrdfFacts, *, co
         source = urdf.joints[joint].mimics
         if commanded and source is not None:
             raise entry.error("joints", f"`{joint}` only mimics `{source}`", remedy=f"command `{source}` instead")
+
+
+def _check_velocities(entry: Section, names: tuple[str, ...], velocities: tuple[str, ...]) -> None:
+    for name in names:
+        if name not in velocities:
+            raise entry.error(
+                "joints",
+                f"no base driver commands a velocity `{name}`",
+                allowed=velocities or None,
+                remedy=did_you_mean(name, velocities) or f"add a driver of kind twist_base with `{name}`",
+            )
 
 
 def check_action_joints(

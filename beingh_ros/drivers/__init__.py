@@ -2,26 +2,63 @@
 
 from __future__ import annotations
 
+import importlib
+import threading
+from collections.abc import Sequence
+
 from rclpy.node import Node
 
 from beingh_core.contract import RobotContract
-from beingh_core.errors import BeingHError
 from beingh_ros.drivers.driver import Driver
-from beingh_ros.drivers.joint_trajectory import JointTrajectoryDriver
 from beingh_ros.drivers.setpoints import Setpoints
 
-__all__ = ["Driver", "Setpoints", "make_drivers"]
+__all__ = ["DRIVERS", "Driver", "Setpoints", "make_drivers", "stop_drivers"]
 
-_DRIVERS = {"joint_trajectory": JointTrajectoryDriver}
+# kind in the contract -> (module of this package, class)
+DRIVERS = {
+    "joint_trajectory": ("joint_trajectory", "JointTrajectoryDriver"),
+    "follow_joint_trajectory": ("follow_joint_trajectory", "FollowJointTrajectoryDriver"),
+    "forward_command": ("forward_command", "ForwardCommandDriver"),
+    "joint_state_command": ("joint_state_command", "JointStateCommandDriver"),
+    "twist_base": ("twist_base", "TwistBaseDriver"),
+    "gripper_command": ("gripper_command", "GripperCommandDriver"),
+    "parallel_gripper": ("parallel_gripper", "ParallelGripperDriver"),
+    "franka_gripper": ("franka_gripper", "FrankaGripperDriver"),
+    "unitree_g1_arm_sdk": ("unitree_g1_arm_sdk", "UnitreeG1ArmSdkDriver"),
+}
 
 
 def make_drivers(node: Node, contract: RobotContract) -> list[Driver]:
     """The drivers that a contract names, in its order.
 
     Raises:
-        BeingHError: A driver needs messages that are not installed.
+        BeingHError: A driver needs messages that are not installed; names what to install.
     """
+    drivers = []
     for settings in contract.drivers:
-        if settings.kind not in _DRIVERS:
-            raise BeingHError(f"there is no driver '{settings.kind}'", where=contract.path, allowed=sorted(_DRIVERS))
-    return [_DRIVERS[settings.kind](node, contract, settings) for settings in contract.drivers]
+        module, name = DRIVERS[settings.kind]
+        kind = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+        drivers.append(kind(node, contract, settings))
+    return drivers
+
+
+def stop_drivers(drivers: Sequence[Driver], points: Setpoints) -> list[Exception]:
+    """Send the braking path through all drivers at the same time: some of them take as long as the braking.
+
+    Returns:
+        What went wrong; one driver's failure keeps no other from stopping.
+    """
+    errors: list[Exception] = []
+
+    def stop(driver: Driver) -> None:
+        try:
+            driver.stop(points)
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=stop, args=(driver,), daemon=True) for driver in drivers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return errors

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
+from beingh_core.contract import RobotContract
 from beingh_ros.drivers.setpoints import Setpoints
+
+# Longest wait for the last command to leave [s].
+FLUSH_S = 0.5
 
 
 class Driver(Protocol):
     """Sends commands of some joints to a robot.
 
-    All methods are called from the controller's tick thread, `stop` also once after that thread has ended. None of
+    `send` and `problem` are called from the controller's tick thread, `stop` once after that thread has ended. None of
     them waits for the robot, except `stop` for a bounded time. After `stop`, `send` begins again as at the start.
 
     Attributes:
@@ -27,5 +32,15 @@ class Driver(Protocol):
         """Send the whole braking path, which ends at rest, as the last command; return when it has left."""
 
     def problem(self) -> str | None:
-        """Why the robot does not follow this driver's commands, None as far as is known. Asked once a tick."""
+        """Why the robot does not follow this driver's commands, None as far as is known. Asked once a tick.
+
+        A state, such as a server that is not there, is told as long as it lasts; an event, such as a goal that was
+        aborted, once.
+        """
         return None
+
+
+def columns_of(contract: RobotContract, joints: Sequence[str]) -> list[int]:
+    """Where the commands of `joints` stand in a row of setpoints."""
+    column = {name: index for index, name in enumerate(contract.joint_names)}
+    return [column[name] for name in joints]

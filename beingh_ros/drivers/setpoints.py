@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# What was sent longer than this before a path is no start for it [s].
+MAX_GAP_S = 1.0
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Setpoints:
@@ -39,3 +42,45 @@ class Setpoints:
             positions=self.positions[:, columns],
             velocities=self.velocities[:, columns],
         )
+
+
+def sample_to_rest(path: Setpoints, rate_hz: float, before: Setpoints | None = None) -> Setpoints:
+    """A path that ends at rest, at a fixed rate: cubic through its rows, with their velocities.
+
+    Args:
+        path: The rows; the last one is where it comes to rest, so its velocity counts as 0.
+        rate_hz: Rows per second wanted.
+        before: What was sent last; its last row starts the path where it lies before the path's first row.
+
+    Returns:
+        Rows at 1 / rate_hz, 2 / rate_hz, ... after the start, the last one being exactly the last row of `path`.
+    """
+    knots_s, positions_KJ, velocities_KJ = np.asarray(path.times_s, float), path.positions, path.velocities.copy()
+    velocities_KJ[-1] = 0.0
+    if before is not None:
+        sent_s = (before.stamp_ns - path.stamp_ns) / 1e9 + before.times_s[-1]
+        later = knots_s > sent_s
+        if not later.any():
+            knots_s, positions_KJ, velocities_KJ = knots_s[-1:], positions_KJ[-1:], velocities_KJ[-1:]
+        elif knots_s[later][0] - sent_s < MAX_GAP_S:
+            knots_s = np.concatenate([[sent_s], knots_s[later]])
+            positions_KJ = np.vstack([before.positions[-1:], positions_KJ[later]])
+            velocities_KJ = np.vstack([before.velocities[-1:], velocities_KJ[later]])
+    steps = max(1, int(np.ceil((knots_s[-1] - knots_s[0]) * rate_hz - 1e-6)))
+    times_s = knots_s[0] + np.arange(1, steps + 1) / rate_hz
+    positions, velocities = _cubic(knots_s, positions_KJ, velocities_KJ, np.minimum(times_s, knots_s[-1]))
+    positions[-1], velocities[-1] = positions_KJ[-1], 0.0
+    return Setpoints(stamp_ns=path.stamp_ns, times_s=times_s, positions=positions, velocities=velocities)
+
+
+def _cubic(knots_K: np.ndarray, values_KJ: np.ndarray, slopes_KJ: np.ndarray, times_T: np.ndarray) -> tuple:
+    """Cubic Hermite values (T, J) and slopes (T, J) through knots; constant with a single knot."""
+    if len(knots_K) == 1:
+        return np.repeat(values_KJ, len(times_T), axis=0), np.zeros((len(times_T), values_KJ.shape[1]))
+    left = np.clip(np.searchsorted(knots_K, times_T, side="left") - 1, 0, len(knots_K) - 2)
+    width = (knots_K[left + 1] - knots_K[left])[:, None]
+    u = (times_T - knots_K[left])[:, None] / width
+    p0, p1, m0, m1 = values_KJ[left], values_KJ[left + 1], slopes_KJ[left] * width, slopes_KJ[left + 1] * width
+    values = p0 + u * m0 + u**2 * (3 * (p1 - p0) - 2 * m0 - m1) + u**3 * (2 * (p0 - p1) + m0 + m1)
+    slopes = (m0 + 2 * u * (3 * (p1 - p0) - 2 * m0 - m1) + 3 * u**2 * (2 * (p0 - p1) + m0 + m1)) / width
+    return values, slopes

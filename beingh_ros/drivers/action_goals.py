@@ -1,0 +1,211 @@
+"""Goals for action servers, sent without ever blocking the tick thread."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from action_msgs.msg import GoalStatus
+from rclpy.action import ActionClient
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+
+SUCCEEDED, CANCELED = GoalStatus.STATUS_SUCCEEDED, GoalStatus.STATUS_CANCELED
+# A server that is just starting, or not discovered yet, is no problem for this long after the driver was made [s].
+DISCOVERY_S = 1.0
+# A server takes a goal or refuses it within this time [s].
+ANSWER_S = 1.0
+SPIN_S = 0.05
+
+
+@dataclass(eq=False)
+class _Goal:
+    """One goal on its way: which server, what, and how far it has come."""
+
+    server: str
+    message: Any
+    number: int = 0
+    sent_s: float = 0.0
+    kept: bool = False  # neither overwritten nor cancelled by a newer one
+    handle: Any = None
+    cancelled: bool = False
+    taken: threading.Event = field(default_factory=threading.Event)  # accepted, refused or given up
+
+
+class ActionGoals:
+    """Newest-wins goals for one or several action servers.
+
+    A goal that waits is overwritten by the next one. While the server has not answered one goal, none is sent. A goal
+    is never kept for a server that is not there: by the time it came, it would be far from where the robot is.
+    A node and a thread of their own do all that, so that replies are heard while the owner is being closed, too.
+
+    Args:
+        node: Its context and namespace are used; action names are resolved as this node's.
+        servers: key -> (action type, action name).
+        judge: (key, status, result, whether a newer goal has replaced it) -> what went wrong with a goal that has
+            ended, or None. Status as in action_msgs/GoalStatus.
+        one_at_a_time: Cancel the running goal and wait for its end before the next one; else the server replaces it.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        servers: Mapping[str, tuple[type, str]],
+        judge: Callable[[str, int, Any, bool], str | None],
+        *,
+        one_at_a_time: bool = False,
+    ) -> None:
+        self._judge, self._one_at_a_time = judge, one_at_a_time
+        names = {key: node.resolve_topic_name(name) for key, (_, name) in servers.items()}
+        slug = re.sub(r"\W", "_", next(iter(names.values())).strip("/"))
+        self._node = Node(
+            f"{node.get_name()}_{slug}",
+            context=node.context,
+            namespace=node.get_namespace(),
+            use_global_arguments=False,
+            enable_rosout=False,
+            start_parameter_services=False,
+        )
+        self._clients = {key: ActionClient(self._node, kind, names[key]) for key, (kind, _) in servers.items()}
+        self._names = names
+        self._lock = threading.Lock()
+        self._waiting: _Goal | None = None  # not sent yet
+        self._kept: deque[_Goal] = deque()  # sent before that, each until its end
+        self._unanswered: _Goal | None = None
+        self._running: _Goal | None = None  # newest accepted one that has not ended
+        self._numbers = 0
+        self._events: deque[str] = deque(maxlen=8)
+        self._missing: str | None = None
+        self._patience_s = time.monotonic() + DISCOVERY_S
+        self._wake = self._node.create_guard_condition(self._work)
+        self._executor = SingleThreadedExecutor(context=node.context)
+        self._executor.add_node(self._node)
+        self._thread = threading.Thread(target=self._spin, name=slug, daemon=True)
+        self._thread.start()
+
+    def send(self, message: Any, server: str | None = None, *, keep: bool = False) -> threading.Event:
+        """Hand over a goal. Returns at once; from any thread.
+
+        Args:
+            message: The goal.
+            server: Key of its server; by default the only one.
+            keep: Newer goals wait until this one has ended, instead of replacing it.
+
+        Returns:
+            Set when the server has taken or refused the goal, or it was given up.
+        """
+        goal = _Goal(server=next(iter(self._clients)) if server is None else server, message=message, kept=keep)
+        with self._lock:
+            if keep:
+                self._kept.append(goal)
+            else:
+                replaced, self._waiting = self._waiting, goal
+                if replaced is not None:
+                    replaced.taken.set()
+        self._wake.trigger()
+        return goal.taken
+
+    def problem(self) -> str | None:
+        """A server that is missing or does not answer, or the oldest event that was not told yet."""
+        with self._lock:
+            if self._missing is not None and time.monotonic() > self._patience_s:
+                return self._missing
+            if self._unanswered is not None and time.monotonic() > self._unanswered.sent_s + ANSWER_S:
+                return f"the action server {self._names[self._unanswered.server]} does not answer"
+            return self._events.popleft() if self._events else None
+
+    def _spin(self) -> None:
+        """Own thread."""
+        try:
+            while self._node.context.ok():
+                self._look_for_servers()
+                self._executor.spin_once(timeout_sec=SPIN_S)
+        except Exception as error:
+            if isinstance(error, ExternalShutdownException) or not self._node.context.ok():
+                return
+            with self._lock:
+                self._missing = f"the action client of {', '.join(self._names.values())} has failed: {error}"
+
+    def _look_for_servers(self) -> None:
+        missing = [self._names[key] for key, client in self._clients.items() if not client.server_is_ready()]
+        text = None
+        if missing:
+            text = f"there is no action server {missing[0]}: start its controller, and see `ros2 action list`"
+        with self._lock:
+            self._missing = text
+            if self._running is not None and self._names[self._running.server] in missing:
+                self._running = None  # its end will never be heard
+
+    def _work(self) -> None:
+        """Own thread: send the next goal, if it is its turn."""
+        goal = self._next()
+        if goal is None:
+            return
+        client = self._clients[goal.server]
+        if not client.server_is_ready():
+            goal.taken.set()
+            return
+        with self._lock:
+            self._unanswered = goal
+        client.send_goal_async(goal.message).add_done_callback(lambda future: self._answered(goal, future))
+
+    def _next(self) -> _Goal | None:
+        """Take the goal that may be sent now; a running one that is in its way is cancelled."""
+        with self._lock:
+            if self._waiting is None and not self._kept:
+                return None
+            if self._unanswered is not None:
+                if time.monotonic() < self._unanswered.sent_s + ANSWER_S:
+                    return None
+                self._events.append(f"{self._names[self._unanswered.server]} has not answered to a goal")
+                self._unanswered = None
+            running = self._running
+            if running is not None and (running.kept or self._one_at_a_time):
+                if not running.kept and not running.cancelled:
+                    running.cancelled = True
+                    running.handle.cancel_goal_async()
+                return None
+            if self._kept:
+                goal = self._kept.popleft()
+            else:
+                goal, self._waiting = self._waiting, None
+            self._numbers += 1
+            goal.number, goal.sent_s = self._numbers, time.monotonic()
+            return goal
+
+    def _answered(self, goal: _Goal, future: Any) -> None:
+        """Own thread: the server has taken or refused a goal."""
+        handle = future.result()
+        with self._lock:
+            if self._unanswered is goal:
+                self._unanswered = None
+            if handle is None or not handle.accepted:
+                self._events.append(f"{self._names[goal.server]} has refused a goal: is its controller active?")
+            else:
+                goal.handle = handle
+                if goal.number == self._numbers:
+                    self._running = goal
+        goal.taken.set()
+        if goal.handle is not None:
+            handle.get_result_async().add_done_callback(lambda done: self._ended(goal, done))
+        self._work()
+
+    def _ended(self, goal: _Goal, future: Any) -> None:
+        """Own thread: a goal has come to its end."""
+        response = future.result()
+        with self._lock:
+            replaced = goal.cancelled or goal.number != self._numbers
+            if self._running is goal:
+                self._running = None
+        text = None
+        if response is not None:
+            text = self._judge(goal.server, response.status, response.result, replaced)
+        if text is not None:
+            with self._lock:
+                self._events.append(f"{self._names[goal.server]}: {text}")
+        self._work()

@@ -1,0 +1,90 @@
+"""Commands for the action of joint_trajectory_controller, for robots that offer no trajectory topic.
+
+Every tick's goal replaces the one before: the controller aborts that with INVALID_GOAL, which is no failure here, and
+takes the new trajectory at once, exactly as on the topic. What the topic lacks is an answer: a refused goal, a
+violated tolerance or a controller that is not there is heard, and stops the robot.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from rclpy.node import Node
+
+from beingh_core.contract import Driver as DriverSettings
+from beingh_core.contract import RobotContract
+from beingh_ros.drivers.action_goals import SUCCEEDED, ActionGoals
+from beingh_ros.drivers.driver import FLUSH_S, Driver, columns_of
+from beingh_ros.drivers.interfaces import interface
+from beingh_ros.drivers.setpoints import Setpoints
+from beingh_ros.drivers.trajectories import trajectory_of
+
+INVALID_GOAL = -1
+ERRORS = {
+    INVALID_GOAL: "invalid goal",
+    -2: "invalid joints",
+    -3: "old header time stamp",
+    -4: "path tolerance violated",
+    -5: "goal tolerance violated",
+}
+
+
+class FollowJointTrajectoryDriver(Driver):
+    """Sends the committed ticks of every group as a goal.
+
+    Args:
+        node: Its context and namespace are used.
+        contract: Order of the columns.
+        settings: Actions and joints of the groups; whether to send velocities.
+    """
+
+    command_rate_hz = None
+
+    def __init__(self, node: Node, contract: RobotContract, settings: DriverSettings) -> None:
+        self._type = interface("control_msgs.action", "FollowJointTrajectory", settings.kind)
+        self._velocities = settings.options["velocities"]
+        self._groups = [
+            (
+                ActionGoals(node, {"follow": (self._type, group.topic)}, _judge),
+                group.joints,
+                columns_of(contract, group.joints),
+            )
+            for group in settings.groups
+        ]
+
+    def send(self, points: Setpoints) -> None:
+        """Send every committed tick; returns at once."""
+        self._send(points)
+
+    def stop(self, points: Setpoints) -> None:
+        """Send the braking path as the last goal and wait a bounded time until it is taken.
+
+        Not a cancellation: that makes the controller hold the measured position at once, which is a step for a robot
+        that moves (only Jazzy can be told to decelerate then).
+        """
+        for taken in self._send(points):
+            taken.wait(FLUSH_S)
+
+    def problem(self) -> str | None:
+        """What the controllers have answered, or that they do not."""
+        return next((text for goals, _, _ in self._groups if (text := goals.problem())), None)
+
+    def _send(self, points: Setpoints) -> list[threading.Event]:
+        """A goal to every group; the events tell when each is taken."""
+        taken = []
+        for goals, joints, columns in self._groups:
+            goal = self._type.Goal()
+            goal.trajectory = trajectory_of(joints, points.columns(columns), velocities=self._velocities)
+            taken.append(goals.send(goal))
+        return taken
+
+
+def _judge(_server: str, status: int, result: Any, replaced: bool) -> str | None:
+    """What a goal's end says about the robot; a violated tolerance counts even where a newer goal came since."""
+    if status == SUCCEEDED and result.error_code == 0:
+        return None
+    if replaced and result.error_code in (0, INVALID_GOAL):
+        return None
+    reason = ERRORS.get(result.error_code, "cancelled by somebody else" if result.error_code == 0 else "failed")
+    return f"goal ended with error {result.error_code} ({reason}) {result.error_string}".strip()

@@ -1,0 +1,133 @@
+"""What the gripper drivers have in common: when a new goal is due, and its value. No message types here."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+
+from beingh_core.contract import Driver as DriverSettings
+from beingh_core.contract import RobotContract
+from beingh_ros.drivers.action_goals import CANCELED, SUCCEEDED, ActionGoals
+from beingh_ros.drivers.driver import FLUSH_S, Driver, columns_of
+from beingh_ros.drivers.setpoints import Setpoints
+
+# Smaller differences are rounding [rad or m].
+SAME = 1e-9
+
+
+class GoalTrigger:
+    """Decides which commands of a stream become goals.
+
+    The first command is where the gripper is, and no goal: what it holds, it goes on holding. Later a command becomes
+    a goal when it has moved far enough from the last goal, or has come to rest anywhere else than there, and the last
+    goal is old enough.
+
+    Args:
+        min_change: Smallest move that is worth a goal [rad or m].
+        max_rate_hz: Most goals per second.
+    """
+
+    def __init__(self, min_change: float, max_rate_hz: float) -> None:
+        self._min_change, self._period_ns = min_change, round(1e9 / max_rate_hz)
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew with the next command."""
+        self.goal: float | None = None
+        self._last: float | None = None
+        self._stamp_ns: int | None = None
+
+    def due(self, stamp_ns: int, command: float) -> bool:
+        """Whether this command becomes a goal; it then is the last goal."""
+        resting, self._last = self._last == command, command
+        if self.goal is None:
+            self.goal = command
+            return False
+        moved = abs(command - self.goal)
+        if moved < self._min_change and not (resting and moved > SAME):
+            return False
+        if self._stamp_ns is not None and 0 <= stamp_ns - self._stamp_ns < self._period_ns:
+            return False
+        self.goal, self._stamp_ns = command, stamp_ns
+        return True
+
+    def differs(self, command: float) -> bool:
+        """Whether a command is another posture than that of the last goal."""
+        return self.goal is not None and abs(command - self.goal) > SAME
+
+
+class GripperDriver(Driver):
+    """Sends the grippers' commands as goals, few of them. A subclass makes the goals and the servers' clients.
+
+    Args:
+        contract: Order of the columns, and `closed` and `open` of the gripper actions.
+        settings: Actions and joints of the groups, `min_change`, `max_rate_hz`, `closed_command`, `open_command`.
+    """
+
+    command_rate_hz = None
+
+    def __init__(self, contract: RobotContract, settings: DriverSettings, goals: list[ActionGoals]) -> None:
+        options = settings.options
+        self._grippers = [
+            (client, columns_of(contract, group.joints)[0], GoalTrigger(options["min_change"], options["max_rate_hz"]))
+            for client, group in zip(goals, settings.groups)
+        ]
+        self._ranges = [_command_range(contract, group.joints[0], options) for group in settings.groups]
+
+    def send(self, points: Setpoints) -> None:
+        """Send a goal where one is due: for the newest committed tick."""
+        for index, (_, column, trigger) in enumerate(self._grippers):
+            command, before = float(points.positions[-1, column]), trigger.goal
+            if trigger.due(points.stamp_ns, command):
+                self._send_goal(index, before, command)
+
+    def stop(self, points: Setpoints) -> None:
+        """Send where the gripper comes to rest, if that is not its goal already, and wait a bounded time for that.
+
+        Nothing else: a new goal or a cancellation could make it let go of what it holds.
+        """
+        taken = []
+        for index, (_, column, trigger) in enumerate(self._grippers):
+            command = float(points.positions[-1, column])
+            if trigger.differs(command):
+                taken.append(self._send_goal(index, trigger.goal, command))
+            trigger.reset()
+        for event in taken:
+            event.wait(FLUSH_S)
+
+    def problem(self) -> str | None:
+        """What the servers have answered, or that they do not."""
+        return next((text for goals, _, _ in self._grippers if (text := goals.problem())), None)
+
+    def _send_goal(self, index: int, before: float, command: float) -> threading.Event:
+        """Send a gripper from one joint position to another."""
+        opening = 1.0
+        if self._ranges[index] is not None:
+            closed, opened, closed_command, open_command = self._ranges[index]
+            opening = np.sign(opened - closed)
+        closing = (command - before) * opening < 0.0
+        if self._ranges[index] is not None:
+            command = closed_command + (command - closed) / (opened - closed) * (open_command - closed_command)
+        server, message = self._goal(index, command, closing)
+        return self._grippers[index][0].send(message, server)
+
+    def _goal(self, index: int, value: float, closing: bool) -> tuple[str, Any]:
+        """Key of the server and the goal that sends one gripper to `value`."""
+        raise NotImplementedError
+
+
+def _command_range(contract: RobotContract, joint: str, options: Any) -> tuple[float, float, float, float] | None:
+    """closed, open, closed_command, open_command; None where positions are sent as they are."""
+    if options["closed_command"] is None:
+        return None
+    signal = next(s for s in contract.action if s.joints == (joint,) and s.closed is not None)
+    return signal.closed, signal.open, options["closed_command"], options["open_command"]
+
+
+def judge_gripper(_server: str, status: int, result: Any, replaced: bool) -> str | None:
+    """A gripper that stalls has met an object: that is what grippers do."""
+    if status == SUCCEEDED or replaced or result.stalled:
+        return None
+    return "goal was cancelled by somebody else" if status == CANCELED else "goal was aborted"
