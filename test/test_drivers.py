@@ -46,7 +46,7 @@ def refusal(message: JointTrajectory, joints, *, nonzero_end: bool) -> str | Non
     if sorted(message.joint_names) != sorted(joints):
         return "joints"
     times = [stamp_to_ns(point.time_from_start) for point in message.points]
-    if any(late <= early for early, late in zip(times, times[1:])):
+    if any(np.diff(times) <= 0):
         return "times do not rise"
     if times[0] <= 0:
         return "a point at 0 is a step"
