@@ -123,7 +123,7 @@ def test_the_page_shows_every_reading_and_fits(width):
     for words in (
         "● OK  fr3", "domain 7", "running", "12 of 16 steps left", "5 are locked", "20.0 of 20 Hz", "jitter 0.3 ms",
         "131 used, 3 of them late", "1 useless", "6 refused", "77 values limited", "pick up the [red] cube", "open",
-        "inference 83 ms, p95 95", "121 ms, p95 140 of 250", 
+        "inference 83 ms, p95 95", "121 ms, p95 140 of 250",
         "6 steps out of reach", "3 ticks, longest 5", "134 chunks", "video.scene_view",
     ):  # fmt: skip
         assert words in text, words
