@@ -27,6 +27,8 @@ def register(commands) -> None:
 def _run(chosen: argparse.Namespace) -> int:
     if not chosen.wait > 0:
         raise BeingHError(f"{chosen.wait:g} s cannot be waited", where="--wait", allowed="more than 0")
+    if chosen.once and chosen.record:
+        raise BeingHError("one page is no recording", where="--record", remedy="leave out --once; Ctrl-C ends it")
     for package, remedy in (
         ("rclpy", "source /opt/ros/$ROS_DISTRO/setup.bash, or install requirements-ros.txt"),
         ("rich", "pip install rich"),

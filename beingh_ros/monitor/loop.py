@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import rclpy
@@ -42,18 +43,29 @@ class Monitor:
         self, namespace: str = "", *, record: Path | None = None, robot: str = "", console: Console | None = None
     ) -> None:
         self._console = console or Console()
-        self._recording = str(record) if record else ""
         # SIGTERM is as good a wish to end as Ctrl-C.
         self._before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
         self.node = MonitorNode(namespace)
+        self._recording = None
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
+        try:
+            self._recording = _recording(self.node, record, robot)
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Monitor:
         return self
 
     def __exit__(self, *_exc) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Finish the recording and leave the graph."""
+        if self._recording is not None:
+            self._recording.close()
         self._executor.shutdown(timeout_sec=1.0)
         self.node.destroy_node()
         rclpy.try_shutdown()
@@ -88,24 +100,34 @@ class Monitor:
 
     def _redraw(self) -> None:
         with Live(console=self._console, screen=True, auto_refresh=False) as live:
-            drawn_s = 0.0
-            while True:
-                self._executor.spin_once(timeout_sec=SPIN_S)
-                if time.monotonic() - drawn_s >= REDRAW_S:
-                    drawn_s = time.monotonic()
-                    live.update(self._page(), refresh=True)
+            self._listen(REDRAW_S, 0.0, lambda: live.update(self._page(), refresh=True))
 
     def _print_now_and_then(self) -> None:
-        printed_s = time.monotonic() - PLAIN_S + SETTLE_S
+        self._listen(PLAIN_S, SETTLE_S, lambda: self._console.print(self._page()))
+
+    def _listen(self, period_s: float, first_s: float, draw: Callable[[], None]) -> None:
+        """Hear, and draw every period, until something is raised."""
+        due_s = time.monotonic() + first_s
         while True:
             self._executor.spin_once(timeout_sec=SPIN_S)
-            if time.monotonic() - printed_s >= PLAIN_S:
-                printed_s = time.monotonic()
-                self._console.print(self._page())
+            if self._recording is not None:
+                self._recording.poll()
+            if time.monotonic() >= due_s:
+                due_s = time.monotonic() + period_s
+                draw()
 
     def _page(self):
         hints = [] if self.node.state.statuses else self.node.hints()
         title = f"domain {os.environ.get('ROS_DOMAIN_ID') or 0}"
-        around = Surroundings(title=title, hints=hints, recording=self._recording)
+        around = Surroundings(title=title, hints=hints, recording=self._recording.words if self._recording else "")
         height = self._console.height if self._console.is_terminal else 1000
         return page(self.node.state, around, time.monotonic(), self._console.width, height)
+
+
+def _recording(node: MonitorNode, path: Path | None, robot: str):
+    """The recording, None without a file. Only a recording needs rerun-sdk and kinematics."""
+    if path is None:
+        return None
+    from beingh_ros.monitor.recording import Recording
+
+    return Recording(node, path, robot)

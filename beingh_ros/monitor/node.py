@@ -35,7 +35,7 @@ class MonitorNode(Node):
     def __init__(self, namespace: str = "", clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(f"beingh_monitor_{os.getpid()}", namespace=f"/{namespace}", start_parameter_services=False)
         self.state = MonitorState(namespace=namespace)
-        self._clock = clock
+        self._now_s = clock
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, QoSProfile(depth=50))
         self.create_subscription(DiagnosticStatus, "controller/state", self._on_state, LATCHED)
         self.create_subscription(JointTrajectory, BUFFER, self._on_buffer, QoSProfile(depth=10))
@@ -74,7 +74,7 @@ class MonitorNode(Node):
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
             self.state.diagnostic(
-                self._clock(), status.name, ord(status.level), status.message, status.hardware_id, read_status(status)
+                self._now_s(), status.name, ord(status.level), status.message, status.hardware_id, read_status(status)
             )
 
     def _on_state(self, message: DiagnosticStatus) -> None:
@@ -83,7 +83,7 @@ class MonitorNode(Node):
     def _on_buffer(self, message: JointTrajectory) -> None:
         points = message.points
         period_ns = stamp_to_ns(points[1].time_from_start) - stamp_to_ns(points[0].time_from_start) if points[1:] else 0
-        self.state.buffer(self._clock(), message.header.frame_id, stamp_to_ns(message.header.stamp), period_ns / 1e9)
+        self.state.buffer(self._now_s(), message.header.frame_id, stamp_to_ns(message.header.stamp), period_ns / 1e9)
 
     def _on_accepted(self, message: Header) -> None:
         self.state.accepted(message.frame_id, stamp_to_ns(message.stamp))
