@@ -28,7 +28,7 @@ policy_node (lifecycle node `policy`), the model
     publishes   policy/chunk (JointTrajectory), policy/latency (Float32MultiArray: inference_ms, latency_ms)
     subscribes  cameras C, joint state topics C, controller/buffer, controller/accepted, policy/instruction (String)
     parameters  contract, checkpoint, dataset_name, instruction (may be set while it runs), autostart, device,
-                torch_threads, seed, policy_url, policy_token_file, policy_jpeg_quality, use_sim_time
+                torch_threads, seed, early_start, policy_url, policy_token_file, policy_jpeg_quality, use_sim_time
     exit        status 2 after one error line when something a user can fix does not fit
 
 markers_node (node `markers`), the paths of the end effectors for RViz

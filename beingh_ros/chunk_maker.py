@@ -5,6 +5,7 @@ Letters: J commanded joints, H chunk length, d locked prefix.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -48,12 +49,32 @@ class MadeChunk:
     observation_ns: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class BegunChunk:
+    """An observation whose share of the inference is done.
+
+    Attributes:
+        observation, instruction: What it is about.
+        state: Slot -> encoded state.
+        inputs: The policy's inputs, without the prefix.
+        begun: The policy's own part; None when it cannot begin without the prefix.
+        begin_ms: How long it took [ms].
+    """
+
+    observation: Observation
+    instruction: str
+    state: Mapping[str, np.ndarray]
+    inputs: Mapping[str, object]
+    begun: object
+    begin_ms: float
+
+
 class ChunkMaker:
     """Encodes, infers and decodes. Use from one thread.
 
     Args:
         contract: Robot.
-        policy: A `BeingHPolicy` for that contract.
+        policy: A `BeingHPolicy` or `RemotePolicy` for that contract.
     """
 
     def __init__(self, contract: RobotContract, policy) -> None:
@@ -81,25 +102,52 @@ class ChunkMaker:
         self._previous_state = None
         self._held_rotations = {slot: arm.fk(positions_J[cols])[1] for slot, cols, arm in self._held_arms}
 
-    def make(self, observation: Observation, instruction: str, prefix_TJ: np.ndarray) -> MadeChunk:
-        """One chunk.
+    @property
+    def early_start(self) -> bool:
+        """Whether `begin` does a share of the work before the prefix is known."""
+        return hasattr(self._policy, "begin")
+
+    def begin(self, observation: Observation, instruction: str) -> BegunChunk:
+        """What a chunk needs that does not depend on its prefix: state, images and words.
 
         Args:
             observation: Images and joints at one time.
             instruction: The task in words.
-            prefix_TJ: (d + 1, J) commands of ticks n0 - 1 .. n0 + d - 1, n0 being the chunk's base tick.
 
         Raises:
-            BeingHError: When the observation or the prediction is not usable.
+            BeingHError: When the observation is not usable.
         """
+        begin = time.perf_counter()
         state = self._codec.encode_state(observation.joints, self._previous_state)
-        delay = len(prefix_TJ) - 1
         inputs: dict[str, object] = {f"video.{view}": image[None] for view, image in observation.images.items()}
         inputs |= {f"state.{slot}": value[None] for slot, value in state.items()}
         inputs["language.instruction"] = instruction
-        inputs["prev_chunk"] = self._policy.encode_prefix(self._codec.encode_commands(prefix_TJ))
-        inputs["inference_delay"] = delay
-        output = self._policy.get_action(inputs)
+        begun = self._policy.begin([inputs]) if self.early_start else None
+        return BegunChunk(
+            observation=observation,
+            instruction=instruction,
+            state=state,
+            inputs=inputs,
+            begun=begun,
+            begin_ms=(time.perf_counter() - begin) * 1e3,
+        )
+
+    def finish(self, begun: BegunChunk, prefix_TJ: np.ndarray) -> MadeChunk:
+        """The chunk; nothing else may have been begun since.
+
+        Args:
+            begun: What `begin` returned.
+            prefix_TJ: (d + 1, J) commands of ticks n0 - 1 .. n0 + d - 1, n0 being the chunk's base tick.
+
+        Raises:
+            BeingHError: When the prediction is not usable.
+        """
+        delay = len(prefix_TJ) - 1
+        prev_chunk = self._policy.encode_prefix(self._codec.encode_commands(prefix_TJ))
+        if begun.begun is None:
+            output = self._policy.get_action(begun.inputs | {"prev_chunk": prev_chunk, "inference_delay": delay})
+        else:
+            output = self._policy.finish(begun.begun, [(prev_chunk, delay)])[0]
         inference_ms = self._policy.last_timing_ms["total"]
         actions = {
             key.removeprefix("action."): np.asarray(value)[0, delay:]
@@ -109,10 +157,10 @@ class ChunkMaker:
         decoded = self._codec.decode(
             actions, prefix_TJ[-1], q_chunk_start=prefix_TJ[0], reference_rotation=self._held_rotations
         )
-        self._previous_state = state
+        self._previous_state = begun.state
         return MadeChunk(
             positions=np.vstack([prefix_TJ[1:], decoded.positions]),
             unreached=len(decoded.unreached),
             inference_ms=inference_ms,
-            observation_ns=observation.stamp_ns,
+            observation_ns=begun.observation.stamp_ns,
         )

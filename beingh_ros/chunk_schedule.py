@@ -123,6 +123,16 @@ class ChunkSchedule:
         with self._lock:
             return self._waiting_for(now_ns)
 
+    def next_start_ns(self, now_ns: int) -> int | None:
+        """When the execution steps of the present chunk will have run [ns]; None when the controller is silent."""
+        with self._lock:
+            if self._controller_silent(now_ns) is not None:
+                return None
+            if self._started_tick is None:
+                return now_ns
+            # The buffer that begins behind these steps is published when the last of them has been sent.
+            return self._clock.stamp_ns(self._started_tick + self._contract.uac.execution_steps - 1)
+
     def request(self, observation_ns: int, now_ns: int) -> Request | None:
         """The inference to start now on an observation taken at `observation_ns`, None when there is none."""
         with self._lock:

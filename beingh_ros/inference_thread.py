@@ -5,13 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+import numpy as np
+
 from beingh_core.errors import BeingHError
-from beingh_ros.chunk_maker import ChunkMaker, MadeChunk
+from beingh_ros.chunk_maker import BegunChunk, ChunkMaker, MadeChunk
 from beingh_ros.chunk_schedule import ChunkSchedule, Request
 from beingh_ros.diagnostics import Samples
 from beingh_ros.policy_inputs import PolicyInputs
 
 POLL_S = 0.004
+PERIODS = 20  # of pictures, whose median counts
+OLD_NS = 100e6  # longest wait of what was begun early
 JOIN_S = 4.0  # ros2 launch gives a process 5 s
 
 
@@ -25,6 +29,12 @@ class InferenceThread:
         publish: Called from this thread with every chunk.
         fail: Called from this thread with the error of an inference.
         now_ns: Clock of the stamps [ns].
+        early_start: Whether images and words are computed shortly before the prefix is known, when the policy can.
+
+    Attributes:
+        early: Chunks that were begun early.
+        inference_ms, latency_ms, answer_ms: Time of the policy's work, from the observation to the chunk, and from the
+            moment at which the prefix was known to the chunk [ms].
     """
 
     def __init__(
@@ -35,16 +45,25 @@ class InferenceThread:
         publish: Callable[[Request, MadeChunk], None],
         fail: Callable[[Exception], None],
         now_ns: Callable[[], int],
+        early_start: bool = True,
     ) -> None:
         self._inputs, self._schedule, self._maker = inputs, schedule, maker
         self._publish, self._fail, self._now_ns = publish, fail, now_ns
         self.instruction = ""
-        self.chunks = self.failures = self.unreached = 0
+        self.chunks = self.failures = self.unreached = self.early = 0
         self.inference_ms = Samples()
         self.latency_ms = Samples()
+        self.answer_ms = Samples()
+        self._period_ns = Samples(keep=PERIODS)
+        self._stamp_ns: int | None = None
+        self._seen_ns = 0
+        self._early_start = early_start and maker.early_start
+        self._begun: BegunChunk | None = None
+        self._begun_ns = 0
         self._active = False
         self._publishing = threading.Lock()
-        self._ending = threading.Event()
+        self._ending = False
+        self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         self._thread.start()
 
@@ -61,8 +80,13 @@ class InferenceThread:
     def close(self) -> None:
         """End the thread, waiting a bounded time for an inference in progress; no chunk goes out after it."""
         self.set_active(False)
-        self._ending.set()
+        self._ending = True
+        self._wake.set()
         self._thread.join(JOIN_S)
+
+    def notify(self) -> None:
+        """Look at once whether an inference may start: something has arrived. Any thread."""
+        self._wake.set()
 
     def closed(self) -> list[tuple[str, str]]:
         """(what, why) of everything that keeps the gate closed; empty when it is open."""
@@ -78,27 +102,70 @@ class InferenceThread:
         return closed
 
     def _run(self) -> None:
-        while not self._ending.wait(POLL_S):
-            now_ns = self._now_ns()
-            if self._schedule.waiting_for(now_ns) is not None or self.closed():
-                continue
+        while not self._ending:
+            self._wake.wait(POLL_S)
+            self._wake.clear()
             try:
-                self._infer(now_ns)
+                self._advance(self._now_ns())
             except BeingHError as error:
+                self._begun = None
                 self.failures += 1
                 self._fail(error)
             except Exception as error:  # a defect: the node must end with it, not go quiet
                 self._fail(error)
                 return
 
+    def _advance(self, now_ns: int) -> None:
+        """Infers, or begins an inference whose time is near."""
+        may_start = self._schedule.waiting_for(now_ns) is None
+        if not may_start and not self._is_near(now_ns):
+            return
+        if self.closed():
+            self._begun = None
+        elif may_start:
+            self._infer(now_ns)
+        else:
+            self._begun, self._begun_ns = self._maker.begin(self._inputs.observe(), self.instruction), now_ns
+
+    def _is_near(self, now_ns: int) -> bool:
+        """Whether to compute images and words now: no newer picture is expected before the prefix is known.
+
+        To begin earlier, on a picture that a newer one will overtake, would only make the chunk's view of the world
+        older by what it saves.
+        """
+        if not self._early_start or self._begun is not None:
+            return False
+        stamp_ns = self._inputs.newest_ns()
+        if stamp_ns != self._stamp_ns:
+            if stamp_ns is not None and self._stamp_ns is not None:
+                self._period_ns.add(stamp_ns - self._stamp_ns)
+            self._stamp_ns, self._seen_ns = stamp_ns, now_ns
+        start_ns, periods_ns = self._schedule.next_start_ns(now_ns), self._period_ns.newest(PERIODS)
+        if start_ns is None or stamp_ns is None or not len(periods_ns):
+            return False
+        return self._seen_ns + float(np.median(periods_ns)) >= start_ns
+
+    def _early(self, now_ns: int) -> BegunChunk | None:
+        """What was begun early, unless it is about something else or has become old."""
+        begun, self._begun = self._begun, None
+        if begun is None or begun.instruction != self.instruction:
+            return None
+        waited_ns = now_ns - self._begun_ns - 1e6 * begun.begin_ms
+        return begun if waited_ns <= OLD_NS else None
+
     def _infer(self, now_ns: int) -> None:
-        observation = self._inputs.observe()
+        begun = self._early(now_ns)
+        observation = begun.observation if begun else self._inputs.observe()
         request = self._schedule.request(observation.stamp_ns, now_ns)
         if request is None:
             return
         if request.new_epoch:
             self._maker.start_epoch(request.prefix[0])
-        made = self._maker.make(observation, self.instruction, request.prefix)
+            begun = None
+        self.early += begun is not None
+        if begun is None:
+            begun = self._maker.begin(observation, self.instruction)
+        made = self._maker.finish(begun, request.prefix)
         with self._publishing:
             if not self._active:
                 return
@@ -107,4 +174,6 @@ class InferenceThread:
         self.chunks += 1
         self.unreached += made.unreached
         self.inference_ms.add(made.inference_ms)
-        self.latency_ms.add((self._now_ns() - observation.stamp_ns) / 1e6)
+        done_ns = self._now_ns()
+        self.latency_ms.add((done_ns - observation.stamp_ns) / 1e6)
+        self.answer_ms.add((done_ns - now_ns) / 1e6)

@@ -89,6 +89,11 @@ class PolicyInputs:
         ]
         return [*refused.items(), *stale] or self._younger_than_the_images()
 
+    def newest_ns(self) -> int | None:
+        """Stamp of the oldest among the newest images; None before every camera has sent one."""
+        newest = [self.streams[name].latest() for name in self._views]
+        return None if None in newest else min(sample.stamp_ns for sample in newest)
+
     def observe(self) -> Observation:
         """Everything at the stamp of the oldest among the newest images.
 
@@ -104,10 +109,9 @@ class PolicyInputs:
 
     def _younger_than_the_images(self) -> list[tuple[str, str]]:
         """Streams that began after the newest common time of the images; for a moment, at the start."""
-        newest = [self.streams[name].latest() for name in self._views]
-        if None in newest:
+        stamp_ns = self.newest_ns()
+        if stamp_ns is None:
             return []
-        stamp_ns = min(sample.stamp_ns for sample in newest)
         return [
             (name, f"nothing yet at the time of the images ({self.topics[name]})")
             for name, stream in self.streams.items()

@@ -120,12 +120,14 @@ class PolicyNode(LifecycleNode):
         declare(self, "policy_url", "", "policy server, as tcp://HOST:PORT; empty: the model runs in this node")
         declare(self, "policy_token_file", "", "file with the token that the policy server asks for")
         declare(self, "policy_jpeg_quality", 0, "of pictures sent to the policy server, 0 for pixels", between=(0, 100))
+        declare(self, "early_start", True, "compute images and words shortly before the committed prefix is known")
         declare(self, "seed", -1, "seed of the model's noise, -1 for none", between=(-1, 2**31 - 1))
 
     def _configure(self) -> None:
         value = {
             name: self.get_parameter(name).value
             for name in ("contract", "checkpoint", "dataset_name", "instruction", "device", "torch_threads", "seed")
+            + ("early_start",)
             + ("policy_url", "policy_token_file", "policy_jpeg_quality")
         }
         contract = load_contract(value["contract"])
@@ -154,6 +156,7 @@ class PolicyNode(LifecycleNode):
             self._publish,
             self._on_failure,
             lambda: self.get_clock().now().nanoseconds,
+            early_start=value["early_start"],
         )
         self._inference.instruction = value["instruction"]
         self._connect()
@@ -227,6 +230,7 @@ class PolicyNode(LifecycleNode):
             read = read_trajectory(message)
             rows = commanded(self._contract.joint_names, read.joints, read.positions)
             self._schedule.buffer(read.frame_id, read.stamp_ns, rows, self.get_clock().now().nanoseconds)
+            self._inference.notify()
         except BeingHError as error:
             self._log_error("controller/buffer", str(error))
 

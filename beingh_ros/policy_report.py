@@ -84,6 +84,8 @@ class PolicyReport:
             **self._facts,
             **thread.inference_ms.summary("inference_ms", (50, 95)),
             **thread.latency_ms.summary("latency_ms", (50, 95)),
+            "begun_early": thread.early,
+            **thread.answer_ms.summary("answer_ms", (50, 95)),
             **consumed.summary("consumed_delay", (50,)),
         }
         counts = {"chunks": thread.chunks, "failures": thread.failures, "unreached": thread.unreached}

@@ -259,8 +259,11 @@ class BeingHPolicy:
         """`prev_chunk` (1, H, 200) from what will really be sent: (d, dim) arrays, physical units."""
         return self.transform.encode_prefix(actions, self.chunk_length)
 
-    def warm_up(self) -> float:
-        """Runs one inference on dummy inputs; returns how long it took [s]."""
+    def warm_up(self, robots: int = 1) -> float:
+        """Runs an inference on dummy inputs for 1 to `robots` robots at once; returns how long the last took [s].
+
+        On a GPU this records the graphs that later inferences replay.
+        """
         size = self.prompts.config.image_size
         observations: dict[str, object] = {
             f"video.{view}": np.zeros((1, size, size, 3), dtype=np.uint8) for view in self.views
@@ -271,7 +274,8 @@ class BeingHPolicy:
         if self.enable_rtc and self.trained_delay:
             observations["prev_chunk"] = np.zeros((1, self.chunk_length, WIDTH), dtype=np.float32)
             observations["inference_delay"] = min(self.trained_delay, self.chunk_length // 2)
-        self.get_action(observations)
+        for count in range(1, robots + 1):
+            self.get_actions([observations] * count)
         return self.last_timing_ms["total"] / 1e3
 
     def check_contract(self, contract: RobotContract) -> None:

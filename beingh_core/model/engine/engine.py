@@ -28,9 +28,9 @@ from beingh_core.model.mpg import enhance, unit_directions
 if TYPE_CHECKING:
     from beingh_core.model.beingh import BeingH
 
-KEPT_WORKSPACES = 4
+KEPT_WORKSPACES = 8
 """Shapes whose memory, and on a GPU whose graphs, are kept; the least recently used one goes first."""
-CUDA_BUCKET = 32
+CUDA_BUCKET = 128
 """On a GPU prompts are filled up to a multiple of this many tokens, so that a new instruction finds its graph."""
 
 
