@@ -83,7 +83,7 @@ class ControllerNode(LifecycleNode):
         )
         self._overruns_told = 0
         self._rivals_told: list[str] = []
-        self._logged_cause = self._logged_text = ""
+        self._logged = Status(state="")
         self._commander = Commander(contract, [] if self._dry_run else make_drivers(self, contract), self._on_driver)
         self._buffer_publisher = self.create_publisher(JointTrajectory, "controller/buffer", RELIABLE)
         self._accepted_publisher = self.create_publisher(Header, "controller/accepted", RELIABLE)
@@ -260,22 +260,22 @@ class ControllerNode(LifecycleNode):
             self.get_logger().warning("the tick thread was held up or the clock was set: a new epoch has begun")
 
     def _log_state(self, status: Status) -> None:
-        log, text = self.get_logger(), status.sentence
+        log, text, before = self.get_logger(), status.sentence.rstrip("."), self._logged
+        self._logged = status
         if status.state in (STOPPING, STOPPED) and status.cause not in REQUESTED:
-            if status.state == STOPPED and self._logged_cause == status.cause:
+            if (status.cause, status.stamp_ns) != (before.cause, before.stamp_ns):
+                reset = f"{self.get_fully_qualified_name()}/reset"
+                log.error(
+                    f"{text}. The robot brakes and gets no more commands. To fix: remove the cause, then call {reset}."
+                )
+            elif status.state != before.state:
                 log.info(f"the robot is at rest ({status.cause})")
-                return
-            reset = f"{self.get_fully_qualified_name()}/reset"
-            log.error(
-                f"{text}. The robot brakes and gets no more commands. To fix: remove the cause, then call {reset}."
-            )
         elif status.state == WAITING and not status.reason.startswith(WAITING):
             log.warning(f"{text}. The robot gets no commands until that is put right.")
         elif status.state == RUNNING and status.cause:
             log.warning(text, throttle_duration_sec=5.0)
-        elif text != self._logged_text:
+        elif status.sentence != before.sentence:
             log.info(text)
-        self._logged_cause, self._logged_text = status.cause, text
 
     def _find_rivals(self) -> list[str]:
         """Command topics with another publisher, such as a controller that a crashed launch has left behind."""

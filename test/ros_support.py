@@ -101,6 +101,7 @@ class Recorder:
     """Keeps every message of a topic with the monotonic time of its receipt; `messages` is append-only."""
 
     def __init__(self, node: Node, message_type, topic: str, depth: int | QoSProfile = 1000) -> None:
+        self.qos = depth
         self.messages: list = []
         self.times_s: list[float] = []
         self._subscription = node.create_subscription(message_type, topic, self._receive, depth)
@@ -120,16 +121,17 @@ class Recorder:
 
 
 class NodeProcess:
-    """A node of this package as a child process; its output is kept."""
+    """A node of this package (its module), or a script with one, as a child process; its output is kept."""
 
     def __init__(self, graph: Node, module: str, parameters: dict, log: Path) -> None:
+        program = [module] if module.endswith(".py") else ["-m", f"beingh_ros.{module}"]
         words = []
         for key, value in parameters.items():
             words += ["-p", f"{key}:={json.dumps(value)}"]
         self.log = log
         with open(log, "wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", f"beingh_ros.{module}", "--ros-args", *words],
+                [sys.executable, *program, "--ros-args", *words],
                 env=graph.environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,

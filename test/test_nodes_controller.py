@@ -7,113 +7,19 @@ import time
 
 import numpy as np
 import pytest
-from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from ros_support import NodeProcess, Recorder, ros_graph, wait_matched, wait_until
-from sensor_msgs.msg import JointState
-from std_msgs.msg import Bool, Header
-from std_srvs.srv import Trigger
+from ros_support import wait_until
+from stand_in_robot import ARM, DT_NS, FR3, H, controller_beside_robot
+from std_msgs.msg import Bool
 from trajectory_msgs.msg import JointTrajectory
 
-from beingh_core.contract import load_contract
-from beingh_core.realtime.clock import TickClock, parse_epoch
-from beingh_ros.conversions import ns_to_stamp, read_trajectory, trajectory_message
-from beingh_ros.diagnostics import read_status
-
-FR3 = load_contract("fr3")
-H = FR3.policy.chunk_length
-ARM, HAND = FR3.driver.groups
-DT_NS = 50_000_000
-BEST_EFFORT = ReliabilityPolicy.BEST_EFFORT
-
-
-class StandInRobot:
-    """Publishes joint states at 50 Hz, records the commands of both groups, and follows them at once."""
-
-    def __init__(self, graph):
-        self.node = graph
-        self.positions = dict(zip(FR3.joint_names, FR3.home))
-        self.talking = self.following = True
-        self._states = graph.create_publisher(JointState, "/joint_states", 10)
-        self.arm, self.hand = (Recorder(graph, JointTrajectory, group.topic) for group in (ARM, HAND))
-        self.buffer = Recorder(graph, JointTrajectory, "controller/buffer")
-        self.accepted = Recorder(graph, Header, "controller/accepted")
-        self.diagnostics = Recorder(graph, DiagnosticArray, "/diagnostics")
-        self.chunks = graph.create_publisher(JointTrajectory, "policy/chunk", 10)
-        self.estop = graph.create_publisher(Bool, FR3.estop_topic, QoSProfile(depth=1, reliability=BEST_EFFORT))
-        self._timer = graph.create_timer(0.02, self._talk)
-        self._links = [
-            graph.create_subscription(JointTrajectory, group.topic, self._follow, 10) for group in (ARM, HAND)
-        ]
-
-    def _talk(self):
-        if self.talking:
-            message = JointState(name=list(self.positions), position=list(self.positions.values()))
-            message.header.stamp = self.node.get_clock().now().to_msg()
-            self._states.publish(message)
-
-    def _follow(self, message):
-        if self.following:
-            self.positions.update(zip(message.joint_names, message.points[0].positions))
-
-    def start(self):
-        """Wait until the controller runs and hears the policy; returns the clock of its epoch."""
-        self.buffer.wait_for(1)
-        wait_matched(self.node, self.chunks, self.estop)
-        return self.clock()
-
-    def clock(self):
-        return TickClock(FR3.rate_hz, parse_epoch(self.buffer.messages[-1].header.frame_id)[1])
-
-    def status(self):
-        """Key-values of the next diagnostics."""
-        status = self.diagnostics.wait_next().status[0]
-        return read_status(status) | {"message": status.message}
-
-    def call(self, service):
-        client = self.node.create_client(Trigger, f"/controller/{service}")
-        assert client.wait_for_service(10.0)
-        future = client.call_async(Trigger.Request())
-        wait_until(future.done, what=service)
-        return future.result()
-
-    def next_tick(self):
-        """(tick, planned rows) of the newest buffer."""
-        read = read_trajectory(self.buffer.messages[-1])
-        return self.clock().nearest_tick(read.stamp_ns), read.positions
-
-    def send_chunk(self, rows, base, *, epoch=None, joints=FR3.joint_names, rate_hz=FR3.rate_hz):
-        epoch = epoch or self.buffer.messages[-1].header.frame_id
-        self.chunks.publish(
-            trajectory_message(joints, rows, stamp_ns=self.clock().stamp_ns(base), rate_hz=rate_hz, frame_id=epoch)
-        )
-
-    def wave(self, base, amplitude=0.05):
-        """(H, J) a smooth chunk from the planned position at the next tick: joint 1 swings with tick number."""
-        first, planned = self.next_tick()
-        rows = np.tile(planned[0], (H, 1))
-        ticks = base + np.arange(H)
-        rows[:, 0] += amplitude * (np.cos(0.3 * ticks) - np.cos(0.3 * first))
-        return rows
+from beingh_core.realtime.clock import TickClock
+from beingh_ros.conversions import ns_to_stamp, read_trajectory
 
 
 @pytest.fixture
 def bench(tmp_path):
-    """Starts a controller beside a stand-in robot; yields a starter that takes node parameters."""
-    with ros_graph() as graph:
-        robot = StandInRobot(graph)
-        processes = []
-
-        def start(**parameters):
-            process = NodeProcess(
-                graph, "controller_node", {"contract": "fr3"} | parameters, tmp_path / "controller.log"
-            )
-            processes.append(process)
-            return robot, process
-
+    with controller_beside_robot(tmp_path) as start:
         yield start
-        for process in processes:
-            process.__exit__()
 
 
 def sent_by_tick(recorder, start_ns):
@@ -241,6 +147,7 @@ def test_emergency_stop_and_nan_stop_it(bench):
     robot.estop.publish(Bool(data=False))
     wait_until(lambda: robot.call("reset").success, what="reset")
     wait_until(lambda: robot.status()["state"] == "running", what="running")
+    robot.following = False
     robot.positions["fr3_joint2"] = math.nan
     status = wait_until(lambda: (s := robot.status())["state"] == "stopped" and s, what="stopped by NaN")
     assert "nan for fr3_joint2" in status["reason"]

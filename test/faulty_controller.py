@@ -1,0 +1,41 @@
+"""controller_node with faults that no test could bring about from outside; each comes with a word on /fault."""
+
+import sys
+import time
+
+from std_msgs.msg import String
+
+from beingh_ros.controller import Controller
+from beingh_ros.controller_node import ControllerNode
+from beingh_ros.drivers.joint_trajectory import JointTrajectoryDriver
+from beingh_ros.runtime import run_node
+
+
+def fail(*_arguments):
+    raise RuntimeError("injected fault")
+
+
+class FaultyController(ControllerNode):
+    """The node as it is, plus the subscription."""
+
+    def __init__(self):
+        super().__init__()
+        self._send = JointTrajectoryDriver.send
+        self.create_subscription(String, "/fault", self._on_fault, 10)
+
+    def _on_fault(self, message):
+        if message.data == "clock":
+            real = time.time_ns
+            time.time_ns = lambda: real() + 3_000_000_000
+        elif message.data == "driver":
+            JointTrajectoryDriver.send = fail
+        elif message.data == "driver works":
+            JointTrajectoryDriver.send = self._send
+        elif message.data == "tick":
+            Controller.tick = fail
+        elif message.data == "callback":
+            fail()
+
+
+if __name__ == "__main__":
+    sys.exit(run_node(FaultyController, "controller"))
