@@ -84,6 +84,7 @@ def _add_bench_inference(commands) -> None:
     parser.add_argument("--steps", type=int, default=4, help="Euler steps of a pass")
     parser.add_argument("--views", type=int, default=2, help="images")
     parser.add_argument("--engine", default="both", help="cached, full (whole sequence in every step), or both")
+    parser.add_argument("--robots", type=int, default=1, help="robots computed in one call")
     parser.add_argument("--repeats", type=int, default=10, help="timed chunks of each engine")
     parser.add_argument("--seed", type=int, default=0, help="of weights, sample and noise")
     parser.add_argument("--json", metavar="FILE", help="also write the report here")
@@ -94,7 +95,7 @@ def _bench_inference(chosen: argparse.Namespace) -> None:
     # PyTorch takes seconds to load; other sub-commands and --help do without it.
     from beingh_core.bench.inference import InferenceBench, run, write_target
 
-    names = ("shape", "device", "dtype", "steps", "views", "engine", "repeats", "seed")
+    names = ("shape", "device", "dtype", "steps", "views", "engine", "robots", "repeats", "seed")
     bench = InferenceBench(**{name: getattr(chosen, name) for name in names})
     target = write_target(chosen.json) if chosen.json else None
     report = run(bench)

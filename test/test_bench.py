@@ -153,6 +153,11 @@ def test_what_did_not_run_is_null(reports):
         assert reports[engine]["ratio"] is None and reports[engine]["max_abs_diff"] is None
 
 
+def test_several_robots_in_one_call_agree_with_one_after_the_other():
+    report = inference.run(inference.InferenceBench(robots=3, repeats=1), say=lambda _: None)
+    assert report["max_abs_diff"] <= 1e-4 and set(report) == KEYS
+
+
 def test_bfloat16_runs_without_images():
     report = inference.run(inference.InferenceBench(dtype="bfloat16", views=0, repeats=1), say=lambda line: None)
     assert report["vision_ms"] == 0 and report["prefix_ms"] > 0 and report["max_abs_diff"] < 0.3

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from beingh_core.bench.full_sequence import full_sequence_actions
-from beingh_core.bench.matmul_bound import chunk_bound_ms, count_parts, measure_rates
+from beingh_core.bench.matmul_bound import Parts, Work, chunk_bound_ms, count_parts, measure_rates
 from beingh_core.bench.shapes import SHAPES, TEXT_TOKENS, build_model, random_sample
 from beingh_core.errors import BeingHError
 from beingh_core.model import BeingH
@@ -43,7 +43,8 @@ class InferenceBench:
         steps: Euler steps of a pass; None takes the shape's.
         views: Images.
         engine: `cached`, `full` (full sequence), or `both` in turn.
-        repeats: Timed chunks of each engine.
+        robots: Robots computed in one call; the full sequence takes them one after the other.
+        repeats: Timed calls of each engine.
         seed: Of weights, sample, noise and directions.
     """
 
@@ -53,6 +54,7 @@ class InferenceBench:
     steps: int | None = None
     views: int = 2
     engine: str = "both"
+    robots: int = 1
     repeats: int = 10
     seed: int = 0
 
@@ -60,7 +62,7 @@ class InferenceBench:
         for name, allowed in (("shape", SHAPES), ("device", DEVICES), ("dtype", DTYPES), ("engine", ENGINES)):
             if getattr(self, name) not in allowed:
                 raise BeingHError(f"unknown {name} '{getattr(self, name)}'", allowed=allowed, where=f"--{name}")
-        for name, least in (("steps", 1), ("views", 0), ("repeats", 1), ("seed", 0)):
+        for name, least in (("steps", 1), ("views", 0), ("robots", 1), ("repeats", 1), ("seed", 0)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise BeingHError(f"{name} is {value}", where=f"--{name}", allowed=f"{least} or more")
@@ -101,18 +103,18 @@ def run(bench: InferenceBench, say: Callable[[str], None] = print) -> dict[str, 
     """
     device, dtype = torch.device(bench.device), DTYPES[bench.dtype]
     model = build_model(bench.shape, device, dtype, bench.seed)
-    say(f"{bench.shape}, {bench.device}, {bench.dtype}, {bench.views} views, {torch.get_num_threads()} threads")
+    say(f"{bench.shape}, {bench.device}, {bench.dtype}, {bench.views} views, {bench.robots} robots, {torch.get_num_threads()} threads")
     runners = {name: make(model, bench) for name, make in RUNNERS.items() if bench.engine in (name, "both")}
     measured = {name: Measured() for name in runners}
     for name, runner in runners.items():
         with _peak_memory(device, measured[name]):
-            measured[name].actions = runner.chunk()
+            measured[name].actions = runner.chunks()
     held_mb = _allocated_mb(device)
     for index in range(bench.repeats):
         for name, runner in runners.items():
             if name == "full" and bench.engine == "both" and index >= FULL_CHUNKS:
                 continue
-            measured[name].total_ms.append(_timed_ms(runner.chunk, device))
+            measured[name].total_ms.append(_timed_ms(runner.chunks, device))
             if index < CLOCKED_CHUNKS:
                 runner.clocked(measured[name].parts)
     growth_mb = _allocated_mb(device) - held_mb
@@ -158,15 +160,16 @@ def _report(measured: dict[str, Measured], bound_ms: float) -> dict[str, Any]:
     }
 
 
-def _inputs(model: BeingH, bench: InferenceBench) -> tuple[dict[str, Any], dict[str, Any]]:
-    """One packed sample, and the flow's options: the same noise and directions for every engine."""
+def _inputs(model: BeingH, bench: InferenceBench) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """One packed sample for each robot, and the flow's options: the same noise and directions for every engine."""
     config = model.config
     steps, passes = bench.steps or config.num_inference_steps, config.mpg_refinement_iters + 1
     generator = torch.Generator().manual_seed(bench.seed)
-    noise = torch.randn(passes, 1, config.chunk_length, UNIFIED_WIDTH, generator=generator).to(model.device)
+    shape = (passes, bench.robots, config.chunk_length, UNIFIED_WIDTH)
+    noise = torch.randn(shape, generator=generator).to(model.device)
     projections = model.directions((passes - 1) * steps, generator)
-    options = {"noise": noise, "projections": projections, "num_steps": steps}
-    return random_sample(model, bench.views, bench.seed), options
+    samples = [random_sample(model, bench.views, bench.seed + index) for index in range(bench.robots)]
+    return samples, {"noise": noise, "projections": projections, "num_steps": steps}
 
 
 class CachedRunner:
@@ -174,17 +177,17 @@ class CachedRunner:
 
     def __init__(self, model: BeingH, bench: InferenceBench) -> None:
         self._engine = Engine(model)
-        self._sample, self._options = _inputs(model, bench)
+        self._samples, self._options = _inputs(model, bench)
         self._flow_steps = len(self._options["noise"]) * self._options["num_steps"]
 
-    def chunk(self) -> Tensor:
-        """One chunk (H, W)."""
-        return self._engine.get_action(self._sample, **self._options)
+    def chunks(self) -> Tensor:
+        """One chunk for each robot, (B, H, W)."""
+        return self._engine.finish(self._engine.begin(self._samples), **self._options)
 
     def clocked(self, parts: dict[str, list[float]]) -> None:
-        """One chunk whose parts are timed."""
+        """The same with its parts timed."""
         engine, device = self._engine, self._engine.device
-        started = engine.load([self._sample])
+        started = engine.load(self._samples)
         if started.workspace.pixels.shape[0]:
             parts["vision"].append(_timed_ms(lambda: engine.see(started.workspace), device))
         parts["prefix"].append(_timed_ms(lambda: engine.read(started.workspace), device))
@@ -197,16 +200,19 @@ class FullRunner:
 
     def __init__(self, model: BeingH, bench: InferenceBench) -> None:
         self._model = model
-        self._sample, self._options = _inputs(model, bench)
+        self._samples, options = _inputs(model, bench)
+        noise = options.pop("noise")
+        self._options = [options | {"noise": noise[:, index : index + 1]} for index in range(bench.robots)]
 
-    def chunk(self) -> Tensor:
-        """One chunk (H, W)."""
-        return full_sequence_actions(self._model, self._sample, **self._options)
+    def chunks(self) -> Tensor:
+        """One chunk for each robot, (B, H, W)."""
+        pairs = zip(self._samples, self._options, strict=True)
+        return torch.stack([full_sequence_actions(self._model, sample, **options) for sample, options in pairs])
 
     def clocked(self, parts: dict[str, list[float]]) -> None:
-        """One chunk whose vision and steps are timed; there is no prefix, since every step computes all tokens."""
+        """The same with vision and steps timed; there is no prefix, since every step computes all tokens."""
         with _module_clocks(self._model, parts):
-            self.chunk()
+            self.chunks()
 
 
 RUNNERS = {"cached": CachedRunner, "full": FullRunner}
@@ -214,6 +220,7 @@ RUNNERS = {"cached": CachedRunner, "full": FullRunner}
 
 def _bound_ms(model: BeingH, bench: InferenceBench, say: Callable[[str], None]) -> float:
     parts = count_parts(model, sum(TEXT_TOKENS[:3]), bench.views)
+    parts = Parts(*(Work(work.flops * bench.robots, work.weight_bytes) for work in parts))
     rates = measure_rates(model.device, model.dtype)
     say(f"measured here: matmul {rates.flops / 1e9:.0f} GFLOP/s, memory {rates.bytes / 1e9:.1f} GB/s")
     say("bound by part: " + ", ".join(f"{n} {rates.bound_ms(w):.3f}" for n, w in parts._asdict().items()) + " [ms]")
