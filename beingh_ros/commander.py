@@ -8,7 +8,7 @@ import numpy as np
 
 from beingh_core.contract import RobotContract
 from beingh_ros.controller import Plan, TickOutput
-from beingh_ros.drivers import Setpoints
+from beingh_ros.drivers import Setpoints, release_drivers, stop_drivers
 from beingh_ros.drivers.driver import Driver
 
 
@@ -38,9 +38,13 @@ class Commander:
 
     def stop(self, path: Plan) -> None:
         """The whole braking path, as the last command."""
-        points = self._setpoints(path.stamp_ns, path.positions)
-        for driver in self._drivers:
-            self._guarded(driver, driver.stop, points)
+        for error in stop_drivers(self._drivers, self._setpoints(path.stamp_ns, path.positions)):
+            self._failed(error)
+
+    def release(self) -> None:
+        """Give the robot back, at rest."""
+        for error in release_drivers(self._drivers):
+            self._failed(error)
 
     def _guarded(self, driver: Driver, call: Callable[[Setpoints], None], points: Setpoints) -> None:
         """One driver's failure must not keep the others from their commands."""

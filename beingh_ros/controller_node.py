@@ -132,6 +132,7 @@ class ControllerNode(LifecycleNode):
         self._controller.deactivate(now_ns, reason)
         if self._ticks.close():
             self._send_path(self._controller.final_path(now_ns))
+            self._commander.release()
         self._tell()
 
     def _send_path(self, path: Plan | None) -> None:

@@ -155,7 +155,8 @@ def test_the_weight_rises_after_the_first_command_and_falls_after_the_braking(co
         brake = np.array([[0.02] * 7, [0.03] * 7])
         driver.stop(setpoints(brake, stamp_ns=T0_NS + 60 * PERIOD_NS))
         last = heard.wait_for(count + 25)[count:]  # 0.1 s of braking and 0.4 s of ramp at 50 Hz
-        np.testing.assert_allclose(np.diff(waits), 1 / RATE_HZ, atol=1e-9)
+        for part in (waits[:5], waits[5:]):
+            np.testing.assert_allclose(np.diff(part), 1 / RATE_HZ, atol=1e-9)
         weights = np.array([message.motor_cmd[29].q for message in last])
         np.testing.assert_allclose(weights[:5], 1.0)
         np.testing.assert_allclose(weights[4:], 1.0 - np.arange(21) / 20, atol=1e-6)
@@ -176,6 +177,23 @@ def test_a_stop_before_the_weight_is_up_goes_down_from_where_it_is(contract):
         wait_until(lambda: heard.messages[-1].motor_cmd[29].q == 0.0, what="weight 0")
         weights = [message.motor_cmd[29].q for message in heard.messages[26:]]
         assert max(weights) <= 0.25 + 1e-6
+
+
+def test_a_robot_that_rests_already_is_given_back_too(contract):
+    """After an emergency stop nothing is sent any more; when the controller ends then, the weight still falls."""
+    with two_nodes() as (observer, owner):
+        driver, heard = started(observer, owner, contract)
+        for tick in range(61):
+            send(driver, heard, tick, np.full(7, 0.1))
+        waits = []
+        driver.wait_until = lambda time_s: (heard.wait_for(61 + len(waits)), waits.append(time_s))
+        driver.release()
+        last = heard.wait_for(61 + 20)[61:]
+        np.testing.assert_allclose([m.motor_cmd[29].q for m in last], 1.0 - np.arange(1, 21) / 20, atol=1e-6)
+        assert {round(m.motor_cmd[25].q, 6) for m in last} == {0.1}
+        driver.release()
+        driver.stop(setpoints(np.zeros(7)))
+        assert len(waits) == 20, "once is enough"
 
 
 def test_nothing_is_sent_to_a_robot_that_is_silent(contract):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rclpy.node import Node
 
@@ -12,7 +12,7 @@ from beingh_core.contract import RobotContract
 from beingh_ros.drivers.driver import Driver
 from beingh_ros.drivers.setpoints import Setpoints
 
-__all__ = ["DRIVERS", "Driver", "Setpoints", "make_drivers", "stop_drivers"]
+__all__ = ["DRIVERS", "Driver", "Setpoints", "make_drivers", "release_drivers", "stop_drivers"]
 
 # kind in the contract -> (module of this package, class)
 DRIVERS = {
@@ -42,21 +42,30 @@ def make_drivers(node: Node, contract: RobotContract) -> list[Driver]:
     return drivers
 
 
-def stop_drivers(drivers: Sequence[Driver], points: Setpoints) -> list[Exception]:
+def stop_drivers(drivers: Sequence[Driver], points: Setpoints) -> list[str]:
     """Send the braking path through all drivers at the same time: some of them take as long as the braking.
 
     Returns:
         What went wrong; one driver's failure keeps no other from stopping.
     """
-    errors: list[Exception] = []
+    return _side_by_side([(driver, lambda d=driver: d.stop(points)) for driver in drivers])
 
-    def stop(driver: Driver) -> None:
+
+def release_drivers(drivers: Sequence[Driver]) -> list[str]:
+    """Give the robot back through all drivers at the same time; see `stop_drivers`."""
+    return _side_by_side([(driver, driver.release) for driver in drivers])
+
+
+def _side_by_side(calls: Sequence[tuple[Driver, Callable[[], None]]]) -> list[str]:
+    errors: list[str] = []
+
+    def run(driver: Driver, call: Callable[[], None]) -> None:
         try:
-            driver.stop(points)
+            call()
         except Exception as error:
-            errors.append(error)
+            errors.append(f"{type(driver).__name__}: {error}")
 
-    threads = [threading.Thread(target=stop, args=(driver,), daemon=True) for driver in drivers]
+    threads = [threading.Thread(target=run, args=pair, daemon=True) for pair in calls]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -15,8 +15,9 @@ FLUSH_S = 0.5
 class Driver(Protocol):
     """Sends commands of some joints to a robot.
 
-    `send` and `problem` are called from the controller's tick thread, `stop` once after that thread has ended. None of
-    them waits for the robot, except `stop` for a bounded time. After `stop`, `send` begins again as at the start.
+    `send` and `problem` are called from the controller's tick thread, `stop` and `release` after that thread has ended.
+    `send` never waits for the robot, `stop` and `release` wait a bounded time. After them `send` begins again as at the
+    start.
 
     Attributes:
         command_rate_hz: None: `send` is called once a tick with every committed tick. A rate: `send` is called at that
@@ -30,6 +31,11 @@ class Driver(Protocol):
 
     def stop(self, points: Setpoints) -> None:
         """Send the whole braking path, which ends at rest, as the last command; return when it has left."""
+
+    def release(self) -> None:
+        """Give the robot back where it is, at rest. Called when the controller is deactivated or ends, after `stop` or,
+        when the robot rested already, without it; again without effect.
+        """
 
     def problem(self) -> str | None:
         """Why the robot does not follow this driver's commands, None as far as is known. Asked once a tick.

@@ -87,21 +87,30 @@ class UnitreeG1ArmSdkDriver(StreamingDriver):
         super().send(points)
 
     def stop(self, points: Setpoints) -> None:
-        """Brake, then give the upper body back: the weight falls to 0 in `ramp_out_s` while the posture is held."""
+        """Brake, then give the upper body back."""
         if self._start_ns is None:
             return
         path = sample_to_rest(points, self.command_rate_hz, self._sent)
-        steps = max(1, round(self._ramp_out_s * self.command_rate_hz))
-        after_s = path.times_s[-1] + np.arange(1, steps + 1) / self.command_rate_hz
         self._brake_ns = points.stamp_ns
         self._rest_ns = points.stamp_ns + round(path.times_s[-1] * 1e9)
-        self._ramp_out_s = steps / self.command_rate_hz
+        self._play(path)
+        self._sent = path
+        self.release()
+
+    def release(self) -> None:
+        """Let the weight fall to 0 in `ramp_out_s` while the last posture is held."""
+        if self._start_ns is None:
+            return
+        if self._brake_ns is None:
+            self._brake_ns = self._rest_ns = self._sent.stamp_ns + round(self._sent.times_s[-1] * 1e9)
+        steps = max(1, round(self._ramp_out_s * self.command_rate_hz))
+        rest = self._sent.positions[-1:]
         self._play(
             Setpoints(
-                stamp_ns=path.stamp_ns,
-                times_s=np.concatenate([path.times_s, after_s]),
-                positions=np.vstack([path.positions, np.repeat(path.positions[-1:], steps, axis=0)]),
-                velocities=np.vstack([path.velocities, np.zeros((steps, path.velocities.shape[1]))]),
+                stamp_ns=self._rest_ns,
+                times_s=np.arange(1, steps + 1) * self._ramp_out_s / steps,
+                positions=np.repeat(rest, steps, axis=0),
+                velocities=np.zeros((steps, rest.shape[1])),
             )
         )
         self._flush()
