@@ -71,7 +71,9 @@ class ControllerReport:
         status = controller.status
         verdicts = {name: count for name, count in counters.items() if name not in _NO_VERDICTS}
         accepted = sum(verdicts.get(name, 0) for name in _USED)
-        counted = counters | {"malformed": self.malformed, "accepted": accepted, "overruns": controller.overruns}
+        refused = self.malformed + sum(verdicts.values()) - accepted - verdicts.get("useless", 0)
+        counted = counters | {"malformed": self.malformed, "accepted": accepted, "refused": refused}
+        counted |= {"overruns": controller.overruns}
         recent = self._recent(time.monotonic(), counted)
         values = {
             "state": status.state,
@@ -95,7 +97,7 @@ class ControllerReport:
         values |= self._recent_ticks()
         findings = self._state_findings(status, rivals, values["buffer_depth"], accepted)
         if status.state == RUNNING:
-            findings += self._chunk_findings(recent, [name for name in verdicts if name not in _USED])
+            findings += self._chunk_findings(recent)
             findings += thresholds.TICK_LATENESS.judge(values.get("recent_lateness_percent"))
         level, text = thresholds.worst(findings, "running (dry run: nothing is sent)" if self._dry_run else "running")
         return bytes([level]), text, values
@@ -126,10 +128,9 @@ class ControllerReport:
             findings.append((thresholds.WARN, "the plan has run out, the robot holds: no chunk arrives in time"))
         return findings
 
-    def _chunk_findings(self, recent: dict[str, float], refused: Sequence[str]) -> list[thresholds.Finding]:
+    def _chunk_findings(self, recent: dict[str, float]) -> list[thresholds.Finding]:
         """What the counters of the recent period say."""
-        used, useless = recent["accepted"], recent.get("useless", 0)
-        others = recent["malformed"] + sum(recent[name] for name in refused if name != "useless")
+        used, useless, others = recent["accepted"], recent.get("useless", 0), recent["refused"]
         values = used * self._contract.policy.chunk_length * len(self._contract.joint_names)
         return [
             *thresholds.USELESS_CHUNKS.judge(percent(useless, used + useless + others)),

@@ -14,6 +14,7 @@ Time is that of the stamps, on the timeline `robot`. Letters: J joints, T rows.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from beingh_core.errors import BeingHError
 
 TIMELINE = "robot"
 JPEG_QUALITY = 85
+FILE_BATCH = timedelta(seconds=1)
 # red, green, blue, as in RViz
 COMMITTED, PREDICTED, MEASURED = (26, 191, 89), (242, 153, 26), (230, 230, 230)
 
@@ -56,7 +58,10 @@ class RerunLog:
 
     def __init__(self, contract: RobotContract, path: Path | None) -> None:
         self._rr = rerun_sdk()
-        self._recording = self._rr.RecordingStream("beingh")
+        batches = self._rr.ChunkBatcherConfig.DEFAULT()
+        if path is not None:
+            batches.flush_tick = FILE_BATCH  # each batch has a head of its own in the file
+        self._recording = self._rr.RecordingStream("beingh", batcher_config=batches)
         layout = _layout(self._rr, contract)
         if path is None:
             self._recording.spawn(default_blueprint=layout)

@@ -12,6 +12,7 @@ from beingh_ros.chunk_schedule import ChunkSchedule
 from beingh_ros.controller import Controller
 from beingh_ros.controller_report import ControllerReport
 from beingh_ros.diagnostics import ERROR, OK, WARN, Samples
+from beingh_ros.inference_thread import InferenceThread
 from beingh_ros.policy_inputs import PolicyInputs
 from beingh_ros.policy_report import PolicyReport
 from beingh_ros.stop_causes import STOP_SERVICE, TRACKING_ERROR
@@ -156,8 +157,8 @@ def test_late_chunks_useless_chunks_and_clips_raise_the_level_and_recover(monkey
 def test_refused_chunks_are_a_warning():
     bench = Bench().start().tick(3)
     bench.look()
-    level, text, _ = bench.chunk(joints=("other", *FR3.joint_names[1:])).look()
-    assert level == ERROR and "100 % of the chunks are refused" in text
+    level, text, values = bench.chunk(joints=("other", *FR3.joint_names[1:])).look()
+    assert level == ERROR and "100 % of the chunks are refused" in text and values["refused"] == 1
 
 
 @pytest.mark.parametrize("late_ms, level", [(4.0, OK), (6.0, WARN), (26.0, ERROR)])
@@ -167,22 +168,18 @@ def test_ticks_that_are_sent_late_raise_the_level(late_ms, level):
     assert found == level and values["tick_rate_hz"] == pytest.approx(20.0) and values["tick_jitter_ms"] == 0.0
 
 
-class FakeThread:
-    """What a report reads of an inference thread."""
+class Maker:
+    """Never asked for a chunk: nothing is ever received."""
 
-    def __init__(self):
-        self.active, self.instruction, self.reasons = True, "go", []
-        self.chunks = self.failures = self.unreached = 0
-        self.inference_ms, self.latency_ms = Samples(), Samples()
+    early_start = False
 
-    def closed(self):
-        return self.reasons
 
-    def infer(self, latency_ms, unreached=0):
-        self.chunks += 1
-        self.unreached += unreached
-        self.inference_ms.add(latency_ms - 10)
-        self.latency_ms.add(latency_ms)
+@pytest.fixture
+def inference():
+    inputs, schedule = PolicyInputs(FR3), ChunkSchedule(FR3, trained_delay=8)
+    thread = InferenceThread(inputs, schedule, Maker(), publish=None, fail=None, now_ns=lambda: 1)
+    yield inputs, schedule, thread
+    thread.close()
 
 
 @pytest.mark.parametrize(
@@ -197,13 +194,17 @@ class FakeThread:
         (150.0, 0, 0, [("video.a", "stale")], WARN, "gate closed: video.a: stale"),
     ],
 )
-def test_what_the_policy_says_of_its_inference(latency_ms, failures, unreached, reasons, level, words):
-    thread, schedule = FakeThread(), ChunkSchedule(FR3, trained_delay=8)
-    report = PolicyReport(FR3, PolicyInputs(FR3), {"checkpoint": "x"})
-    report.inference(thread, schedule, Samples())
+def test_what_the_policy_says_of_its_inference(inference, latency_ms, failures, unreached, reasons, level, words):
+    inputs, schedule, thread = inference
+    report = PolicyReport(FR3, inputs, {"checkpoint": "x"})
+    level_closed, text, _ = report.inference(thread, schedule, Samples())
+    assert level_closed == WARN and "video.scene_view: missing" in text and "the node is not active" in text
+    thread.closed = lambda: reasons
     for _ in range(10):
-        thread.infer(latency_ms, unreached)
-    thread.failures, thread.reasons = failures, reasons
+        thread.chunks += 1
+        thread.unreached += unreached
+        thread.latency_ms.add(latency_ms)
+    thread.failures = failures
     found, text, values = report.inference(thread, schedule, Samples())
     assert found == level and words in text
     assert values["latency_ms_p50"] == latency_ms and values["chunks"] == 10

@@ -27,7 +27,7 @@ from beingh_ros.thresholds import ERROR, OK, WARN
 FR3 = load_contract("fr3")
 COMMANDS = {
     "state": "running", "reason": "", "dry_run": "False", "delay_steps": "5", "chunk_length": "16", "accepted": "131",
-    "late": "3", "useless": "1", "stale": "2", "malformed": "4", "clips": "77", "tick_rate_hz": "19.98",
+    "late": "3", "useless": "1", "refused": "6", "clips": "77", "tick_rate_hz": "19.98",
     "tick_rate_hz_target": "20", "tick_jitter_ms": "0.31", "tick_lateness_ms_p50": "0.4", "tick_lateness_ms_p99": "2.2",
 }  # fmt: skip
 INFERRING = {
@@ -107,6 +107,8 @@ def test_the_last_stop_is_kept_when_the_robot_runs_again():
     state.control("", {"state": "running", "cause": ""})
     text = text_of(state)
     assert "estop: emergency stop on /estop, 42 s ago" in text and state.hints() == []
+    state.control("the last chunk is used up", {"state": "running", "cause": "chunks_silent"})
+    assert re.search("running +the last chunk is used up", text_of(state))
     assert "/left/controller/reset" in _stopped("left").hints()[0]
 
 

@@ -13,7 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from beingh_ros.monitor.state import CONTROLLER, INFERENCE, SILENT_AFTER_S, MonitorState, Status
+from beingh_ros.monitor.state import CONTROLLER, INFERENCE, SILENT_AFTER_S, STOPPED_STATES, MonitorState, Status
 from beingh_ros.thresholds import ERROR, OK, WARN, Finding
 
 WORDS = {OK: "OK", WARN: "WARN", ERROR: "ERROR"}
@@ -84,7 +84,10 @@ def _controller(state: MonitorState, now_s: float) -> RenderableType | None:
     rows.add_column(style="dim", no_wrap=True)
     rows.add_column()
     dry = "  [yellow]dry run: nothing is sent[/yellow]" if report.values.get("dry_run") == "True" else ""
-    rows.add_row("state", f"[bold]{escape(state.control_state)}[/bold]{dry}")
+    colour = {"running": "green", "waiting": "yellow"}.get(state.control_state, "red")
+    stopped = state.control_state in STOPPED_STATES
+    reason = "" if stopped or state.control_reason.startswith(state.control_state) else state.control_reason
+    rows.add_row("state", f"[bold {colour}]{escape(state.control_state)}[/]  {escape(reason)}{dry}")
     if state.last_stop is not None:
         rows.add_row("last stop", _stop(state))
     rows.add_row("buffer", _bar(state, report, now_s))
@@ -97,7 +100,8 @@ def _controller(state: MonitorState, now_s: float) -> RenderableType | None:
     rows.add_row(
         "chunks",
         f"{_count(report, 'accepted')} used, {_count(report, 'late')} of them late   "
-        f"{_count(report, 'useless')} useless   {_refused(report)} refused   {_count(report, 'clips')} values limited",
+        f"{_count(report, 'useless')} useless   {_count(report, 'refused')} refused   "
+        f"{_count(report, 'clips')} values limited",
     )
     return _panel("controller", report, rows, now_s)
 
@@ -196,13 +200,6 @@ def _panel(title: str, report: Status, rows: RenderableType, now_s: float) -> Pa
     level = ERROR if silent_s > SILENT_AFTER_S else report.level
     silent = f" [dim]as of {silent_s:.0f} s ago[/dim]" if silent_s > SILENT_AFTER_S else ""
     return Panel(rows, title=f"{_sign(level)} {title}{silent}", title_align="left", border_style="dim", box=box.ROUNDED)
-
-
-def _refused(report: Status) -> int:
-    """Chunks that are neither used nor useless: those of the counters that stand for a verdict."""
-    from beingh_core.realtime.chunk import REFUSED
-
-    return sum(int(report.number(name) or 0) for name in (*REFUSED, "malformed") if name != "useless")
 
 
 def _sign(level: int) -> str:

@@ -90,7 +90,7 @@ class MonitorState:
             reason: The cause in words.
             values: Its key-values: state, cause, epoch, stamp_ns.
         """
-        self._control = dict(values)
+        self._control = {**values, "reason": reason}
         if values.get("state") in STOPPED_STATES:
             self._note_stop(values, reason)
 
@@ -116,6 +116,12 @@ class MonitorState:
         """State of the controller, "" when nothing is heard of it."""
         report = self.statuses.get(CONTROLLER)
         return self._control.get("state") or (report.values.get("state", "") if report else "")
+
+    @property
+    def control_reason(self) -> str:
+        """What it waits for, or why it holds or has stopped; "" while it runs."""
+        report = self.statuses.get(CONTROLLER)
+        return self._control.get("reason") or (report.values.get("reason", "") if report else "")
 
     @property
     def streams(self) -> dict[str, Status]:
