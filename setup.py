@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 
 NAME = "beingh_ros"
 SHARE = f"share/{NAME}"
-NODES = ("policy_node", "controller_node", "sim_node", "markers_node", "demo")
+NODES = ("policy_node", "controller_node", "sim_node", "markers_node", "unitree_joint_states", "demo")
 
 
 def shared(*patterns):

@@ -5,14 +5,17 @@ robot blends by the weight, and whether it checks the sum, only the robot can sh
 """
 
 import binascii
+import os
 import struct
+import time
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from driver_support import T0_NS, setpoints, two_nodes
 from interface_builder import provide
-from ros_support import Recorder, wait_until
+from ros_support import NodeProcess, Recorder, ros_graph, wait_matched, wait_until
 
 from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError
@@ -216,3 +219,42 @@ def test_joints_that_arm_sdk_does_not_have(contract, tmp_path):
     contract.path.write_text(document)
     with two_nodes() as (_, owner), pytest.raises(BeingHError, match="arm_sdk has no joint `waist_joint`"):
         make_drivers(owner, load_contract(contract.path))
+
+
+def test_joint_states_of_a_robot_that_publishes_none(tmp_path):
+    """The bridge as a process: names, order of the motors, and no more than 100 Hz of 500."""
+    import unitree_hg
+    from sensor_msgs.msg import JointState
+    from unitree_hg.msg import LowState
+
+    with ros_graph() as graph:
+        graph.environment["PYTHONPATH"] += f":{Path(unitree_hg.__file__).parent.parent}"
+        libraries = os.pathsep.join(
+            [str(Path(unitree_hg.__file__).parent), graph.environment.get("LD_LIBRARY_PATH", "")]
+        )
+        graph.environment["LD_LIBRARY_PATH"] = libraries
+        heard = Recorder(graph, JointState, "/joint_states")
+        publisher = graph.create_publisher(LowState, "/lowstate", 1)
+        message = LowState()
+        for index, motor in enumerate(message.motor_state):
+            motor.q, motor.dq, motor.tau_est = index / 10, index / 100, float(index)
+        with NodeProcess(graph, "unitree_joint_states", {}, tmp_path / "log"):
+            wait_matched(graph, publisher)
+            begin_s, sent = time.monotonic(), 0
+            while len(heard.messages) < 20 and time.monotonic() < begin_s + 20.0:
+                publisher.publish(message)
+                sent += 1
+                time.sleep(0.002)
+        states = heard.messages
+        assert len(states) >= 20 and sent > 2 * len(states)
+        assert np.median(np.diff(heard.times_s)) > 0.009
+        position = dict(zip(states[0].name, states[0].position))
+        assert len(position) == 29 and position["left_hip_pitch_joint"] == 0.0
+        for joint, motor in (
+            ("right_ankle_roll_joint", 11),
+            ("waist_yaw_joint", 12),
+            ("left_elbow_joint", 18),
+            ("right_wrist_yaw_joint", 28),
+        ):
+            assert position[joint] == pytest.approx(motor / 10)
+        assert list(states[0].velocity) == pytest.approx([i / 100 for i in range(29)])

@@ -13,13 +13,13 @@ _INSTALL = {
 }
 
 
-def interface(module: str, name: str, driver: str) -> type:
+def interface(module: str, name: str, user: str) -> type:
     """A message or action type.
 
     Args:
         module: For example `control_msgs.action`.
         name: Type in it.
-        driver: Kind of the driver that needs it, for the error.
+        user: What needs it, for the error.
 
     Raises:
         BeingHError: Not installed, or in this ROS distribution without that type; names what to install.
@@ -29,10 +29,10 @@ def interface(module: str, name: str, driver: str) -> type:
         return getattr(importlib.import_module(module), name)
     except ImportError as error:
         raise BeingHError(
-            f"driver {driver} needs {package}, which is not installed ({error})", remedy=_INSTALL[package]
+            f"{user} needs {package}, which is not installed ({error})", remedy=_INSTALL[package]
         ) from error
     except AttributeError as error:
         raise BeingHError(
-            f"driver {driver} needs {module}.{name}, which the installed {package} does not have",
+            f"{user} needs {module}.{name}, which the installed {package} does not have",
             remedy=f"use a newer ROS distribution, or update it: {_INSTALL[package]}",
         ) from error
