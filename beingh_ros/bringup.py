@@ -232,6 +232,16 @@ class ProcessGroup:
         text = path.read_text(errors="replace") if path.exists() else ""
         return "\n".join(text.splitlines()[-lines:])
 
+    def send(self, name: str, number: int) -> None:
+        """Send a signal to a process."""
+        self._running[name].send_signal(number)
+
+    def wait(self, name: str, timeout_s: float = 20.0) -> int:
+        """Exit status of a process that was told to end; `start` starts it again."""
+        status = self._running[name].wait(timeout_s)
+        del self._running[name]
+        return status
+
     def stop(self, patience_s: float = 5.0) -> dict[str, int]:
         """End the processes, last started first, each with SIGINT, then SIGTERM, then SIGKILL.
 

@@ -257,6 +257,7 @@ class Controller:
             self._clock = TickClock(self._contract.rate_hz, start_ns)
             self._epoch = epoch_id(self._epochs, start_ns)
             self._epochs += 1
+            self._announced = False
             self._become(replace(self._status, epoch=self._epoch))
 
     def final_path(self, now_ns: int, cause: str = SHUTDOWN, reason: str = "the node ends") -> Plan | None:

@@ -237,7 +237,12 @@ def _free_domain() -> int:
     raise BeingHError("every ROS domain of this machine is in use", remedy="end other ROS programs")
 
 
-def _checkpoint(text: str) -> Path:
+def checkpoint_directory(text: str) -> Path:
+    """The checkpoint directory that a user names, the demo's own for "".
+
+    Raises:
+        BeingHError: When there is none.
+    """
     path = Path(text) if text else (find_in_package(CHECKPOINT) or Path(CHECKPOINT))
     if not (path / "config.json").is_file():
         raise BeingHError(
@@ -273,7 +278,7 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"to watch it: ROS_DOMAIN_ID={os.environ['ROS_DOMAIN_ID']} {sys.executable} -m beingh_ros.cli monitor")
         return Demo(
             load_contract(ROBOT),
-            checkpoint=_checkpoint(given.checkpoint),
+            checkpoint=checkpoint_directory(given.checkpoint),
             episodes=given.episodes,
             seed=given.seed,
             instruction=given.instruction,

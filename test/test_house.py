@@ -71,9 +71,10 @@ def test_the_robot_contract_and_the_simulator_need_no_model():
 
 
 def test_the_audit_of_the_wire_shares_no_code_with_the_controller():
-    files = [CORE / "evaluate" / f"{name}.py" for name in ("wire", "commitment", "seams")]
+    judges = ("wire", "commitment", "seams", "ticks", "motion", "stops")
+    files = [CORE / "evaluate" / f"{name}.py" for name in judges]
     used = {module for path in files for _, module in imported(path) if module.startswith("beingh_")}
-    assert used <= {"beingh_core.evaluate.wire"}
+    assert used <= {f"beingh_core.evaluate.{name}" for name in judges}
 
 
 def test_launch_packages_are_imported_where_they_are_used():

@@ -5,10 +5,13 @@
    (all their rows) and the publications of controller/buffer (their first `commit_margin` rows).
 3. No publication of controller/buffer shows another value for a tick that was committed or sent.
 4. The locked prefix of an accepted chunk, its first d points, is what is sent at those ticks.
+
+A stop cuts an epoch once: what was promised before it for the ticks after it is void. What is promised after it holds.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +57,7 @@ class CommitmentAudit:
         joints, groups: all joints, and those of each driver topic.
         commit_margin: rows of a buffer publication that cannot change any more.
         delay_steps: d, points of a chunk that are locked.
+        cut: first tick that was sent after a stop; None without one.
     """
 
     def __init__(
@@ -64,8 +68,10 @@ class CommitmentAudit:
         *,
         commit_margin: int,
         delay_steps: int,
+        cut: int | None = None,
     ) -> None:
         self._log, self._margin, self._delay = log, commit_margin, delay_steps
+        self._cut = cut
         self._columns = [[joints.index(name) for name in group] for group in groups]
         self._topics = [f"commands of {group[0]}.." for group in groups]
         self._violations: list[Violation] = []
@@ -116,6 +122,10 @@ class CommitmentAudit:
                 if not known[columns].any():  # what the robot got first stands
                     sent[columns], known[columns] = rows.positions[0], True
 
+    def _void(self, tick: int, next_tick: int) -> bool:
+        """Whether a stop cut what was promised for a tick when `next_tick` was the next one to be sent."""
+        return self._cut is not None and next_tick <= self._cut <= tick
+
     def _compare(self, rule: str, tick: int, columns: list[int] | slice, promised: np.ndarray, what: str) -> None:
         """A promise for a tick against what was sent at it, if it was; a value that is not a number is never equal."""
         if tick not in self._sent:
@@ -131,6 +141,8 @@ class CommitmentAudit:
         for topic, columns, commands in zip(self._topics, self._columns, self._log.commands):
             for rows in commands:
                 for index, row in enumerate(rows.positions):
+                    if self._void(rows.first + index, rows.first + 1):
+                        continue
                     self._compare(
                         "command",
                         rows.first + index,
@@ -147,6 +159,8 @@ class CommitmentAudit:
             committed = max(committed, rows.first + self._margin)
             for index, row in enumerate(rows.positions[: max(0, committed - rows.first)]):
                 tick = rows.first + index
+                if self._void(tick, rows.first):
+                    continue
                 self._compare(
                     "buffer",
                     tick,
@@ -164,6 +178,8 @@ class CommitmentAudit:
         for rows in self._log.chunks:
             if rows.first in accepted:
                 for index, row in enumerate(rows.positions[: self._delay]):
+                    if self._void(rows.first + index, rows.first):
+                        continue
                     self._compare(
                         "prefix",
                         rows.first + index,
@@ -180,10 +196,14 @@ def audit(
     *,
     commit_margin: int,
     delay_steps: int,
+    cuts: Mapping[str, int] | None = None,
 ) -> Audit:
-    """Check every epoch and add the results up."""
+    """Check every epoch and add the results up; `cuts` names the first tick after a stop, by epoch."""
     results = [
-        CommitmentAudit(log, joints, groups, commit_margin=commit_margin, delay_steps=delay_steps).run() for log in logs
+        CommitmentAudit(
+            log, joints, groups, commit_margin=commit_margin, delay_steps=delay_steps, cut=(cuts or {}).get(log.name)
+        ).run()
+        for log in logs
     ]
     return Audit(
         violations=tuple(violation for result in results for violation in result.violations),

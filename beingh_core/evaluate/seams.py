@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 from beingh_core.evaluate.wire import EpochLog, Rows
@@ -66,3 +69,61 @@ def _first_difference(old: Rows, new: Rows) -> int | None:
         if np.abs(row - before).max() > SAME:
             return new.first + index
     return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeamFigures:
+    """Velocity jumps of one way of joining chunks.
+
+    Attributes:
+        p95_rad_s, inside_p95_rad_s: at the seams, and inside the chunks, of what was wanted before the limits.
+        sent_p95_rad_s, sent_inside_p95_rad_s: the same of what was sent.
+        episodes, successes: how many, and in how many of them the task was done.
+        success_s: mean time to that [s], None without one.
+    """
+
+    p95_rad_s: float | None
+    inside_p95_rad_s: float | None
+    sent_p95_rad_s: float | None
+    sent_inside_p95_rad_s: float | None
+    episodes: int
+    successes: int
+    success_s: float | None
+
+
+def jumps_of(
+    path_TJ: np.ndarray, seams_at: Sequence[int], held: Sequence[int], rate_hz: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Steps of the velocity at the seams and inside the chunks, of the joint that jumps most.
+
+    A step of the position shows in two steps of the velocity, so the tick after a seam is no inside; nor is one that no
+    chunk decided.
+
+    Args:
+        path_TJ: positions of ticks 0, 1, ... [rad].
+        seams_at: ticks at which something else took over.
+        held: ticks that no chunk decided.
+        rate_hz: ticks per second.
+
+    Returns:
+        (seams,), (ticks inside,) [rad/s].
+    """
+    jumps = np.zeros(len(path_TJ))
+    jumps[2:] = np.abs(np.diff(path_TJ, n=2, axis=0)).max(axis=1) * rate_hz
+    ticks = [tick for tick in seams_at if 2 <= tick < len(jumps)]
+    inside = np.ones(len(jumps), dtype=bool)
+    inside[:2] = False
+    for tick in ticks:
+        inside[tick : tick + 2] = False
+    inside[[tick for tick in held if tick < len(jumps)]] = False
+    return jumps[ticks], jumps[inside]
+
+
+def summarize_jumps(found: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, float | None]:
+    """The 95th percentiles of several results of `jumps_of`."""
+    seams_S = np.concatenate([at for at, _ in found] or [np.empty(0)])
+    inside_N = np.concatenate([inside for _, inside in found] or [np.empty(0)])
+    return {
+        name: round(float(np.percentile(values, 95)), 4) if values.size else None
+        for name, values in (("p95_rad_s", seams_S), ("inside_p95_rad_s", inside_N))
+    }

@@ -23,10 +23,17 @@ GRID_NS = 1_000
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Positions of ticks first, first + 1, ...: (N, joints) [rad or m]."""
+    """Positions of ticks first, first + 1, ...: (N, joints) [rad or m].
+
+    Attributes:
+        sent_ns: when its publisher sent it, on the system clock [ns]; None when the onlooker was not told.
+        sequence: its number among all messages of that publisher; None when the onlooker was not told.
+    """
 
     first: int
     positions: np.ndarray
+    sent_ns: int | None = None
+    sequence: int | None = None
 
 
 @dataclass(kw_only=True, eq=False)
@@ -62,10 +69,16 @@ class _Command:
     stamp_ns: int
     received_ns: int
     positions: np.ndarray
+    sent_ns: int | None
+    sequence: int | None
 
 
 class WireLog:
     """Collects messages. Any thread may add; `epochs` gives what has come so far.
+
+    A command does not name its epoch. With the times at which messages were sent, it is of the epoch that was
+    announced last before it, even when the clock behind the stamps is set; without them, of the one that its stamp
+    lies in.
 
     Args:
         joints: the J joints, in the order of every result.
@@ -79,10 +92,18 @@ class WireLog:
         self._lock = threading.Lock()
         self._commands: tuple[list[_Command], ...] = tuple([] for _ in self.groups)
         self._epochs: dict[str, EpochLog] = {}
+        self._announced_ns: dict[str, int] = {}
         self.unreadable = 0
 
     def command(
-        self, group: int, stamp_ns: int, joints: Sequence[str], positions: np.ndarray, received_ns: int
+        self,
+        group: int,
+        stamp_ns: int,
+        joints: Sequence[str],
+        positions: np.ndarray,
+        received_ns: int,
+        sent_ns: int | None = None,
+        sequence: int | None = None,
     ) -> None:
         """A command on a driver topic: row i is of the tick at `stamp_ns` + i periods.
 
@@ -92,14 +113,24 @@ class WireLog:
             joints: names of the columns.
             positions: (T, G) [rad or m].
             received_ns: when it came, on any clock that runs evenly [ns].
+            sent_ns: when it was sent, on the system clock [ns].
+            sequence: number of the message.
         """
         rows = self._ordered(self.groups[group], joints, positions)
         if rows is not None:
+            command = _Command(
+                stamp_ns=stamp_ns, received_ns=received_ns, positions=rows, sent_ns=sent_ns, sequence=sequence
+            )
             with self._lock:
-                self._commands[group].append(_Command(stamp_ns=stamp_ns, received_ns=received_ns, positions=rows))
+                self._commands[group].append(command)
 
-    def buffer(self, epoch: str, stamp_ns: int, joints: Sequence[str], positions: np.ndarray) -> None:
-        """A publication of controller/buffer: (M, J) from the tick at `stamp_ns` on."""
+    def buffer(
+        self, epoch: str, stamp_ns: int, joints: Sequence[str], positions: np.ndarray, sent_ns: int | None = None
+    ) -> None:
+        """A publication of controller/buffer: (M, J) from the tick at `stamp_ns` on, sent at `sent_ns` [ns]."""
+        if sent_ns is not None:
+            with self._lock:
+                self._announced_ns.setdefault(epoch, sent_ns)
         self._add("buffers", epoch, stamp_ns, self._ordered(self.joints, joints, positions))
 
     def chunk(self, epoch: str, stamp_ns: int, joints: Sequence[str], positions: np.ndarray) -> None:
@@ -125,12 +156,12 @@ class WireLog:
                     chunks=list(log.chunks),
                     accepted=list(log.accepted),
                 )
-                for log in sorted(self._epochs.values(), key=lambda log: log.start_ns)
+                for log in sorted(self._epochs.values(), key=self._begin_ns)
             ]
-            starts = [log.start_ns - GRID_NS for log in logs]
+            begins = [self._begin_ns(log) for log in logs]
             for group, commands in enumerate(self._commands):
                 for command in commands:
-                    index = bisect_right(starts, command.stamp_ns) - 1
+                    index = bisect_right(begins, self._time_ns(command)) - 1
                     if index >= 0:
                         self._place(logs[index], group, command)
             return logs
@@ -138,8 +169,8 @@ class WireLog:
     def periods_ms(self) -> np.ndarray:
         """Time between the arrivals of consecutive ticks on the first driver topic (N,) [ms], within epochs."""
         with self._lock:
-            starts = sorted(log.start_ns - GRID_NS for log in self._epochs.values())
-            commands = [(bisect_right(starts, c.stamp_ns), c.received_ns) for c in self._commands[0]]
+            begins = sorted(self._begin_ns(log) for log in self._epochs.values())
+            commands = [(bisect_right(begins, self._time_ns(c)), c.received_ns) for c in self._commands[0]]
         return np.array([(b[1] - a[1]) / 1e6 for a, b in zip(commands, commands[1:]) if a[0] == b[0] > 0])
 
     @property
@@ -148,12 +179,19 @@ class WireLog:
         with self._lock:
             return sum(len(log.chunks) for log in self._epochs.values())
 
+    def _begin_ns(self, log: EpochLog) -> int:
+        return self._announced_ns.get(log.name, log.start_ns - GRID_NS)
+
+    def _time_ns(self, command: _Command) -> int:
+        """The command's time on the scale of `_begin_ns`."""
+        return command.stamp_ns if command.sent_ns is None or not self._announced_ns else command.sent_ns
+
     def _place(self, log: EpochLog, group: int, command: _Command) -> None:
         tick = self._tick(log, command.stamp_ns)
         if abs(log.start_ns + round(tick * NS_PER_S / self.rate_hz) - command.stamp_ns) > GRID_NS:
             log.off_grid.append(command.stamp_ns)
         else:
-            log.commands[group].append(Rows(tick, command.positions))
+            log.commands[group].append(Rows(tick, command.positions, command.sent_ns, command.sequence))
 
     def _add(self, kind: str, epoch: str, stamp_ns: int, rows: np.ndarray | None) -> None:
         with self._lock:

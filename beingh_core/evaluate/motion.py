@@ -1,0 +1,108 @@
+"""Whether what was sent keeps the limits, by finite differences of the sent commands and nothing else.
+
+With q the command of a tick and r ticks a second: v[t] = (q[t] - q[t-1]) r, a[t] = (v[t] - v[t-1]) r and
+j[t] = (a[t] - a[t-1]) r. A path that keeps its limits at every instant keeps them in these differences too, since each
+is a mean of the derivative. An epoch begins at rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from beingh_core.evaluate.commitment import Violation
+from beingh_core.evaluate.wire import EpochLog
+
+# Rounding of a position is amplified by the rate once for each difference.
+ROUNDING = {"position": 1e-9, "velocity": 1e-7, "acceleration": 1e-5, "jerk": 1e-3}
+RELATIVE = 1e-6
+
+
+def sent_path(log: EpochLog, joints: tuple[str, ...], groups: tuple[tuple[str, ...], ...]) -> tuple[int, np.ndarray]:
+    """What was sent in an epoch, also where a command was not heard but a neighbour carries its tick.
+
+    Returns:
+        first tick, and (T, J) [rad or m] of it and the ticks after it, with the ticks that the last command
+        carries beyond its own; NaN where nothing is known.
+    """
+    heard = [rows for commands in log.commands for rows in commands if len(rows.positions)]
+    if not heard:
+        return 0, np.empty((0, len(joints)))
+    first = min(rows.first for rows in heard)
+    path = np.full((max(rows.first + len(rows.positions) for rows in heard) - first, len(joints)), np.nan)
+    for group, commands in zip(groups, log.commands):
+        columns = [joints.index(name) for name in group]
+        for rows in commands:  # of two commands for one tick the later one moves the robot
+            at = rows.first - first
+            path[at : at + len(rows.positions), columns] = rows.positions
+    return first, path
+
+
+def check_limits(
+    log: EpochLog,
+    joints: tuple[str, ...],
+    groups: tuple[tuple[str, ...], ...],
+    rate_hz: float,
+    limits,
+) -> list[Violation]:
+    """Every tick of an epoch whose position, velocity, acceleration or jerk exceeds its limit, once for each of them.
+
+    Args:
+        log: what was seen of the epoch.
+        joints, groups: all joints, and those of each driver topic.
+        rate_hz: ticks per second.
+        limits: arrays (J,) lower, upper, velocity, acceleration, jerk, is_velocity; a column that `is_velocity` holds
+            a velocity, whose own bounds are lower and upper.
+    """
+    first, path = sent_path(log, joints, groups)
+    if not len(path):
+        return []
+    if log.seen_from_start and first == 0:
+        path, first = np.vstack([path[:1]] * 3 + [path]), -3
+    found = []
+    for quantity, values, low, high in _quantities(path, rate_hz, limits):
+        allowed, share = ROUNDING[quantity], 0.0 if quantity == "position" else RELATIVE
+        with np.errstate(invalid="ignore"):
+            excess = np.maximum(values - high - share * np.abs(high), low - share * np.abs(low) - values)
+        excess[~np.isfinite(excess)] = -np.inf
+        # The differences of row i are those that end at row i of the path.
+        offset = len(path) - len(values)
+        for row in np.flatnonzero((excess > allowed).any(axis=1)):
+            joint = int(np.argmax(excess[row]))
+            bound = high[joint] if values[row, joint] > 0 else low[joint]
+            found.append(
+                Violation(
+                    rule=quantity,
+                    epoch=log.name,
+                    tick=first + offset + int(row),
+                    what=f"{joints[joint]} has {quantity} {values[row, joint]:.6g}, allowed {bound:.6g}",
+                )
+            )
+    return found
+
+
+def _quantities(path: np.ndarray, rate_hz: float, limits) -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
+    """(name, values (N, J), lowest (J,), highest (J,)) of everything that is limited."""
+    differences = [path]
+    for _ in range(3):
+        differences.append(np.diff(differences[-1], axis=0) * rate_hz)
+    width = path.shape[1]
+    endless = np.full(width, np.inf)
+    jerk = getattr(limits, "jerk", None)
+    is_velocity = getattr(limits, "is_velocity", None)
+    jerk = endless if jerk is None else np.asarray(jerk, dtype=float)
+    is_velocity = np.zeros(width, dtype=bool) if is_velocity is None else np.asarray(is_velocity, dtype=bool)
+    highest = [limits.upper] + [
+        np.where(is_velocity, later, own)
+        for own, later in ((limits.velocity, limits.acceleration), (limits.acceleration, jerk), (jerk, endless))
+    ]
+    lowest = [limits.lower] + [-high for high in highest[1:]]
+    return list(zip(ROUNDING, differences, lowest, highest))
+
+
+def check_limits_of(
+    logs: Sequence[EpochLog], joints: tuple[str, ...], groups: tuple[tuple[str, ...], ...], rate_hz: float, limits
+) -> list[Violation]:
+    """`check_limits` of every epoch."""
+    return [violation for log in logs for violation in check_limits(log, joints, groups, rate_hz, limits)]

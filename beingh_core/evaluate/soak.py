@@ -1,0 +1,207 @@
+"""The figures of a fault run, and what of them breaks a promise."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from beingh_core.evaluate.commitment import Violation, audit
+from beingh_core.evaluate.figures import percentiles
+from beingh_core.evaluate.motion import check_limits_of
+from beingh_core.evaluate.seams import SeamFigures
+from beingh_core.evaluate.stops import PROMISED_MS, StopFigures, StopReport, Timeline, cut_ticks, measure_stop, timeline
+from beingh_core.evaluate.ticks import TickCount, count_ticks
+from beingh_core.evaluate.wire import EpochLog, WireLog
+
+# A tick period may miss its target by this [ms], and the p99 of an empty timer by this factor.
+PERIOD_TOLERANCE_MS, TIMER_FACTOR = 2.0, 1.2
+OWN_MODE = "prefix_lock"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopNote:
+    """A stop that the harness caused: when [ns, system clock], when it was reported and undone, and what came of it."""
+
+    cause: str
+    cause_ns: int
+    reported_ns: int | None
+    until_ns: int
+    recovered: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaultNote:
+    """One fault of the run.
+
+    Attributes:
+        kind: its name.
+        at_s: when it began, after the start of the run [s].
+        expected: what must come of it.
+        problem: what came instead, "" when nothing did.
+        recover_s: how long it took until chunks were accepted again [s].
+    """
+
+    kind: str
+    at_s: float
+    expected: str
+    problem: str = ""
+    recover_s: float | None = None
+
+
+@dataclass(kw_only=True, eq=False)
+class SoakRecord:
+    """Everything that a fault run has recorded.
+
+    Attributes:
+        wire: what was heard.
+        limits: of the joints.
+        commit_margin, delay_steps: the contract's.
+        faults, stops: what the harness did.
+        reports: what the controller told of its stops.
+        timer_ns: calls of the empty timer [ns].
+        seam: way of joining chunks -> its figures.
+        timing_judged: whether the machine was left to itself, so that its timing means something.
+    """
+
+    wire: WireLog
+    limits: object
+    commit_margin: int
+    delay_steps: int
+    faults: list[FaultNote] = field(default_factory=list)
+    stops: list[StopNote] = field(default_factory=list)
+    reports: list[StopReport] = field(default_factory=list)
+    timer_ns: Sequence[int] = ()
+    seam: Mapping[str, SeamFigures] = field(default_factory=dict)
+    timing_judged: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """The judged run: the figures for the JSON file, every broken promise in words, and details for people."""
+
+    figures: dict[str, object]
+    problems: tuple[str, ...]
+    prefix: tuple[Violation, ...]
+    limit: tuple[Violation, ...]
+    ticks: TickCount
+    stops: tuple[tuple[StopNote, StopFigures], ...]
+    comparisons: int
+
+
+def judge(record: SoakRecord) -> Verdict:
+    """Everything that can be said of a run."""
+    wire, logs = record.wire, record.wire.epochs()
+    found = audit(
+        logs,
+        wire.joints,
+        wire.groups,
+        commit_margin=record.commit_margin,
+        delay_steps=record.delay_steps,
+        cuts=cut_ticks(logs, record.reports),
+    )
+    # Missing and repeated ticks are counted apart, with what the onlooker lost taken off.
+    prefix = tuple(v for v in found.violations if v.rule != "order" or v.tick < 0)
+    limit = tuple(check_limits_of(logs, wire.joints, wire.groups, wire.rate_hz, record.limits))
+    ticks = count_ticks(logs)
+    line = timeline(logs, wire.joints, wire.groups)
+    stops = tuple((note, _measure(line, note, record.limits, wire.rate_hz)) for note in record.stops)
+    periods, timer = tick_periods_ms(logs), np.diff(np.asarray(record.timer_ns, dtype=np.int64)) / 1e6
+    figures = {
+        "ticks": ticks.sent,
+        "prefix_violations": len(prefix),
+        "limit_violations": len(limit),
+        "ticks_missed": ticks.missed,
+        "ticks_doubled": ticks.doubled,
+        "faults": dict(Counter(note.kind for note in record.faults)),
+        "stops": [
+            {"cause": note.cause, "latency_ms": round(stop.latency_ms, 2), "recovered": note.recovered}
+            for note, stop in stops
+        ],
+        "tick_period_ms": percentiles(periods, 50, 99),
+        "empty_timer_period_ms": percentiles(timer, 50, 99),
+        "seam": {
+            mode: {"p95_rad_s": seam.p95_rad_s, "inside_p95_rad_s": seam.inside_p95_rad_s}
+            for mode, seam in record.seam.items()
+        },
+    }
+    problems = [
+        *_promises(figures, stops, record),
+        *(f"{n.kind} at {n.at_s:.0f} s: {n.problem}" for n in record.faults if n.problem),
+    ]
+    return Verdict(
+        figures=figures,
+        problems=tuple(problems),
+        prefix=prefix,
+        limit=limit,
+        ticks=ticks,
+        stops=stops,
+        comparisons=found.comparisons,
+    )
+
+
+def tick_periods_ms(logs: Sequence[EpochLog]) -> np.ndarray:
+    """Time between the sending of consecutive ticks of an epoch (N,) [ms], by the sender's stamps."""
+    found = []
+    for log in logs:
+        rows = [row for row in log.commands[0] if row.sent_ns is not None] if log.commands else []
+        found += [(b.sent_ns - a.sent_ns) / 1e6 for a, b in zip(rows, rows[1:]) if b.first == a.first + 1]
+    return np.array(found)
+
+
+def _measure(line: Timeline, note: StopNote, limits, rate_hz: float) -> StopFigures:
+    return measure_stop(
+        line,
+        cause_ns=note.cause_ns,
+        until_ns=note.until_ns,
+        reported_ns=note.reported_ns,
+        limits=limits,
+        rate_hz=rate_hz,
+    )
+
+
+def _promises(figures: dict, stops: Sequence[tuple[StopNote, StopFigures]], record: SoakRecord) -> list[str]:
+    """Every line of "it must show" that is not met."""
+    problems = [
+        f"{figures[key]} {words}"
+        for key, words in (
+            ("prefix_violations", "broken commitments"),
+            ("limit_violations", "ticks outside the limits"),
+            ("ticks_missed", "ticks that were never sent"),
+            ("ticks_doubled", "ticks that were sent again"),
+        )
+        if figures[key]
+    ]
+    for note, stop in stops:
+        if not stop.kept:
+            problems.append(
+                f"a stop by {note.cause} took {stop.latency_ms:.0f} ms longer than the deceleration "
+                f"({PROMISED_MS:.0f} ms are promised)"
+            )
+        if not note.recovered:
+            problems.append(f"no recovery from a stop by {note.cause}")
+    if not figures["ticks"]:
+        problems.append("not one tick was seen")
+    own = record.seam.get(OWN_MODE)
+    if own is not None and not (own.p95_rad_s or 0.0) <= (own.inside_p95_rad_s or 0.0):
+        problems.append("with the prefix lock the velocity jumps more at the seams than inside the chunks")
+    if record.timing_judged:
+        problems += timing_problems(figures, record.wire.rate_hz)
+    return problems
+
+
+def timing_problems(figures: Mapping, rate_hz: float) -> list[str]:
+    """What of the tick period is worse than promised."""
+    period, timer = figures["tick_period_ms"]["p99"], figures["empty_timer_period_ms"]["p99"]
+    target, problems = 1e3 / rate_hz, []
+    if period is None or timer is None:
+        return ["the tick period was not measured"]
+    if abs(period - target) > PERIOD_TOLERANCE_MS:
+        problems.append(
+            f"the tick period's p99 is {period:.2f} ms, more than {PERIOD_TOLERANCE_MS:g} ms off {target:g}"
+        )
+    if period > TIMER_FACTOR * timer:
+        problems.append(f"the tick period's p99 is {period:.2f} ms, that of an empty timer {timer:.2f} ms")
+    return problems

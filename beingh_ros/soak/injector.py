@@ -1,0 +1,124 @@
+"""The node between the others: every message that policy, controller and robot exchange passes through it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import CompressedImage, Image, JointState
+from std_msgs.msg import Header
+from trajectory_msgs.msg import JointTrajectory
+
+from beingh_core.contract import RobotContract
+from beingh_ros.soak.disturbance import DelayLine, Effect, apply_all
+
+PREFIX = "/soak"
+CHUNK, BUFFER, ACCEPTED = "policy/chunk", "controller/buffer", "controller/accepted"
+DEEP = QoSProfile(depth=100)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """One topic through the injector.
+
+    Attributes:
+        topic: Its name; what the node that is nearer to the robot uses, except for `policy/chunk`.
+        message_type: Class of its messages.
+        from_policy: Whether the policy publishes it; else the policy (and for joint states the controller) hears it.
+    """
+
+    topic: str
+    message_type: type
+    from_policy: bool = False
+
+    @property
+    def other_name(self) -> str:
+        """What the remapped nodes use instead of `topic`."""
+        return f"{PREFIX}/{self.topic.lstrip('/')}"
+
+
+def routes(contract: RobotContract) -> list[Route]:
+    """Every topic that can be disturbed."""
+    cameras = [
+        Route(topic=camera.topic, message_type=Image if camera.type.endswith("/Image") else CompressedImage)
+        for camera in contract.cameras
+    ]
+    states = [Route(topic=topic, message_type=JointState) for topic in joint_state_topics(contract)]
+    return [
+        Route(topic=CHUNK, message_type=JointTrajectory, from_policy=True),
+        Route(topic=BUFFER, message_type=JointTrajectory),
+        Route(topic=ACCEPTED, message_type=Header),
+        *states,
+        *cameras,
+    ]
+
+
+def joint_state_topics(contract: RobotContract) -> list[str]:
+    """Topics of the joint states."""
+    return list(dict.fromkeys(signal.topic for signal in contract.state)) or ["/joint_states"]
+
+
+class Injector:
+    """Passes serialised messages on, through the effects that are switched on.
+
+    The executor's thread and the delay line's publish; the effects may be set from any thread.
+
+    Args:
+        node: Owner of subscriptions and publishers.
+        contract: Robot.
+
+    Attributes:
+        passed: Topic -> messages that have left.
+        last_ns: Topic -> when the last one left, on the system clock [ns].
+    """
+
+    def __init__(self, node: Node, contract: RobotContract) -> None:
+        self._line = DelayLine()
+        self._lock = threading.Lock()
+        self._effects: dict[str, tuple[Effect, ...]] = {}
+        self.passed: dict[str, int] = {}
+        self.last_ns: dict[str, int] = {}
+        self.publishers, self.subscriptions = [], []
+        for route in routes(contract):
+            here, there = route.topic, route.other_name
+            source, target = (there, here) if route.from_policy else (here, there)
+            publisher = node.create_publisher(route.message_type, target, DEEP)
+            self.publishers.append(publisher)
+            self.subscriptions.append(
+                node.create_subscription(route.message_type, source, self._receiver(here, publisher), DEEP, raw=True)
+            )
+
+    def disturb(self, topic: str, effects: Sequence[Effect]) -> None:
+        """From now on these effects act on a topic; none for an undisturbed one."""
+        with self._lock:
+            self._effects[topic] = tuple(effects)
+
+    def clear(self) -> None:
+        """No effect on any topic; what is under way still arrives."""
+        with self._lock:
+            self._effects.clear()
+
+    def close(self) -> None:
+        """Let nothing out any more."""
+        self._line.close()
+
+    def _receiver(self, topic: str, publisher):
+        def leave(message: bytes) -> None:
+            publisher.publish(message)
+            self.passed[topic] = self.passed.get(topic, 0) + 1
+            self.last_ns[topic] = time.time_ns()
+
+        def receive(message: bytes) -> None:
+            with self._lock:
+                effects = self._effects.get(topic, ())
+            for delay_s, changed in apply_all(effects, message):
+                if delay_s > 0:
+                    self._line.put(delay_s, lambda m=changed: leave(m))
+                else:
+                    leave(changed)
+
+        return receive

@@ -1,0 +1,180 @@
+"""What the harness hears: commands, plans, accepted chunks, states and joint states, each with the time it was sent.
+
+It takes nothing from the controller but messages. Its subscriptions are reliable and deep; what it loses all the same
+shows in the numbers of the messages.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Header
+from trajectory_msgs.msg import JointTrajectory
+
+from beingh_core.contract import RobotContract
+from beingh_core.errors import BeingHError
+from beingh_core.evaluate.stops import StopReport
+from beingh_core.evaluate.wire import WireLog
+from beingh_ros.conversions import Trajectory, joint_positions, read_trajectory, select_joints, stamp_to_ns
+from beingh_ros.diagnostics import read_status
+from beingh_ros.soak.injector import ACCEPTED, BUFFER, CHUNK, joint_state_topics
+
+DEEP = QoSProfile(depth=5000)
+LATCHED = QoSProfile(depth=50, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+STOPPED_STATES = ("stopping", "stopped")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StateNote:
+    """One report of the controller: what it does and why, in which epoch, since when on its clock, and when that was
+    heard and sent [ns]."""
+
+    state: str
+    cause: str
+    reason: str
+    epoch: str
+    stamp_ns: int
+    received_ns: int
+    sent_ns: int
+
+
+class Onlooker:
+    """Subscribes and keeps. The executor's thread writes, any thread reads.
+
+    Args:
+        node: Owner of the subscriptions.
+        contract: Robot.
+        heard: Called after every message.
+
+    Attributes:
+        log: Commands, plans and chunks.
+        states: Every report of the controller's state.
+        joint_states: (time sent [ns], (J,) measured positions).
+        sent_ns: When each command was sent, of the first driver topic, in order [ns].
+        accepted_s: When a chunk was accepted last, monotonic [s].
+        plan_s: When a plan was heard last, monotonic [s].
+        speed: Largest joint speed of the newest plan's first step [rad/s or m/s].
+        policy: Newest diagnostics of the policy's inference.
+    """
+
+    def __init__(self, node: Node, contract: RobotContract, heard: Callable[[], None]) -> None:
+        groups = contract.command_groups
+        self.log = WireLog(
+            joints=contract.joint_names, groups=[group.joints for group in groups], rate_hz=contract.rate_hz
+        )
+        self.states: list[StateNote] = []
+        self.joint_states: list[tuple[int, np.ndarray]] = []
+        self.accepted_s = self.plan_s = float("-inf")
+        self.accepted_count = 0
+        self.speed, self.epoch = 0.0, ""
+        self.policy: dict[str, str] = {}
+        self._joints, self._rate_hz, self._heard = contract.joint_names, contract.rate_hz, heard
+        make = node.create_subscription
+        self.subscriptions = [
+            *(make(JointTrajectory, g.topic, self._on_command(i), DEEP) for i, g in enumerate(groups)),
+            make(JointTrajectory, BUFFER, self._on_buffer, DEEP),
+            make(Header, ACCEPTED, self._on_accepted, DEEP),
+            make(JointTrajectory, CHUNK, self._on_chunk, DEEP),
+            make(DiagnosticStatus, "controller/state", self._on_state, LATCHED),
+            make(DiagnosticArray, "/diagnostics", self._on_diagnostics, DEEP),
+            *(make(JointState, topic, self._on_joint_state, DEEP) for topic in joint_state_topics(contract)),
+        ]
+
+    @property
+    def state(self) -> StateNote | None:
+        """The newest report of the controller."""
+        return self.states[-1] if self.states else None
+
+    def stop_reports(self) -> list[StopReport]:
+        """Every report of a stop."""
+        return [
+            StopReport(epoch=note.epoch, stamp_ns=note.stamp_ns, sent_ns=note.sent_ns)
+            for note in self.states
+            if note.state in STOPPED_STATES
+        ]
+
+    @property
+    def silent_s(self) -> float:
+        """Time since the controller's last plan [s]."""
+        return time.monotonic() - self.plan_s
+
+    def _on_command(self, group: int):
+        def receive(message: JointTrajectory, info: dict) -> None:
+            read = self._read(message)
+            if read is not None:
+                self.log.command(
+                    group,
+                    read.stamp_ns,
+                    read.joints,
+                    read.positions,
+                    info["received_timestamp"],
+                    sent_ns=info["source_timestamp"],
+                    sequence=info["publication_sequence_number"],
+                )
+            self._heard()
+
+        return receive
+
+    def _on_buffer(self, message: JointTrajectory, info: dict) -> None:
+        read = self._read(message)
+        if read is not None and len(read.positions):
+            self.log.buffer(read.frame_id, read.stamp_ns, read.joints, read.positions, sent_ns=info["source_timestamp"])
+            self.epoch, self.plan_s = read.frame_id, time.monotonic()
+            self.speed = float(np.abs(np.diff(read.positions[:2], axis=0)).max(initial=0.0)) * self._rate_hz
+        self._heard()
+
+    def _on_accepted(self, message: Header) -> None:
+        self.log.accepted(message.frame_id, stamp_to_ns(message.stamp))
+        self.accepted_s = time.monotonic()
+        self.accepted_count += 1
+        self._heard()
+
+    def _on_chunk(self, message: JointTrajectory) -> None:
+        """A chunk that cannot have been accepted promises nothing."""
+        read = self._read(message)
+        if read is not None and np.isfinite(read.positions).all() and sorted(read.joints) == sorted(self._joints):
+            self.log.chunk(read.frame_id, read.stamp_ns, read.joints, read.positions)
+        self._heard()
+
+    def _on_state(self, message: DiagnosticStatus, info: dict) -> None:
+        values = read_status(message)
+        self.states.append(
+            StateNote(
+                state=values.get("state", ""),
+                cause=values.get("cause", ""),
+                reason=message.message,
+                epoch=values.get("epoch", ""),
+                stamp_ns=int(values.get("stamp_ns", "0")),
+                received_ns=info["received_timestamp"],
+                sent_ns=info["source_timestamp"],
+            )
+        )
+        self._heard()
+
+    def _on_diagnostics(self, message: DiagnosticArray, info: dict) -> None:
+        for status in message.status:
+            if status.name == "policy: inference":
+                self.policy = {**read_status(status), "message": status.message}
+        self._heard()
+
+    def _on_joint_state(self, message: JointState, info: dict) -> None:
+        try:
+            positions = select_joints(joint_positions(message), self._joints)
+        except BeingHError:
+            return  # another robot's
+        self.joint_states.append((info["source_timestamp"], positions))
+        self._heard()
+
+    def _read(self, message: JointTrajectory) -> Trajectory | None:
+        try:
+            return read_trajectory(message)
+        except (BeingHError, ValueError):
+            self.log.unreadable += 1
+            return None

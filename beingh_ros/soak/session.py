@@ -1,0 +1,86 @@
+"""A whole run of `beingh soak`: from its arguments to the exit status."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import signal
+import sys
+from pathlib import Path
+
+from beingh_core.contract import load_contract
+from beingh_core.evaluate.soak import SoakRecord, judge
+from beingh_ros.demo import checkpoint_directory, isolate
+from beingh_ros.soak.processes import POLICY, TIMER, SystemProcesses
+from beingh_ros.soak.rig import Rig
+from beingh_ros.soak.runner import Soak
+from beingh_ros.soak.table import show
+
+FAILED, INTERRUPTED = 1, 130
+NO_FAULTS = "none"
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """Run it, print the tables, write the figures.
+
+    Returns:
+        0 when every promise was kept, 1 when one was broken.
+    """
+    if chosen.json:
+        Path(chosen.json).parent.mkdir(parents=True, exist_ok=True)
+    contract, checkpoint = load_contract(chosen.robot), checkpoint_directory(chosen.checkpoint)
+    out = chosen.out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    if chosen.rate_hz:
+        from beingh_ros.soak.other_rate import at_rate
+
+        contract, checkpoint = at_rate(contract, checkpoint, chosen.rate_hz, out)
+    kinds = _kinds(chosen.faults)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    isolate()
+    record = _on_the_wire(chosen, contract, checkpoint, out, kinds)
+    if chosen.seam_episodes:
+        from beingh_ros.soak.seam import seam_figures
+
+        print("comparing ways of joining chunks ...", flush=True)
+        record.seam = seam_figures(contract, checkpoint, episodes=chosen.seam_episodes, seed=chosen.seed)
+    verdict = judge(record)
+    show(verdict, record, contract.rate_hz)
+    if chosen.json:
+        Path(chosen.json).write_text(json.dumps(verdict.figures, indent=2) + "\n")
+    return FAILED if verdict.problems else 0
+
+
+def _kinds(text: str) -> list[str] | None:
+    """Fault kinds of the option; [] for all, None for none."""
+    if text == NO_FAULTS:
+        return None
+    return [kind.strip() for kind in text.split(",") if kind.strip()]
+
+
+def _on_the_wire(chosen, contract, checkpoint: Path, out: Path, kinds: list[str] | None) -> SoakRecord:
+    """The part with real nodes."""
+    rng = random.Random(chosen.seed)
+    processes = SystemProcesses(contract, checkpoint, chosen.seed, out)
+    with Rig(contract, processes, chosen.seed) as rig:
+        print(f"starting simulator, controller and policy; logs in {out / 'logs'}", flush=True)
+        soak = Soak(rig, contract, rng, kinds or (), tell=lambda line: print(line, flush=True))
+        try:
+            rig.start()
+            if kinds is None:
+                soak.wait_calmly(60.0 * chosen.minutes)
+            else:
+                soak.run(60.0 * chosen.minutes)
+        except KeyboardInterrupt:
+            print("interrupted; judging what was recorded", file=sys.stderr)
+        soak.record.timing_judged = chosen.judge_timing
+        # The policy first, so that the robot rests and the record ends with everything that was promised sent.
+        processes.kill(POLICY, signal.SIGTERM)
+        processes.kill(TIMER, signal.SIGINT)
+        rig.wait(lambda: rig.onlooker.speed == 0.0, 5.0)
+    soak.record.reports = rig.onlooker.stop_reports()
+    if processes.timer_file.exists():
+        soak.record.timer_ns = [int(line) for line in processes.timer_file.read_text().split()]
+    return soak.record
