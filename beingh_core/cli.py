@@ -48,12 +48,17 @@ def _add_serve(commands) -> None:
     parser = commands.add_parser(
         "serve",
         help="serve a checkpoint's policy to robots",
-        description="Answers robots whose policy node has policy_url set; runs until Ctrl-C.",
+        description="Answers robots whose policy node has policy_url set, or with --compat the released evaluation "
+        "clients; runs until Ctrl-C. Give either --contract, or --data-config and --dataset-name.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--checkpoint", required=True, metavar="DIR", help="checkpoint in the released format")
-    parser.add_argument("--contract", required=True, metavar="ROBOT", help="robot contract: name or path")
+    parser.add_argument("--contract", default="", metavar="ROBOT", help="robot contract: name or path")
+    parser.add_argument("--data-config", default="", metavar="NAME", help="views and keys of a benchmark")
     parser.add_argument("--dataset-name", default="", help="whose statistics to normalise with; empty: the contract's")
+    parser.add_argument("--variant", default="", help="with --data-config: which of the task's statistics")
+    parser.add_argument("--embodiment", default="", help="with --data-config: which of the embodiments' statistics")
+    parser.add_argument("--compat", action="store_true", help="speak with the released evaluation clients")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; others than loopback need a token")
     parser.add_argument("--port", type=int, default=5555, help="port to listen on; 0 takes a free one")
     parser.add_argument("--token-file", metavar="FILE", help="file with the token that clients must send")
@@ -61,6 +66,7 @@ def _add_serve(commands) -> None:
     parser.add_argument("--dtype", default="float32", help="precision of the model: float32 or bfloat16")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of torch; 0 for its default")
     parser.add_argument("--seed", type=int, default=-1, help="of the model's noise; negative for none")
+    parser.add_argument("--max-batch", type=int, default=4, help="most robots in one call of the model")
     parser.add_argument("--jpeg", default="accept", help="accept pictures that robots compressed, or none")
     parser.set_defaults(run=_serve)
 

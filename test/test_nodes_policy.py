@@ -301,7 +301,7 @@ def test_what_does_not_fit_is_one_error_and_nothing_is_published(bench, checkpoi
 
 
 def test_a_policy_server_that_goes_away_is_missed_once_and_used_again(bench, checkpoint):
-    from test_remote_policy import start_server
+    from remote_support import start_server
 
     server, url = start_server(checkpoint, 0)
     try:

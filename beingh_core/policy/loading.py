@@ -1,4 +1,4 @@
-"""A checkpoint for a robot, checked against its contract. torch is imported when this is called."""
+"""A checkpoint for a robot or a benchmark. torch is imported when one is loaded."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError
+from beingh_core.policy.data_configs import DataConfig
+from beingh_core.policy.from_contract import data_config_for
 from beingh_core.policy.metadata import check_contract, load_metadata
 
 if TYPE_CHECKING:
@@ -39,15 +41,57 @@ def load_for_contract(
     Raises:
         BeingHError: When the checkpoint is broken or belongs to another robot.
     """
-    if dtype not in DTYPES:
-        raise BeingHError(f"`{dtype}` is no precision of a model", allowed=DTYPES)
     dataset_name = dataset_name or contract.policy.dataset_name
     if (Path(checkpoint) / "config.json").is_file():
         # Before gigabytes are read for the wrong robot.
         check_contract(load_metadata(checkpoint, dataset_name), contract)
+    policy = load_for_data_config(
+        data_config_for(contract),
+        checkpoint,
+        dataset_name=dataset_name,
+        embodiment_tag=contract.robot,
+        device=device,
+        dtype=dtype,
+        threads=threads,
+        seed=seed,
+        warm_up=False,
+    )
+    policy.check_contract(contract)
+    policy.warm_up()
+    return policy
+
+
+def load_for_data_config(
+    data_config: str | DataConfig,
+    checkpoint: str | Path,
+    *,
+    dataset_name: str,
+    embodiment_tag: str | None = None,
+    metadata_variant: str | None = None,
+    device: str = "cpu",
+    dtype: str = "float32",
+    threads: int = 0,
+    seed: int = -1,
+    warm_up: bool = True,
+) -> BeingHPolicy:
+    """A policy for an embodiment without a contract, as a benchmark has it.
+
+    Args:
+        data_config: Views and keys, or the name of a registered config.
+        checkpoint: Checkpoint directory.
+        dataset_name: Whose statistics to use.
+        embodiment_tag, metadata_variant: See `BeingHPolicy`.
+        device, dtype, threads, seed: See `load_for_contract`.
+        warm_up: Whether to run one inference.
+
+    Raises:
+        BeingHError: When the checkpoint is broken or does not fit.
+    """
+    if dtype not in DTYPES:
+        raise BeingHError(f"`{dtype}` is no precision of a model", allowed=DTYPES)
     import torch
 
-    from beingh_core.policy import BeingHPolicy, data_config_for
+    from beingh_core.policy import BeingHPolicy
 
     if threads:
         torch.set_num_threads(threads)
@@ -55,12 +99,13 @@ def load_for_contract(
         torch.manual_seed(seed)
     policy = BeingHPolicy(
         model_path=checkpoint,
-        data_config_name=data_config_for(contract),
+        data_config_name=data_config,
         dataset_name=dataset_name,
-        embodiment_tag=contract.robot,
+        embodiment_tag=embodiment_tag,
+        metadata_variant=metadata_variant,
         device=device,
         dtype=getattr(torch, dtype),
     )
-    policy.check_contract(contract)
-    policy.warm_up()
+    if warm_up:
+        policy.warm_up()
     return policy

@@ -7,12 +7,11 @@ import time
 from typing import TYPE_CHECKING
 
 import numpy as np
-import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from beingh_core.errors import BeingHError
 from beingh_core.policy.data_configs import DataConfig, KeySpec
-from beingh_core.policy.remote.protocol import MAX_MESSAGE_BYTES, ProtocolError, pack, unpack_arrays, unpack_header
+from beingh_core.policy.remote.connection import Connection, Lost, address_of
+from beingh_core.policy.remote.protocol import ProtocolError, pack, unpack_arrays, unpack_header
 from beingh_core.policy.transforms import UnifiedTransform
 from beingh_core.slots import WIDTH
 
@@ -20,10 +19,6 @@ if TYPE_CHECKING:
     from beingh_core.contract import RobotContract
 
 RECONNECT_S = 0.5
-
-
-class _Lost(Exception):
-    """The connection ended, or nothing answered in time."""
 
 
 class _SessionEnded(Exception):
@@ -65,13 +60,13 @@ class RemotePolicy:
         self.url, self._contract, self._token = url, contract, token
         self._deadline_s, self._jpeg_quality = deadline_s, jpeg_quality
         self.last_timing_ms: dict[str, float] = {}
-        self._socket: zmq.Socket | None = None
-        self._monitor: zmq.Socket | None = None
+        self._address = address_of(url)
+        self._connection: Connection | None = None
         self._session, self._id = "", 0
         self._facts: dict | None = None
         try:
             self._hello(connect_s)
-        except _Lost:
+        except Lost:
             raise self._gone() from None
         try:
             self.data_config = _data_config(self._facts["data_config"])
@@ -143,7 +138,7 @@ class RemotePolicy:
         arrays |= {name: np.asarray(a) for name, a in (("noise", noise), ("projections", projections)) if a is not None}
         try:
             for _ in range(2):
-                if self._socket is not None and self._ended():
+                if self._connection is not None and self._connection.ended():
                     self.close()
                 if not self._session:
                     self._hello(min(RECONNECT_S, self._deadline_s))
@@ -153,8 +148,8 @@ class RemotePolicy:
                 except _SessionEnded:
                     self._session = ""
             else:
-                raise _Lost
-        except _Lost:
+                raise Lost
+        except Lost:
             raise self._gone() from None
         total_ms = (time.perf_counter() - start) * 1e3
         timing = self._checked(reply, output)
@@ -164,11 +159,9 @@ class RemotePolicy:
     def close(self) -> None:
         """Ends the connection; the next call connects anew."""
         self._session = ""
-        if self._socket is not None:
-            self._socket.disable_monitor()
-            self._monitor.close(0)
-            self._socket.close(0)
-            self._socket = self._monitor = None
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def _parts(self, observations: Mapping) -> tuple[dict, dict[str, np.ndarray]]:
         """(fields, arrays) of what the policy reads; other keys are not sent."""
@@ -216,7 +209,7 @@ class RemotePolicy:
             reply, _ = self._exchange("hello", fields, {}, timeout_s)
         except TimeoutError:
             self.close()
-            raise _Lost from None
+            raise Lost from None
         facts = reply.get("facts")
         if not isinstance(facts, dict) or not isinstance(reply.get("session"), str):
             raise self._nonsense("no facts in the handshake")
@@ -234,7 +227,8 @@ class RemotePolicy:
         Raises:
             BeingHError: the server refuses, with its reason, or its answer makes no sense.
             TimeoutError: no answer in time.
-            _Lost, _SessionEnded: see there.
+            Lost: the connection ended.
+            _SessionEnded: see there.
         """
         end = time.monotonic() + timeout_s
         self._id += 1
@@ -245,11 +239,12 @@ class RemotePolicy:
             message = pack(header, arrays, jpeg_quality=self._jpeg_quality)
         except ProtocolError as error:
             raise BeingHError(f"the observation cannot be sent: {error}") from None
-        self._connect()
         try:
-            self._socket.send(message, zmq.NOBLOCK)
+            if self._connection is None:
+                self._connection = Connection(self._address, end)
+            self._connection.send(message, end)
             while True:
-                reply, body = unpack_header(self._receive(end))
+                reply, body = unpack_header(self._connection.receive(end))
                 if reply.get("id") in (self._id, 0):  # 0: the server could not read which one it answers
                     break
             if not isinstance(reply.get("fields"), dict):
@@ -259,9 +254,9 @@ class RemotePolicy:
             refusal = {key: reply["fields"].get(key) for key in ("code", "what", "where", "allowed", "remedy")}
             if not all(value is None or isinstance(value, str) for value in refusal.values()):
                 raise ProtocolError("a refusal is no text")
-        except zmq.Again:
+        except Lost:
             self.close()
-            raise _Lost from None
+            raise
         except ProtocolError as error:
             self.close()
             raise self._nonsense(str(error)) from None
@@ -271,58 +266,6 @@ class RemotePolicy:
             raise BeingHError(refusal["what"], **{key: refusal[key] for key in ("where", "allowed", "remedy")})
         self.close()
         raise BeingHError(f"refused: {refusal['what']}", where=f"policy server at {self.url}", remedy=refusal["remedy"])
-
-    def _connect(self) -> None:
-        """Opens a socket unless there is one."""
-        if self._socket is not None:
-            return
-        self._socket = zmq.Context.instance().socket(zmq.DEALER)
-        for option, value in (
-            (zmq.LINGER, 0),
-            (zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES),
-            (zmq.RECONNECT_IVL, 20),
-            (zmq.RECONNECT_IVL_MAX, 100),
-            (zmq.SNDHWM, 4),
-            (zmq.RCVHWM, 4),
-            (zmq.IPV6, int("[" in self.url)),
-        ):
-            self._socket.setsockopt(option, value)
-        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-        try:
-            self._socket.connect(self.url)
-        except zmq.ZMQError as error:
-            self.close()
-            raise BeingHError(
-                f"`{self.url}` is no address of a policy server: {error}", allowed="tcp://HOST:PORT"
-            ) from None
-
-    def _receive(self, end: float) -> bytes:
-        """The next message.
-
-        Raises:
-            TimeoutError: none until `end` (monotonic [s]).
-            _Lost: the connection ended before one came.
-        """
-        poller = zmq.Poller()
-        poller.register(self._socket, zmq.POLLIN)
-        poller.register(self._monitor, zmq.POLLIN)
-        while (left_s := end - time.monotonic()) > 0:
-            ready = dict(poller.poll(max(1, int(left_s * 1e3))))
-            if self._socket in ready:
-                parts = self._socket.recv_multipart()
-                if len(parts) == 1:
-                    return parts[0]
-            elif self._monitor in ready and self._ended():
-                self.close()
-                raise _Lost
-        raise TimeoutError
-
-    def _ended(self) -> bool:
-        """Whether the connection has ended since this was last asked."""
-        ended = False
-        while self._monitor.poll(0):
-            ended |= recv_monitor_message(self._monitor)["event"] == zmq.EVENT_DISCONNECTED
-        return ended
 
     def _nonsense(self, what: str) -> BeingHError:
         return BeingHError(

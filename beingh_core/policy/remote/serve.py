@@ -6,13 +6,14 @@ import argparse
 import logging
 import signal
 
-from beingh_core.contract import load_contract
+from beingh_core.contract import RobotContract, load_contract
 from beingh_core.errors import BeingHError
-from beingh_core.policy.loading import load_for_contract
+from beingh_core.policy.loading import load_for_contract, load_for_data_config
 from beingh_core.policy.remote.protocol import read_token
 from beingh_core.policy.remote.server import PolicyServer
 
 JPEG = ("accept", "none")
+log = logging.getLogger(__name__)
 
 
 def serve(options: argparse.Namespace) -> None:
@@ -24,24 +25,52 @@ def serve(options: argparse.Namespace) -> None:
     Raises:
         BeingHError: The checkpoint does not fit the contract, or the address or token cannot be used.
     """
-    if options.jpeg not in JPEG:
-        raise BeingHError(f"`{options.jpeg}` is no choice", where="--jpeg", allowed=JPEG)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    contract = load_contract(options.contract)
+    _check(options)
     token = read_token(options.token_file) if options.token_file else None
-    policy = load_for_contract(
-        contract,
-        options.checkpoint,
-        dataset_name=options.dataset_name,
-        device=options.device,
-        dtype=options.dtype,
-        threads=options.threads,
-        seed=options.seed,
-    )
+    contract = load_contract(options.contract) if options.contract else None
     server = PolicyServer(
-        policy, contract, host=options.host, port=options.port, token=token, jpeg=options.jpeg == "accept"
+        _policy(options, contract),
+        contract,
+        host=options.host,
+        port=options.port,
+        token=token,
+        jpeg=options.jpeg == "accept",
+        max_batch=options.max_batch,
+        compat=options.compat,
     )
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: server.stop())
-    print(f"serving {options.checkpoint} for {contract.robot} at {server.url}", flush=True)
+    served = contract.robot if contract else options.data_config
+    print(f"serving {options.checkpoint} for {served}{' (compat)' * options.compat} at {server.url}", flush=True)
     server.serve()
+    log.info("stopped: %s", server.report())
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuses options that exclude each other, before gigabytes are read."""
+    if options.jpeg not in JPEG:
+        raise BeingHError(f"`{options.jpeg}` is no choice", where="--jpeg", allowed=JPEG)
+    if bool(options.contract) == bool(options.data_config):
+        raise BeingHError(
+            "either a robot or a benchmark is served",
+            where="--contract and --data-config",
+            remedy="give --contract ROBOT, or --data-config NAME with --dataset-name",
+        )
+    if options.data_config and not options.dataset_name:
+        raise BeingHError("--data-config needs --dataset-name", remedy="name a `<dataset name>_metadata.json`")
+    if options.contract and (options.variant or options.embodiment):
+        raise BeingHError("--variant and --embodiment belong to --data-config", remedy="leave them out")
+
+
+def _policy(options: argparse.Namespace, contract: RobotContract | None):
+    common = {name: getattr(options, name) for name in ("dataset_name", "device", "dtype", "threads", "seed")}
+    if contract is not None:
+        return load_for_contract(contract, options.checkpoint, **common)
+    return load_for_data_config(
+        options.data_config,
+        options.checkpoint,
+        embodiment_tag=options.embodiment or None,
+        metadata_variant=options.variant or None,
+        **common,
+    )
