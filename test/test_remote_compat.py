@@ -64,7 +64,7 @@ def golden():
 
 
 def test_the_command_serves_the_released_clients_with_the_local_policys_numbers(golden):
-    local = load_for_data_config("libero_nonorm", SET_A, seed=3, **LIBERO)
+    local = load_for_data_config("libero_nonorm", SET_A, seed=3, robots=4, **LIBERO)
     expected = local.get_action(golden)
     process, url = start_server(SET_A, 0, "--compat", "--seed", "3", served=BENCHMARK)
     try:

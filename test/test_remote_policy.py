@@ -314,6 +314,12 @@ def test_messages_beyond_the_limits_are_not_packed():
         ({"--token-file": "/nowhere"}, "the token cannot be read"),
         ({"--jpeg": "maybe"}, "--jpeg.*accept, none"),
         ({"--dtype": "int8"}, "float32, bfloat16"),
+        ({"--max-batch": "9"}, "1 to 8"),
+        ({"--data-config": "libero_nonorm"}, "either a robot or a benchmark.*--contract"),
+        ({"--contract": ""}, "either a robot or a benchmark.*--data-config"),
+        ({"--contract": "", "--data-config": "libero_nonorm"}, "needs --dataset-name"),
+        ({"--contract": "", "--data-config": "libero", "--dataset-name": "fr3_cubes"}, "libero_nonorm"),
+        ({"--variant": "x"}, "belong to --data-config"),
     ],
     ids=str,
 )

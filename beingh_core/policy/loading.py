@@ -26,6 +26,7 @@ def load_for_contract(
     dtype: str = "float32",
     threads: int = 0,
     seed: int = -1,
+    robots: int = 1,
 ) -> BeingHPolicy:
     """A warmed-up policy for the robot of a contract.
 
@@ -37,6 +38,7 @@ def load_for_contract(
         dtype: Precision of the model, one of `DTYPES`.
         threads: CPU threads of torch; 0 leaves its default.
         seed: Seed of the noise; negative leaves it random.
+        robots: Most robots that will be computed in one call.
 
     Raises:
         BeingHError: When the checkpoint is broken or belongs to another robot.
@@ -54,10 +56,10 @@ def load_for_contract(
         dtype=dtype,
         threads=threads,
         seed=seed,
-        warm_up=False,
+        robots=0,
     )
     policy.check_contract(contract)
-    policy.warm_up()
+    policy.warm_up(robots)
     return policy
 
 
@@ -72,7 +74,7 @@ def load_for_data_config(
     dtype: str = "float32",
     threads: int = 0,
     seed: int = -1,
-    warm_up: bool = True,
+    robots: int = 1,
 ) -> BeingHPolicy:
     """A policy for an embodiment without a contract, as a benchmark has it.
 
@@ -82,7 +84,7 @@ def load_for_data_config(
         dataset_name: Whose statistics to use.
         embodiment_tag, metadata_variant: See `BeingHPolicy`.
         device, dtype, threads, seed: See `load_for_contract`.
-        warm_up: Whether to run one inference.
+        robots: Most robots that will be computed in one call; 0 leaves the policy cold.
 
     Raises:
         BeingHError: When the checkpoint is broken or does not fit.
@@ -106,6 +108,6 @@ def load_for_data_config(
         device=device,
         dtype=getattr(torch, dtype),
     )
-    if warm_up:
-        policy.warm_up()
+    if robots:
+        policy.warm_up(robots)
     return policy

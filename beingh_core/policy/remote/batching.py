@@ -91,6 +91,16 @@ class Counts:
         )
 
 
+def check_max_batch(max_batch: int) -> None:
+    """Refuses a number of robots that one call cannot take.
+
+    Raises:
+        BeingHError: it is out of range.
+    """
+    if not 1 <= max_batch <= QUEUE:
+        raise BeingHError(f"max_batch is {max_batch}", allowed=f"1 to {QUEUE}")
+
+
 class Batcher:
     """Takes everything that waits, up to `max_batch`, and asks the policy once. `submit` from one thread.
 
@@ -101,8 +111,7 @@ class Batcher:
     """
 
     def __init__(self, policy, counts: Counts, max_batch: int) -> None:
-        if not 1 <= max_batch <= QUEUE:
-            raise BeingHError(f"max_batch is {max_batch}", allowed=f"1 to {QUEUE}")
+        check_max_batch(max_batch)
         self._policy, self._counts, self._max_batch = policy, counts, max_batch
         self._jobs: queue.Queue[Job | None] = queue.Queue(maxsize=QUEUE)
         self._stopping = threading.Event()
