@@ -99,6 +99,7 @@ class ControllerReport:
         if status.state == RUNNING:
             findings += self._chunk_findings(recent)
             findings += thresholds.TICK_LATENESS.judge(values.get("recent_lateness_percent"))
+            findings += thresholds.TRACKING.judge(100 * controller.tracking_share)
         level, text = thresholds.worst(findings, "running (dry run: nothing is sent)" if self._dry_run else "running")
         return bytes([level]), text, values
 

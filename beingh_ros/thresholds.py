@@ -81,6 +81,13 @@ OVERRUNS = Threshold(
     text="{value:.0f} times a new epoch has begun",
     remedy="the tick thread was held up or the clock was set",
 )
+TRACKING = Threshold(
+    warn=70.0,
+    error=None,
+    unit="% of the tracking error that stops it",
+    text="a joint is {value:.0f} % of the allowed error away from its command",
+    remedy="lower the limits, or see what holds it",
+)
 LATENCY = Threshold(
     warn=100.0,
     error=200.0,

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -39,9 +40,22 @@ def next_domain() -> int:
         except OSError:
             lock.close()
             continue
+        if not _is_quiet(domain):
+            lock.close()  # a demo or another program, which knows nothing of the locks
+            continue
         _held_locks.append(lock)
         return domain
     raise RuntimeError("every ROS domain is in use")
+
+
+def _is_quiet(domain: int) -> bool:
+    """Whether the port of a domain's first participant is free."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(("", 7410 + 250 * domain))
+        except OSError:
+            return False
+    return True
 
 
 @contextmanager

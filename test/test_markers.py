@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pinocchio as pin
 import pytest
-from ros_support import NodeProcess, Recorder, ros_graph, wait_matched, wait_until
+from ros_support import ROOT, NodeProcess, Recorder, ros_graph, wait_matched, wait_until
 from trajectory_msgs.msg import JointTrajectory
 from visualization_msgs.msg import Marker, MarkerArray
 
@@ -22,14 +22,19 @@ START_NS = 1_700_000_000_000_000_000
 EPOCH = f"0@{START_NS}"
 
 
-def truth(positions):
-    """Position of the hand in the arm's base, from the whole model of the URDF."""
-    q, data = pin.neutral(MODEL), MODEL.createData()
-    for name, value in zip(FR3.joint_names, positions):
-        q[MODEL.joints[MODEL.getJointId(name)].idx_q] = value
-    pin.framesForwardKinematics(MODEL, data, q)
-    base, hand = (data.oMf[MODEL.getFrameId(frame)] for frame in ("fr3_link0", "fr3_hand_tcp"))
+def place(model, joints, positions, base_frame, eef_frame):
+    """Position of a hand in its arm's base, from the whole model of the URDF."""
+    q, data = pin.neutral(model), model.createData()
+    for name, value in zip(joints, positions):
+        q[model.joints[model.getJointId(name)].idx_q] = value
+    pin.framesForwardKinematics(model, data, q)
+    base, hand = (data.oMf[model.getFrameId(frame)] for frame in (base_frame, eef_frame))
     return base.inverse().act(hand.translation)
+
+
+def truth(positions):
+    """Where the FR3's hand is."""
+    return place(MODEL, FR3.joint_names, positions, "fr3_link0", "fr3_hand_tcp")
 
 
 def swing(count, first=0):
@@ -56,6 +61,18 @@ def test_paths_are_those_of_pinocchio_whatever_the_order_of_the_columns():
     np.testing.assert_allclose(paths.along(arm, names, rows[:, order]), expected, atol=1e-9)
     np.testing.assert_allclose(paths.at(arm, dict(zip(FR3.joint_names, rows[0]))), expected[0], atol=1e-9)
     assert paths.at(arm, {"fr3_joint1": 0.0}) is None
+
+
+@pytest.mark.parametrize("robot", sorted(path.stem for path in (ROOT / "config" / "robots").glob("*.yaml")))
+def test_every_robot_of_the_package_can_be_shown(robot):
+    contract = load_contract(robot)
+    model, paths = pin.buildModelFromUrdf(str(contract.urdf_path)), EefPaths(contract)
+    named = {signal.eef_frame for signal in (*contract.state, *contract.action) if signal.eef_frame}
+    assert {arm.eef_frame for arm in paths.arms} == named
+    for arm in paths.arms:
+        expected = place(model, contract.joint_names, contract.home, arm.base_frame, arm.eef_frame)
+        found = paths.along(arm, contract.joint_names, [contract.home])
+        np.testing.assert_allclose(found, [expected], atol=1e-9)
 
 
 def test_only_end_effectors_whose_joints_are_commanded_are_shown():

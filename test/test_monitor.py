@@ -29,6 +29,7 @@ COMMANDS = {
     "state": "running", "reason": "", "dry_run": "False", "delay_steps": "5", "chunk_length": "16", "accepted": "131",
     "late": "3", "useless": "1", "refused": "6", "clips": "77", "tick_rate_hz": "19.98",
     "tick_rate_hz_target": "20", "tick_jitter_ms": "0.31", "tick_lateness_ms_p50": "0.4", "tick_lateness_ms_p99": "2.2",
+    "tracking_error_share": "0.12",
 }  # fmt: skip
 INFERRING = {
     "instruction": "pick up the [red] cube", "gate": "open", "delay_steps": "5", "chunks": "134", "failures": "0",
@@ -110,6 +111,8 @@ def test_the_last_stop_is_kept_when_the_robot_runs_again():
     state.control("the last chunk is used up", {"state": "running", "cause": "chunks_silent"})
     assert re.search("running +the last chunk is used up", text_of(state))
     assert "/left/controller/reset" in _stopped("left").hints()[0]
+    state.control("pressed", {"state": "stopped", "cause": "estop", "estop": "True"})
+    assert "release it" in state.hints()[0] and "reset" in state.hints()[1]
 
 
 def _stopped(namespace):
@@ -124,7 +127,8 @@ def test_the_page_shows_every_reading_and_fits(width):
     assert max(map(len, text.splitlines())) <= width
     for words in (
         "● OK  fr3", "domain 7", "running", "12 of 16 steps left", "5 are locked", "20.0 of 20 Hz", "jitter 0.3 ms",
-        "131 used, 3 of them late", "1 useless", "6 refused", "77 values limited", "pick up the [red] cube", "open",
+        "131 used, 3 of them late", "1 useless", "6 refused", "77 values limited", "lag of 12 %",
+        "pick up the [red] cube", "open",
         "inference 83 ms, p95 95", "121 ms, p95 140 of 250",
         "6 steps out of reach", "3 ticks, longest 5", "134 chunks", "video.scene_view",
     ):  # fmt: skip
@@ -160,7 +164,7 @@ def monitor(environment, *words, timeout=40):
 def test_one_page_of_a_real_controller_in_a_namespace_and_a_status_for_scripts(tmp_path):
     home = {"name": list(FR3.joint_names), "position": list(FR3.home)}
     with ros_graph() as graph:
-        done = monitor(graph.environment, "--once", "--wait", "2")
+        done = monitor(graph.environment, "--once", "--wait", "8")
         assert done.returncode == 1 and "no controller is heard" in done.stdout and "(/observer)" in done.stdout
         states = graph.create_publisher(JointState, "/joint_states", 10)
         spec = ProcessSpec(

@@ -16,7 +16,6 @@ from rich.live import Live
 
 from beingh_ros.monitor.node import MonitorNode
 from beingh_ros.monitor.page import Surroundings, page
-from beingh_ros.monitor.state import CONTROLLER
 
 REDRAW_S = 0.25
 # Without a terminal, a page now and then.
@@ -74,13 +73,15 @@ class Monitor:
     def once(self, wait_s: float) -> int:
         """Listen, print one page, return 0, 1 or 2: fine, warning or nobody heard, error."""
         begun_s = time.monotonic()
-        heard_s = None
+        complete_s = None
         try:
             while time.monotonic() - begun_s < wait_s:
                 self._executor.spin_once(timeout_sec=SPIN_S)
-                if heard_s is None and CONTROLLER in self.node.state.statuses:
-                    heard_s = time.monotonic()
-                if heard_s is not None and time.monotonic() - heard_s > SETTLE_S:
+                if self.node.expects_more():
+                    complete_s = None
+                elif complete_s is None:
+                    complete_s = time.monotonic()
+                elif time.monotonic() - complete_s > SETTLE_S:
                     break
         except KeyboardInterrupt:
             pass

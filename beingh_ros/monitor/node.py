@@ -14,7 +14,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from beingh_ros.conversions import stamp_to_ns
 from beingh_ros.diagnostics import read_status
-from beingh_ros.monitor.state import MonitorState
+from beingh_ros.monitor.state import CONTROLLER, INFERENCE, MonitorState
 
 BUFFER = "controller/buffer"
 LATCHED = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -63,6 +63,15 @@ class MonitorNode(Node):
             found.append(f"these must be the same here and there: {settings}")
             found.append("across machines: multicast must pass the network and the firewall (UDP ports 7400 and up)")
         return found
+
+    def expects_more(self) -> bool:
+        """Whether a node is there of which nothing has been heard yet."""
+        heard = self.state.statuses
+        return (
+            CONTROLLER not in heard
+            or (INFERENCE not in heard and self.count_publishers("policy/chunk") > 0)
+            or (not self.state.hears_control and self.count_publishers("controller/state") > 0)
+        )
 
     def _controller_namespaces(self) -> list[str]:
         """Namespaces other than this one in which somebody publishes controller/buffer."""

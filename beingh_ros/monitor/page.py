@@ -103,6 +103,9 @@ def _controller(state: MonitorState, now_s: float) -> RenderableType | None:
         f"{_count(report, 'useless')} useless   {_count(report, 'refused')} refused   "
         f"{_count(report, 'clips')} values limited",
     )
+    share = report.number("tracking_error_share")
+    if share is not None:
+        rows.add_row("joints", f"lag of {100 * share:.0f} % of what stops it")
     return _panel("controller", report, rows, now_s)
 
 

@@ -112,6 +112,11 @@ class MonitorState:
         return next((status.robot for status in self.statuses.values() if status.robot), "")
 
     @property
+    def hears_control(self) -> bool:
+        """Whether controller/state was heard."""
+        return bool(self._control)
+
+    @property
     def control_state(self) -> str:
         """State of the controller, "" when nothing is heard of it."""
         report = self.statuses.get(CONTROLLER)
@@ -165,6 +170,8 @@ class MonitorState:
     def hints(self) -> list[str]:
         """What to do about the state that it is in."""
         hints = []
+        if self._control.get("estop") == "True":
+            hints.append("the emergency stop is active: release it before the reset")
         if self.control_state == "stopped":
             reset = f"{'/' + self.namespace if self.namespace else ''}/controller/reset"
             hints.append(f"to go on: remove the cause, then `ros2 service call {reset} std_srvs/srv/Trigger`")
