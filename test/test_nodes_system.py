@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from ros_support import Recorder, ros_graph, tiny_checkpoint, wait_until
+from test_markers import truth
 
 pytest.importorskip("torch")
 pytest.importorskip("mujoco")
@@ -21,6 +22,7 @@ from beingh_core.sim import sample_cubes
 from beingh_ros.bringup import BringupOptions, ProcessGroup, processes
 from beingh_ros.conversions import image_to_array, joint_positions, read_trajectory, stamp_to_ns, trajectory_message
 from beingh_ros.diagnostics import read_status
+from beingh_ros.display import PATHS_TOPIC
 
 FR3 = load_contract("fr3")
 H, D = FR3.policy.chunk_length, FR3.uac.delay_steps
@@ -95,12 +97,14 @@ def test_a_told_robot_moves_append_only_and_every_chunk_repeats_what_runs(tmp_pa
         chunks = Recorder(graph, JointTrajectory, "policy/chunk")
         accepted = Recorder(graph, Header, "controller/accepted")
         diagnostics = Recorder(graph, DiagnosticArray, "/diagnostics")
+        shown = Recorder(graph, MarkerArray, PATHS_TOPIC)
         checkpoint = tiny_checkpoint(tmp_path / "tiny", FR3)
         options = BringupOptions(
             contract="fr3", simulate=True, checkpoint=str(checkpoint), instruction="pick up the red cube", seed=1
         )
         with ProcessGroup(processes(options), tmp_path / "log", graph.environment) as group:
             accepted.wait_for(6, 90.0)
+            shown.wait_for(10)
             group.check()
             diagnostics.wait_next()
             assert group.stop() == {"markers": 0, "policy": 0, "controller": 0, "sim": 0}
@@ -125,3 +129,18 @@ def test_a_told_robot_moves_append_only_and_every_chunk_repeats_what_runs(tmp_pa
                     assert tuple(rows[i, :7]) in values[base + i]
                     checked += 1
         assert checked >= D and len(buffers.messages) > 20
+        assert green_dots_that_are_sent(shown.messages, values, clock) > 20
+
+
+def green_dots_that_are_sent(messages, values, clock):
+    """How many places shown as committed are checked against the commands that were sent."""
+    checked = 0
+    for message in messages:
+        marker = next(m for m in message.markers if m.ns.endswith("/committed ticks"))
+        last = clock.nearest_tick(stamp_to_ns(marker.header.stamp)) + FR3.uac.commit_margin
+        for ago, point in enumerate(reversed(marker.points)):
+            if last - ago in values:
+                (row,) = values[last - ago]
+                np.testing.assert_allclose([point.x, point.y, point.z], truth([*row, 0.0]), atol=1e-6)
+                checked += 1
+    return checked
