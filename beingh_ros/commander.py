@@ -1,4 +1,8 @@
-"""From ticks to drivers: every driver gets every command, and a failing one is reported."""
+"""From ticks to drivers: every driver gets every command, and a failing one is reported.
+
+A driver without a command rate gets the committed ticks at every tick; one with a rate gets rows that are interpolated
+along them, from a thread of its own.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,16 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from beingh_core.contract import RobotContract
-from beingh_ros.controller import Plan, TickOutput
+from beingh_ros.command_path import CommandPath
+from beingh_ros.command_thread import CommandThread
 from beingh_ros.drivers import Setpoints, release_drivers, stop_drivers
 from beingh_ros.drivers.driver import Driver
+from beingh_ros.plan import Plan, TickOutput
+from beingh_ros.timing import TimeSource
 
 
 class Commander:
-    """Sends to the drivers. From the tick thread, and from another one once that has ended.
+    """Sends to the drivers. `send` and `shift` from the tick thread, `stop` from another one once that has ended.
 
     Args:
         contract: Robot.
@@ -22,23 +29,52 @@ class Commander:
     """
 
     def __init__(self, contract: RobotContract, drivers: Sequence[Driver], failed: Callable[[str], None]) -> None:
-        self._dt_s = contract.dt_s
-        self._drivers, self._failed = tuple(drivers), failed
+        self._contract, self._failed = contract, failed
+        self._drivers = tuple(drivers)
+        self._by_tick = tuple(driver for driver in drivers if driver.command_rate_hz is None)
+        self._by_rate = tuple(driver for driver in drivers if driver.command_rate_hz is not None)
+        self.commands: CommandThread | None = None
+
+    def start(self, time: TimeSource) -> None:
+        """Begin; `time` is the ticks' clock."""
+        if self._by_rate:
+            self._time, self._path = time, CommandPath(self._contract.limits)
+            self.commands = CommandThread(self._by_rate, self._path, time, self._send_row)
+            self.commands.start()
 
     def send(self, output: TickOutput) -> None:
         """The committed ticks of one tick."""
         if not self._drivers:
             return
-        points = self._setpoints(output.stamp_ns, output.committed)
+        if self.commands is not None:
+            start_ns = self._time.to_steady(output.stamp_ns)
+            dt_ns = 1e9 / self._contract.rate_hz
+            self._path.extend(start_ns, dt_ns, output.before, output.committed, output.velocities)
+            self.commands.extended(start_ns, final=output.final)
+        points = self._setpoints(output.stamp_ns, output.committed, output.velocities)
+        for driver in self._by_tick:
+            self._send_row(driver, points)
         for driver in self._drivers:
-            self._guarded(driver, driver.send, points)
             problem = driver.problem()
             if problem:
                 self._failed(problem)
 
+    def shift(self, step_ns: int) -> None:
+        """Simulated time has jumped by `step_ns`."""
+        if self.commands is not None:
+            self.commands.shift(step_ns)
+
+    def end(self) -> bool:
+        """Let no more setpoints out; False when the thread does not end in time."""
+        commands, self.commands = self.commands, None
+        return commands is None or commands.close()
+
     def stop(self, path: Plan) -> None:
         """The whole braking path, as the last command."""
-        for error in stop_drivers(self._drivers, self._setpoints(path.stamp_ns, path.positions)):
+        dt_s, rows = self._contract.dt_s, path.positions
+        slopes = np.gradient(rows, dt_s, axis=0) if len(rows) > 1 else np.zeros_like(rows)
+        slopes[-1] = 0.0
+        for error in stop_drivers(self._drivers, self._setpoints(path.stamp_ns, rows, slopes)):
             self._failed(error)
 
     def release(self) -> None:
@@ -46,20 +82,22 @@ class Commander:
         for error in release_drivers(self._drivers):
             self._failed(error)
 
-    def _guarded(self, driver: Driver, call: Callable[[Setpoints], None], points: Setpoints) -> None:
+    def statistics(self) -> dict[str, float]:
+        """Count, losses and lateness of the setpoints between the ticks; empty without any. From any thread."""
+        commands = self.commands
+        if commands is None:
+            return {}
+        counted = {"setpoints_sent": commands.sent, "setpoints_missed": commands.missed}
+        return counted | commands.lateness_ms.summary("setpoint_lateness_ms", (50, 99))
+
+    def _send_row(self, driver: Driver, points: Setpoints) -> None:
         """One driver's failure must not keep the others from their commands."""
         try:
-            call(points)
-        except Exception as error:
+            driver.send(points)
+        except Exception as error:  # noqa: BLE001
             self._failed(f"{type(driver).__name__}: {error}")
 
-    def _setpoints(self, stamp_ns: int, positions_TJ: np.ndarray) -> Setpoints:
+    def _setpoints(self, stamp_ns: int, rows_TJ: np.ndarray, slopes_TJ: np.ndarray) -> Setpoints:
         """Row i is to be reached i + 1 periods after the stamp."""
-        steps = len(positions_TJ)
-        velocities = np.gradient(positions_TJ, self._dt_s, axis=0) if steps > 1 else np.zeros_like(positions_TJ)
-        return Setpoints(
-            stamp_ns=stamp_ns,
-            times_s=np.arange(1, steps + 1) * self._dt_s,
-            positions=positions_TJ,
-            velocities=velocities,
-        )
+        times_s = np.arange(1, len(rows_TJ) + 1) * self._contract.dt_s
+        return Setpoints(stamp_ns=stamp_ns, times_s=times_s, positions=rows_TJ, velocities=slopes_TJ)

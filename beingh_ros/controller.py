@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from beingh_core.errors import BeingHError
 from beingh_core.realtime.clock import TickClock, epoch_id
 from beingh_core.realtime.commit_buffer import Chunk, Command, CommitBuffer, MergeResult
 from beingh_ros.measured_joints import NOT_AT_REST, MeasuredJoints
+from beingh_ros.plan import Plan, TickOutput
 from beingh_ros.stop_causes import (
     CHUNKS_SILENT,
     CLOCK,
@@ -42,30 +43,6 @@ START_LEAD_TICKS = 2
 MAX_HOLD_UP_NS = 1_000_000_000
 # Time between two reasons to wait that say almost the same.
 REPEAT_NS = 1_000_000_000
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Plan:
-    """What will be sent: (M, J) `positions` of the tick at `stamp_ns` [ns] and those after it, in an epoch."""
-
-    epoch: str
-    stamp_ns: int
-    positions: np.ndarray
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class TickOutput:
-    """What one tick sends and tells.
-
-    Attributes:
-        stamp_ns: Time of the tick [ns].
-        committed: (T, J) the tick's command and the committed ones after it.
-        plan: Everything from the next tick on.
-    """
-
-    stamp_ns: int
-    committed: np.ndarray
-    plan: Plan
 
 
 class Controller:
@@ -97,7 +74,9 @@ class Controller:
         self._lock = threading.RLock()
         topics = ", ".join(dict.fromkeys(signal.topic for signal in contract.state)) or "/joint_states"
         timeout_s = joint_state_timeout_s or contract.watchdog.joint_states_s
-        self._measured = MeasuredJoints(contract.joint_names, timeout_s, topics)
+        self._is_joint = ~contract.limits.is_velocity  # the others command a base and are not measured
+        joints = tuple(name for name, is_joint in zip(contract.joint_names, self._is_joint) if is_joint)
+        self._measured = MeasuredJoints(joints, timeout_s, topics)
         self._tracking = TrackingWatch(contract) if watch_tracking else None
         self._clock: TickClock | None = None
         self._buffer: CommitBuffer | None = None
@@ -107,6 +86,7 @@ class Controller:
         self._reset_wanted = self._chunk_runs = False
         self._estops: set[str] = set()
         self._last_sent: np.ndarray | None = None  # (T, J) of the newest tick
+        self._before = np.zeros(0)  # (J,) command of the tick before the next one
         self._waiting = f"waiting for joint states on {topics}"
         self._status = Status(state=WAITING, reason=self._waiting)
         self._active, self._changed = True, changed
@@ -234,11 +214,20 @@ class Controller:
             command = self._buffer.advance()
             stamp_ns, plan = self._clock.stamp_ns(command.tick), self._plan()
             ahead = self._buffer.committed_until - self._buffer.next_tick
-            self._last_sent = np.vstack([command.positions[None], plan.positions[:ahead]])
+            rows = np.vstack([self._before, command.positions, plan.positions[: ahead + 1]])
+            before, self._before, self._last_sent = self._before, command.positions, rows[1:-1]
             self._note_sent(command, stamp_ns)
-            if self._status.state == STOPPING and np.all(plan.positions == command.positions):
+            final = self._status.state == STOPPING and bool(np.all(plan.positions == command.positions))
+            if final:
                 self._come_to_rest()
-            return TickOutput(stamp_ns=stamp_ns, committed=self._last_sent, plan=plan)
+            return TickOutput(
+                stamp_ns=stamp_ns,
+                before=before,
+                committed=self._last_sent,
+                velocities=path_velocities(rows, self._contract),
+                plan=plan,
+                final=final,
+            )
 
     def clock_set(self, now_ns: int, step_ns: int, reason: str) -> None:
         """The clock behind the stamps was set by `step_ns` and shows `now_ns`: stop, and brake in the new time."""
@@ -252,7 +241,9 @@ class Controller:
                 self._come_to_rest()
                 return
             # The ticks keep their numbers; a name with another start tells everybody their new times.
-            due_ns = now_ns + round(self._dt_ns)
+            due_ns = self.next_tick_ns() + step_ns
+            if not now_ns <= due_ns <= now_ns + 2 * self._dt_ns:
+                due_ns = now_ns + round(self._dt_ns)
             start_ns = due_ns - round(self._buffer.next_tick * self._dt_ns)
             self._clock = TickClock(self._contract.rate_hz, start_ns)
             self._epoch = epoch_id(self._epochs, start_ns)
@@ -302,7 +293,7 @@ class Controller:
         """Stop when the robot is not heard of or does not follow."""
         problem = self._measured.problem(now_ns)
         if problem is None and self._tracking is not None:
-            reason = self._tracking.problem(now_ns, self._measured.oldest_ns(), self._measured.positions())
+            reason = self._tracking.problem(now_ns, self._measured.oldest_ns(), self._measured_row())
             problem = (TRACKING_ERROR, reason) if reason else None
         if problem:
             self.stop(*problem, now_ns)
@@ -334,7 +325,7 @@ class Controller:
 
     def _start(self, now_ns: int) -> str:
         """Begin an epoch at the measured positions, or return why not."""
-        limits, measured = self._contract.limits, self._measured.positions()
+        limits, measured = self._contract.limits, self._measured_row()
         start = np.clip(measured, limits.lower, limits.upper)
         outside = np.abs(start - measured) > START_TOLERANCE
         if outside.any():
@@ -345,6 +336,12 @@ class Controller:
             )
         self._begin(now_ns, start)
         return ""
+
+    def _measured_row(self) -> np.ndarray:
+        """(J,) measured positions, and 0 for the velocities of a base."""
+        row = np.zeros(len(self._is_joint))
+        row[self._is_joint] = self._measured.positions()
+        return row
 
     def _begin(self, now_ns: int, start_J: np.ndarray) -> None:
         contract = self._contract
@@ -368,7 +365,7 @@ class Controller:
         if self._tracking is not None:
             self._tracking.begin(start_J)
         self._announced = self._at_rest = self._chunk_runs = False
-        self._last_sent = None
+        self._last_sent, self._before = None, start_J
         self._set(RUNNING)
 
     def _overrun(self, now_ns: int, late_ns: int) -> None:
@@ -381,7 +378,7 @@ class Controller:
         elif self._last_sent is None:
             self._begin(now_ns, self._plan().positions[0])
         else:
-            self._begin(now_ns, self._last_sent[-1])
+            self._begin(now_ns, np.where(self._is_joint, self._last_sent[-1], 0.0))
 
     def _come_to_rest(self) -> None:
         self._at_rest = True
@@ -394,3 +391,10 @@ class Controller:
         self._reset_wanted = False
         self._measured.forget()
         self._set(WAITING, reason=self._waiting)
+
+
+def path_velocities(rows_TJ: np.ndarray, contract: RobotContract) -> np.ndarray:
+    """(T - 2, J) velocities at all rows but the first and the last; so small that cubics stay inside the limits."""
+    limits, point = contract.limits, rows_TJ[1:-1]
+    most = np.maximum(3.0 / contract.dt_s * np.minimum(limits.upper - point, point - limits.lower), 0.0)
+    return np.clip((rows_TJ[2:] - rows_TJ[:-2]) / (2.0 * contract.dt_s), -most, most)

@@ -7,17 +7,21 @@ only hand over; the tick thread is the only one that sends.
 from __future__ import annotations
 
 import sys
+import time
 import traceback
 from collections import deque
+from collections.abc import Callable
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Header
 from std_srvs.srv import SetBool, Trigger
-from trajectory_msgs.msg import JointTrajectory
+from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
 
 from beingh_core.contract import RobotContract, load_contract
 from beingh_core.errors import BeingHError
@@ -25,11 +29,13 @@ from beingh_core.realtime.clock import parse_epoch
 from beingh_core.realtime.commit_buffer import Chunk
 from beingh_ros import controller_state
 from beingh_ros.commander import Commander
-from beingh_ros.controller import Controller, Plan
+from beingh_ros.controller import Controller
 from beingh_ros.controller_report import ControllerReport
-from beingh_ros.conversions import joint_positions, joint_velocities, read_trajectory, trajectory_message
+from beingh_ros.conversions import Trajectory, joint_positions, joint_velocities, ns_to_stamp
 from beingh_ros.diagnostics import Diagnostics, Report
 from beingh_ros.drivers import make_drivers
+from beingh_ros.plan import Plan
+from beingh_ros.plan_messages import PlanReader, PlanWriter
 from beingh_ros.runtime import declare, raise_priority, run_node
 from beingh_ros.stop_causes import (
     DRIVER,
@@ -84,13 +90,23 @@ class ControllerNode(LifecycleNode):
         self._overruns_told = 0
         self._rivals_told: list[str] = []
         self._logged = Status(state="")
+        self._writer, self._reader = PlanWriter(contract), PlanReader(contract)
         self._commander = Commander(contract, [] if self._dry_run else make_drivers(self, contract), self._on_driver)
         self._buffer_publisher = self.create_publisher(JointTrajectory, "controller/buffer", RELIABLE)
+        self._base_publisher = None
+        if self._reader.has_base:
+            self._base_publisher = self.create_publisher(MultiDOFJointTrajectory, "controller/base_buffer", RELIABLE)
         self._accepted_publisher = self.create_publisher(Header, "controller/accepted", RELIABLE)
         self._state_publisher = self.create_publisher(DiagnosticStatus, controller_state.TOPIC, controller_state.QOS)
         self._simulated = self.get_parameter("use_sim_time").value
         self._ticks = self._make_ticks()
-        self._report = ControllerReport(contract, self._controller, self._ticks, dry_run=self._dry_run)
+        self._report = ControllerReport(
+            contract,
+            self._controller,
+            self._ticks,
+            dry_run=self._dry_run,
+            setpoints=self._commander.statistics,
+        )
         self._connect(contract)
         self._diagnostics = Diagnostics(self, contract.robot, {"commands": self._look})
         self._on_change(self._controller.status)
@@ -103,6 +119,7 @@ class ControllerNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start ticking; the robot moves once it is measured at rest and chunks come."""
         self._controller.activate()
+        self._commander.start(self._ticks.time)
         self._ticks.start()
         return super().on_activate(state)
 
@@ -130,7 +147,7 @@ class ControllerNode(LifecycleNode):
         """Executor thread, or the main thread after it: the order of stopping."""
         now_ns = self._ticks.time.now_ns()
         self._controller.deactivate(now_ns, reason)
-        if self._ticks.close():
+        if self._ticks.close() and self._commander.end():
             self._send_path(self._controller.final_path(now_ns))
             self._commander.release()
         self._tell()
@@ -146,6 +163,7 @@ class ControllerNode(LifecycleNode):
             SimulatedTime(self.get_clock()) if self._simulated else SteadyTime(),
             send=self._commander.send,
             publish=self._publish,
+            clock_set=self._on_clock_set,
             fail=self._on_failure,
         )
 
@@ -156,6 +174,10 @@ class ControllerNode(LifecycleNode):
                 JointState, topic, lambda message, t=topic: self._on_joint_state(t, message), qos_profile_sensor_data
             )
         self.create_subscription(JointTrajectory, "policy/chunk", self._on_chunk, RELIABLE)
+        if self._reader.has_base:
+            self.create_subscription(MultiDOFJointTrajectory, "policy/base_chunk", self._on_base_chunk, RELIABLE)
+            half_tick = Clock(clock_type=ClockType.STEADY_TIME)
+            self.create_timer(0.5 * contract.dt_s, self._drop_incomplete, clock=half_tick)
         # Twice: a reliable subscription alone would never hear a best-effort publisher.
         for qos in (RELIABLE, qos_profile_sensor_data):
             self.create_subscription(Bool, contract.estop_topic, self._on_estop, qos)
@@ -165,16 +187,9 @@ class ControllerNode(LifecycleNode):
 
     def _publish(self, plan: Plan) -> None:
         """Tick thread: the plan to whoever infers."""
-        contract = self._contract
-        self._buffer_publisher.publish(
-            trajectory_message(
-                contract.joint_names,
-                plan.positions,
-                stamp_ns=plan.stamp_ns,
-                rate_hz=contract.rate_hz,
-                frame_id=plan.epoch,
-            )
-        )
+        if self._base_publisher is not None:
+            self._base_publisher.publish(self._writer.base(plan.positions, plan.stamp_ns, plan.epoch))
+        self._buffer_publisher.publish(self._writer.joints(plan.positions, plan.stamp_ns, plan.epoch))
 
     def _on_joint_state(self, topic: str, message: JointState) -> None:
         now_ns = self._ticks.time.now_ns()
@@ -186,8 +201,18 @@ class ControllerNode(LifecycleNode):
                 self._controller.malformed_joint_state(now_ns, f"{topic}: {error}")
 
     def _on_chunk(self, message: JointTrajectory) -> None:
+        self._take_chunk(self._reader.joints, message)
+
+    def _on_base_chunk(self, message: MultiDOFJointTrajectory) -> None:
+        self._take_chunk(self._reader.base, message)
+
+    def _take_chunk(self, read_part: Callable[[Any, int], Trajectory | None], message: Any) -> None:
+        """Merge a chunk once all its parts are there, all of them at once."""
+        self._drop_incomplete()
         try:
-            read = read_trajectory(message)
+            read = read_part(message, time.monotonic_ns())
+            if read is None:
+                return
             base_tick = self._base_tick(read.frame_id, read.stamp_ns)
         except BeingHError as error:
             self._report.malformed += 1
@@ -202,9 +227,15 @@ class ControllerNode(LifecycleNode):
             return
         self._report.merged(result, read.frame_id, read.stamp_ns)
         if result.accepted:
-            self._accepted_publisher.publish(Header(stamp=message.header.stamp, frame_id=read.frame_id))
+            self._accepted_publisher.publish(Header(stamp=ns_to_stamp(read.stamp_ns), frame_id=read.frame_id))
         if result.status != "merged":
             self.get_logger().warning(f"policy/chunk {result.status}: {result.reason}", throttle_duration_sec=5.0)
+
+    def _drop_incomplete(self) -> None:
+        """Give up chunks whose other part has not come within half a tick."""
+        for missing in self._reader.expired(time.monotonic_ns()):
+            self._report.incomplete += 1
+            self.get_logger().error(f"a chunk was dropped: its {missing} part did not come", throttle_duration_sec=5.0)
 
     def _base_tick(self, epoch: str, stamp_ns: int) -> int:
         """Tick number of a chunk's stamp in its own epoch; the buffer refuses another epoch than the present."""
@@ -232,6 +263,12 @@ class ControllerNode(LifecycleNode):
             response.success, response.message = False, str(error)
         return response
 
+    def _on_clock_set(self, step_ns: int, reason: str) -> None:
+        """Tick thread: its clock shows another time."""
+        if self._simulated:
+            self._commander.shift(step_ns)
+        self._controller.clock_set(self._ticks.time.now_ns(), step_ns, reason)
+
     def _on_driver(self, problem: str) -> None:
         """Tick thread: a driver has failed."""
         self._controller.stop(DRIVER, problem, self._ticks.time.now_ns())
@@ -241,6 +278,7 @@ class ControllerNode(LifecycleNode):
         self.get_logger().error("".join(traceback.format_exception(error)))
         try:
             now_ns = self._ticks.time.now_ns()
+            self._commander.end()
             self._send_path(self._controller.final_path(now_ns, EXCEPTION, f"{type(error).__name__}: {error}"))
         finally:
             self.exit_status = 1

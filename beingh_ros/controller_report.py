@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from beingh_core.contract import RobotContract
 from beingh_core.realtime.commit_buffer import MergeResult
@@ -28,18 +28,28 @@ class ControllerReport:
         controller: Its controller.
         ticks: The thread that sends.
         dry_run: Whether nothing is sent.
+        setpoints: Gives counts and lateness of the setpoints between the ticks.
 
     Attributes:
         ticks: The thread that sends.
         malformed: Chunk messages that could not be read; the owner counts them.
+        incomplete: Chunks of which one part never came; the owner counts them.
     """
 
-    def __init__(self, contract: RobotContract, controller: Controller, ticks: TickThread, *, dry_run: bool) -> None:
+    def __init__(
+        self,
+        contract: RobotContract,
+        controller: Controller,
+        ticks: TickThread,
+        *,
+        dry_run: bool,
+        setpoints: Callable[[], Mapping[str, float]] = dict,
+    ) -> None:
         self._contract, self._controller, self.ticks, self._dry_run = contract, controller, ticks, dry_run
-        self._consumed = Samples()
+        self._consumed, self._setpoints = Samples(), setpoints
         self._recent = RecentCounts()
         self._newest: tuple[str, int] | None = None  # epoch and time of the last step [ns] of the newest chunk used
-        self.malformed = 0
+        self.malformed = self.incomplete = 0
 
     def merged(self, result: MergeResult, epoch: str, stamp_ns: int) -> None:
         """Note a chunk that the controller has judged.
@@ -71,9 +81,9 @@ class ControllerReport:
         status = controller.status
         verdicts = {name: count for name, count in counters.items() if name not in _NO_VERDICTS}
         accepted = sum(verdicts.get(name, 0) for name in _USED)
-        refused = self.malformed + sum(verdicts.values()) - accepted - verdicts.get("useless", 0)
-        counted = counters | {"malformed": self.malformed, "accepted": accepted, "refused": refused}
-        counted |= {"overruns": controller.overruns}
+        refused = self.malformed + self.incomplete + sum(verdicts.values()) - accepted - verdicts.get("useless", 0)
+        counted = counters | {"malformed": self.malformed, "incomplete": self.incomplete}
+        counted |= {"accepted": accepted, "refused": refused, "overruns": controller.overruns}
         recent = self._recent(time.monotonic(), counted)
         values = {
             "state": status.state,
@@ -94,6 +104,7 @@ class ControllerReport:
         values |= self.ticks.periods_ms.summary("tick_period_ms", (50, 99))
         values |= self.ticks.lateness_ms.summary("tick_lateness_ms", (50, 99))
         values |= self._consumed.summary("consumed_delay", (50,))
+        values |= self._setpoints()
         values |= self._recent_ticks()
         findings = self._state_findings(status, rivals, values["buffer_depth"], accepted)
         if status.state == RUNNING:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import sys
 import time
 import traceback
+from collections.abc import Callable
+from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
@@ -16,16 +18,17 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float32MultiArray, Header, MultiArrayDimension, MultiArrayLayout, String
-from trajectory_msgs.msg import JointTrajectory
+from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
 
 from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError
 from beingh_ros.camera_input import CameraInput
 from beingh_ros.chunk_maker import ChunkMaker, MadeChunk
 from beingh_ros.chunk_schedule import ChunkSchedule, Request, commanded
-from beingh_ros.conversions import joint_positions, read_trajectory, stamp_to_ns, trajectory_message
+from beingh_ros.conversions import Trajectory, joint_positions, stamp_to_ns
 from beingh_ros.diagnostics import WARN, Diagnostics, Report, Samples
 from beingh_ros.inference_thread import InferenceThread
+from beingh_ros.plan_messages import PlanReader, PlanWriter
 from beingh_ros.policy_inputs import PolicyInputs
 from beingh_ros.policy_loading import load_policy
 from beingh_ros.policy_report import PolicyReport
@@ -57,6 +60,7 @@ class PolicyNode(LifecycleNode):
         self._error: BeingHError | None = None
         self._logged: dict[str, tuple[float, str]] = {}
         self._chunk_publisher = self.create_lifecycle_publisher(JointTrajectory, "policy/chunk", RELIABLE)
+        self._base_publisher = self.create_lifecycle_publisher(MultiDOFJointTrajectory, "policy/base_chunk", RELIABLE)
         self._latency_publisher = self.create_lifecycle_publisher(Float32MultiArray, "policy/latency", RELIABLE)
         self._declare()
         self._autostart = self.get_parameter("autostart").value
@@ -143,6 +147,7 @@ class PolicyNode(LifecycleNode):
             jpeg_quality=value["policy_jpeg_quality"],
         )
         self._contract = contract
+        self._writer, self._reader = PlanWriter(contract), PlanReader(contract)
         self._schedule = ChunkSchedule(contract, policy.trained_delay)
         self._inputs = PolicyInputs(contract)
         self._consumed = Samples()
@@ -173,6 +178,10 @@ class PolicyNode(LifecycleNode):
             make(Header, "controller/accepted", self._on_accepted, RELIABLE),
             make(String, "policy/instruction", self._on_instruction, RELIABLE),
         ]
+        if self._reader.has_base:
+            self._entities.append(
+                make(MultiDOFJointTrajectory, "controller/base_buffer", self._on_base_buffer, RELIABLE)
+            )
         self._timer = self.create_timer(0.5, self._match_cameras, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._diagnostics.set_reports(
             contract.robot,
@@ -226,8 +235,19 @@ class PolicyNode(LifecycleNode):
             self._log_error(name, f"{topic}: a joint state {what}. To fix: repair its publisher.")
 
     def _on_buffer(self, message: JointTrajectory) -> None:
+        self._take_plan(self._reader.joints, message)
+
+    def _on_base_buffer(self, message: MultiDOFJointTrajectory) -> None:
+        self._take_plan(self._reader.base, message)
+
+    def _take_plan(self, read_part: Callable[[Any, int], Trajectory | None], message: Any) -> None:
+        """Note the controller's plan once all its parts are there; half a plan says nothing."""
+        now_ns = time.monotonic_ns()
+        self._reader.expired(now_ns)
         try:
-            read = read_trajectory(message)
+            read = read_part(message, now_ns)
+            if read is None:
+                return
             rows = commanded(self._contract.joint_names, read.joints, read.positions)
             self._schedule.buffer(read.frame_id, read.stamp_ns, rows, self.get_clock().now().nanoseconds)
             self._inference.notify()
@@ -251,15 +271,10 @@ class PolicyNode(LifecycleNode):
 
     def _publish(self, request: Request, made: MadeChunk) -> None:
         """Inference thread."""
-        self._chunk_publisher.publish(
-            trajectory_message(
-                self._contract.joint_names,
-                made.positions,
-                stamp_ns=request.stamp_ns,
-                rate_hz=self._contract.rate_hz,
-                frame_id=request.epoch,
-            )
-        )
+        base = self._writer.base(made.positions, request.stamp_ns, request.epoch)
+        if base is not None:
+            self._base_publisher.publish(base)
+        self._chunk_publisher.publish(self._writer.joints(made.positions, request.stamp_ns, request.epoch))
         latency_ms = (self.get_clock().now().nanoseconds - made.observation_ns) / 1e6
         layout = MultiArrayLayout(
             dim=[MultiArrayDimension(label=",".join(LATENCY_FIELDS), size=len(LATENCY_FIELDS), stride=1)]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from beingh_ros.controller import Controller, Plan, TickOutput
+from beingh_ros.controller import Controller
 from beingh_ros.diagnostics import Samples
-from beingh_ros.timing import TimeSource
+from beingh_ros.plan import Plan, TickOutput
+from beingh_ros.timing import TimeSource, prefer_this_thread
 
 IDLE_POLL_S = 0.005
 JOIN_S = 1.0
@@ -22,6 +23,7 @@ class TickThread:
         send: Called first with every tick.
         publish: Called with every new plan, after `send`.
         fail: Called in this thread with the error that ends it (a defect).
+        clock_set: Called with the step [ns] and the reason when the clock was set; default: tell the controller.
     """
 
     def __init__(
@@ -31,9 +33,11 @@ class TickThread:
         send: Callable[[TickOutput], None],
         publish: Callable[[Plan], None],
         fail: Callable[[Exception], None],
+        clock_set: Callable[[int, str], None] | None = None,
     ) -> None:
         self._controller, self.time = controller, time
         self._send, self._publish, self._fail = send, publish, fail
+        self._clock_set = clock_set or (lambda step_ns, reason: controller.clock_set(time.now_ns(), step_ns, reason))
         self.periods_ms = Samples(100_000)
         self.lateness_ms = Samples(100_000)
         self._ending = threading.Event()
@@ -50,6 +54,7 @@ class TickThread:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
+        prefer_this_thread()
         try:
             self._tick_until_closed()
         except Exception as error:
@@ -87,5 +92,5 @@ class TickThread:
         """Tell the controller when the clock was set; whether it was."""
         stepped = self.time.step()
         if stepped is not None:
-            self._controller.clock_set(self.time.now_ns(), *stepped)
+            self._clock_set(*stepped)
         return stepped is not None

@@ -6,6 +6,7 @@ callback of the executor, and a late one moves those after it.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from typing import Protocol
@@ -35,6 +36,18 @@ class TimeSource(Protocol):
         From one thread. `now_ns` is on the new scale from then on.
         """
 
+    def steady_ns(self) -> int:
+        """Present time on a scale that setting the system clock does not move [ns]."""
+
+    def to_steady(self, stamp_ns: int) -> int:
+        """A stamp on that scale [ns]."""
+
+    def to_stamp(self, steady_ns: int) -> int:
+        """A time on that scale as a stamp [ns]."""
+
+    def wait_until_steady(self, steady_ns: int, interrupt: threading.Event) -> bool:
+        """Like `wait_until`, on that scale."""
+
 
 class SteadyTime:
     """The monotonic clock, put on the scale of the system clock once; see `step` for when that is set."""
@@ -53,6 +66,22 @@ class SteadyTime:
         """Sleep until a time; True when interrupted before."""
         return interrupt.wait(max(0, stamp_ns - self.now_ns()) / 1e9)
 
+    def steady_ns(self) -> int:
+        """The monotonic clock [ns]."""
+        return time.monotonic_ns()
+
+    def to_steady(self, stamp_ns: int) -> int:
+        """A stamp on the monotonic clock [ns]."""
+        return stamp_ns - self._offset_ns
+
+    def to_stamp(self, steady_ns: int) -> int:
+        """A time of the monotonic clock as a stamp [ns]."""
+        return steady_ns + self._offset_ns
+
+    def wait_until_steady(self, steady_ns: int, interrupt: threading.Event) -> bool:
+        """Sleep until a time of the monotonic clock; True when interrupted before."""
+        return interrupt.wait(max(0, steady_ns - time.monotonic_ns()) / 1e9)
+
     def step(self) -> tuple[int, str] | None:
         """(ns, in words) how far the system clock was set; None also when the reading was interrupted."""
         found = _system_minus_monotonic_ns()
@@ -69,6 +98,15 @@ def _system_minus_monotonic_ns() -> int | None:
     system_ns = time.time_ns()
     after_ns = time.monotonic_ns()
     return system_ns - before_ns if after_ns - before_ns < READING_NS else None
+
+
+def prefer_this_thread(priority: int = 50) -> bool:
+    """Ask for real-time scheduling of the calling thread; False without the right to ask for it."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+    except (AttributeError, OSError):
+        return False
+    return True
 
 
 class SimulatedTime:
@@ -107,6 +145,27 @@ class SimulatedTime:
         if step_ns < 0:
             return step_ns, "simulated time went back"
         return step_ns, f"simulated time jumped ahead by {step_ns / 1e9:.3f} s"
+
+    def steady_ns(self) -> int:
+        """Simulated time: there is no other scale."""
+        return self.now_ns()
+
+    def to_steady(self, stamp_ns: int) -> int:
+        """The same time [ns]."""
+        return stamp_ns
+
+    def to_stamp(self, steady_ns: int) -> int:
+        """The same time [ns]."""
+        return steady_ns
+
+    def wait_until_steady(self, steady_ns: int, interrupt: threading.Event) -> bool:
+        """Wait until simulated time has come or goes back; from any thread."""
+        last_ns = now_ns = self.now_ns()
+        while last_ns <= now_ns < steady_ns:
+            if interrupt.wait(POLL_S):
+                return True
+            last_ns, now_ns = now_ns, self.now_ns()
+        return interrupt.is_set()
 
     def _stepped(self, reading: tuple[int, int]) -> bool:
         (before_ns, wall_before_ns), (now_ns, wall_ns) = self._last, reading

@@ -79,6 +79,11 @@ class StandInRobot:
         if self.following:
             self.positions.update(zip(message.joint_names, message.points[0].positions))
 
+    def follow(self, message_type, topic, values):
+        """Follow another topic too: `values` gives (joint, position) pairs of a message."""
+        take = lambda message: self.positions.update(values(message))
+        self._links.append(self.node.create_subscription(message_type, topic, take, 10))
+
     def start(self):
         """Wait until the controller runs and hears the policy; returns the clock of its epoch."""
         self.buffer.wait_for(1)

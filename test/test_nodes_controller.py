@@ -79,17 +79,17 @@ def test_the_wire_is_append_only_whatever_the_policy_sends(bench):
         if kind == 6:
             robot.send_chunk(rows, base)
         time.sleep(float(rng.uniform(0, 0.08)))
+    kinds = ("nonfinite", "bad_length", "foreign_epoch", "malformed", "bad_joints", "bad_dt", "stale")
     status = robot.status()
+    wait_until(lambda: status.update(robot.status()) or all(int(status[kind]) for kind in kinds), what=lambda: status)
     count = len(robot.arm.messages)
     robot.arm.wait_for(count + 5)
     values, firsts = sent_by_tick(robot.arm, clock.start_ns)
-    assert status["overruns"] == "0", "the machine was too slow for this test"
+    assert (status["overruns"], status["state"]) == ("0", "running"), status["reason"]
     assert firsts == list(range(len(firsts)))
     assert all(len(set(rows)) == 1 for rows in values.values())
     moved = np.ptp([rows[0][0] for rows in values.values()])
     assert moved > 0.05 and int(status["accepted"]) >= 5
-    for kind in ("nonfinite", "bad_length", "foreign_epoch", "malformed", "bad_joints", "bad_dt", "stale"):
-        assert int(status[kind]) > 0, kind
     for message in robot.buffer.messages[:-40]:
         tick = clock.nearest_tick(read_trajectory(message).stamp_ns)
         assert tuple(read_trajectory(message).positions[0][:7]) == values[tick][0]

@@ -1,0 +1,143 @@
+"""The thread that sends setpoints at the robots' own command rates, between the ticks. No ROS here."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from beingh_ros.command_path import CommandPath
+from beingh_ros.diagnostics import Samples
+from beingh_ros.drivers.driver import Driver
+from beingh_ros.drivers.setpoints import Setpoints
+from beingh_ros.timing import TimeSource, prefer_this_thread
+
+IDLE_POLL_S = 0.005
+JOIN_S = 1.0
+# How long the posture at rest is repeated after a stop [ns].
+HOLD_NS = 500_000_000
+
+
+class CommandThread:
+    """Sends one interpolated row to each driver at its rate.
+
+    Setpoint k of a driver belongs to the time `start + k / rate` and to no other; a late one does not move those after
+    it, and one whose time is over when the next is due is left out and counted.
+
+    Args:
+        drivers: With a command rate each.
+        path: What is committed; another thread extends it.
+        time: Clock of the schedule.
+        send: Sends a row through a driver; does not raise.
+
+    Attributes:
+        sent, missed: Setpoints.
+        lateness_ms: Of each, against its time.
+    """
+
+    def __init__(
+        self,
+        drivers: Sequence[Driver],
+        path: CommandPath,
+        time: TimeSource,
+        send: Callable[[Driver, Setpoints], None],
+    ) -> None:
+        self._path, self._time, self._send = path, time, send
+        self._streams = [_Stream(driver) for driver in drivers]
+        self._start_ns: int | None = None
+        self._final = False
+        self.lateness_ms = Samples(100_000)
+        self.sent = self.missed = 0
+        self._lock = threading.Lock()
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="commands", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def close(self) -> bool:
+        """End the thread; False when it does not end in time."""
+        self._ending.set()
+        self._thread.join(JOIN_S)
+        return not self._thread.is_alive()
+
+    def extended(self, start_ns: int, *, final: bool) -> None:
+        """The path was extended by the tick at `start_ns` [ns], with its last point if `final`."""
+        with self._lock:
+            if self._start_ns is None:
+                self._start_ns = start_ns
+                for stream in self._streams:
+                    stream.next = 0
+            self._final = final
+
+    def shift(self, step_ns: int) -> None:
+        """Move the schedule with a clock that was set."""
+        with self._lock:
+            self._path.shift(step_ns)
+            if self._start_ns is not None:
+                self._start_ns += step_ns
+
+    def _run(self) -> None:
+        prefer_this_thread()
+        while not self._ending.is_set():
+            with self._lock:
+                start_ns = self._start_ns
+            if start_ns is None:
+                self._ending.wait(IDLE_POLL_S)
+                continue
+            stream = min(self._streams, key=lambda s: s.due_ns(start_ns))
+            if self._time.wait_until_steady(stream.due_ns(start_ns), self._ending):
+                return
+            with self._lock:
+                if self._start_ns != start_ns:  # the clock was set meanwhile
+                    continue
+            self._command(stream, start_ns)
+
+    def _command(self, stream: _Stream, start_ns: int) -> None:
+        now_ns = self._time.steady_ns()
+        if now_ns < stream.due_ns(start_ns):
+            return
+        newest = stream.newest(now_ns - start_ns)
+        self.missed += newest - stream.next
+        stream.next = newest
+        at_ns = stream.due_ns(start_ns)
+        stream.next += 1
+        sampled = self._path.sample(at_ns)
+        if sampled is None:
+            return
+        points = Setpoints(
+            stamp_ns=self._time.to_stamp(at_ns),
+            times_s=np.zeros(1),
+            positions=sampled[0][None],
+            velocities=sampled[1][None],
+        )
+        self._send(stream.driver, points)
+        self.sent += 1
+        self.lateness_ms.add((now_ns - at_ns) / 1e6)
+        self._rest(at_ns)
+
+    def _rest(self, at_ns: int) -> None:
+        """End the stream a while after the end of a stop."""
+        with self._lock:
+            end_ns = self._path.end_ns
+            if self._final and end_ns is not None and at_ns >= end_ns + HOLD_NS:
+                self._start_ns = None
+                self._path.clear()
+
+
+class _Stream:
+    """One driver's own grid of times."""
+
+    def __init__(self, driver: Driver) -> None:
+        self.driver, self.next = driver, 0
+        self._period_ns = 1e9 / driver.command_rate_hz
+
+    def due_ns(self, start_ns: int) -> int:
+        """Time of the next setpoint [ns]."""
+        return start_ns + round(self.next * self._period_ns)
+
+    def newest(self, elapsed_ns: int) -> int:
+        """Number of the setpoint that is due after a time [ns], at least the next one."""
+        return max(self.next, int((elapsed_ns + 0.5) / self._period_ns))
