@@ -85,12 +85,13 @@ class ActionStandIn:
         times_s: Monotonic time of each.
         cancels: How many cancellations came.
         accept: Whether goals are accepted.
+        on_goal: Called with every accepted goal.
     """
 
     def __init__(self, node: Node, action_type: type, name: str, *, replaces: tuple | None = None) -> None:
         self.goals: list = []
         self.times_s: list[float] = []
-        self.cancels, self.accept = 0, True
+        self.cancels, self.accept, self.on_goal = 0, True, None
         self._type, self._replaces = action_type, replaces
         self._ends: list[Future] = []
         self._server = ActionServer(
@@ -115,6 +116,8 @@ class ActionStandIn:
         self._ends.append(end)
         self.times_s.append(time.monotonic())
         self.goals.append(handle.request)
+        if self.on_goal is not None:
+            self.on_goal(handle.request)
         outcome, fields = await end
         getattr(handle, outcome)()
         result = self._type.Result()

@@ -48,6 +48,13 @@ def provide(package: str) -> None:
     importlib.invalidate_caches()
 
 
+def for_children(environment: dict[str, str], package: str) -> None:
+    """Let child processes import a provided package, too: extends their environment."""
+    folder = Path(importlib.import_module(package).__file__).parent
+    for key, value in (("PYTHONPATH", folder.parent), ("LD_LIBRARY_PATH", folder)):
+        environment[key] = os.pathsep.join(filter(None, [environment.get(key), str(value)]))
+
+
 def _built(package: str) -> Path:
     """Folder that holds the built package."""
     sources = [Path(__file__), *sorted(path for path in (INTERFACES / package).rglob("*") if path.is_file())]

@@ -208,6 +208,12 @@ def at(finger, tick=0):
     return setpoints([[*[0.0] * 7, finger]] * 2, stamp_ns=T0_NS + tick * TICK_NS)
 
 
+def hold(driver, finger, ticks):
+    """Command one position for a range of ticks."""
+    for tick in ticks:
+        driver.send(at(finger, tick))
+
+
 @pytest.fixture
 def trigger():
     return GoalTrigger(min_change=0.1, max_rate_hz=5.0)
@@ -260,7 +266,7 @@ def test_gripper_command_converts_and_sends_few_goals(tmp_path):
         assert 1 <= len(server.goals) <= 4, "not one a tick"
         assert {goal.command.max_effort for goal in server.goals} == {25.0}
         server.end("abort", stalled=True)  # it holds an object
-        driver.send(at(0.04, 30))
+        hold(driver, 0.04, range(20, 30))
         wait_until(lambda: server.goals[-1].command.position == pytest.approx(0.0), what="the open goal")
         assert driver.problem() is None
         server.end("abort", stalled=False)
@@ -285,6 +291,26 @@ def test_a_gripper_that_is_at_its_goal_gets_nothing_at_a_stop(tmp_path):
         assert [g.command.position for g in server.goals] == [0.01, 0.03]
         driver.stop(at(0.025, 12))
         assert [g.command.position for g in server.goals] == [0.01, 0.03, 0.025], "where the braking path ends"
+
+
+def test_after_a_pause_the_gripper_stays_as_it_is(tmp_path):
+    """A controller that was stopped and reset begins at the measured positions: an object that is held stays held."""
+    from control_msgs.action import GripperCommand
+
+    contract = contract_with(tmp_path, ARM_DRIVER, gripper("gripper_command", max_effort=25.0))
+    with two_nodes() as (observer, owner):
+        server = ActionStandIn(observer, GripperCommand, "/gripper", replaces=("canceled", {}))
+        driver = connected(make_drivers(owner, contract)[1])
+        hold(driver, 0.04, range(2))
+        hold(driver, 0.0, range(2, 10))
+        wait_until(lambda: len(server.goals) == 1, what="the goal to close")
+        server.end("abort", stalled=False)
+        wait_until(lambda: driver._grippers[0][0]._events, what="the failure")
+        hold(driver, 0.02, range(100, 110))  # an object of 2 x 0.02 m is between the fingers
+        assert driver.problem() is None, "what happened before the reset does not stop the new start"
+        hold(driver, 0.03, range(110, 120))
+        wait_until(lambda: len(server.goals) == 2, what="the goal to open")
+        assert [goal.command.position for goal in server.goals] == [0.0, 0.03]
 
 
 def test_parallel_gripper(tmp_path):
@@ -324,7 +350,7 @@ def test_the_franka_hand_grasps_to_close_and_moves_to_open_one_after_the_other(t
         goal = wait_until(lambda: grasp.goals, what="a grasp")[0]
         assert (goal.width, goal.speed, goal.force) == (pytest.approx(0.02), 0.1, 20.0)
         assert (goal.epsilon.inner, goal.epsilon.outer) == (0.08, 0.08)
-        driver.send(at(0.04, 20))
+        hold(driver, 0.04, range(2, 21))
         wait_until(lambda: grasp.cancels == 1, what="the cancellation of the grasp")
         assert not move.goals, "it waits until the hand has stopped"
         grasp.end("canceled", success=False)
@@ -344,7 +370,7 @@ def test_homing_comes_first_and_is_never_broken_off(tmp_path):
         driver.send(at(0.0))
         driver.send(at(0.02, 1))
         wait_until(lambda: homing.goals, what="the homing")
-        driver.send(at(0.04, 20))
+        hold(driver, 0.04, range(2, 21))
         homing.end("succeed", success=True)
         goal = wait_until(lambda: move.goals, what="a move")[0]
         assert goal.width == pytest.approx(0.08) and homing.cancels == 0 and len(homing.goals) == 1

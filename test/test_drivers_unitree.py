@@ -5,16 +5,14 @@ robot blends by the weight, and whether it checks the sum, only the robot can sh
 """
 
 import binascii
-import os
 import struct
 import time
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
 from driver_support import T0_NS, setpoints, two_nodes
-from interface_builder import provide
+from interface_builder import for_children, provide
 from ros_support import NodeProcess, Recorder, ros_graph, wait_matched, wait_until
 
 from beingh_core.contract import load_contract
@@ -223,16 +221,11 @@ def test_joints_that_arm_sdk_does_not_have(contract, tmp_path):
 
 def test_joint_states_of_a_robot_that_publishes_none(tmp_path):
     """The bridge as a process: names, order of the motors, and no more than 100 Hz of 500."""
-    import unitree_hg
     from sensor_msgs.msg import JointState
     from unitree_hg.msg import LowState
 
     with ros_graph() as graph:
-        graph.environment["PYTHONPATH"] += f":{Path(unitree_hg.__file__).parent.parent}"
-        libraries = os.pathsep.join(
-            [str(Path(unitree_hg.__file__).parent), graph.environment.get("LD_LIBRARY_PATH", "")]
-        )
-        graph.environment["LD_LIBRARY_PATH"] = libraries
+        for_children(graph.environment, "unitree_hg")
         heard = Recorder(graph, JointState, "/joint_states")
         publisher = graph.create_publisher(LowState, "/lowstate", 1)
         message = LowState()

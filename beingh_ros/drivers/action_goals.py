@@ -21,6 +21,7 @@ DISCOVERY_S = 1.0
 # A server takes a goal or refuses it within this time [s].
 ANSWER_S = 1.0
 SPIN_S = 0.05
+JOIN_S = 1.0
 
 
 @dataclass(eq=False)
@@ -87,6 +88,7 @@ class ActionGoals:
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._spin, name=slug, daemon=True)
         self._thread.start()
+        node.context.on_shutdown(self._join)
 
     def send(self, message: Any, server: str | None = None, *, keep: bool = False) -> threading.Event:
         """Hand over a goal. Returns at once; from any thread.
@@ -111,13 +113,20 @@ class ActionGoals:
         return goal.taken
 
     def problem(self) -> str | None:
-        """A server that is missing or does not answer, or the oldest event that was not told yet."""
+        """A server that is missing or does not answer, or the first event since this was asked last."""
         with self._lock:
             if self._missing is not None and time.monotonic() > self._patience_s:
                 return self._missing
             if self._unanswered is not None and time.monotonic() > self._unanswered.sent_s + ANSWER_S:
                 return f"the action server {self._names[self._unanswered.server]} does not answer"
-            return self._events.popleft() if self._events else None
+            event = self._events[0] if self._events else None
+            self._events.clear()
+            return event
+
+    def forget(self) -> None:
+        """Forget the events before a new start."""
+        with self._lock:
+            self._events.clear()
 
     def _spin(self) -> None:
         """Own thread."""
@@ -130,6 +139,11 @@ class ActionGoals:
                 return
             with self._lock:
                 self._missing = f"the action client of {', '.join(self._names.values())} has failed: {error}"
+
+    def _join(self) -> None:
+        """When the context ends: a thread in the middleware must not outlive the interpreter."""
+        if self._thread is not threading.current_thread():
+            self._thread.join(JOIN_S)
 
     def _look_for_servers(self) -> None:
         missing = [self._names[key] for key, client in self._clients.items() if not client.server_is_ready()]

@@ -50,3 +50,20 @@ def columns_of(contract: RobotContract, joints: Sequence[str]) -> list[int]:
     """Where the commands of `joints` stand in a row of setpoints."""
     column = {name: index for index, name in enumerate(contract.joint_names)}
     return [column[name] for name in joints]
+
+
+class Starts:
+    """Finds out when the controller begins anew, from the stamps of its commands.
+
+    Args:
+        period_s: Time between two commands of a running controller [s].
+    """
+
+    def __init__(self, period_s: float) -> None:
+        self._longest_ns = round(3e9 * period_s)
+        self._stamp_ns: int | None = None
+
+    def begins(self, stamp_ns: int) -> bool:
+        """Whether this command is the first one, or the first after a pause."""
+        before, self._stamp_ns = self._stamp_ns, stamp_ns
+        return before is None or not 0 <= stamp_ns - before <= self._longest_ns

@@ -15,7 +15,7 @@ from rclpy.node import Node
 from beingh_core.contract import Driver as DriverSettings
 from beingh_core.contract import RobotContract
 from beingh_ros.drivers.action_goals import SUCCEEDED, ActionGoals
-from beingh_ros.drivers.driver import FLUSH_S, Driver, columns_of
+from beingh_ros.drivers.driver import FLUSH_S, Driver, Starts, columns_of
 from beingh_ros.drivers.interfaces import interface
 from beingh_ros.drivers.setpoints import Setpoints
 from beingh_ros.drivers.trajectories import trajectory_of
@@ -44,6 +44,7 @@ class FollowJointTrajectoryDriver(Driver):
     def __init__(self, node: Node, contract: RobotContract, settings: DriverSettings) -> None:
         self._type = interface("control_msgs.action", "FollowJointTrajectory", settings.kind)
         self._velocities = settings.options["velocities"]
+        self._starts = Starts(contract.dt_s)
         self._groups = [
             (
                 ActionGoals(node, {"follow": (self._type, group.topic)}, _judge),
@@ -55,6 +56,9 @@ class FollowJointTrajectoryDriver(Driver):
 
     def send(self, points: Setpoints) -> None:
         """Send every committed tick; returns at once."""
+        if self._starts.begins(points.stamp_ns):
+            for goals, _, _ in self._groups:
+                goals.forget()
         self._send(points)
 
     def stop(self, points: Setpoints) -> None:

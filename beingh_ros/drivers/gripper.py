@@ -10,7 +10,7 @@ import numpy as np
 from beingh_core.contract import Driver as DriverSettings
 from beingh_core.contract import RobotContract
 from beingh_ros.drivers.action_goals import CANCELED, SUCCEEDED, ActionGoals
-from beingh_ros.drivers.driver import FLUSH_S, Driver, columns_of
+from beingh_ros.drivers.driver import FLUSH_S, Driver, Starts, columns_of
 from beingh_ros.drivers.setpoints import Setpoints
 
 # Smaller differences are rounding [rad or m].
@@ -20,7 +20,7 @@ SAME = 1e-9
 class GoalTrigger:
     """Decides which commands of a stream become goals.
 
-    The first command is where the gripper is, and no goal: what it holds, it goes on holding. Later a command becomes
+    The first command after a start is where the gripper is, and no goal: what it holds, it goes on holding. Later a command becomes
     a goal when it has moved far enough from the last goal, or has come to rest anywhere else than there, and the last
     goal is old enough.
 
@@ -70,6 +70,7 @@ class GripperDriver(Driver):
 
     def __init__(self, contract: RobotContract, settings: DriverSettings, goals: list[ActionGoals]) -> None:
         options = settings.options
+        self._starts = Starts(contract.dt_s)
         self._grippers = [
             (client, columns_of(contract, group.joints)[0], GoalTrigger(options["min_change"], options["max_rate_hz"]))
             for client, group in zip(goals, settings.groups)
@@ -78,6 +79,10 @@ class GripperDriver(Driver):
 
     def send(self, points: Setpoints) -> None:
         """Send a goal where one is due: for the newest committed tick."""
+        if self._starts.begins(points.stamp_ns):
+            for goals, _, trigger in self._grippers:
+                goals.forget()
+                trigger.reset()
         for index, (_, column, trigger) in enumerate(self._grippers):
             command, before = float(points.positions[-1, column]), trigger.goal
             if trigger.due(points.stamp_ns, command):

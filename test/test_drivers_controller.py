@@ -1,0 +1,104 @@
+"""controller_node as a process with action drivers: their failures stop it, and its last goal ends at rest."""
+
+import signal
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from driver_support import ARM, FINGER, ActionStandIn, contract_with
+from interface_builder import for_children, provide
+from ros_support import NodeProcess, ros_graph, wait_until
+from stand_in_robot import StandInRobot
+
+from beingh_ros.conversions import read_trajectory
+
+FOLLOW = {
+    "kind": "follow_joint_trajectory",
+    "action": "/arm/follow_joint_trajectory",
+    "joints": ARM,
+    "velocities": True,
+}
+GRIPPER = {"kind": "gripper_command", "action": "/hand/gripper_cmd", "joints": [FINGER], "min_change": 0.004}
+PREEMPTED = ("abort", {"error_code": -1})
+
+
+@contextmanager
+def bench(folder):
+    """A stand-in robot and a starter of its controller."""
+    provide("control_msgs")
+    contract = contract_with(folder, FOLLOW, GRIPPER | {"max_effort": 20.0})
+    with ros_graph() as graph:
+        for_children(graph.environment, "control_msgs")
+        controllers = []
+
+        def start():
+            log = folder / "controller.log"
+            controllers.append(NodeProcess(graph, "controller_node", {"contract": str(contract.path)}, log))
+            return controllers[-1]
+
+        try:
+            yield StandInRobot(graph), start
+        finally:
+            for process in controllers:
+                process.__exit__()
+
+
+def serve(robot):
+    """The robot's two action servers; the arm follows its goals."""
+    from control_msgs.action import FollowJointTrajectory, GripperCommand
+
+    arm = ActionStandIn(robot.node, FollowJointTrajectory, FOLLOW["action"], replaces=PREEMPTED)
+    arm.on_goal = lambda goal: robot._follow(goal.trajectory)
+    return arm, ActionStandIn(robot.node, GripperCommand, GRIPPER["action"], replaces=("canceled", {}))
+
+
+def test_goals_flow_and_the_last_one_ends_at_rest(tmp_path):
+    with bench(tmp_path) as (robot, start):
+        arm, hand = serve(robot)
+        controller = start()
+        robot.start()
+        robot.move(0.06)
+        assert controller.end(signal.SIGTERM) == 0, controller.output
+        last = arm.goals[-1].trajectory
+        rows = read_trajectory(last).positions
+        assert last.points[-1].velocities.tolist() == [0.0] * 7
+        steps = np.abs(np.diff(rows[:, 0]))
+        assert len(rows) > 2 and steps[-1] < steps[0] and steps.max() < 0.07, "it brakes"
+        assert robot.wait_for_state("stopped", "shutdown") and not hand.goals
+        ticks = {round(p.positions[0], 9) for goal in arm.goals for p in goal.trajectory.points}
+        assert len(ticks) > 5 and arm.cancels == 0
+
+
+@pytest.mark.parametrize("failure", ["refuse", "abort"])
+def test_a_goal_that_fails_stops_the_robot_with_the_reason(tmp_path, failure):
+    with bench(tmp_path) as (robot, start):
+        arm, _ = serve(robot)
+        start()
+        robot.start()
+        robot.move(0.02)
+        if failure == "refuse":
+            arm.accept = False
+        else:
+            arm.end("abort", error_code=-4, error_string="joint 3")
+        status = robot.wait_for_state("stopping", "driver")
+        assert ("has refused a goal" if failure == "refuse" else "path tolerance violated") in status.reason
+        robot.driving = 0.0
+        robot.wait_for_state("stopped", "driver")
+        arm.accept = True
+        heard, goals = len(robot.state.messages), len(arm.goals)
+        assert robot.call("reset").success
+        robot.wait_for_state("running", since=heard)
+        wait_until(lambda: len(arm.goals) > goals + 5, what="goals after the reset")
+
+
+def test_without_a_server_the_robot_stops_with_one_clear_reason(tmp_path):
+    with bench(tmp_path) as (robot, start):
+        start()
+        status = robot.wait_for_state("stopped", "driver")
+        assert status.reason.startswith("there is no action server /")
+        arm, _ = serve(robot)
+        heard = len(robot.state.messages)
+        assert robot.call("reset").success
+        robot.wait_for_state("running", since=heard)
+        wait_until(lambda: len(arm.goals) > 5, what="goals")
+        np.testing.assert_allclose(arm.goals[0].trajectory.points[0].positions, list(robot.positions.values())[:7])
