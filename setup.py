@@ -43,9 +43,9 @@ setup(
     install_requires=["setuptools", "numpy", "scipy", "PyYAML", "pillow", "tokenizers", "safetensors", "torch"],
     extras_require={
         "kinematics": ["pin"],
-        "remote": ["pyzmq", "msgpack"],
+        "remote": ["msgpack"],
         "demo": ["mujoco", "av", "matplotlib", "rich", "opencv-python-headless"],
-        "test": ["pytest", "hypothesis"],
+        "test": ["pytest", "hypothesis", "pyzmq"],
     },
     zip_safe=False,
     entry_points={

@@ -54,8 +54,9 @@ class Connection:
         self._events = iter(())
         self._buffer = memoryview(bytearray(READ_BYTES))
         try:
-            self._send([zmtp.GREETING, zmtp.ready("DEALER")], end_s)
-        except TimeoutError:
+            self._shake_hands(end_s)
+        except (TimeoutError, Lost):
+            self.close()
             raise Lost from None
 
     def ended(self) -> bool:
@@ -86,19 +87,31 @@ class Connection:
             TimeoutError: None within the time.
             Lost: The other end is gone, or speaks another protocol.
         """
-        while True:
-            try:
-                for kind, what in self._events:
-                    if kind == "message":
-                        return what[1]
-            except zmtp.Malformed:
-                raise Lost from None
-            if not self._read():
-                self._wait(select.POLLIN, end_s)
+        return self._next("message", end_s)[1]
 
     def close(self) -> None:
         """Ends it."""
         self._socket.close()
+
+    def _shake_hands(self, end_s: float) -> None:
+        """libzmq takes no message before it has said READY itself."""
+        self._send([zmtp.GREETING, zmtp.ready("DEALER")], end_s)
+        try:
+            zmtp.check_ready(self._next("command", end_s))
+        except zmtp.Malformed:
+            raise Lost from None
+
+    def _next(self, wanted: str, end_s: float):
+        """The next command or message."""
+        while True:
+            try:
+                for kind, what in self._events:
+                    if kind == wanted:
+                        return what
+            except zmtp.Malformed:
+                raise Lost from None
+            if not self._read():
+                self._wait(select.POLLIN, end_s)
 
     def _read(self) -> bool:
         """Whether new bytes were there."""

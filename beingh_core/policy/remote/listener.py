@@ -12,6 +12,8 @@ from beingh_core.errors import BeingHError
 from beingh_core.policy.remote import zmtp
 
 READ_BYTES = 256 << 10
+BACKLOG = 128
+TURN_CONNECTIONS = 64  # accepted before the peers have their turn
 TURN_MESSAGES = 16  # of one peer, before the others have their turn
 SWEEP_S = 0.5
 
@@ -73,7 +75,7 @@ class Listener:
         self._bounds = bounds
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            self._door = socket.create_server((host, port), family=family, backlog=bounds.peers)
+            self._door = socket.create_server((host, port), family=family, backlog=BACKLOG)
         except (OSError, OverflowError) as error:
             raise BeingHError(
                 f"cannot listen on {host}, port {port}: {error}", remedy="choose another port or stop what uses it"
@@ -133,10 +135,14 @@ class Listener:
             one.close()
 
     def _accept(self) -> None:
-        try:
-            connection, _ = self._door.accept()
-        except OSError:  # gone already, or no descriptors left
-            return
+        for _ in range(TURN_CONNECTIONS):
+            try:
+                connection, _ = self._door.accept()
+            except OSError:  # no more, gone already, or no descriptors left
+                return
+            self._admit(connection)
+
+    def _admit(self, connection: socket.socket) -> None:
         if len(self._peers) >= self._bounds.peers:
             strangers = [peer for peer in self._peers if not peer.trusted]
             if not strangers:

@@ -14,7 +14,7 @@ MAX_COMMAND_BYTES = 1024
 GREETING_BYTES = 64
 _SIGNATURE = b"\xff" + bytes(8) + b"\x7f"
 GREETING = _SIGNATURE + b"\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
-PEER_SOCKETS = (b"DEALER", b"REQ", b"ROUTER")
+PEER_SOCKETS = (b"DEALER", b"REQ", b"ROUTER", b"REP")
 
 
 class Malformed(Exception):
@@ -47,7 +47,7 @@ def command_name(body: bytes) -> bytes:
 
 
 def check_ready(body: bytes) -> None:
-    """Refuses a peer whose first command is no READY of a socket that we answer.
+    """Refuses a peer whose first command is no READY of a socket that sends requests or answers.
 
     Raises:
         Malformed: something else.
@@ -61,7 +61,7 @@ def check_ready(body: bytes) -> None:
         properties[body[at + 1 : end].lower()] = body[end + 4 : end + 4 + size]
         at = end + 4 + size
     if at != len(body) or properties.get(b"socket-type") not in PEER_SOCKETS:
-        raise Malformed("the peer is no DEALER or REQ socket")
+        raise Malformed("the peer is a socket of another kind")
 
 
 class Incoming:
