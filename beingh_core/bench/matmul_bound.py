@@ -7,6 +7,7 @@ launches count as free.
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -86,18 +87,21 @@ def chunk_bound_ms(parts: Parts, rates: Rates, steps: int, refinements: int) -> 
 
 
 def measure_rates(device: torch.device, dtype: torch.dtype) -> Rates:
-    """Matmul rate of large square matrices, and bandwidth of reading memory that no cache holds; the best of a few."""
+    """Matmul rate of large square matrices, and bandwidth of reading memory that no cache holds.
+
+    Both are medians, as the times of chunks that they are compared with.
+    """
     on_gpu = device.type == "cuda"
     side, count = (8192 if on_gpu else 1024), ((1 << 30) if on_gpu else (1 << 27))
     a, b = (torch.ones(side, side, device=device, dtype=dtype) for _ in range(2))
-    flops = 2 * side**3 / _best_s(lambda: a @ b, device)
+    flops = 2 * side**3 / _median_s(lambda: a @ b, device)
     # A sum in float32 streams at the memory's speed; narrower types may be slowed by their conversion.
     memory = torch.ones(count // 4, device=device)
-    return Rates(flops, count / _best_s(memory.sum, device))
+    return Rates(flops, count / _median_s(memory.sum, device))
 
 
-def _best_s(call: Callable[[], object], device: torch.device, repeats: int = 8) -> float:
-    best = float("inf")
+def _median_s(call: Callable[[], object], device: torch.device, repeats: int = 40) -> float:
+    times = []
     for _ in range(repeats):
         if device.type == "cuda":
             torch.cuda.synchronize(device)
@@ -105,8 +109,8 @@ def _best_s(call: Callable[[], object], device: torch.device, repeats: int = 8) 
         call()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        best = min(best, time.perf_counter() - begin)
-    return best
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times)
 
 
 def _linear(modules: Iterable[nn.Module], rows: int) -> Work:

@@ -105,8 +105,8 @@ class VisionLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """One block, (V, N, C) to (V, N, C)."""
-        x = x + self.attn(self.norm1(x)) * self.ls1
-        return x + self.mlp(self.norm2(x)) * self.ls2
+        x = torch.addcmul(x, self.attn(self.norm1(x)), self.ls1)
+        return torch.addcmul(x, self.mlp(self.norm2(x)), self.ls2)
 
 
 class VisionEncoder(nn.Module):
