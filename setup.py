@@ -45,6 +45,8 @@ setup(
         "kinematics": ["pin"],
         "remote": ["msgpack"],
         "demo": ["mujoco", "av", "matplotlib", "rich", "opencv-python-headless"],
+        "monitor": ["rich"],
+        "viewer": ["rerun-sdk"],
         "test": ["pytest", "hypothesis", "pyzmq"],
     },
     zip_safe=False,

@@ -121,7 +121,7 @@ STREAM_LOSS = Threshold(
     error=None,
     unit="% of the messages",
     text="{value:.0f} % are lost",
-    remedy="use compressed images or a reliable publisher",
+    remedy="its publisher or this computer is too busy; compressed or reliable images lose less",
 )
 
 
