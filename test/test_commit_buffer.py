@@ -107,7 +107,9 @@ def test_commit_margin(commit_margin, first):
         ({"positions": [[0.0], [0.0, 1.0]]}, "bad_length"),
         ({"positions": np.where(np.arange(2 * H).reshape(H, 2) == 15, np.nan, 0.0)}, "nonfinite"),
         ({"positions": np.full((H, 2), np.inf)}, "nonfinite"),
-        ({"base_tick": 3}, "stale"),
+        ({"base_tick": 3}, "reordered"),
+        ({"base_tick": 1}, "stale"),
+        ({"value": 1.0}, "duplicate"),
         ({"base_tick": 6 + H}, "future"),
     ],
 )
@@ -116,7 +118,7 @@ def test_refused_chunk_changes_nothing(changes, status):
     sent(buffer, 5)
     buffer.merge(make_chunk(4))
     first, before = buffer.planned()
-    result = buffer.merge(make_chunk(4, value=5.0, **changes) if "base_tick" not in changes else make_chunk(**{"base": 4, **changes}))
+    result = buffer.merge(make_chunk(**{"base": 4, "value": 5.0, **changes}))
     assert result.status == status and result.reason and not result.accepted and result.first_tick is None
     again, after = buffer.planned()
     assert again == first
@@ -141,9 +143,27 @@ def test_duplicate_changes_nothing():
     buffer.merge(make_chunk(0))
     before = buffer.planned()[1]
     sent(buffer, 2)
-    assert buffer.merge(make_chunk(0)).status == "merged"
-    np.testing.assert_allclose(buffer.planned()[1][:6], before[2:8], atol=1e-12)
+    assert buffer.merge(make_chunk(0)).status == "duplicate"
+    np.testing.assert_array_equal(buffer.planned()[1][:6], before[2:8])
 
+
+def test_a_chunk_seen_before_is_stale_and_another_one_of_the_same_tick_counts():
+    buffer = make_buffer()
+    for base in (0, 1, 2):
+        buffer.merge(make_chunk(base))
+    assert buffer.merge(make_chunk(1)).status == "stale"  # in time, but it was merged before
+    assert buffer.merge(make_chunk(2, value=3.0)).status == "merged"
+    assert buffer.planned()[1][5][0] == 3.05
+    assert buffer.counters["stale"] == 1 and buffer.counters["merged"] == 4
+
+
+@pytest.mark.parametrize("huge", [1e200, -1.7e308])
+def test_a_finite_but_absurd_chunk_is_approached_within_the_limits(huge):
+    buffer = make_buffer(velocity=1.0, acceleration=3.0, jerk=20.0)
+    assert buffer.merge(make_chunk(0, positions=np.array([[huge, -huge]] * H))).clips == 2 * (H - D)
+    path = np.array([[0.0, 0.0]] * 3 + [buffer.advance().positions for _ in range(30)])
+    assert np.abs(np.diff(path, axis=0)).max() <= DT * 1.0 + 1e-12
+    assert np.abs(np.diff(path, 3, axis=0)).max() <= DT**3 * 20.0 * (1 + 1e-6)
 
 @pytest.mark.parametrize("executed", [1, 3, 5])  # in time; in time with row d committed; late
 def test_the_ignored_head_of_a_chunk_has_no_influence(executed):

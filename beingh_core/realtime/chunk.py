@@ -8,7 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 
 ACCEPTED = ("merged", "late")
-REFUSED = ("useless", "stale", "future", "stopped", "foreign_epoch", "bad_joints", "bad_dt", "bad_length", "nonfinite")
+REFUSED = (
+    "useless",
+    "stale",
+    "reordered",
+    "duplicate",
+    "future",
+    "stopped",
+    "foreign_epoch",
+    "bad_joints",
+    "bad_dt",
+    "bad_length",
+    "nonfinite",
+)
 STATUSES = ACCEPTED + REFUSED
 
 
@@ -69,7 +81,8 @@ class Command:
     Attributes:
         tick: its number in the epoch.
         epoch: the epoch.
-        positions: (J,) read-only [rad or m].
+        positions: (J,) read-only [rad or m]; [m/s or rad/s] in columns that command a velocity.
+        velocities: (J,) read-only, derivative of the commanded path at this tick (see `interpolation`).
         held: no chunk decided this tick (braking or holding: the buffer was dry or stopped).
         stopped: sent after `stop`.
     """
@@ -77,5 +90,6 @@ class Command:
     tick: int
     epoch: str
     positions: np.ndarray
+    velocities: np.ndarray
     held: bool
     stopped: bool

@@ -12,8 +12,24 @@ The rules (DESIGN 4.4), with n the last tick that was sent and n0 the base tick 
   it is and continues from where it comes to rest. So there is no gap to jump over.
 * Limits act on what a chunk may change, forward from the state at the end of what it may not. The points
   that are ignored have no influence: the chunk is taken to continue from the last command that stands.
-* Only `stop` cuts committed ticks: the epoch ends at the last tick sent, the joints brake and hold,
-  and no chunk is taken until `restart` begins another epoch.
+* Only `stop` cuts committed ticks: the epoch ends at the last tick sent (or `stop_keeps` ticks later, where a driver
+  is already moving towards them), the joints brake and hold, and no chunk is taken until `restart` begins another
+  epoch.
+* A column that commands a velocity (a base) obeys the same rules: its brake is a ramp to 0, its hold is 0, and an
+  epoch begins with 0.
+
+What becomes of a chunk, the first that fits; each has a counter and a reason in words:
+
+    foreign_epoch   of another epoch                                                refused
+    stopped         the epoch has ended                                             refused
+    bad_joints, bad_dt, bad_length, nonfinite   not a chunk of this robot           refused
+    future          n0 more than H ticks ahead (a clock error)                      refused
+    duplicate       the newest merged chunk again, by every point that may count    refused
+    reordered       n0 before the newest merged; in time, but overtaken on its way  refused
+    stale           n0 before the newest merged; too old, or seen before            refused
+    useless         none of its points lies behind the committed ticks              refused
+    late            more than d ticks have run since n0                             merged from the first free tick
+    merged          in time; another chunk of the same n0 replaces the newest       merged from n0 + d
 
 Threads: every public method may be called from any thread; one lock inside makes each of them atomic.
 `merge` holds it for well under 2 ms.
@@ -29,6 +45,7 @@ import numpy as np
 
 from beingh_core.errors import BeingHError
 from beingh_core.realtime.chunk import ACCEPTED, STATUSES, Chunk, Command, MergeResult
+from beingh_core.realtime.interpolation import Piece, point_velocities
 from beingh_core.realtime.limits import JointLimits, brake, limit_forward
 
 # Chunk periods that differ from the tick by less than this are equal [s].
@@ -50,6 +67,8 @@ class CommitBuffer:
         commit_margin: ticks ahead of the next one that are committed.
         epoch: name of the first epoch.
         log_length: commands that `log` remembers.
+        stop_keeps: committed ticks after the last one sent that a stop leaves as they are, at most `commit_margin`: 1
+            where the robot is commanded along the path between the ticks.
     """
 
     def __init__(
@@ -64,17 +83,23 @@ class CommitBuffer:
         commit_margin: int,
         epoch: str,
         log_length: int = 100_000,
+        stop_keeps: int = 0,
     ) -> None:
         if not (0 <= delay_steps < chunk_length and commit_margin >= 0 and dt_s > 0):
             raise BeingHError(
                 f"a buffer cannot have d = {delay_steps}, H = {chunk_length}, commit margin {commit_margin}",
                 allowed="0 <= d < H, commit margin >= 0",
             )
+        if not 0 <= stop_keeps <= commit_margin:
+            raise BeingHError(
+                f"a stop cannot keep {stop_keeps} ticks", allowed=f"0 to the commit margin {commit_margin}"
+            )
         if len(limits.lower) != len(joints):
             raise BeingHError(f"limits of {len(limits.lower)} joints do not fit {len(joints)} joints")
         self.joints = tuple(joints)
         self.limits, self.dt_s = limits, dt_s
         self.chunk_length, self.delay_steps, self.commit_margin = chunk_length, delay_steps, commit_margin
+        self.stop_keeps = stop_keeps
         self._lock = threading.Lock()
         self._log: deque[Command] = deque(maxlen=log_length)
         self._counters: Counter[str] = Counter()
@@ -84,26 +109,47 @@ class CommitBuffer:
     def advance(self) -> Command:
         """Commits the next tick and returns its command, which the caller sends at that tick's time."""
         with self._lock:
-            positions, held = self._plan.pop(0) if self._plan else (self._last, True)
+            positions, held = self._plan.pop(0) if self._plan else (self._past[-1], True)
             command = Command(
                 tick=self._next,
                 epoch=self._epoch,
                 positions=positions,
+                velocities=self._velocity,
                 held=held,
                 stopped=self._stop_reason is not None,
             )
-            self._before_last, self._last = self._last, positions
+            self._past = [*self._past[1:], positions]
             self._next += 1
+            ahead = [row for row, _ in self._rows(2)]
+            self._velocity = _frozen(point_velocities(positions, *ahead, self.limits, self.dt_s))
             self._log.append(command)
             self._counters["sent"] += 1
             self._counters["held"] += held
             return command
 
+    def piece(self) -> Piece | None:
+        """The path from the newest sent tick to the next, which is final if `stop_keeps` is at least 1.
+
+        None before the first tick of an epoch. Cheap: ask once a tick, evaluate as often as the robot wants.
+        """
+        with self._lock:
+            if not self._next:
+                return None
+            newest = self._log[-1]
+            return Piece(
+                tick=newest.tick,
+                epoch=newest.epoch,
+                dt_s=self.dt_s,
+                start=newest.positions,
+                end=self._rows(1)[0][0],
+                start_velocity=newest.velocities,
+                end_velocity=self._velocity,
+            )
+
     def merge(self, chunk: Chunk) -> MergeResult:
         """Takes what a chunk may still decide into the plan; never raises for a bad chunk.
 
-        A chunk of which no point lies behind the committed ticks is `useless`, even if c < H.
-        One that begins more than H ticks ahead (a clock error) is refused as `future`.
+        See the module for what becomes of which chunk.
         """
         with self._lock:
             consumed = self._next - chunk.base_tick
@@ -112,7 +158,8 @@ class CommitBuffer:
             clips = 0
             if status in ACCEPTED:
                 clips = self._replace_from(first, chunk)
-                self._newest_base = chunk.base_tick
+                self._newest_base, self._newest_chunk = chunk.base_tick, self._in_order(chunk)
+                self._seen_bases.append(chunk.base_tick)
                 self._counters["clips"] += clips
             self._counters[status] += 1
             return MergeResult(
@@ -146,8 +193,8 @@ class CommitBuffer:
             if self._stop_reason is not None:
                 return False
             self._stop_reason = reason
-            velocity = (self._last - self._before_last) / self.dt_s
-            self._plan = [(_frozen(row), True) for row in brake(self._last, velocity, self.limits, self.dt_s)]
+            kept = self._rows(self.stop_keeps)
+            self._plan = [*kept, *self._stop_after(kept)]
             self._counters["stops"] += 1
             return True
 
@@ -213,7 +260,7 @@ class CommitBuffer:
         """Status and reason of a chunk, before anything is changed."""
         base, newest = chunk.base_tick, self._newest_base
         positions, wanted = chunk.array(), (self.chunk_length, len(self.joints))
-        consumed = self._next - base
+        consumed, ignored = self._next - base, self._first_free(chunk) - base
         if chunk.epoch != self._epoch:
             return "foreign_epoch", f"it is of epoch `{chunk.epoch}`, not `{self._epoch}`"
         if self._stop_reason is not None:
@@ -226,11 +273,16 @@ class CommitBuffer:
             return "bad_length", f"its positions have shape {positions.shape}, not {wanted}"
         if not np.isfinite(positions).all():
             return "nonfinite", "a position is not finite"
-        if newest is not None and base < newest:
-            return "stale", f"its base tick {base} is before {newest}, which is merged"
         if base > self._next + self.chunk_length:
             return "future", f"its base tick {base} is far ahead of the next tick {self._next}"
-        if self._first_free(chunk) >= base + self.chunk_length:
+        if newest is not None and base <= newest:
+            if base == newest and np.array_equal(self._in_order(chunk)[ignored:], self._newest_chunk[ignored:]):
+                return "duplicate", f"what counts of it is the newest merged chunk (base tick {base}) again"
+            if base < newest and consumed <= self.delay_steps and base not in self._seen_bases:
+                return "reordered", f"its base tick is {base}, but a newer chunk of {newest} has overtaken it"
+            if base < newest:
+                return "stale", f"its base tick {base} is before {newest}, which is merged"
+        if ignored >= self.chunk_length:
             return "useless", f"{consumed} of its {self.chunk_length} steps have passed"
         if consumed > self.delay_steps:
             return "late", f"{consumed} ticks have passed since its base tick, more than d = {self.delay_steps}"
@@ -238,26 +290,31 @@ class CommitBuffer:
 
     def _replace_from(self, first: int, chunk: Chunk) -> int:
         """Replaces the plan from tick `first` on; returns how many values the limits changed."""
-        order = [list(chunk.joints).index(joint) for joint in self.joints]
-        targets = chunk.array()[:, order]
         kept = self._rows(first - self._next)
-        past = [self._before_last, self._last, *(positions for positions, _ in kept)]
-        position, velocity = past[-1], (past[-1] - past[-2]) / self.dt_s
-        offset = first - chunk.base_tick
-        decided, clips = limit_forward(targets[offset:], position, velocity, self.limits, self.dt_s)
-        velocity = (decided[-1] - (decided[-2] if len(decided) > 1 else position)) / self.dt_s
-        tail = brake(decided[-1], velocity, self.limits, self.dt_s)
-        self._plan = [
-            *kept,
-            *((_frozen(row), False) for row in decided),
-            *((_frozen(row), True) for row in tail),
-        ]
+        past_3J = self._past_before(kept)
+        targets = self._in_order(chunk)[first - chunk.base_tick :]
+        decided, clips = limit_forward(targets, past_3J, self.limits, self.dt_s)
+        made = [*kept, *((_frozen(row), False) for row in decided)]
+        self._plan = [*made, *self._stop_after(made)]
         return clips
+
+    def _in_order(self, chunk: Chunk) -> np.ndarray:
+        """Its positions (H, J) with the columns in our order."""
+        names = list(chunk.joints)
+        return chunk.array()[:, [names.index(joint) for joint in self.joints]]
+
+    def _past_before(self, rows: list[tuple[np.ndarray, bool]]) -> np.ndarray:
+        """The three newest rows (3, J) when `rows` have followed what was sent."""
+        return np.array([*self._past, *(row for row, _ in rows[-3:])][-3:])
+
+    def _stop_after(self, rows: list[tuple[np.ndarray, bool]]) -> list[tuple[np.ndarray, bool]]:
+        """Plan of a stop that follows the given plan."""
+        return [(_frozen(row), True) for row in brake(self._past_before(rows), self.limits, self.dt_s)]
 
     def _rows(self, count: int) -> list[tuple[np.ndarray, bool]]:
         """The next `count` ticks as (positions, held); beyond the plan its last position is held."""
         rows = self._plan[:count]
-        final = rows[-1][0] if rows else self._last
+        final = rows[-1][0] if rows else self._past[-1]
         return rows + [(final, True)] * (count - len(rows))
 
     def _begin(self, start_positions: np.ndarray, epoch: str) -> None:
@@ -269,9 +326,12 @@ class CommitBuffer:
             raise BeingHError(f"epoch `{epoch}` has been used", remedy="give the new epoch another name")
         self._epoch = epoch
         self._next = 0
-        self._last = self._before_last = _frozen(start)
+        self._past = [_frozen(np.where(self.limits.is_velocity, 0.0, start))] * 3  # the newest rows, at rest
+        self._velocity = _frozen(np.zeros(len(self.joints)))  # of the path at tick `_next`
         self._plan: list[tuple[np.ndarray, bool]] = []
         self._newest_base: int | None = None
+        self._newest_chunk: np.ndarray | None = None
+        self._seen_bases: deque[int] = deque(maxlen=self.chunk_length)  # of merged chunks
         self._stop_reason: str | None = None
 
 

@@ -1,0 +1,257 @@
+"""Following targets within position, velocity, acceleration and jerk limits, in units of one tick.
+
+A state is the position q, v and a of the newest row. It is *safe* when the stop from it (`stopping`) breaks no limit.
+Every row made here is safe. Three parts:
+
+* A target row is taken as it is while it keeps all limits and leaves a safe state.
+* Otherwise the joint goes after the targets: of the accelerations that the jerk allows it takes the one after which a
+  stop, seen from the moving target, would end on the target. It returns to the targets as soon as the next three can
+  be met exactly (three rows fix a state).
+* Closed formulas steer; the safety of every row is then found by playing its stop, and from a row that were not safe
+  the joint brakes.
+
+Letters: K rows, J joints, B further axes.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from beingh_core.realtime.stopping import FAR, SLACK, TickLimits, brake_step, reach, state_of, stop_rows
+
+# Rows of the window that smooths targets which cannot be followed.
+WINDOW = 7
+# How much longer than estimated a stop may be [jerk]: to meet targets, and to keep off position limits.
+TO_TARGET, TO_LIMIT = 0.5, 1.0
+PART_LOWEST, PART_HIGHEST = np.array([[-1.0], [0.0]]), np.array([[0.0], [1.0]])
+TINY = 1e-150
+
+
+def stop_distance(v: np.ndarray, a: np.ndarray, A: np.ndarray) -> np.ndarray:
+    """How far a continuous motion with jerk 1 goes until it rests at its full deceleration A; (B, J).
+
+    With w = v + a^2 / 2, the velocity at which the acceleration passes 0 on its way down (or did so), the stop is the
+    symmetric one from (w, 0), of duration w / c + c for a peak deceleration c = min(sqrt(w), A), and the way from
+    (v, a) to there, a v + a^3 / 3. Mirrored where the stop takes a positive acceleration.
+    """
+    half = 0.5 * a * a
+    sign = np.copysign(1.0, v + np.copysign(half, a))
+    v, a = v * sign, a * sign
+    w = v + half
+    peak = np.maximum(np.minimum(np.sqrt(np.maximum(w, 0.0)), A), TINY)
+    return sign * (0.5 * w * (w / peak + peak) + a * (v + half * (2.0 / 3.0)))
+
+
+def follow(targets_KJ: np.ndarray, past_3J: np.ndarray, limits: TickLimits) -> np.ndarray:
+    """Rows (K, J) that follow targets as the module says.
+
+    Args:
+        targets_KJ: (K, J) wanted rows.
+        past_3J: the three rows before them, oldest first.
+        limits: the limits.
+    """
+    rows_KJ = targets_KJ.copy()
+    feasible = feasible_rows(targets_KJ, past_3J, limits)
+    columns = np.flatnonzero(~feasible.all(axis=0))
+    if columns.size:
+        part = limits if columns.size == rows_KJ.shape[1] else limits.columns(columns)
+        past = past_3J[:, columns]
+        chased = _Chase(targets_KJ[:, columns], past, part).rows(feasible[:, columns])
+        rows_KJ[:, columns] = _brake_where_unsafe(chased, past, part)
+    return rows_KJ
+
+
+def feasible_rows(rows_KJ: np.ndarray, past_3J: np.ndarray, limits: TickLimits) -> np.ndarray:
+    """Whether each row, after the rows before it, keeps every limit and is safe; (K, J) bool."""
+    path = np.concatenate([past_3J, rows_KJ])
+    loose = limits.loose(path[2:])
+    v = path[1:] - path[:-1]
+    a = v[1:] - v[:-1]
+    j = a[1:] - a[:-1]
+    v, a = v[2:], a[1:]
+    within = (
+        (np.abs(v) <= loose.velocity)
+        & (np.abs(a) <= loose.acceleration)
+        & (np.abs(j) <= loose.jerk)
+        & (rows_KJ <= loose.upper)
+        & (rows_KJ >= loose.lower)
+    )
+    # The velocity where a stop has taken the acceleration back to 0.
+    push, speed = np.abs(a), v * np.sign(a)
+    within &= push <= reach(loose.velocity - speed + push, loose.jerk) + (loose.velocity - limits.velocity)
+    return within & _stops_inside(rows_KJ, v, a, loose, within)
+
+
+def _stops_inside(q: np.ndarray, v: np.ndarray, a: np.ndarray, limits: TickLimits, asked: np.ndarray) -> np.ndarray:
+    """Whether the stops from states (K, J) stay inside the position limits."""
+    A, J = limits.acceleration, limits.jerk
+    forward = np.stack([v, -v]).clip(min=0.0)
+    push = np.stack([a, -a]).clip(min=0.0)
+    bound = J * stop_distance((forward + push) / J, push / J, A / J) + forward + push  # generous by a tick
+    near = asked & ((bound[0] > limits.upper - q) | (bound[1] > q - limits.lower))
+    inside = np.ones(q.shape, dtype=bool)
+    if near.any():
+        joint = np.nonzero(near)[1]
+        lowest, highest = _extent_of_stop(q[near], v[near], a[near], A[joint], J[joint])
+        inside[near] = (highest <= limits.upper[joint]) & (lowest >= limits.lower[joint])
+    return inside
+
+
+def _extent_of_stop(q, v, a, A, J) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest position while stopping, played tick by tick; all (N,)."""
+    lowest, highest = q, q
+    while v.any():
+        step = brake_step(v, a, A, J)
+        a, v = step - v, step
+        q = q + v
+        lowest, highest = np.minimum(lowest, q), np.maximum(highest, q)
+    return lowest, highest
+
+
+def _brake_where_unsafe(rows_KJ: np.ndarray, past_3J: np.ndarray, limits: TickLimits) -> np.ndarray:
+    """The rows up to the first that is not safe, then a stop."""
+    feasible = feasible_rows(rows_KJ, past_3J, limits)
+    path = np.concatenate([past_3J, rows_KJ])
+    for column in np.flatnonzero(~feasible.all(axis=0)):
+        k = int(np.argmin(feasible[:, column]))
+        one, still = limits.columns([column]), np.zeros(1, dtype=bool)
+        stop = stop_rows(path[k : k + 3, [column]], one.acceleration, one.jerk, still, rows=len(rows_KJ) - k)
+        path[k + 3 :, [column]] = stop
+    return path[3:]
+
+
+class _Chase:
+    """Goes after targets of which some are not feasible; in units of the jerk limit, so that it is 1.
+
+    Args:
+        targets_KJ: (K, J) wanted rows.
+        past_3J: the three rows before them.
+        limits: the limits.
+    """
+
+    def __init__(self, targets_KJ: np.ndarray, past_3J: np.ndarray, limits: TickLimits) -> None:
+        self._jerk = jerk = limits.jerk * (1.0 - SLACK)
+        self._targets_KJ = np.clip(targets_KJ, limits.lower, limits.upper)
+        self._state = [values / jerk for values in state_of(past_3J)]
+        self._V = np.minimum(limits.velocity / jerk * (1.0 - SLACK), FAR)
+        self._A = limits.acceleration / jerk * (1.0 - SLACK)
+        self._goal = goal = self._targets_KJ / jerk
+        K, J = goal.shape
+        # Beyond the end it goes on evenly, so that the last rows can be met as well.
+        last = goal[-1] - goal[-2] if K > 1 else np.zeros(J)
+        self._next_v = np.concatenate([goal[1:] - goal[:-1], [last, last]])  # from row k to k + 1
+        self._next_a = self._next_v[1:] - self._next_v[:-1]  # of row k + 2
+        v_fits, a_fits = np.abs(self._next_v) <= self._V, np.abs(self._next_a) <= self._A
+        self._landable = v_fits[:-1] & v_fits[1:] & a_fits
+        self._gaps = np.empty((6, J))
+        self._gap_bounds = np.stack([self._V, self._A, self._A, np.ones(J), np.ones(J), np.ones(J)])
+        self._speed_bounds = np.stack([-self._V, self._V])
+        slope, curve = smoothing(K)
+        self._goal_a = np.clip(curve @ goal, -self._A, self._A)
+        # The backward difference at row k is 1/2 curve below the slope, and that before it 3/2.
+        self._goal_v = np.clip(slope @ goal, -self._V, self._V) - 1.5 * self._goal_a
+        self._rooms, self._points = np.empty((3, J)), np.empty((3, J))
+        self._lower, self._upper = limits.lower / jerk, limits.upper / jerk
+        # Between here and the targets, with room for a stop from full speed, the position limits are out of sight.
+        room = stop_distance(self._V + self._A, np.abs(self._state[2]), self._A) + self._V + self._A
+        span = np.concatenate([goal, self._state[0][None]])
+        self._near_limits = bool(
+            ((span.max(axis=0) + room > self._upper) | (span.min(axis=0) - room < self._lower)).any()
+        )
+
+    def rows(self, feasible_KJ: np.ndarray) -> np.ndarray:
+        """Rows (K, J); `feasible_KJ`: target rows that may follow target rows."""
+        K, J = feasible_KJ.shape
+        q, v, a = self._state
+        taken = np.empty((K, J), dtype=bool)
+        rows_KJ = np.empty((K, J))
+        on_targets, until = np.ones(J, dtype=bool), np.zeros(J)
+        ahead = np.concatenate([feasible_KJ, np.ones((2, J), dtype=bool)])
+        lasting_KJ = ahead[:-2] & ahead[1:-1] & ahead[2:]
+        for k in range(K):
+            take = (on_targets & lasting_KJ[k]) | (until > k)
+            lands = self._can_land(k, q, v, a) & ~take
+            until[lands] = k + 3
+            take |= lands
+            step = v + self._acceleration(k, q, v, a)
+            reached = np.where(take, self._goal[k], q + step)
+            step = reached - q
+            a, v, q = step - v, step, reached
+            rows_KJ[k], taken[k], on_targets = q, take, take
+        return np.where(taken, self._targets_KJ, rows_KJ * self._jerk)
+
+    def _can_land(self, k: int, q: np.ndarray, v: np.ndarray, a: np.ndarray) -> np.ndarray:
+        """Whether rows k, k + 1 and k + 2 can be met from a state within the limits; (J,)."""
+        v1, a1, a2, j1, j2, j3 = gaps = self._gaps
+        np.subtract(self._goal[k], q, out=v1)
+        np.subtract(v1, v, out=a1)
+        np.subtract(self._next_v[k], v1, out=a2)
+        np.subtract(a1, a, out=j1)
+        np.subtract(a2, a1, out=j2)
+        np.subtract(self._next_a[k], a2, out=j3)
+        np.abs(gaps, out=gaps)
+        return np.logical_and.reduce(gaps <= self._gap_bounds) & self._landable[k]
+
+    def _acceleration(self, k: int, q: np.ndarray, v: np.ndarray, a: np.ndarray) -> np.ndarray:
+        """The acceleration of the next row: towards the target, and inside what every limit leaves; (J,).
+
+        Of limits in conflict (a start outside some), jerk and acceleration win over velocity, velocity over position.
+        """
+        least, most = np.maximum(a - 1.0, -self._A), np.minimum(a + 1.0, self._A)
+        rooms, points = self._rooms, self._points
+        np.subtract(self._speed_bounds, v, out=rooms[:2])
+        np.subtract(v, self._goal_v[k], out=rooms[2])
+        steps = reach(rooms, 1.0)
+        np.minimum(np.maximum(steps[0], least), most, out=points[0])
+        np.minimum(np.maximum(steps[1], least), most, out=points[2])
+        np.minimum(np.maximum(self._goal_a[k] - steps[2], points[0]), points[2], out=points[1])  # stops at the target
+        ahead = q + v
+        wanted = _meeting(self._goal[k] - ahead, points, _stops(points, self._goal_a[k], rooms[2], self._A, TO_TARGET))
+        if not self._near_limits:
+            return wanted
+        np.minimum(np.maximum(-reach(v, 1.0), points[0]), points[2], out=points[1])  # stops
+        stops = _stops(points, 0.0, v, self._A, TO_LIMIT)
+        highest = _meeting(self._upper - ahead, points, stops)
+        lowest = _meeting(self._lower - ahead, points, stops)
+        return np.maximum(np.minimum(wanted, highest), np.minimum(lowest, highest))
+
+
+def _stops(points: np.ndarray, frame_a: np.ndarray | float, frame_v: np.ndarray, A: np.ndarray, longer: float):
+    """How far the next row and the stop after it go in a moving frame, for accelerations `points` (B, J).
+
+    A spline that the rows steer is a continuous motion with their differences; the discrete stop, which changes its
+    jerk at ticks only, is a little longer than that of the spline.
+    """
+    push = points - frame_a
+    step = push + frame_v
+    rest = stop_distance(step - 0.5 * push, push, A) - step + push * (1.0 / 6.0)
+    return rest + np.minimum(np.maximum(rest, -longer), longer) + points
+
+
+def _meeting(aim: np.ndarray, points_3J: np.ndarray, stops_3J: np.ndarray) -> np.ndarray:
+    """Between three accelerations, the one whose stop ends at `aim`, or the nearest; (J,)."""
+    gap = aim - stops_3J[1]
+    width, span = stops_3J[1:] - stops_3J[:2], points_3J[1:] - points_3J[:2]
+    parts = np.minimum(np.maximum(gap / np.maximum(width, TINY), PART_LOWEST), PART_HIGHEST) * span
+    return points_3J[1] + parts[0] + parts[1]
+
+
+@lru_cache(maxsize=8)
+def smoothing(rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Matrices (K, K) that give first and second derivative of K rows by parabolas through windows of up to 7.
+
+    Noise of the targets, which no joint could follow, must not steer a joint that is behind them.
+    """
+    size = min(rows, WINDOW)
+    slope, curve = np.zeros((rows, rows)), np.zeros((rows, rows))
+    for k in range(rows):
+        first = min(max(k - size // 2, 0), rows - size)
+        powers = np.vander(np.arange(first, first + size) - float(k), min(3, size), increasing=True)
+        fit = np.linalg.pinv(powers)
+        if size > 1:
+            slope[k, first : first + size] = fit[1]
+        if size > 2:
+            curve[k, first : first + size] = 2.0 * fit[2]
+    return slope, curve
