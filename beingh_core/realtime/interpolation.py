@@ -13,7 +13,8 @@ the moment tick n is sent. Each v is kept so small that the piece before and aft
 the control points q + v dt / 3 and q - v dt / 3 of a cubic lie inside them, hence all of it does.
 
 Between points that keep the limits A and J by finite differences, the path's acceleration stays below A + J dt, and
-its speed below V + J dt^2 / 8, where the plan was not changed meanwhile.
+its speed below V + 3 J dt^2 / 8, where the plan was not changed meanwhile; where the motion begins or ends on a
+position limit and v is cut, its acceleration may be 3 A + J dt for a tick.
 
 Letters: J columns, N times, M ticks.
 """
