@@ -206,6 +206,32 @@ def test_a_robot_that_goes_on_after_it_has_stopped():
     assert not judge(recording.record()).stops[0][1].kept
 
 
+def measured(path, until, **moved):
+    """Joint states of a robot that follows its commands every tick; `by` is added to joint a, `since` a tick."""
+    rows = [(stamp(tick) + 5_000_000, path[tick].copy()) for tick in range(until)]
+    for tick, row in enumerate(row for _, row in rows):
+        row[0] += moved.get("by", 0.0) * max(0, tick - moved.get("since", 0))
+    return rows
+
+
+def test_a_robot_that_moves_on_though_nothing_is_sent():
+    recording = stopped(ticks=80)
+    first, path = sent_path(recording.record().wire.epochs()[0], JOINTS, GROUPS)
+    record = recording.record()
+    record.joint_states = measured(path, 80)
+    assert judge(record).problems == ()
+    record.joint_states = measured(path, 80, by=0.002, since=40)
+    assert "still moved" in judge(record).problems[0]
+
+
+def test_an_epoch_begins_where_the_robot_is():
+    record = healthy().record()
+    record.joint_states = [(stamp(-5), np.array([0.02, 0.0, 0.0]))]
+    assert judge(record).limit == ()
+    record.joint_states = [(stamp(-5), np.array([0.6, 0.0, 0.0]))]
+    assert [v.rule for v in judge(record).limit] == ["start"]
+
+
 def test_no_recovery_and_unexpected_outcomes_are_problems():
     recording = stopped()
     recording.stops[0] = type(recording.stops[0])(**{**vars(recording.stops[0]), "recovered": False})

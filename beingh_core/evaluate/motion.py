@@ -15,6 +15,8 @@ from beingh_core.evaluate.commitment import Violation
 from beingh_core.evaluate.wire import EpochLog
 
 # Rounding of a position is amplified by the rate once for each difference.
+# An epoch begins where the robot is: this near to what was measured [rad or m].
+START_TOLERANCE = 0.05
 ROUNDING = {"position": 1e-9, "velocity": 1e-7, "acceleration": 1e-5, "jerk": 1e-3}
 RELATIVE = 1e-6
 
@@ -99,6 +101,43 @@ def _quantities(path: np.ndarray, rate_hz: float, limits) -> list[tuple[str, np.
     ]
     lowest = [limits.lower] + [-high for high in highest[1:]]
     return list(zip(ROUNDING, differences, lowest, highest))
+
+
+def check_starts(
+    logs: Sequence[EpochLog],
+    joints: tuple[str, ...],
+    groups: tuple[tuple[str, ...], ...],
+    measured_ns: np.ndarray,
+    measured: np.ndarray,
+) -> list[Violation]:
+    """Every epoch that begins neither where the robot is nor with the last row that was sent to it.
+
+    Args:
+        logs: the epochs, oldest first.
+        joints, groups: all joints, and those of each driver topic.
+        measured_ns: (N,) when joint states were sent [ns].
+        measured: (N, J) their positions [rad or m].
+    """
+    found, last_row = [], None
+    for log in logs:
+        first, path = sent_path(log, joints, groups)
+        begins = [row.sent_ns for row in log.commands[0][:1] if row.sent_ns is not None]
+        at = int(np.searchsorted(measured_ns, begins[0])) - 1 if begins else -1
+        if at >= 0 and first == 0 and log.seen_from_start:
+            error = np.abs(path[0] - measured[at])
+            same = last_row is not None and np.allclose(path[0], last_row, rtol=0.0, atol=ROUNDING["position"])
+            if (error > START_TOLERANCE).any() and not same:
+                joint = int(np.argmax(error))
+                what = f"{joints[joint]} is sent to {path[0, joint]:.4f} and was measured at {measured[at, joint]:.4f}"
+                found.append(Violation(rule="start", epoch=log.name, tick=0, what=what))
+        last_row = path[-1] if len(path) else last_row
+    return found
+
+
+def moved_after(measured_ns: np.ndarray, measured: np.ndarray, since_ns: int, until_ns: int) -> np.ndarray | None:
+    """How far each joint was measured to move in a time (J,) [rad or m]; None when nothing was measured in it."""
+    rows = measured[(measured_ns >= since_ns) & (measured_ns <= until_ns)]
+    return rows.max(axis=0) - rows.min(axis=0) if len(rows) else None
 
 
 def check_limits_of(

@@ -10,7 +10,7 @@ import numpy as np
 
 from beingh_core.evaluate.commitment import Violation, audit
 from beingh_core.evaluate.figures import percentiles
-from beingh_core.evaluate.motion import check_limits_of
+from beingh_core.evaluate.motion import check_limits_of, check_starts, moved_after
 from beingh_core.evaluate.seams import SeamFigures
 from beingh_core.evaluate.stops import PROMISED_MS, StopFigures, StopReport, Timeline, cut_ticks, measure_stop, timeline
 from beingh_core.evaluate.ticks import TickCount, count_ticks
@@ -19,17 +19,29 @@ from beingh_core.evaluate.wire import EpochLog, WireLog
 # A tick period may miss its target by this [ms], and the p99 of an empty timer by this factor.
 PERIOD_TOLERANCE_MS, TIMER_FACTOR = 2.0, 1.2
 OWN_MODE = "prefix_lock"
+# This much after what was sent the robot rests too [ms]; then it moves no further than that [rad or m].
+SETTLING_MS, AT_REST = 300.0, 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
 class StopNote:
-    """A stop that the harness caused: when [ns, system clock], when it was reported and undone, and what came of it."""
+    """A stop that the harness caused. Times are on the system clock [ns].
+
+    Attributes:
+        cause: as controller/state names it.
+        cause_ns: when the cause arose.
+        reported_ns: when the controller's report was heard, None without one.
+        until_ns: when it was reset.
+        recovered: whether the robot went on after that.
+        still_until_ns: until when nobody else has moved the robot; None for the time of the reset.
+    """
 
     cause: str
     cause_ns: int
     reported_ns: int | None
     until_ns: int
     recovered: bool
+    still_until_ns: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +73,7 @@ class SoakRecord:
         commit_margin, delay_steps: the contract's.
         faults, stops: what the harness did.
         reports: what the controller told of its stops.
+        joint_states: (when sent [ns], (J,) measured positions).
         timer_ns: calls of the empty timer [ns].
         seam: way of joining chunks -> its figures.
         timing_judged: whether the machine was left to itself, so that its timing means something.
@@ -73,6 +86,7 @@ class SoakRecord:
     faults: list[FaultNote] = field(default_factory=list)
     stops: list[StopNote] = field(default_factory=list)
     reports: list[StopReport] = field(default_factory=list)
+    joint_states: Sequence[tuple[int, np.ndarray]] = ()
     timer_ns: Sequence[int] = ()
     seam: Mapping[str, SeamFigures] = field(default_factory=dict)
     timing_judged: bool = False
@@ -104,7 +118,12 @@ def judge(record: SoakRecord) -> Verdict:
     )
     # Missing and repeated ticks are counted apart, with what the onlooker lost taken off.
     prefix = tuple(v for v in found.violations if v.rule != "order" or v.tick < 0)
-    limit = tuple(check_limits_of(logs, wire.joints, wire.groups, wire.rate_hz, record.limits))
+    measured_ns = np.array([stamp_ns for stamp_ns, _ in record.joint_states], dtype=np.int64)
+    measured = np.array([row for _, row in record.joint_states]).reshape(len(measured_ns), len(wire.joints))
+    limit = (
+        *check_limits_of(logs, wire.joints, wire.groups, wire.rate_hz, record.limits),
+        *check_starts(logs, wire.joints, wire.groups, measured_ns, measured),
+    )
     ticks = count_ticks(logs)
     line = timeline(logs, wire.joints, wire.groups)
     stops = tuple((note, _measure(line, note, record.limits, wire.rate_hz)) for note in record.stops)
@@ -129,6 +148,7 @@ def judge(record: SoakRecord) -> Verdict:
     }
     problems = [
         *_promises(figures, stops, record),
+        *(text for note, stop in stops if (text := _still_moving(note, stop, measured_ns, measured))),
         *(f"{n.kind} at {n.at_s:.0f} s: {n.problem}" for n in record.faults if n.problem),
     ]
     return Verdict(
@@ -160,6 +180,15 @@ def _measure(line: Timeline, note: StopNote, limits, rate_hz: float) -> StopFigu
         limits=limits,
         rate_hz=rate_hz,
     )
+
+
+def _still_moving(note: StopNote, stop: StopFigures, measured_ns: np.ndarray, measured: np.ndarray) -> str:
+    """In words, when the robot itself was not at rest after what was sent to it was."""
+    since_ns = note.cause_ns + round(1e6 * (PROMISED_MS + stop.deceleration_ms + SETTLING_MS))
+    moved = moved_after(measured_ns, measured, since_ns, note.still_until_ns or note.until_ns)
+    if moved is None or (moved <= AT_REST).all():
+        return ""
+    return f"after a stop by {note.cause} a joint still moved by {moved.max():.3f} rad or m"
 
 
 def _promises(figures: dict, stops: Sequence[tuple[StopNote, StopFigures]], record: SoakRecord) -> list[str]:

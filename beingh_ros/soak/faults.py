@@ -32,6 +32,7 @@ RUNS, HOLDS, STOPS = "keeps running", "holds", "stops"
 RESTART_S = 90.0
 CLOCK_STEPS_S = (5.0, -5.0, 0.3, -0.3)
 PAUSE_S = 0.4
+FAR_AWAY = "far_away"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,7 @@ class Fault:
         cause: of the stop, as controller/state names it.
         may_hold: whether a plan that runs out is no failure.
         recover_s: longest time until chunks are accepted again [s].
+        own_stops: causes of stops that belong to it though the robot must go on.
     """
 
     kind: str
@@ -57,6 +59,7 @@ class Fault:
     cause: str = ""
     may_hold: bool = False
     recover_s: float = 20.0
+    own_stops: tuple[str, ...] = ()
 
 
 def catalogue(contract: RobotContract, rng: random.Random) -> dict[str, Callable[[], Fault]]:
@@ -83,6 +86,19 @@ def catalogue(contract: RobotContract, rng: random.Random) -> dict[str, Callable
         share = rng.choice((0.5, 1.0))
         return chunks(f"chunk_{change}", 2.0, changed(CHUNK_CHANGES[change], share, rng), may_hold=True)
 
+    def far_away() -> Fault:
+        """The arm is led to where the table or its own links may block it, so it is brought back afterwards."""
+        plain = wire("", 0.0, {CHUNK: [changed(CHUNK_CHANGES[FAR_AWAY], 1.0, rng)]})
+        return Fault(
+            kind=f"chunk_{FAR_AWAY}",
+            seconds=1.2,
+            expected=RUNS,
+            begin=plain.begin,
+            end=lambda rig: (plain.end(rig), rig.tidy_up()),
+            may_hold=True,
+            own_stops=("stop_service", "tracking_error"),
+        )
+
     made = {
         "latency_constant": lambda: wire(
             "latency_constant", 4.0, {CHUNK: [delayed(*[rng.uniform(0.2, 0.7) * budget_s] * 2, rng)]}
@@ -105,7 +121,8 @@ def catalogue(contract: RobotContract, rng: random.Random) -> dict[str, Callable
         "buffer_duplicated": lambda: wire(
             "buffer_duplicated", 3.0, {topic: [duplicated(3, 1.5 * tick_s)] for topic in back}, may_hold=True
         ),
-        **{f"chunk_{change}": tampered(change) for change in CHUNK_CHANGES},
+        **{f"chunk_{change}": tampered(change) for change in CHUNK_CHANGES if change != FAR_AWAY},
+        f"chunk_{FAR_AWAY}": far_away,
         "camera_freeze": lambda: wire("camera_freeze", 3.0, {rng.choice(cameras): [frozen()]}, HOLDS),
         "camera_loss": lambda: wire("camera_loss", 3.0, {rng.choice(cameras): [dropped(1.0, rng)]}, HOLDS),
         "camera_late": lambda: wire(
@@ -229,6 +246,7 @@ def _processes() -> dict[str, Callable[[], Fault]]:
             begin=kill(CONTROLLER, signal.SIGTERM),
             end=lambda rig: rig.start_controller(),
             recover_s=RESTART_S,
+            own_stops=("shutdown",),
         ),
     }
 

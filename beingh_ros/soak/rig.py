@@ -195,6 +195,12 @@ class Rig:
         heard = len(self.onlooker.joint_states)
         self.need(lambda: len(self.onlooker.joint_states) > heard + 5, CALL_S, "joint states after the reset")
 
+    def tidy_up(self) -> None:
+        """Stop, set up a new scene, and go on: the robot is where it can work again."""
+        self.call_stop()
+        self.new_scene()
+        self.need(lambda: self.reset()[0], CALL_S, "a reset")
+
     def _call(self, client, request):
         if not client.wait_for_service(CALL_S):
             raise BeingHError(f"there is no service {client.srv_name}")

@@ -98,7 +98,10 @@ class Soak:
         rig.wait(lambda: False, CALM_S)
         rig.new_task()
         self._chunks_again(10.0)
-        rig.wait(lambda: rig.onlooker.speed > MOVING_SPEED, MOVING_S)
+        if not rig.wait(lambda: rig.onlooker.speed > MOVING_SPEED, MOVING_S):
+            rig.tidy_up()
+            self._chunks_again(10.0)
+            rig.wait(lambda: rig.onlooker.speed > MOVING_SPEED, MOVING_S)
 
     def _run(self, fault: Fault) -> tuple[str, float | None]:
         """A fault that must not stop the robot; (problem, recovery [s])."""
@@ -114,9 +117,8 @@ class Soak:
             problem = f"no chunk was accepted within {fault.recover_s:g} s of its end"
         recover_s = time.monotonic() - ended_s
         stops = [note for note in rig.onlooker.states[before:] if note.state in STOPPED_STATES]
-        wanted_stops = ("shutdown",) if fault.kind == "controller_restart" else ()
         for note in stops:
-            if note.cause not in wanted_stops:
+            if note.cause not in fault.own_stops:
                 return f"it stopped: {note.cause}: {note.reason}", None
         if fault.expected == HOLDS and not held and not problem:
             problem = "the robot still moved at its end"
@@ -135,6 +137,7 @@ class Soak:
         rig.wait(lambda: False, max(0.0, fault.seconds - (time.monotonic() - began_s)))
         rested = rig.wait(lambda: rig.stopped, REST_S)
         problem = "" if rested else "it did not come to rest"
+        still_until_ns = rig.now_ns()
         if fault.kind == "estop" and rig.reset()[0]:
             problem = problem or "a reset was accepted while the emergency stop was pressed"
         fault.end(rig)
@@ -150,6 +153,7 @@ class Soak:
                 reported_ns=reported[0].received_ns if reported else None,
                 until_ns=until_ns,
                 recovered=recovered,
+                still_until_ns=still_until_ns,
             )
         )
         if not reported:
@@ -159,7 +163,7 @@ class Soak:
         return problem, recover_s
 
     def _recover(self, recover_s: float) -> tuple[bool, int, float]:
-        """Reset until it is accepted, and wait for chunks; (recovered, time of the reset [ns], how long it took [s])."""
+        """Reset until it is accepted, and wait for chunks; (recovered, time of the reset [ns], how long [s])."""
         began_s, until_ns = time.monotonic(), self._rig.now_ns()
         agreed = False
         while not agreed and time.monotonic() - began_s < recover_s:
