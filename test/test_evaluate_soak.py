@@ -224,6 +224,19 @@ def test_a_robot_that_moves_on_though_nothing_is_sent():
     assert "still moved" in judge(record).problems[0]
 
 
+def test_a_robot_that_jumps_though_what_is_sent_does_not():
+    record = healthy().record()
+    path = swing(120)
+    late = path.copy()
+    late[20:45] = late[20]  # it heard nothing for a while, and then everything
+    record.joint_states = measured(path, 120)
+    assert judge(record).problems == ()
+    record.joint_states = measured(late, 120)
+    assert "jumped" in judge(record).problems[0]
+    record.moved_by_others = [(stamp(44), stamp(47))]
+    assert judge(record).problems == ()
+
+
 def test_an_epoch_begins_where_the_robot_is():
     record = healthy().record()
     record.joint_states = [(stamp(-5), np.array([0.02, 0.0, 0.0]))]

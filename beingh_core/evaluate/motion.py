@@ -17,6 +17,8 @@ from beingh_core.evaluate.wire import EpochLog
 # Rounding of a position is amplified by the rate once for each difference.
 # An epoch begins where the robot is: this near to what was measured [rad or m].
 START_TOLERANCE = 0.05
+# A robot that follows well is never faster than this many times its velocity limit.
+ROBOT_SPEED_FACTOR = 1.6
 ROUNDING = {"position": 1e-9, "velocity": 1e-7, "acceleration": 1e-5, "jerk": 1e-3}
 RELATIVE = 1e-6
 
@@ -145,3 +147,35 @@ def check_limits_of(
 ) -> list[Violation]:
     """`check_limits` of every epoch."""
     return [violation for log in logs for violation in check_limits(log, joints, groups, rate_hz, limits)]
+
+
+def jumps_of_the_robot(
+    measured_ns: np.ndarray, measured: np.ndarray, limits, moved_by_others: Sequence[tuple[int, int]] = ()
+) -> list[tuple[int, int, float]]:
+    """Where the robot itself was faster than its limits allow, as (time [ns], joint, speed [rad/s or m/s]).
+
+    What is sent may be in order and the robot jump all the same, when commands were lost on their way to it.
+
+    Args:
+        measured_ns: (N,) when joint states were sent [ns].
+        measured: (N, J) their positions [rad or m].
+        limits: arrays (J,) velocity.
+        moved_by_others: (from, to) times in which somebody else has moved the robot [ns].
+    """
+    kept = np.ones(max(0, len(measured_ns) - 1), dtype=bool)
+    for since_ns, until_ns in moved_by_others:
+        kept &= ~((measured_ns[1:] >= since_ns) & (measured_ns[:-1] <= until_ns))
+    # Over several messages, since one may come late; a joint may overshoot what it is sent to.
+    span = 3
+    found, skip_until = [], 0
+    for last in range(span, len(measured_ns)):
+        seconds = (measured_ns[last] - measured_ns[last - span]) / 1e9
+        if last < skip_until or not kept[last - span : last].all() or seconds < 0.03:
+            continue
+        speed = np.abs(measured[last] - measured[last - span]) / seconds
+        excess = speed - ROBOT_SPEED_FACTOR * np.asarray(limits.velocity)
+        if (excess > 0.0).any():
+            joint = int(np.argmax(excess))
+            found.append((int(measured_ns[last]), joint, float(speed[joint])))
+            skip_until = last + 5 * span
+    return found

@@ -10,7 +10,7 @@ import numpy as np
 
 from beingh_core.evaluate.commitment import Violation, audit
 from beingh_core.evaluate.figures import percentiles
-from beingh_core.evaluate.motion import check_limits_of, check_starts, moved_after
+from beingh_core.evaluate.motion import check_limits_of, check_starts, jumps_of_the_robot, moved_after
 from beingh_core.evaluate.seams import SeamFigures
 from beingh_core.evaluate.stops import PROMISED_MS, StopFigures, StopReport, Timeline, cut_ticks, measure_stop, timeline
 from beingh_core.evaluate.ticks import TickCount, count_ticks
@@ -74,6 +74,7 @@ class SoakRecord:
         faults, stops: what the harness did.
         reports: what the controller told of its stops.
         joint_states: (when sent [ns], (J,) measured positions).
+        moved_by_others: (from, to) times in which the harness has moved the robot [ns].
         timer_ns: calls of the empty timer [ns].
         seam: way of joining chunks -> its figures.
         timing_judged: whether the machine was left to itself, so that its timing means something.
@@ -87,6 +88,7 @@ class SoakRecord:
     stops: list[StopNote] = field(default_factory=list)
     reports: list[StopReport] = field(default_factory=list)
     joint_states: Sequence[tuple[int, np.ndarray]] = ()
+    moved_by_others: Sequence[tuple[int, int]] = ()
     timer_ns: Sequence[int] = ()
     seam: Mapping[str, SeamFigures] = field(default_factory=dict)
     timing_judged: bool = False
@@ -148,6 +150,10 @@ def judge(record: SoakRecord) -> Verdict:
     }
     problems = [
         *_promises(figures, stops, record),
+        *(
+            f"the robot itself jumped: {wire.joints[joint]} at {speed:.2f} rad/s or m/s (system time {at_ns / 1e9:.3f})"
+            for at_ns, joint, speed in jumps_of_the_robot(measured_ns, measured, record.limits, record.moved_by_others)
+        ),
         *(text for note, stop in stops if (text := _still_moving(note, stop, measured_ns, measured))),
         *(f"{n.kind} at {n.at_s:.0f} s: {n.problem}" for n in record.faults if n.problem),
     ]

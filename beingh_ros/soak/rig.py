@@ -34,6 +34,10 @@ class Rig:
         contract: Robot.
         processes: The processes; none of them is running yet.
         seed: Of the first scene.
+
+    Attributes:
+        injector, onlooker: The two nodes.
+        moved: (from, to) times in which the harness has moved the robot [ns].
     """
 
     def __init__(self, contract: RobotContract, processes: SystemProcesses, seed: int) -> None:
@@ -42,6 +46,7 @@ class Rig:
         self._tasks = itertools.cycle(f"pick up the {colour} cube" for colour in CUBE_COLOURS)
         self._task = next(self._tasks)
         self._news = threading.Condition()
+        self.moved: list[tuple[int, int]] = []
         self._served = False
         rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
         self._nodes = [Node("soak_injector"), Node("soak_onlooker")]
@@ -191,9 +196,11 @@ class Rig:
         self.need(lambda: self.stopped, CALL_S, "a controller that has stopped")
         seed = Parameter("seed", value=next(self._seeds)).to_parameter_msg()
         self._call(self._sim_seed, SetParameters.Request(parameters=[seed]))
+        since_ns = self.now_ns()
         self._call(self._sim_reset, Trigger.Request())
         heard = len(self.onlooker.joint_states)
         self.need(lambda: len(self.onlooker.joint_states) > heard + 5, CALL_S, "joint states after the reset")
+        self.moved.append((since_ns, self.now_ns()))
 
     def tidy_up(self) -> None:
         """Stop, set up a new scene, and go on: the robot is where it can work again."""
