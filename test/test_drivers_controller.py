@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from driver_support import ARM, FINGER, ActionStandIn, contract_with
 from interface_builder import for_children, provide
-from ros_support import NodeProcess, ros_graph, wait_until
+from ros_support import NodeProcess, Recorder, ros_graph, wait_until
 from stand_in_robot import StandInRobot
 
 from beingh_ros.conversions import read_trajectory
@@ -102,3 +102,34 @@ def test_without_a_server_the_robot_stops_with_one_clear_reason(tmp_path):
         robot.wait_for_state("running", since=heard)
         wait_until(lambda: len(arm.goals) > 5, what="goals")
         np.testing.assert_allclose(arm.goals[0].trajectory.points[0].positions, list(robot.positions.values())[:7])
+
+
+def test_a_g1_from_its_own_state_to_the_weight_that_falls_at_the_end(tmp_path):
+    """The shipped contract, the bridge for joint states and the controller, as processes."""
+    provide("unitree_hg")
+    from unitree_hg.msg import LowCmd, LowState
+
+    with ros_graph() as graph:
+        for_children(graph.environment, "unitree_hg")
+        heard = Recorder(graph, LowCmd, "/arm_sdk", depth=10)
+        state = LowState(mode_machine=5)
+        state.motor_state[18].q = 0.3
+        publishers = [graph.create_publisher(LowState, topic, 1) for topic in ("/lowstate", "/lf/lowstate")]
+        graph.create_timer(0.01, lambda: [publisher.publish(state) for publisher in publishers])
+        with (
+            NodeProcess(graph, "unitree_joint_states", {}, tmp_path / "states.log"),
+            NodeProcess(graph, "controller_node", {"contract": "g1"}, tmp_path / "controller.log") as controller,
+        ):
+            heard.wait_for(300)
+            rate_hz = 299 / (heard.times_s[299] - heard.times_s[0])
+            assert controller.end(signal.SIGTERM) == 0, controller.output
+        commands = heard.messages
+        assert 100 < rate_hz < 260, f"{rate_hz:.0f} Hz"
+        weights = np.array([message.motor_cmd[29].q for message in commands])
+        top = int(weights.argmax())
+        assert weights[0] == 0.0 and 0.01 < weights[top] < 1.0 and weights[-1] == 0.0
+        assert np.diff(weights[: top + 1]).min() >= 0.0 and np.diff(weights[top:]).max() <= 0.0
+        assert np.abs(np.diff(weights)).max() < 0.02, "the weight never steps"
+        assert {message.mode_machine for message in commands} == {5}
+        assert all(message.motor_cmd[18].q == pytest.approx(0.3, abs=1e-6) for message in commands), "it held"
+        assert all(message.crc for message in commands)

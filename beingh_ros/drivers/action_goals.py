@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import re
 import threading
 import time
@@ -88,7 +89,7 @@ class ActionGoals:
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._spin, name=slug, daemon=True)
         self._thread.start()
-        node.context.on_shutdown(self._join)
+        atexit.register(self._thread.join, JOIN_S)  # it must not be in the middleware when the interpreter ends
 
     def send(self, message: Any, server: str | None = None, *, keep: bool = False) -> threading.Event:
         """Hand over a goal. Returns at once; from any thread.
@@ -139,11 +140,6 @@ class ActionGoals:
                 return
             with self._lock:
                 self._missing = f"the action client of {', '.join(self._names.values())} has failed: {error}"
-
-    def _join(self) -> None:
-        """When the context ends: a thread in the middleware must not outlive the interpreter."""
-        if self._thread is not threading.current_thread():
-            self._thread.join(JOIN_S)
 
     def _look_for_servers(self) -> None:
         missing = [self._names[key] for key, client in self._clients.items() if not client.server_is_ready()]

@@ -15,9 +15,9 @@ FLUSH_S = 0.5
 class Driver(Protocol):
     """Sends commands of some joints to a robot.
 
-    `send` and `problem` are called from the controller's tick thread, `stop` and `release` after that thread has ended.
-    `send` never waits for the robot, `stop` and `release` wait a bounded time. After them `send` begins again as at the
-    start.
+    `problem` is called from the controller's tick thread, `send` from that or, with a command rate, from another one;
+    `stop` and `release` after both have ended. `send` never waits for the robot, `stop` and `release` wait a bounded
+    time. After them `send` begins again as at the start.
 
     Attributes:
         command_rate_hz: None: `send` is called once a tick with every committed tick. A rate: `send` is called at that
