@@ -129,6 +129,7 @@ def test_a_goal_that_is_refused_is_told_once(tmp_path):
         ("abort", {"error_code": -4, "error_string": "fr3_joint1"}, "error -4 (path tolerance violated) fr3_joint1"),
         ("abort", {"error_code": -5}, "error -5 (goal tolerance violated)"),
         ("abort", {"error_code": -1, "error_string": "deactivated"}, "error -1 (invalid goal) deactivated"),
+        ("abort", {}, "error 0 (aborted)"),
         ("canceled", {}, "cancelled by somebody else"),
     ],
 )
@@ -137,6 +138,10 @@ def test_the_newest_goal_ending_badly_is_a_failure(tmp_path, outcome, result, te
         driver, server = follower(tmp_path, observer, owner)
         driver.send(setpoints(ROWS))
         wait_until(lambda: server.goals, what="a goal")
+        if outcome == "canceled":
+            goals = driver._groups[0][0]
+            wait_until(lambda: goals._running, what="the answer").handle.cancel_goal_async()
+            wait_until(lambda: server.cancels == 1, what="the cancellation")
         server.end(outcome, **result)
         problem = wait_until(driver.problem, what="a problem")
         assert text in problem and problem.startswith("/arm_controller/follow_joint_trajectory: ")
@@ -251,7 +256,7 @@ def test_gripper_command_converts_and_sends_few_goals(tmp_path):
     options = {"max_effort": 25.0, "closed_command": 0.8, "open_command": 0.0}
     contract = contract_with(tmp_path, ARM_DRIVER, gripper("gripper_command", **options))
     with two_nodes() as (observer, owner):
-        server = ActionStandIn(observer, GripperCommand, "/gripper", replaces=("canceled", {}))
+        server = ActionStandIn(observer, GripperCommand, "/gripper", replaces=("abort", {}))
         driver = connected(make_drivers(owner, contract)[1])
         assert driver.command_rate_hz is None
         driver.send(at(0.04))
@@ -278,7 +283,7 @@ def test_a_gripper_that_is_at_its_goal_gets_nothing_at_a_stop(tmp_path):
 
     contract = contract_with(tmp_path, ARM_DRIVER, gripper("gripper_command", max_effort=25.0))
     with two_nodes() as (observer, owner):
-        server = ActionStandIn(observer, GripperCommand, "/gripper", replaces=("canceled", {}))
+        server = ActionStandIn(observer, GripperCommand, "/gripper", replaces=("abort", {}))
         driver = connected(make_drivers(owner, contract)[1])
         driver.send(at(0.04))
         driver.send(at(0.01, 1))
@@ -299,7 +304,7 @@ def test_after_a_pause_the_gripper_stays_as_it_is(tmp_path):
 
     contract = contract_with(tmp_path, ARM_DRIVER, gripper("gripper_command", max_effort=25.0))
     with two_nodes() as (observer, owner):
-        server = ActionStandIn(observer, GripperCommand, "/gripper", replaces=("canceled", {}))
+        server = ActionStandIn(observer, GripperCommand, "/gripper", replaces=("abort", {}))
         driver = connected(make_drivers(owner, contract)[1])
         hold(driver, 0.04, range(2))
         hold(driver, 0.0, range(2, 10))
@@ -318,7 +323,7 @@ def test_parallel_gripper(tmp_path):
 
     contract = contract_with(tmp_path, ARM_DRIVER, gripper("parallel_gripper", max_effort=30.0, max_velocity=0.1))
     with two_nodes() as (observer, owner):
-        server = ActionStandIn(observer, ParallelGripperCommand, "/gripper", replaces=("canceled", {}))
+        server = ActionStandIn(observer, ParallelGripperCommand, "/gripper", replaces=("abort", {}))
         driver = connected(make_drivers(owner, contract)[1])
         driver.send(at(0.04))
         driver.send(at(0.01, 1))

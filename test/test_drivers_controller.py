@@ -49,7 +49,7 @@ def serve(robot):
 
     arm = ActionStandIn(robot.node, FollowJointTrajectory, FOLLOW["action"], replaces=PREEMPTED)
     arm.on_goal = lambda goal: robot._follow(goal.trajectory)
-    return arm, ActionStandIn(robot.node, GripperCommand, GRIPPER["action"], replaces=("canceled", {}))
+    return arm, ActionStandIn(robot.node, GripperCommand, GRIPPER["action"], replaces=("abort", {}))
 
 
 def test_goals_flow_and_the_last_one_ends_at_rest(tmp_path):

@@ -14,7 +14,7 @@ from rclpy.node import Node
 
 from beingh_core.contract import Driver as DriverSettings
 from beingh_core.contract import RobotContract
-from beingh_ros.drivers.action_goals import SUCCEEDED, ActionGoals
+from beingh_ros.drivers.action_goals import CANCELED, SUCCEEDED, ActionGoals
 from beingh_ros.drivers.driver import FLUSH_S, Driver, Starts, columns_of
 from beingh_ros.drivers.interfaces import interface
 from beingh_ros.drivers.setpoints import Setpoints
@@ -90,5 +90,7 @@ def _judge(_server: str, status: int, result: Any, replaced: bool) -> str | None
         return None
     if replaced and result.error_code in (0, INVALID_GOAL):
         return None
-    reason = ERRORS.get(result.error_code, "cancelled by somebody else" if result.error_code == 0 else "failed")
+    if status == CANCELED:
+        return "goal was cancelled by somebody else"
+    reason = ERRORS.get(result.error_code, "aborted")
     return f"goal ended with error {result.error_code} ({reason}) {result.error_string}".strip()
