@@ -150,7 +150,7 @@ def check_limits_of(
 
 
 def jumps_of_the_robot(
-    measured_ns: np.ndarray, measured: np.ndarray, limits, moved_by_others: Sequence[tuple[int, int]] = ()
+    measured_ns: np.ndarray, measured: np.ndarray, speeds_J: np.ndarray, moved_by_others: Sequence[tuple[int, int]] = ()
 ) -> list[tuple[int, int, float]]:
     """Where the robot itself was faster than its limits allow, as (time [ns], joint, speed [rad/s or m/s]).
 
@@ -159,7 +159,7 @@ def jumps_of_the_robot(
     Args:
         measured_ns: (N,) when joint states were sent [ns].
         measured: (N, J) their positions [rad or m].
-        limits: arrays (J,) velocity.
+        speeds_J: (J,) velocity limits.
         moved_by_others: (from, to) times in which somebody else has moved the robot [ns].
     """
     kept = np.ones(max(0, len(measured_ns) - 1), dtype=bool)
@@ -173,7 +173,7 @@ def jumps_of_the_robot(
         if last < skip_until or not kept[last - span : last].all() or seconds < 0.03:
             continue
         speed = np.abs(measured[last] - measured[last - span]) / seconds
-        excess = speed - ROBOT_SPEED_FACTOR * np.asarray(limits.velocity)
+        excess = speed - ROBOT_SPEED_FACTOR * speeds_J
         if (excess > 0.0).any():
             joint = int(np.argmax(excess))
             found.append((int(measured_ns[last]), joint, float(speed[joint])))

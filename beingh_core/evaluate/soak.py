@@ -75,6 +75,7 @@ class SoakRecord:
         reports: what the controller told of its stops.
         joint_states: (when sent [ns], (J,) measured positions).
         moved_by_others: (from, to) times in which the harness has moved the robot [ns].
+        must_follow: (J,) joints that follow what is sent; a gripper does what the thing in it lets it do. None for all.
         timer_ns: calls of the empty timer [ns].
         seam: way of joining chunks -> its figures.
         timing_judged: whether the machine was left to itself, so that its timing means something.
@@ -89,6 +90,7 @@ class SoakRecord:
     reports: list[StopReport] = field(default_factory=list)
     joint_states: Sequence[tuple[int, np.ndarray]] = ()
     moved_by_others: Sequence[tuple[int, int]] = ()
+    must_follow: np.ndarray | None = None
     timer_ns: Sequence[int] = ()
     seam: Mapping[str, SeamFigures] = field(default_factory=dict)
     timing_judged: bool = False
@@ -150,10 +152,7 @@ def judge(record: SoakRecord) -> Verdict:
     }
     problems = [
         *_promises(figures, stops, record),
-        *(
-            f"the robot itself jumped: {wire.joints[joint]} at {speed:.2f} rad/s or m/s (system time {at_ns / 1e9:.3f})"
-            for at_ns, joint, speed in jumps_of_the_robot(measured_ns, measured, record.limits, record.moved_by_others)
-        ),
+        *_jumps(record, measured_ns, measured),
         *(text for note, stop in stops if (text := _still_moving(note, stop, measured_ns, measured))),
         *(f"{n.kind} at {n.at_s:.0f} s: {n.problem}" for n in record.faults if n.problem),
     ]
@@ -186,6 +185,18 @@ def _measure(line: Timeline, note: StopNote, limits, rate_hz: float) -> StopFigu
         limits=limits,
         rate_hz=rate_hz,
     )
+
+
+def _jumps(record: SoakRecord, measured_ns: np.ndarray, measured: np.ndarray) -> list[str]:
+    """In words, where the robot itself was faster than it may be."""
+    speeds = np.array(record.limits.velocity, dtype=float)
+    if record.must_follow is not None:
+        speeds[~record.must_follow] = np.inf
+    jumps = jumps_of_the_robot(measured_ns, measured, speeds, record.moved_by_others)
+    return [
+        f"the robot itself jumped: {record.wire.joints[joint]} at {speed:.2f} rad/s or m/s (at {at_ns / 1e9:.3f})"
+        for at_ns, joint, speed in jumps
+    ]
 
 
 def _still_moving(note: StopNote, stop: StopFigures, measured_ns: np.ndarray, measured: np.ndarray) -> str:

@@ -22,7 +22,13 @@ from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError
 from beingh_core.evaluate.stops import StopReport
 from beingh_core.evaluate.wire import WireLog
-from beingh_ros.conversions import Trajectory, joint_positions, read_trajectory, select_joints, stamp_to_ns
+from beingh_ros.conversions import (
+    Trajectory,
+    joint_positions,
+    read_trajectory,
+    select_joints,
+    stamp_to_ns,
+)
 from beingh_ros.diagnostics import read_status
 from beingh_ros.soak.injector import ACCEPTED, BUFFER, CHUNK, joint_state_topics
 

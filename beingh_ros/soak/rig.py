@@ -21,7 +21,14 @@ from beingh_core.errors import BeingHError
 from beingh_core.sim import CUBE_COLOURS
 from beingh_ros.soak.injector import Injector
 from beingh_ros.soak.onlooker import Onlooker
-from beingh_ros.soak.processes import CONTROLLER, POLICY, SERVER, SIM, TIMER, SystemProcesses
+from beingh_ros.soak.processes import (
+    CONTROLLER,
+    POLICY,
+    SERVER,
+    SIM,
+    TIMER,
+    SystemProcesses,
+)
 
 START_S, CALL_S = 180.0, 20.0
 RESTING_TICKS = 4

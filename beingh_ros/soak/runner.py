@@ -7,6 +7,8 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError
 from beingh_core.evaluate.soak import FaultNote, SoakRecord, StopNote
@@ -61,6 +63,7 @@ class Soak:
             limits=contract.limits,
             commit_margin=contract.uac.commit_margin,
             delay_steps=contract.uac.delay_steps,
+            must_follow=np.isfinite(contract.watchdog.tracking_error),
         )
 
     def run(self, seconds: float) -> None:
