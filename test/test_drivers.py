@@ -205,6 +205,10 @@ def test_sampling_a_path_goes_through_its_rows_and_is_smooth(rate_hz):
     np.testing.assert_allclose(path.positions[inside], exact[inside], atol=2e-5)
     assert path.positions[-1].tolist() == positions[-1].tolist() and path.velocities[-1].tolist() == [0.0, 0.0]
     np.testing.assert_allclose(np.diff(path.times_s), 1 / rate_hz)
+    braking = sample_to_rest(setpoints(positions, velocities), 1000.0).velocities
+    assert np.abs(braking[-2]).max() < 0.3 < np.abs(velocities[-1]).min(), (
+        "it comes to rest, whatever slope the last row has"
+    )
 
 
 def test_what_was_sent_before_is_where_a_path_begins():
@@ -265,6 +269,7 @@ def test_a_base_gets_its_velocities_as_twist_and_zeros_at_the_end(tmp_path):
         brake = np.array([[*ROWS[0], *(share * np.array(row[8:]))] for share in (2 / 3, 1 / 3, 0.0)])
         driver.stop(setpoints(brake, stamp_ns=T0_NS + 100_000_000))
         last = heard.wait_for(3 + len(waits))
+        np.testing.assert_allclose(np.diff(waits), 0.05, atol=1e-9)
         forward = [message.linear.x for message in last[2:]]
         np.testing.assert_allclose(forward[:4], [0.3, 0.2, 0.1, 0.0], atol=1e-12)
         assert len(waits) == 3 + 10 and all(message == Twist() for message in last[5:])
