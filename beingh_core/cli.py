@@ -38,7 +38,9 @@ def build_parser(registers: Sequence[Register] = ()) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_serve(commands)
     bench = commands.add_parser("bench", help="measure the software on this machine")
-    _add_bench_inference(bench.add_subparsers(metavar="WHAT", required=True))
+    benches = bench.add_subparsers(metavar="WHAT", required=True)
+    _add_bench_inference(benches)
+    _add_bench_controller(benches)
     for register in registers:
         register(commands)
     return parser
@@ -99,13 +101,43 @@ def _add_bench_inference(commands) -> None:
 
 def _bench_inference(chosen: argparse.Namespace) -> None:
     # PyTorch takes seconds to load; other sub-commands and --help do without it.
-    from beingh_core.bench.inference import InferenceBench, run, write_target
+    from beingh_core.bench.files import write_target
+    from beingh_core.bench.inference import InferenceBench, run
 
     names = ("shape", "device", "dtype", "steps", "views", "engine", "robots", "repeats", "seed")
     bench = InferenceBench(**{name: getattr(chosen, name) for name in names})
     target = write_target(chosen.json) if chosen.json else None
     report = run(bench)
     text = json.dumps(report, indent=2)
+    print(text)
+    if target:
+        target.write_text(text + "\n")
+
+
+def _add_bench_controller(commands) -> None:
+    parser = commands.add_parser(
+        "controller",
+        help="time of merging and limiting one chunk",
+        description="Times the commit buffer with chunks that violate no limit, all limits, and the position limits.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--steps", type=int, default=32, help="steps of a chunk")
+    parser.add_argument("--joints", type=int, default=31, help="joints")
+    parser.add_argument("--rate-hz", type=float, default=20.0, help="ticks per second")
+    parser.add_argument("--repeats", type=int, default=1000, help="timed chunks of each case")
+    parser.add_argument("--seed", type=int, default=0, help="of the chunks")
+    parser.add_argument("--json", metavar="FILE", help="also write the report here")
+    parser.set_defaults(run=_bench_controller)
+
+
+def _bench_controller(chosen: argparse.Namespace) -> None:
+    from beingh_core.bench.controller import ControllerBench, run
+    from beingh_core.bench.files import write_target
+
+    names = ("steps", "joints", "rate_hz", "repeats", "seed")
+    bench = ControllerBench(**{name: getattr(chosen, name) for name in names})
+    target = write_target(chosen.json) if chosen.json else None
+    text = json.dumps(run(bench), indent=2)
     print(text)
     if target:
         target.write_text(text + "\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import time
 from collections.abc import Callable, Iterator
@@ -133,14 +132,6 @@ def run(bench: InferenceBench, say: Callable[[str], None] = print) -> dict[str, 
             say("in bfloat16 the engines add in different orders; compare them in float32 to check equality")
     say(f"matmul bound {report['bound_ms']:.2f} ms, total / bound {report['total_ms']['p50'] / report['bound_ms']:.2f}")
     return report
-
-
-def write_target(path: str) -> Path:
-    """The file to write a report to; BeingHError, before anything is measured, when that cannot work."""
-    target = Path(path)
-    if target.is_dir() or not os.access(target if target.exists() else target.parent, os.W_OK):
-        raise BeingHError(f"cannot write '{path}'", where="--json", remedy="give a file in a folder that you may write")
-    return target
 
 
 def _report(measured: dict[str, Measured], bound_ms: float) -> dict[str, Any]:
