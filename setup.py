@@ -47,7 +47,7 @@ setup(
         "demo": ["mujoco", "av", "matplotlib", "rich", "opencv-python-headless"],
         "monitor": ["rich"],
         "viewer": ["rerun-sdk"],
-        "test": ["pytest", "hypothesis", "pyzmq"],
+        "test": ["pytest", "hypothesis", "ruckig", "pyzmq"],
     },
     zip_safe=False,
     entry_points={

@@ -47,9 +47,9 @@ class ControllerBench:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("joints", 1), ("repeats", 1)):
-            if getattr(self, name) < least:
-                raise BeingHError(f"--{name} {getattr(self, name)} is out of range", allowed=f"at least {least}")
+        for name in ("steps", "joints", "repeats"):
+            if getattr(self, name) < 1:
+                raise BeingHError(f"--{name} {getattr(self, name)} is out of range", allowed="at least 1")
         if not 1.0 <= self.rate_hz <= 1000.0:
             raise BeingHError(f"--rate-hz {self.rate_hz:g} is out of range", allowed="1 to 1000")
 
@@ -79,9 +79,10 @@ def _targets(bench: ControllerBench, case: str, start_J: np.ndarray, rng: np.ran
     """Chunk (H, J) that continues from the last command."""
     if case == "none":
         return np.repeat(start_J[None], bench.steps, axis=0)
-    # At 20 Hz a random step of 0.1 rad is 2 rad/s, and its change far over every limit of acceleration and jerk.
-    walk = start_J + np.cumsum(rng.normal(0.0, SPEED / bench.rate_hz, (bench.steps, bench.joints)), axis=0)
-    return np.clip(walk, -1.0, 1.0) if case == "all" else walk + np.where(start_J > 0, 2.0, -2.0) * RANGE
+    # Steps of the size of the speed limit, whose changes are far over every limit of acceleration and jerk.
+    walk = np.cumsum(rng.normal(0.0, SPEED / bench.rate_hz, (bench.steps, bench.joints)), axis=0)
+    walk += 0.8 * start_J  # stays between the position limits
+    return walk if case == "all" else walk + np.where(start_J > 0, 2.0, -2.0) * RANGE
 
 
 def _case(bench: ControllerBench, case: str) -> dict[str, Any]:

@@ -23,10 +23,10 @@ from beingh_core.realtime.stopping import FAR, SLACK, TickLimits, brake_step, re
 
 # Rows of the window that smooths targets which cannot be followed.
 WINDOW = 7
-# How much longer than estimated a stop may be [jerk]: to meet targets, and to keep off position limits.
-TO_TARGET, TO_LIMIT = 0.5, 1.0
+# How much longer than that of its spline a stop may be [jerk]; and how near to a limit a goal is on it.
+AT_TARGETS, AT_LIMITS, NEAR_LIMIT = 0.5, 1.0, 2.0
 PART_LOWEST, PART_HIGHEST = np.array([[-1.0], [0.0]]), np.array([[0.0], [1.0]])
-TINY = 1e-150
+TINY = 1e-200
 
 
 def stop_distance(v: np.ndarray, a: np.ndarray, A: np.ndarray) -> np.ndarray:
@@ -36,12 +36,24 @@ def stop_distance(v: np.ndarray, a: np.ndarray, A: np.ndarray) -> np.ndarray:
     symmetric one from (w, 0), of duration w / c + c for a peak deceleration c = min(sqrt(w), A), and the way from
     (v, a) to there, a v + a^3 / 3. Mirrored where the stop takes a positive acceleration.
     """
-    half = 0.5 * a * a
-    sign = np.copysign(1.0, v + np.copysign(half, a))
+    half = a * a
+    half *= 0.5
+    sign = np.copysign(half, a)
+    sign += v
+    sign = np.copysign(1.0, sign)
     v, a = v * sign, a * sign
     w = v + half
-    peak = np.maximum(np.minimum(np.sqrt(np.maximum(w, 0.0)), A), TINY)
-    return sign * (0.5 * w * (w / peak + peak) + a * (v + half * (2.0 / 3.0)))
+    peak = np.minimum(np.sqrt(np.maximum(w, TINY)), A)
+    x = w / peak
+    x += peak
+    x *= w
+    x *= 0.5
+    half *= 2.0 / 3.0
+    half += v
+    half *= a
+    x += half
+    x *= sign
+    return x
 
 
 def follow(targets_KJ: np.ndarray, past_3J: np.ndarray, limits: TickLimits) -> np.ndarray:
@@ -57,9 +69,14 @@ def follow(targets_KJ: np.ndarray, past_3J: np.ndarray, limits: TickLimits) -> n
     columns = np.flatnonzero(~feasible.all(axis=0))
     if columns.size:
         part = limits if columns.size == rows_KJ.shape[1] else limits.columns(columns)
-        past = past_3J[:, columns]
-        chased = _Chase(targets_KJ[:, columns], past, part).rows(feasible[:, columns])
-        rows_KJ[:, columns] = _brake_where_unsafe(chased, past, part)
+        past, targets = past_3J[:, columns], targets_KJ[:, columns]
+        chased = _Chase(targets, past, part).rows(feasible[:, columns])
+        unsafe = np.flatnonzero(~feasible_rows(chased, past, part).all(axis=0))
+        if unsafe.size:
+            few, past = part.columns(unsafe), past[:, unsafe]
+            guarded = _Chase(targets[:, unsafe], past, few).rows(feasible[:, columns[unsafe]], guarded=True)
+            chased[:, unsafe] = _brake_where_unsafe(guarded, past, few)
+        rows_KJ[:, columns] = chased
     return rows_KJ
 
 
@@ -145,24 +162,28 @@ class _Chase:
         self._next_a = self._next_v[1:] - self._next_v[:-1]  # of row k + 2
         v_fits, a_fits = np.abs(self._next_v) <= self._V, np.abs(self._next_a) <= self._A
         self._landable = v_fits[:-1] & v_fits[1:] & a_fits
+        self._somewhere_landable = self._landable.any(axis=1)
         self._gaps = np.empty((6, J))
         self._gap_bounds = np.stack([self._V, self._A, self._A, np.ones(J), np.ones(J), np.ones(J)])
-        self._speed_bounds = np.stack([-self._V, self._V])
+        self._least, self._speed_bounds = -self._A, np.stack([-self._V, self._V, self._V])
         slope, curve = smoothing(K)
         self._goal_a = np.clip(curve @ goal, -self._A, self._A)
         # The backward difference at row k is 1/2 curve below the slope, and that before it 3/2.
         self._goal_v = np.clip(slope @ goal, -self._V, self._V) - 1.5 * self._goal_a
-        self._rooms, self._points = np.empty((3, J)), np.empty((3, J))
         self._lower, self._upper = limits.lower / jerk, limits.upper / jerk
-        # Between here and the targets, with room for a stop from full speed, the position limits are out of sight.
-        room = stop_distance(self._V + self._A, np.abs(self._state[2]), self._A) + self._V + self._A
-        span = np.concatenate([goal, self._state[0][None]])
-        self._near_limits = bool(
-            ((span.max(axis=0) + room > self._upper) | (span.min(axis=0) - room < self._lower)).any()
-        )
+        # A goal on a position limit must not be passed at all.
+        on_limit = (goal > self._upper - NEAR_LIMIT) | (goal < self._lower + NEAR_LIMIT)
+        self._longer = np.where(on_limit, AT_LIMITS, AT_TARGETS)
+        self._rooms, self._A3 = np.empty((3, J)), np.stack([self._A] * 3)
 
-    def rows(self, feasible_KJ: np.ndarray) -> np.ndarray:
-        """Rows (K, J); `feasible_KJ`: target rows that may follow target rows."""
+    def rows(self, feasible_KJ: np.ndarray, *, guarded: bool = False) -> np.ndarray:
+        """Rows (K, J).
+
+        Args:
+            feasible_KJ: target rows that may follow target rows.
+            guarded: whether to look at the position limits in every row. They seldom matter on the way to targets
+                inside them, and take half the time again.
+        """
         K, J = feasible_KJ.shape
         q, v, a = self._state
         taken = np.empty((K, J), dtype=bool)
@@ -172,11 +193,17 @@ class _Chase:
         lasting_KJ = ahead[:-2] & ahead[1:-1] & ahead[2:]
         for k in range(K):
             take = (on_targets & lasting_KJ[k]) | (until > k)
-            lands = self._can_land(k, q, v, a) & ~take
-            until[lands] = k + 3
-            take |= lands
-            step = v + self._acceleration(k, q, v, a)
-            reached = np.where(take, self._goal[k], q + step)
+            if self._somewhere_landable[k]:
+                lands = self._can_land(k, q, v, a) & ~take
+                until[lands] = k + 3
+                take |= lands
+            if take.all():
+                reached = self._goal[k]
+            else:
+                wanted = self._towards_goal(k, q, v, a)
+                step = v + (self._off_limits(wanted, q, v, a) if guarded else wanted)
+                step += q
+                reached = np.where(take, self._goal[k], step)
             step = reached - q
             a, v, q = step - v, step, reached
             rows_KJ[k], taken[k], on_targets = q, take, take
@@ -194,48 +221,60 @@ class _Chase:
         np.abs(gaps, out=gaps)
         return np.logical_and.reduce(gaps <= self._gap_bounds) & self._landable[k]
 
-    def _acceleration(self, k: int, q: np.ndarray, v: np.ndarray, a: np.ndarray) -> np.ndarray:
-        """The acceleration of the next row: towards the target, and inside what every limit leaves; (J,).
+    def _towards_goal(self, k: int, q: np.ndarray, v: np.ndarray, a: np.ndarray) -> np.ndarray:
+        """The acceleration of the next row after which a stop would end at the goal, or the nearest that is allowed.
 
-        Of limits in conflict (a start outside some), jerk and acceleration win over velocity, velocity over position.
+        Three accelerations in the frame of the goal, the least, that of a stop, and the most, and a line between their
+        ends. Where jerk and velocity limits are in conflict (a start outside), the jerk wins.
         """
-        least, most = np.maximum(a - 1.0, -self._A), np.minimum(a + 1.0, self._A)
-        rooms, points = self._rooms, self._points
-        np.subtract(self._speed_bounds, v, out=rooms[:2])
-        np.subtract(v, self._goal_v[k], out=rooms[2])
-        steps = reach(rooms, 1.0)
-        np.minimum(np.maximum(steps[0], least), most, out=points[0])
-        np.minimum(np.maximum(steps[1], least), most, out=points[2])
-        np.minimum(np.maximum(self._goal_a[k] - steps[2], points[0]), points[2], out=points[1])  # stops at the target
-        ahead = q + v
-        wanted = _meeting(self._goal[k] - ahead, points, _stops(points, self._goal_a[k], rooms[2], self._A, TO_TARGET))
-        if not self._near_limits:
-            return wanted
-        np.minimum(np.maximum(-reach(v, 1.0), points[0]), points[2], out=points[1])  # stops
-        stops = _stops(points, 0.0, v, self._A, TO_LIMIT)
-        highest = _meeting(self._upper - ahead, points, stops)
-        lowest = _meeting(self._lower - ahead, points, stops)
-        return np.maximum(np.minimum(wanted, highest), np.minimum(lowest, highest))
+        least, most = np.maximum(a - 1.0, self._least), np.minimum(a + 1.0, self._A)
+        rooms = self._rooms
+        np.subtract(self._speed_bounds, v, out=rooms)
+        goal_v = v - self._goal_v[k]
+        np.negative(goal_v, out=rooms[1])
+        points = reach(rooms, 1.0)
+        points[1] += self._goal_a[k]
+        np.maximum(points, least, out=points)
+        np.minimum(points, most, out=points)
+        low, middle, high = points
+        np.minimum(np.maximum(middle, low, out=middle), high, out=middle)
+        stops = _stops(points, self._goal_a[k], goal_v, self._A3, self._longer[k])
+        gap = self._goal[k] - q
+        gap -= v
+        gap -= stops[1]
+        parts = gap / np.maximum(stops[1:] - stops[:2], TINY)
+        np.maximum(parts, PART_LOWEST, out=parts)
+        np.minimum(parts, PART_HIGHEST, out=parts)
+        parts *= points[1:] - points[:2]
+        return middle + parts[0] + parts[1]
+
+    def _off_limits(self, wanted: np.ndarray, q: np.ndarray, v: np.ndarray, a: np.ndarray) -> np.ndarray:
+        """As much of the wanted acceleration, beyond that of a stop, as leaves a stop inside the position limits."""
+        stop = np.maximum(np.minimum(-reach(v, 1.0), np.minimum(a + 1.0, self._A)), np.maximum(a - 1.0, self._least))
+        points = np.stack([stop, wanted])
+        ends = q + v + _stops(points, 0.0, v, self._A3[:2], AT_LIMITS)
+        whole = ends[1] - ends[0]
+        room = np.where(whole > 0.0, self._upper - ends[0], ends[0] - self._lower)
+        return stop + (wanted - stop) * np.clip(room / np.maximum(np.abs(whole), TINY), 0.0, 1.0)
 
 
-def _stops(points: np.ndarray, frame_a: np.ndarray | float, frame_v: np.ndarray, A: np.ndarray, longer: float):
+def _stops(points: np.ndarray, frame_a, frame_v: np.ndarray, A: np.ndarray, longer: np.ndarray | float) -> np.ndarray:
     """How far the next row and the stop after it go in a moving frame, for accelerations `points` (B, J).
 
     A spline that the rows steer is a continuous motion with their differences; the discrete stop, which changes its
-    jerk at ticks only, is a little longer than that of the spline.
+    jerk at ticks only, is a little longer than that of the spline, at most by `longer`.
     """
     push = points - frame_a
     step = push + frame_v
-    rest = stop_distance(step - 0.5 * push, push, A) - step + push * (1.0 / 6.0)
-    return rest + np.minimum(np.maximum(rest, -longer), longer) + points
-
-
-def _meeting(aim: np.ndarray, points_3J: np.ndarray, stops_3J: np.ndarray) -> np.ndarray:
-    """Between three accelerations, the one whose stop ends at `aim`, or the nearest; (J,)."""
-    gap = aim - stops_3J[1]
-    width, span = stops_3J[1:] - stops_3J[:2], points_3J[1:] - points_3J[:2]
-    parts = np.minimum(np.maximum(gap / np.maximum(width, TINY), PART_LOWEST), PART_HIGHEST) * span
-    return points_3J[1] + parts[0] + parts[1]
+    rest = stop_distance(step - push * 0.5, push, A)
+    rest -= step
+    push *= 1.0 / 6.0
+    rest += push
+    more = np.minimum(rest, longer)
+    np.maximum(more, -longer, out=more)
+    rest += more
+    rest += points
+    return rest
 
 
 @lru_cache(maxsize=8)
