@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from realtime_schedules import FAULTS, LIMITS, SCALES, WEIGHTS, Violation, random_schedule, require, run
+from realtime_schedules import FAULTS, SCALES, WEIGHTS, Violation, random_schedule, require, run
 
 from beingh_core.realtime.chunk import STATUSES
 from beingh_core.realtime.commit_buffer import CommitBuffer
