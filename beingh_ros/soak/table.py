@@ -12,13 +12,14 @@ MOST = 12  # lines of a kind that are worth reading
 def show(verdict: Verdict, record: SoakRecord, rate_hz: float) -> None:
     """Print everything."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console()
     console.print(_faults(Table(title="Faults"), record.faults))
     console.print(_stops(Table(title="Stops: from the cause to rest, less the deceleration time"), verdict))
     if record.seam:
-        title = "Velocity jump p95 [rad/s], of what the chunks wanted and of what was sent after the limits"
+        title = "Velocity jump p95 \\[rad/s], of what the chunks wanted and of what was sent after the limits"
         console.print(_seams(Table(title=title), record))
     console.print(_figures(Table(title="On the wire"), verdict, rate_hz))
     for title, lines in (
@@ -27,16 +28,16 @@ def show(verdict: Verdict, record: SoakRecord, rate_hz: float) -> None:
         ("ticks", verdict.ticks.notes),
     ):
         for line in lines[:MOST]:
-            console.print(f"[red]{title}:[/red] {line}", highlight=False)
+            console.print(f"[red]{title}:[/red] {escape(str(line))}", highlight=False)
         if len(lines) > MOST:
             console.print(f"... and {len(lines) - MOST} more")
     for problem in verdict.problems:
-        console.print(f"[red]not as promised:[/red] {problem}", highlight=False)
+        console.print(f"[red]not as promised:[/red] {escape(problem)}", highlight=False)
     console.print("[green]every promise was kept[/green]" if not verdict.problems else "")
 
 
 def _faults(table, notes: list[FaultNote]):
-    for column in ("fault", "times", "must", "as expected", "longest recovery [s]"):
+    for column in ("fault", "times", "must", "as expected", "longest recovery \\[s]"):
         table.add_column(column)
     kinds = defaultdict(list)
     for note in notes:
@@ -58,9 +59,9 @@ def _stops(table, verdict: Verdict):
     for column in (
         "cause",
         "times",
-        "latency [ms], largest",
-        "deceleration [ms]",
-        "fastest joint [rad/s]",
+        "latency \\[ms], largest",
+        "deceleration \\[ms]",
+        "fastest joint \\[rad/s]",
         "recovered",
     ):
         table.add_column(column)
@@ -87,7 +88,7 @@ def _seams(table, record: SoakRecord):
         "sent: at seams",
         "inside",
         "picked",
-        "after [s]",
+        "after \\[s]",
     ):
         table.add_column(column)
     for mode, seam in record.seam.items():
@@ -120,8 +121,8 @@ def _figures(table, verdict: Verdict, rate_hz: float):
         ("ticks outside the limits", values["limit_violations"]),
         ("ticks missed, sent again", f"{values['ticks_missed']}, {values['ticks_doubled']}"),
         ("ticks that the onlooker itself lost", ticks.unwitnessed),
-        (f"tick period p50, p99 [ms] (target {1e3 / rate_hz:g})", f"{period['p50']}, {period['p99']}"),
-        ("empty timer p50, p99 [ms]", f"{timer['p50']}, {timer['p99']}"),
+        (f"tick period p50, p99 \\[ms] (target {1e3 / rate_hz:g})", f"{period['p50']}, {period['p99']}"),
+        ("empty timer p50, p99 \\[ms]", f"{timer['p50']}, {timer['p99']}"),
     ):
         table.add_row(what, str(value))
     return table
