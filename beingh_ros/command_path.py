@@ -22,6 +22,13 @@ SAME = 0.25
 Knot = tuple[int, np.ndarray, np.ndarray]  # time [ns], position (J,), velocity (J,)
 
 
+def path_velocities(rows_TJ: np.ndarray, limits: JointLimits, dt_s: float) -> np.ndarray:
+    """(T - 2, J) velocities at all rows but the first and the last; so small that cubics stay inside the limits."""
+    point = rows_TJ[1:-1]
+    most = np.maximum(3.0 / dt_s * np.minimum(limits.upper - point, point - limits.lower), 0.0)
+    return np.clip((rows_TJ[2:] - rows_TJ[:-2]) / (2.0 * dt_s), -most, most)
+
+
 class CommandPath:
     """Committed points with their times. One thread extends it, another one samples it, forward in time.
 

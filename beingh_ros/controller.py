@@ -17,6 +17,7 @@ from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError
 from beingh_core.realtime.clock import TickClock, epoch_id
 from beingh_core.realtime.commit_buffer import Chunk, Command, CommitBuffer, MergeResult
+from beingh_ros.command_path import path_velocities
 from beingh_ros.measured_joints import NOT_AT_REST, MeasuredJoints
 from beingh_ros.plan import Plan, TickOutput
 from beingh_ros.stop_causes import (
@@ -96,6 +97,11 @@ class Controller:
     def status(self) -> Status:
         """State, cause and reason, all of one moment."""
         return self._status
+
+    @property
+    def period_ns(self) -> float:
+        """One tick [ns]."""
+        return self._dt_ns
 
     @property
     def counters(self) -> dict[str, int]:
@@ -224,7 +230,7 @@ class Controller:
                 stamp_ns=stamp_ns,
                 before=before,
                 committed=self._last_sent,
-                velocities=path_velocities(rows, self._contract),
+                velocities=path_velocities(rows, self._contract.limits, self._contract.dt_s),
                 plan=plan,
                 final=final,
             )
@@ -391,10 +397,3 @@ class Controller:
         self._reset_wanted = False
         self._measured.forget()
         self._set(WAITING, reason=self._waiting)
-
-
-def path_velocities(rows_TJ: np.ndarray, contract: RobotContract) -> np.ndarray:
-    """(T - 2, J) velocities at all rows but the first and the last; so small that cubics stay inside the limits."""
-    limits, point = contract.limits, rows_TJ[1:-1]
-    most = np.maximum(3.0 / contract.dt_s * np.minimum(limits.upper - point, point - limits.lower), 0.0)
-    return np.clip((rows_TJ[2:] - rows_TJ[:-2]) / (2.0 * contract.dt_s), -most, most)

@@ -6,6 +6,7 @@ only hand over; the tick thread is the only one that sends.
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 import traceback
@@ -53,6 +54,7 @@ from beingh_ros.timing import SimulatedTime, SteadyTime
 
 RELIABLE = QoSProfile(depth=10)
 FLUSH_S = 0.5
+SWITCH_S = 1e-4
 
 
 class ControllerNode(LifecycleNode):
@@ -218,6 +220,7 @@ class ControllerNode(LifecycleNode):
             self._report.malformed += 1
             self.get_logger().error(f"policy/chunk refused: {error}", throttle_duration_sec=5.0)
             return
+        self._ticks.let_pass()
         result = self._controller.merge(
             Chunk(
                 base_tick=base_tick, epoch=read.frame_id, joints=read.joints, positions=read.positions, dt_s=read.dt_s
@@ -330,12 +333,18 @@ class ControllerNode(LifecycleNode):
     def _look(self) -> Report:
         """Once a second: tell changes, look for rivals, report."""
         self._tell()
-        return self._report(self._find_rivals())
+        rivals = self._find_rivals()
+        self._ticks.let_pass()
+        gc.collect()  # little: what was there at the start is frozen
+        return self._report(rivals)
 
 
 def main(args=None) -> int:
     """Entry point."""
     raise_priority()
+    # The tick thread must not wait for the interpreter: neither for a thread that computes, nor for a collection.
+    sys.setswitchinterval(SWITCH_S)
+    gc.disable()
     return run_node(ControllerNode, "controller", args)
 
 

@@ -12,6 +12,8 @@ from beingh_ros.timing import TimeSource, prefer_this_thread
 
 IDLE_POLL_S = 0.005
 JOIN_S = 1.0
+# Other threads begin nothing that takes longer than a fraction of this when a tick is due within it [ns].
+CLEAR_NS = 3_000_000
 
 
 class TickThread:
@@ -40,12 +42,22 @@ class TickThread:
         self._clock_set = clock_set or (lambda step_ns, reason: controller.clock_set(time.now_ns(), step_ns, reason))
         self.periods_ms = Samples(100_000)
         self.lateness_ms = Samples(100_000)
-        self._ending = threading.Event()
+        self._ending, self._sent = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="ticks", daemon=True)
 
     def start(self) -> None:
         """Start ticking."""
         self._thread.start()
+
+    def let_pass(self) -> None:
+        """From another thread, before something that takes a while: wait for a tick that is about to be sent."""
+        due_ns, period_ns = self._controller.next_tick_ns(), self._controller.period_ns
+        if due_ns is None:
+            return
+        ahead_ns = due_ns - self.time.now_ns()
+        if ahead_ns < min(CLEAR_NS, period_ns / 4):
+            self._sent.clear()
+            self._sent.wait(2 * CLEAR_NS / 1e9)
 
     def close(self) -> bool:
         """End the thread; False when it does not end in time."""
@@ -83,6 +95,7 @@ class TickThread:
                 continue
             self._send(output)
             self._publish(output.plan)
+            self._sent.set()
             self.lateness_ms.add((now_ns - due_ns) / 1e6)
             if last_ns is not None:
                 self.periods_ms.add((now_ns - last_ns) / 1e6)
