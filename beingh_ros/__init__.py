@@ -13,8 +13,10 @@ sim_node (node `sim`), the robot's drivers in simulation
 controller_node (lifecycle node `controller`), owner of the ticks
     publishes   controller/buffer (JointTrajectory, every tick until a stop has come to rest), controller/accepted
                 (Header), controller/state (DiagnosticStatus, on every change, latched: state, cause, epoch, stamp_ns
-                of the cause, estop; see `stop_causes`), driver topics C
-    subscribes  policy/chunk (JointTrajectory), joint state topics C, e-stop topic C (Bool)
+                of the cause, estop; see `stop_causes`), driver topics C; with a base controller/base_buffer
+                (MultiDOFJointTrajectory: its velocities, same stamp and frame_id as the buffer)
+    subscribes  policy/chunk (JointTrajectory), with a base policy/base_chunk (MultiDOFJointTrajectory: the other
+                part of the chunk with that stamp and frame_id), joint state topics C, e-stop topic C (Bool)
     services    ~/stop, ~/reset (Trigger), ~/estop (SetBool: true stops, false allows a reset)
     parameters  contract, dry_run, autostart, joint_state_timeout_s (0: watchdog.joint_states_s C), max_late_ticks,
                 use_sim_time
@@ -25,8 +27,10 @@ controller_node (lifecycle node `controller`), owner of the ticks
     deactivate  stops; the braking path is the last command. Activation starts as the node does
 
 policy_node (lifecycle node `policy`), the model
-    publishes   policy/chunk (JointTrajectory), policy/latency (Float32MultiArray: inference_ms, latency_ms)
-    subscribes  cameras C, joint state topics C, controller/buffer, controller/accepted, policy/instruction (String)
+    publishes   policy/chunk (JointTrajectory), with a base policy/base_chunk (MultiDOFJointTrajectory), policy/latency
+                (Float32MultiArray: inference_ms, latency_ms)
+    subscribes  cameras C, joint state topics C, controller/buffer, with a base controller/base_buffer,
+                controller/accepted, policy/instruction (String)
     parameters  contract, checkpoint, dataset_name, instruction (may be set while it runs), autostart, device,
                 torch_threads, seed, early_start, policy_url, policy_token_file, policy_jpeg_quality, use_sim_time
     exit        status 2 after one error line when something a user can fix does not fit

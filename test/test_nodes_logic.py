@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from ros_support import ROOT
 
 from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError
@@ -15,6 +16,7 @@ from beingh_ros.chunk_schedule import ChunkSchedule, commanded
 from beingh_ros.controller import Controller
 from beingh_ros.policy_inputs import PolicyInputs
 from beingh_ros.stop_causes import (
+    CAUSES,
     CHUNKS_SILENT,
     CLOCK,
     ESTOP,
@@ -464,6 +466,11 @@ def test_steady_time_waits_on_the_scale_of_the_system_clock():
     interrupt = threading.Event()
     interrupt.set()
     assert source.wait_until(target + 10**12, interrupt) is True
+
+
+def test_the_safety_page_explains_every_cause():
+    page = (ROOT / "docs" / "safety.md").read_text()
+    assert [cause for cause in CAUSES if f"| `{cause}` |" not in page] == []
 
 
 # --- policy inputs --------------------------------------------------------------------------------------------

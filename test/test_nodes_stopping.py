@@ -193,6 +193,25 @@ def test_a_controller_killed_in_motion_starts_again_without_a_jump_once_the_robo
     assert restarted.end(signal.SIGTERM) == 0
 
 
+def test_without_chunks_the_robot_brakes_and_holds_and_the_next_chunk_goes_on_from_there(bench):
+    robot, _ = bench()
+    robot.start()
+    robot.move()
+    since, told = len(robot.arm.messages) - 3, len(robot.state.messages)
+    robot.driving = 0.0  # as when the policy is killed
+    status = robot.wait_for_state("running", "chunks_silent", since=told)
+    wait_until(lambda: len(set(m.points[0].positions[0] for m in robot.arm.messages[-5:])) == 1, what="a hold")
+    assert braked(robot, since)
+    first_held = stamp_to_ns(robot.arm.messages[since].header.stamp)
+    assert first_held < status.stamp_ns <= stamp_to_ns(robot.arm.messages[-1].header.stamp)
+    rest, count = robot.positions["fr3_joint1"], len(robot.arm.messages)
+    robot.move()
+    robot.wait_for_state("running", since=told + 1)
+    path = [m.points[0].positions[0] for m in robot.arm.messages[count - 3 :]]
+    assert path[0] == rest and abs(np.diff(path, 2)).max() <= MAX_STEP
+    assert len({m.header.frame_id for m in robot.buffer.messages}) == 1, "one epoch all the while"
+
+
 def test_dry_run_tells_everything_and_watches_no_tracking(bench):
     robot, _ = bench(dry_run=True)
     robot.start()

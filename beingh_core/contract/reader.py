@@ -75,10 +75,6 @@ class Section:
             raise self.error(key, what, remedy=f"write {_KIND_HINTS[kind]}")
         return value
 
-    def raw(self, key: str) -> Any:
-        """The value as it is written, None when it is absent; for keys that may be of several types."""
-        return self._data.get(key)
-
     def number(self, key: str, default: Any = REQUIRED, *, above: float | None = None, kind: type = float) -> Any:
         """A finite number, above a bound when one is given."""
         value = self.get(key, kind, default)
@@ -90,6 +86,7 @@ class Section:
 
     def is_mapping(self, key: str) -> bool:
         """Whether the value of a key is a mapping."""
+        self._known.add(key)
         return isinstance(self._data.get(key), dict)
 
     def flag(self, key: str, default: Any = REQUIRED) -> bool:

@@ -37,7 +37,7 @@ def read_watchdog(
     errors = [
         math.inf if joint in grasping or joint not in urdf.joints else _default(urdf, joint) for joint in joint_names
     ]
-    if isinstance(section.raw("tracking_error"), dict):
+    if section.is_mapping("tracking_error"):
         table = section.section("tracking_error")
         table.refuse_unknown(joint_names, "joint")
         errors = [_threshold(table, name, error) for name, error in zip(joint_names, errors)]
