@@ -15,18 +15,12 @@ from collections import deque
 
 import numpy as np
 
+from beingh_core.realtime.interpolation import Piece
 from beingh_core.realtime.limits import JointLimits
 
 # Times that differ by less than this part of a period are the same tick.
 SAME = 0.25
 Knot = tuple[int, np.ndarray, np.ndarray]  # time [ns], position (J,), velocity (J,)
-
-
-def path_velocities(rows_TJ: np.ndarray, limits: JointLimits, dt_s: float) -> np.ndarray:
-    """(T - 2, J) velocities at all rows but the first and the last; so small that cubics stay inside the limits."""
-    point = rows_TJ[1:-1]
-    most = np.maximum(3.0 / dt_s * np.minimum(limits.upper - point, point - limits.lower), 0.0)
-    return np.clip((rows_TJ[2:] - rows_TJ[:-2]) / (2.0 * dt_s), -most, most)
 
 
 class CommandPath:
@@ -118,12 +112,15 @@ class CommandPath:
 
 
 def _cubic(left: Knot, right: Knot, at_ns: int) -> tuple[np.ndarray, np.ndarray]:
-    """Position and velocity of the cubic between two knots."""
-    (start_ns, q0, v0), (end_ns, q1, v1) = left, right
-    width = (end_ns - start_ns) / 1e9
-    u = (at_ns - start_ns) / (end_ns - start_ns)
-    chord = q1 - q0
-    rise, fall = v0 * width - chord, chord - v1 * width
-    bend = u * (1.0 - u) * (rise * (1.0 - u) + fall * u)
-    slope = chord + rise * (1.0 - u) * (1.0 - 3.0 * u) + fall * u * (2.0 - 3.0 * u)
-    return q0 + u * chord + bend, slope / width
+    """Position and velocity of the piece between two knots."""
+    (start_ns, start, start_velocity), (end_ns, end, end_velocity) = left, right
+    piece = Piece(
+        tick=0,
+        epoch="",
+        dt_s=(end_ns - start_ns) / 1e9,
+        start=start,
+        end=end,
+        start_velocity=start_velocity,
+        end_velocity=end_velocity,
+    )
+    return piece.at((at_ns - start_ns) / 1e9)

@@ -17,7 +17,7 @@ from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError
 from beingh_core.realtime.clock import TickClock, epoch_id
 from beingh_core.realtime.commit_buffer import Chunk, Command, CommitBuffer, MergeResult
-from beingh_ros.command_path import path_velocities
+from beingh_core.realtime.interpolation import point_velocities
 from beingh_ros.measured_joints import NOT_AT_REST, MeasuredJoints
 from beingh_ros.plan import Plan, TickOutput
 from beingh_ros.stop_causes import (
@@ -220,7 +220,7 @@ class Controller:
             command = self._buffer.advance()
             stamp_ns, plan = self._clock.stamp_ns(command.tick), self._plan()
             ahead = self._buffer.committed_until - self._buffer.next_tick
-            rows = np.vstack([self._before, command.positions, plan.positions[: ahead + 1]])
+            contract, rows = self._contract, np.vstack([self._before, command.positions, plan.positions[: ahead + 1]])
             before, self._before, self._last_sent = self._before, command.positions, rows[1:-1]
             self._note_sent(command, stamp_ns)
             final = self._status.state == STOPPING and bool(np.all(plan.positions == command.positions))
@@ -230,7 +230,7 @@ class Controller:
                 stamp_ns=stamp_ns,
                 before=before,
                 committed=self._last_sent,
-                velocities=path_velocities(rows, self._contract.limits, self._contract.dt_s),
+                velocities=point_velocities(rows[:-2], rows[1:-1], rows[2:], contract.limits, contract.dt_s),
                 plan=plan,
                 final=final,
             )

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from beingh_core.realtime.interpolation import point_velocities
 from beingh_core.realtime.limits import JointLimits
-from beingh_ros.command_path import CommandPath, path_velocities
+from beingh_ros.command_path import CommandPath
 
 DT_NS, STEP_NS = 50_000_000, 4_000_000
 LIMITS = JointLimits(
@@ -43,7 +44,13 @@ def play(rows, late_ns, margin=1, stop_at=None, sampling_ns=STEP_NS):
             brake = np.cumsum([speed * f for f in (0.7, 0.4, 0.15, 0.0)], axis=0) + rows[n - 1]
             rows = np.vstack([rows[:n], brake, np.repeat(brake[-1:], len(rows), axis=0)])[: len(rows)]
         around = np.vstack([rows[max(0, n - 1)], rows[n : n + margin + 2]])
-        path.extend(n * DT_NS, DT_NS, around[0], around[1:-1], path_velocities(around, LIMITS, DT_NS / 1e9))
+        path.extend(
+            n * DT_NS,
+            DT_NS,
+            around[0],
+            around[1:-1],
+            point_velocities(around[:-2], around[1:-1], around[2:], LIMITS, DT_NS / 1e9),
+        )
         sent.append(rows[n])
     end_ns = path.end_ns
     while due <= end_ns + 20 * sampling_ns:

@@ -50,14 +50,16 @@ def test_setpoints_at_the_robots_rate_pass_every_committed_point_once_and_smooth
     robot.wait_for_state("stopped", "stop_service")
     wait_until(lambda: robot.status()["at_rest"] == "True", what="rest")
     start_ns = parse_epoch(robot.buffer.messages[-1].header.frame_id)[1]
-    stamps = np.array([stamp_to_ns(m.header.stamp) for m in commands.messages])
+    last_ns = stamp_to_ns(robot.buffer.messages[-1].header.stamp)
+    wait_until(lambda: stamp_to_ns(commands.messages[-1].header.stamp) > last_ns + DT_NS, what="the hold at the end")
+    heard, missed = list(commands.messages), int(robot.status()["setpoints_missed"])
+    stamps = np.array([stamp_to_ns(m.header.stamp) for m in heard])
     steps = (stamps - start_ns) / STEP_NS
     assert np.abs(steps - np.round(steps)).max() < 1e-3, "each setpoint belongs to a time of the grid"
     assert (np.diff(stamps) > 0).all(), "each time at most once, in order"
-    missed = int(robot.status()["setpoints_missed"])
-    assert round(steps[-1]) + 1 - len(stamps) == missed
-    q = np.array([m.position[0] for m in commands.messages])
-    v = np.array([m.velocity[0] for m in commands.messages])
+    assert round(steps[-1]) + 1 - len(stamps) <= missed
+    q = np.array([m.position[0] for m in heard])
+    v = np.array([m.velocity[0] for m in heard])
     committed = {}
     for message in robot.buffer.messages:
         committed[stamp_to_ns(message.header.stamp) + DT_NS] = message.points[0].positions[0]
@@ -91,23 +93,27 @@ def test_a_chunk_with_a_base_is_merged_whole_or_not_at_all(bench, tmp_path):
     def send(parts, forward):
         first = read_trajectory(robot.buffer.messages[-1])
         rows = np.hstack([np.tile([robot.positions[name] for name in FR3.joint_names], (H, 1)), np.zeros((H, 3))])
-        rows[5:, 8], rows[5:, 10] = forward, -0.4
+        rows[5:, 8], rows[5:, 10] = forward, -0.2
         if "joints" in parts:
             robot.chunks.publish(writer.joints(rows, first.stamp_ns, first.frame_id))
         if "base" in parts:
             base_chunks.publish(writer.base(rows, first.stamp_ns, first.frame_id))
 
-    send("joints", 0.3)
+    send("joints", 0.15)
     wait_until(lambda: int(robot.status()["incomplete"]) == 1, what="the missing base to be told")
-    send("base", 0.3)
+    send("base", 0.15)
     wait_until(lambda: int(robot.status()["incomplete"]) == 2, what="the missing joints to be told")
     assert not robot.accepted.messages and "its base part did not come" in process.output
     assert all(twist == Twist() for twist in twists.messages)
-    send(("joints", "base"), 0.3)
+    send(("joints", "base"), 0.15)
     accepted = robot.accepted.wait_for(1)[0]
     assert accepted.frame_id == robot.buffer.messages[-1].header.frame_id
-    wait_until(lambda: max(t.linear.x for t in twists.messages) == pytest.approx(0.3), what="motion of the base")
-    assert min(t.angular.z for t in twists.messages) == pytest.approx(-0.4)
+    wait_until(
+        lambda: any(t.linear.x == pytest.approx(0.15, abs=1e-9) for t in twists.messages),
+        what=lambda: [t.linear.x for t in twists.messages if t.linear.x],
+    )
+    assert any(t.angular.z == pytest.approx(-0.2, abs=1e-9) for t in twists.messages)
+    assert max(t.linear.x for t in twists.messages) < 0.16, "between the ticks it swings over by little"
     wait_until(lambda: twists.messages[-1] == Twist(), what="the base to stop when the chunk is used up")
     speed = np.array([t.linear.x for t in twists.messages])
     most = contract.limits.acceleration[8] / TWIST["rate_hz"]
