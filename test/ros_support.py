@@ -28,7 +28,7 @@ from rclpy.qos import QoSProfile
 ROOT = Path(__file__).resolve().parent.parent
 TINY = Path(__file__).parent / "data" / "set_a"
 PORTABLE_DOMAINS = range(1, 102)
-_held_locks = []
+_held_locks = {}
 
 
 def next_domain() -> int:
@@ -43,7 +43,7 @@ def next_domain() -> int:
         if not _is_quiet(domain):
             lock.close()  # a demo or another program, which knows nothing of the locks
             continue
-        _held_locks.append(lock)
+        _held_locks[domain] = lock
         return domain
     raise RuntimeError("every ROS domain is in use")
 
@@ -92,6 +92,7 @@ def ros_graph():
         thread.join()
         node.destroy_node()
         rclpy.try_shutdown(context=context)
+        _held_locks.pop(domain).close()
 
 
 def wait_until(condition, timeout_s: float = 20.0, what: str = "condition"):

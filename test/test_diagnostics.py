@@ -142,7 +142,7 @@ def test_late_chunks_useless_chunks_and_clips_raise_the_level_and_recover(monkey
     bench = Bench().start().tick(H + 4)
     look(bench)
     assert look(bench.chunk(ago=2))[0] == OK
-    level, text, values = look(bench.tick(4).chunk(ago=D + 1))
+    level, text, values = look(bench.tick(5).chunk(ago=D + 1))
     assert level == WARN and "50 % of the chunks are late" in text and values["late"] == 1
     level, text, _ = look(bench.tick(3).chunk(rise=1.0))
     assert level == WARN and "limits change" in text

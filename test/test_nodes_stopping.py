@@ -75,7 +75,7 @@ class Cell:
 
 
 def test_each_cause_brakes_rests_is_told_once_and_is_reset(bench):
-    robot, process = bench(FAULTY, joint_state_timeout_s=0.3)
+    robot, process = bench(FAULTY, joint_state_timeout_s=0.6)
     cell = Cell(robot)
     robot.start()
     wait_matched(robot.node, cell.fault)
