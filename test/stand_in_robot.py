@@ -153,7 +153,10 @@ def controller_beside_robot(log_dir):
 
         def start(program="controller_node", **parameters):
             process = NodeProcess(
-                graph, program, {"contract": "fr3"} | parameters, log_dir / f"controller{len(processes)}.log"
+                graph,
+                program,
+                {"contract": "fr3", "joint_state_timeout_s": 5.0} | parameters,
+                log_dir / f"controller{len(processes)}.log",
             )
             processes.append(process)
             return robot, process

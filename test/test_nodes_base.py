@@ -71,9 +71,10 @@ def test_a_real_policy_and_the_controller_exchange_both_parts(contract, tmp_path
         )
         accepted, twists = Recorder(graph, Header, "controller/accepted"), Recorder(graph, Twist, "/cmd_vel", 10_000)
         common = {"contract": str(contract.path)}
+        patient = {"joint_state_timeout_s": 20.0, "max_late_ticks": 20.0}  # this test is not about a loaded machine
         policy = {"checkpoint": str(checkpoint), "instruction": "drive", "autostart": True, "seed": 1}
         with (
-            NodeProcess(graph, "controller_node", common, tmp_path / "controller.log") as controller,
+            NodeProcess(graph, "controller_node", common | patient, tmp_path / "controller.log") as controller,
             NodeProcess(graph, "policy_node", common | policy, tmp_path / "policy.log") as brain,
         ):
             wait_until(
