@@ -8,10 +8,11 @@ A *safe* row leaves room for a stop within all limits. Everything here is causal
 * Other targets are approached as fast as the limits allow and met again without passing beyond a position limit.
 * Every row that comes out is safe, so a stop at any tick and the rest behind the last row keep the limits.
 
-ruckig knows position, velocity and acceleration of a continuous motion at any time; of a motion that is given by its
-rows it would need them guessed at every seam, it has no position limits, and it does not give feasible targets back
-as they are. So the rows are limited in their own differences, and ruckig is the judge in the tests: a step is met no
-later than by its time-optimal motion, rounded up to ticks. `beingh bench controller` measures both.
+Why not ruckig itself: it steers a continuous motion from a known position, velocity and acceleration. Of commands that
+are rows it would need the latter two guessed at every seam, it has no position limits, and it does not give feasible
+targets back as they are. So the rows are limited in their own differences, at about twice its time for a chunk
+(`beingh bench controller` measures both), and ruckig is the judge in the tests: a step is met within one tick of its
+time-optimal motion.
 
 Letters: K rows, J columns.
 """

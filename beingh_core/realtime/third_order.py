@@ -119,7 +119,7 @@ def _stops_inside(q: np.ndarray, v: np.ndarray, a: np.ndarray, limits: TickLimit
 def _extent_of_stop(q, v, a, A, J) -> tuple[np.ndarray, np.ndarray]:
     """Lowest and highest position while stopping, played tick by tick; all (N,)."""
     lowest, highest = q, q
-    while v.any():
+    while v.any() or (np.abs(a) > J).any():
         step = brake_step(v, a, A, J)
         a, v = step - v, step
         q = q + v
