@@ -15,6 +15,8 @@ import numpy as np
 
 from beingh_core.contract import load_contract
 from beingh_core.policy.metadata import compute_statistics, write_metadata
+from beingh_core.policy.remote import protocol
+from beingh_core.policy.remote.connection import Connection, address_of
 from beingh_core.policy.remote.server import PolicyServer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -99,3 +101,13 @@ def start_server(checkpoint, port, *options, served=("--contract", "fr3")):
     line = process.stdout.readline()
     assert line.startswith("serving"), line
     return process, line.split()[-1]
+
+
+def ping(url: str, token: str = "") -> dict:
+    """What a native server tells of its counts."""
+    end_s = time.monotonic() + 20
+    connection = Connection(address_of(url), end_s)
+    connection.send(protocol.pack({"id": 1, "type": "ping", "fields": {}, "token": token}), end_s)
+    reply, _ = protocol.unpack_header(connection.receive(end_s))
+    connection.close()
+    return reply["fields"]["counts"]

@@ -19,7 +19,7 @@ torch = pytest.importorskip("torch")
 zmq = pytest.importorskip("zmq")
 msgpack = pytest.importorskip("msgpack")
 
-from remote_support import FR3, SET_A, TOKEN, make_checkpoint, observation, start_server, wait_until
+from remote_support import FR3, SET_A, TOKEN, make_checkpoint, observation, ping, start_server, wait_until
 from test_remote_compat import BENCHMARK, HOSTILE, saved
 
 from beingh_core.policy.loading import load_for_contract
@@ -51,15 +51,6 @@ class Victim:
         """Largest resident memory since."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
-
-    def ping(self):
-        """What the native server tells of its counts."""
-        connection = Connection(self.address, time.monotonic() + 10)
-        header = {"id": 1, "type": "ping", "fields": {}, "token": TOKEN}
-        connection.send(protocol.pack(header), time.monotonic() + 10)
-        reply, _ = protocol.unpack_header(connection.receive(time.monotonic() + 10))
-        connection.close()
-        return reply["fields"]["counts"]
 
     def stop(self):
         """Ends it as Ctrl-C does; whoever attacked it, it is still there and ends in order."""
@@ -164,7 +155,7 @@ def test_ten_thousand_malformed_messages(native, robot):
     good = protocol.pack(
         {"id": 1, "type": "act", "deadline_ms": 500, "token": "wrong", "fields": {"session": remote._session}}
     )
-    served = native.ping()["served"]
+    served = ping(native.url, TOKEN)["served"]
     attacker = zmq.Context.instance().socket(zmq.DEALER)
     attacker.setsockopt(zmq.LINGER, 0)
     attacker.connect(native.url)
@@ -174,7 +165,7 @@ def test_ten_thousand_malformed_messages(native, robot):
             answer = protocol.unpack_header(attacker.recv())[0] if attacker.poll(10_000) else None
             assert answer and answer["ok"] is False, number
     attacker.close()
-    counts = native.ping()
+    counts = ping(native.url, TOKEN)
     assert counts["served"] == served and counts["malformed"] + counts["refused"] >= MESSAGES
     remote.get_action(obs)
 
