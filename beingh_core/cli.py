@@ -41,6 +41,7 @@ def build_parser(registers: Sequence[Register] = ()) -> argparse.ArgumentParser:
     benches = bench.add_subparsers(metavar="WHAT", required=True)
     _add_bench_inference(benches)
     _add_bench_controller(benches)
+    _add_bench_server(benches)
     for register in registers:
         register(commands)
     return parser
@@ -136,6 +137,40 @@ def _bench_controller(chosen: argparse.Namespace) -> None:
 
     names = ("steps", "joints", "rate_hz", "repeats", "seed")
     bench = ControllerBench(**{name: getattr(chosen, name) for name in names})
+    target = write_target(chosen.json) if chosen.json else None
+    text = json.dumps(run(bench), indent=2)
+    print(text)
+    if target:
+        target.write_text(text + "\n")
+
+
+def _add_bench_server(commands) -> None:
+    parser = commands.add_parser(
+        "server",
+        help="what a chunk from a policy server costs beside the model",
+        description="Starts `beingh serve` on this machine and times chunks with raw and with JPEG pictures.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="checkpoint that is served")
+    parser.add_argument("--contract", default="fr3", metavar="ROBOT", help="its robot contract: name or path")
+    parser.add_argument("--size", type=int, default=224, help="side of the pictures in pixels")
+    parser.add_argument("--jpeg-quality", type=int, default=90, help="of the compressed pictures, 1 to 100")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="CPU threads of the server's model; 0 for torch's default"
+    )
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--repeats", type=int, default=200, help="timed chunks of each kind of pictures")
+    parser.add_argument("--seed", type=int, default=0, help="of the pictures")
+    parser.add_argument("--json", metavar="FILE", help="also write the report here")
+    parser.set_defaults(run=_bench_server)
+
+
+def _bench_server(chosen: argparse.Namespace) -> None:
+    from beingh_core.bench.files import write_target
+    from beingh_core.bench.server import ServerBench, run
+
+    names = ("checkpoint", "contract", "size", "jpeg_quality", "threads", "device", "repeats", "seed")
+    bench = ServerBench(**{name: getattr(chosen, name) for name in names})
     target = write_target(chosen.json) if chosen.json else None
     text = json.dumps(run(bench), indent=2)
     print(text)

@@ -164,24 +164,25 @@ class Batcher:
                 continue
             try:
                 _check_deadline(job, "before the inference began")
+                began_s = time.monotonic()
                 observations, options = job.read()
+                read_ms = {"waited": (began_s - job.came_s) * 1e3, "unpack": (time.monotonic() - began_s) * 1e3}
                 if len(batch) > 1:
                     check_observation(observations, self._policy.data_config, self._policy.chunk_length)
             except Exception as error:
                 self._refuse(job, error)
                 continue
-            (alone if options else together).append((job, observations, options))
+            (alone if options else together).append((job, observations, options, read_ms))
         for group in ([together] if together else []) + [[one] for one in alone]:
             self._infer(group)
 
-    def _infer(self, group: Sequence[tuple[Job, dict, dict]]) -> None:
+    def _infer(self, group: Sequence[tuple[Job, dict, dict, dict]]) -> None:
         """One call of the policy; when it fails for several robots, one call for each."""
-        began_s = time.monotonic()
         try:
             if len(group) == 1:
                 outputs = [self._policy.get_action(group[0][1], **group[0][2])]
             else:
-                outputs = self._policy.get_actions([observations for _, observations, _ in group])
+                outputs = self._policy.get_actions([observations for _, observations, _, _ in group])
         except Exception as error:
             if len(group) == 1:
                 self._refuse(group[0][0], error)
@@ -192,11 +193,10 @@ class Batcher:
             return
         self._counts.batches[len(group)] += 1
         timing = {name: float(value) for name, value in self._policy.last_timing_ms.items()}
-        for (job, _, _), output in zip(group, outputs, strict=True):
+        for (job, _, _, read_ms), output in zip(group, outputs, strict=True):
             try:
                 _check_deadline(job, "during the inference")
-                waited_ms = (began_s - job.came_s) * 1e3
-                message = job.answer(output, timing | {"waited": waited_ms}, len(group))
+                message = job.answer(output, timing | read_ms, len(group))
                 self._counts.served += 1
             except Exception as error:
                 self._refuse(job, error)

@@ -60,6 +60,7 @@ class RemotePolicy:
         self.url, self._contract, self._token = url, contract, token
         self._deadline_s, self._jpeg_quality = deadline_s, jpeg_quality
         self.last_timing_ms: dict[str, float] = {}
+        self.last_request_bytes, self._pack_ms = 0, 0.0
         self._address = address_of(url)
         self._connection: Connection | None = None
         self._session, self._id = "", 0
@@ -128,7 +129,7 @@ class RemotePolicy:
         """One chunk; arguments and result as of `BeingHPolicy.get_action`.
 
         Afterwards `last_timing_ms` holds the server's times, the `total` seen from here and, as `transport`, what
-        that is longer than the server's.
+        that is longer than the policy's; parts of it are `pack` (here), `unpack` and `waited` (there).
 
         Raises:
             BeingHError: as of the local policy; or the server is gone, refuses, or misses the deadline.
@@ -153,7 +154,8 @@ class RemotePolicy:
             raise self._gone() from None
         total_ms = (time.perf_counter() - start) * 1e3
         timing = self._checked(reply, output)
-        self.last_timing_ms = timing | {"transport": total_ms - timing.get("total", 0.0), "total": total_ms}
+        own = {"transport": total_ms - timing.get("total", 0.0), "total": total_ms, "pack": self._pack_ms}
+        self.last_timing_ms = timing | own
         return output
 
     def close(self) -> None:
@@ -235,10 +237,12 @@ class RemotePolicy:
         header = {"id": self._id, "type": kind, "deadline_ms": max(1, int(timeout_s * 1e3)), "fields": fields}
         if self._token:
             header["token"] = self._token
+        start = time.perf_counter()
         try:
             message = pack(header, arrays, jpeg_quality=self._jpeg_quality)
         except ProtocolError as error:
             raise BeingHError(f"the observation cannot be sent: {error}") from None
+        self._pack_ms, self.last_request_bytes = (time.perf_counter() - start) * 1e3, len(message)
         try:
             if self._connection is None:
                 self._connection = Connection(self._address, end)
