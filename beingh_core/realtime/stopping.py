@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -54,15 +55,39 @@ def state_of(past_3J: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return past_3J[2], v, v - (past_3J[1] - past_3J[0])
 
 
+class Numbers(NamedTuple):
+    """Constants of the formulas below: numbers, or arrays full of them, which numpy takes in half the time."""
+
+    half: float | np.ndarray = 0.5
+    quarter: float | np.ndarray = 0.25
+    one: float | np.ndarray = 1.0
+    two_thirds: float | np.ndarray = 2.0 / 3.0
+    tiny: float | np.ndarray = 1e-200
+
+    @classmethod
+    def full(cls, shape: tuple[int, ...]) -> Numbers:
+        """Arrays of that shape."""
+        return cls(*(np.full(shape, value) for value in cls()))
+
+
+NUMBERS = Numbers()
+
+
+def reach_in_gains(x: np.ndarray, n: Numbers = NUMBERS) -> np.ndarray:
+    """The largest u so that u, u - 1, u - 2, .. down to 0 add up to x >= 0.
+
+    u + (u - 1) + .. + (u - m) = (m + 1) u - m (m + 1) / 2 for m = floor(u); this is its inverse.
+    """
+    m = np.floor(np.sqrt(x + x + n.quarter) - n.half)
+    return x / (m + n.one) + m * n.half
+
+
 def reach(distance: np.ndarray, gain: np.ndarray | float) -> np.ndarray:
     """The largest step u so that the steps u, u - gain, u - 2 gain, .. down to 0 still end within `distance`.
 
-    In units of the gain, u + (u - 1) + .. + (u - m) = (m + 1) u - m (m + 1) / 2 for m = floor(u); this is its inverse.
     A negative distance gives the negative step that brings it back.
     """
-    x = np.minimum(np.abs(distance) / gain, FAR)
-    m = np.floor(np.sqrt(2.0 * x + 0.25) - 0.5)
-    return np.copysign(gain * (x / (m + 1.0) + m * 0.5), distance)
+    return np.copysign(gain * reach_in_gains(np.minimum(np.abs(distance) / gain, FAR)), distance)
 
 
 def brake_step(v: np.ndarray, a: np.ndarray, acceleration: np.ndarray, jerk: np.ndarray) -> np.ndarray:

@@ -19,41 +19,38 @@ from functools import lru_cache
 
 import numpy as np
 
-from beingh_core.realtime.stopping import FAR, SLACK, TickLimits, brake_step, reach, state_of, stop_rows
+from beingh_core.realtime.stopping import (
+    FAR,
+    NUMBERS,
+    SLACK,
+    Numbers,
+    TickLimits,
+    brake_step,
+    reach,
+    reach_in_gains,
+    state_of,
+    stop_rows,
+)
 
 # Rows of the window that smooths targets which cannot be followed.
 WINDOW = 7
 # How much longer than that of its spline a stop may be [jerk]; and how near to a limit a goal is on it.
 AT_TARGETS, AT_LIMITS, NEAR_LIMIT = 0.5, 1.0, 2.0
-PART_LOWEST, PART_HIGHEST = np.array([[-1.0], [0.0]]), np.array([[0.0], [1.0]])
-TINY = 1e-200
 
 
-def stop_distance(v: np.ndarray, a: np.ndarray, A: np.ndarray) -> np.ndarray:
+def stop_distance(v: np.ndarray, a: np.ndarray, A: np.ndarray, n: Numbers = NUMBERS) -> np.ndarray:
     """How far a continuous motion with jerk 1 goes until it rests at its full deceleration A; (B, J).
 
     With w = v + a^2 / 2, the velocity at which the acceleration passes 0 on its way down (or did so), the stop is the
     symmetric one from (w, 0), of duration w / c + c for a peak deceleration c = min(sqrt(w), A), and the way from
     (v, a) to there, a v + a^3 / 3. Mirrored where the stop takes a positive acceleration.
     """
-    half = a * a
-    half *= 0.5
-    sign = np.copysign(half, a)
-    sign += v
-    sign = np.copysign(1.0, sign)
+    half = a * a * n.half
+    sign = np.copysign(n.one, np.copysign(half, a) + v)
     v, a = v * sign, a * sign
     w = v + half
-    peak = np.minimum(np.sqrt(np.maximum(w, TINY)), A)
-    x = w / peak
-    x += peak
-    x *= w
-    x *= 0.5
-    half *= 2.0 / 3.0
-    half += v
-    half *= a
-    x += half
-    x *= sign
-    return x
+    peak = np.minimum(np.sqrt(np.maximum(w, n.tiny)), A)
+    return sign * (n.half * w * (w / peak + peak) + a * (v + half * n.two_thirds))
 
 
 def follow(targets_KJ: np.ndarray, past_3J: np.ndarray, limits: TickLimits) -> np.ndarray:
@@ -152,29 +149,32 @@ class _Chase:
         self._jerk = jerk = limits.jerk * (1.0 - SLACK)
         self._targets_KJ = np.clip(targets_KJ, limits.lower, limits.upper)
         self._state = [values / jerk for values in state_of(past_3J)]
-        self._V = np.minimum(limits.velocity / jerk * (1.0 - SLACK), FAR)
-        self._A = limits.acceleration / jerk * (1.0 - SLACK)
+        V = np.minimum(limits.velocity / jerk * (1.0 - SLACK), FAR)
+        A = limits.acceleration / jerk * (1.0 - SLACK)
         self._goal = goal = self._targets_KJ / jerk
+        self._lower, self._upper = limits.lower / jerk, limits.upper / jerk
         K, J = goal.shape
         # Beyond the end it goes on evenly, so that the last rows can be met as well.
         last = goal[-1] - goal[-2] if K > 1 else np.zeros(J)
         self._next_v = np.concatenate([goal[1:] - goal[:-1], [last, last]])  # from row k to k + 1
         self._next_a = self._next_v[1:] - self._next_v[:-1]  # of row k + 2
-        v_fits, a_fits = np.abs(self._next_v) <= self._V, np.abs(self._next_a) <= self._A
+        v_fits, a_fits = np.abs(self._next_v) <= V, np.abs(self._next_a) <= A
         self._landable = v_fits[:-1] & v_fits[1:] & a_fits
         self._somewhere_landable = self._landable.any(axis=1)
-        self._gaps = np.empty((6, J))
-        self._gap_bounds = np.stack([self._V, self._A, self._A, np.ones(J), np.ones(J), np.ones(J)])
-        self._least, self._speed_bounds = -self._A, np.stack([-self._V, self._V, self._V])
+        ones = np.ones(J)
+        self._gaps, self._gap_bounds = np.empty((6, J)), np.stack([V, A, A, ones, ones, ones])
         slope, curve = smoothing(K)
-        self._goal_a = np.clip(curve @ goal, -self._A, self._A)
+        goal_a = np.clip(curve @ goal, -A, A)
         # The backward difference at row k is 1/2 curve below the slope, and that before it 3/2.
-        self._goal_v = np.clip(slope @ goal, -self._V, self._V) - 1.5 * self._goal_a
-        self._lower, self._upper = limits.lower / jerk, limits.upper / jerk
+        self._goal_v = np.clip(slope @ goal, -V, V) - 1.5 * goal_a
         # A goal on a position limit must not be passed at all.
         on_limit = (goal > self._upper - NEAR_LIMIT) | (goal < self._lower + NEAR_LIMIT)
-        self._longer = np.where(on_limit, AT_LIMITS, AT_TARGETS)
-        self._rooms, self._A3 = np.empty((3, J)), np.stack([self._A] * 3)
+        longer = np.where(on_limit, AT_LIMITS, AT_TARGETS)
+        # For three accelerations at a time: the least, that of a stop, and the most.
+        self._goal_a, self._longer = (np.repeat(values[:, None], 3, axis=1) for values in (goal_a, longer))
+        self._A, self._speed_bounds, self._numbers = np.stack([A] * 3), np.stack([-V, V, V]), Numbers.full((3, J))
+        self._least = -self._A
+        self._part_least, self._part_most = np.stack([-ones, 0 * ones]), np.stack([0 * ones, ones])
 
     def rows(self, feasible_KJ: np.ndarray, *, guarded: bool = False) -> np.ndarray:
         """Rows (K, J).
@@ -227,38 +227,49 @@ class _Chase:
         Three accelerations in the frame of the goal, the least, that of a stop, and the most, and a line between their
         ends. Where jerk and velocity limits are in conflict (a start outside), the jerk wins.
         """
-        least, most = np.maximum(a - 1.0, self._least), np.minimum(a + 1.0, self._A)
-        rooms = self._rooms
-        np.subtract(self._speed_bounds, v, out=rooms)
-        goal_v = v - self._goal_v[k]
-        np.negative(goal_v, out=rooms[1])
-        points = reach(rooms, 1.0)
-        points[1] += self._goal_a[k]
-        np.maximum(points, least, out=points)
-        np.minimum(points, most, out=points)
-        low, middle, high = points
-        np.minimum(np.maximum(middle, low, out=middle), high, out=middle)
-        stops = _stops(points, self._goal_a[k], goal_v, self._A3, self._longer[k])
-        gap = self._goal[k] - q
-        gap -= v
-        gap -= stops[1]
-        parts = gap / np.maximum(stops[1:] - stops[:2], TINY)
-        np.maximum(parts, PART_LOWEST, out=parts)
-        np.minimum(parts, PART_HIGHEST, out=parts)
-        parts *= points[1:] - points[:2]
-        return middle + parts[0] + parts[1]
+        n, goal_a = self._numbers, self._goal_a[k]
+        v_3J, goal_v = self._tripled(v), self._tripled(v - self._goal_v[k])
+        rooms = self._speed_bounds - v_3J
+        rooms[1] = -goal_v[1]
+        points = np.copysign(reach_in_gains(np.abs(rooms), n), rooms)
+        points[1] += goal_a[1]
+        a_3J = self._tripled(a)
+        most, least = np.minimum(a_3J + n.one, self._A), np.maximum(a_3J - n.one, self._least)
+        points = np.minimum(np.maximum(points, least), most)
+        points[1] = np.minimum(np.maximum(points[1], points[0]), points[2])
+        stops = _stops(points, goal_a, goal_v, self._A, self._longer[k], n)
+        gap = self._goal[k] - q - v - stops[1]
+        widths, spans = stops[1:] - stops[:2], points[1:] - points[:2]
+        parts = self._tripled(gap)[:2] / np.maximum(widths, n.tiny[:2])
+        parts = np.minimum(np.maximum(parts, self._part_least), self._part_most) * spans
+        return points[1] + parts[0] + parts[1]
+
+    def _tripled(self, values: np.ndarray) -> np.ndarray:
+        """(J,) as (3, J): numpy takes arrays of one shape in half the time of others."""
+        found = np.empty(self._A.shape)
+        found[:] = values
+        return found
 
     def _off_limits(self, wanted: np.ndarray, q: np.ndarray, v: np.ndarray, a: np.ndarray) -> np.ndarray:
         """As much of the wanted acceleration, beyond that of a stop, as leaves a stop inside the position limits."""
-        stop = np.maximum(np.minimum(-reach(v, 1.0), np.minimum(a + 1.0, self._A)), np.maximum(a - 1.0, self._least))
+        stop = np.maximum(
+            np.minimum(-reach(v, 1.0), np.minimum(a + 1.0, self._A[0])), np.maximum(a - 1.0, self._least[0])
+        )
         points = np.stack([stop, wanted])
-        ends = q + v + _stops(points, 0.0, v, self._A3[:2], AT_LIMITS)
+        ends = q + v + _stops(points, 0.0, v, self._A[:2], AT_LIMITS)
         whole = ends[1] - ends[0]
         room = np.where(whole > 0.0, self._upper - ends[0], ends[0] - self._lower)
-        return stop + (wanted - stop) * np.clip(room / np.maximum(np.abs(whole), TINY), 0.0, 1.0)
+        return stop + (wanted - stop) * np.clip(room / np.maximum(np.abs(whole), NUMBERS.tiny), 0.0, 1.0)
 
 
-def _stops(points: np.ndarray, frame_a, frame_v: np.ndarray, A: np.ndarray, longer: np.ndarray | float) -> np.ndarray:
+def _stops(
+    points: np.ndarray,
+    frame_a: np.ndarray | float,
+    frame_v: np.ndarray,
+    A: np.ndarray,
+    longer: np.ndarray | float,
+    n: Numbers = NUMBERS,
+) -> np.ndarray:
     """How far the next row and the stop after it go in a moving frame, for accelerations `points` (B, J).
 
     A spline that the rows steer is a continuous motion with their differences; the discrete stop, which changes its
@@ -266,15 +277,8 @@ def _stops(points: np.ndarray, frame_a, frame_v: np.ndarray, A: np.ndarray, long
     """
     push = points - frame_a
     step = push + frame_v
-    rest = stop_distance(step - push * 0.5, push, A)
-    rest -= step
-    push *= 1.0 / 6.0
-    rest += push
-    more = np.minimum(rest, longer)
-    np.maximum(more, -longer, out=more)
-    rest += more
-    rest += points
-    return rest
+    rest = stop_distance(step - push * n.half, push, A, n) - step + push * n.quarter * n.two_thirds
+    return rest + np.maximum(np.minimum(rest, longer), -longer) + points
 
 
 @lru_cache(maxsize=8)
