@@ -37,6 +37,8 @@ def contract_with(folder: Path, *drivers: dict, base: bool = False) -> RobotCont
         document["action"]["base_motion"] = {"mode": "absolute", "joints": BASE}
         document["limits"]["velocity"] = dict(zip(BASE, (0.5, 0.5, 1.0)))
         document["limits"]["acceleration"] |= dict.fromkeys(BASE, 1.0)
+        if "jerk" in document["limits"]:
+            document["limits"]["jerk"] |= dict.fromkeys(BASE, 20.0)
         document["policy"]["normalization"]["action.base_motion"] = "none"
     path = folder / "robot.yaml"
     path.write_text(yaml.safe_dump(document, sort_keys=False))
