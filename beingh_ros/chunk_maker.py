@@ -69,6 +69,9 @@ class BegunChunk:
     begin_ms: float
 
 
+ARM_SLOTS = {*POSITION_SLOTS, *ROTATION_SLOTS, "arm_joint_position", "left_arm_joint_position"}
+
+
 class ChunkMaker:
     """Encodes, infers and decodes. Use from one thread.
 
@@ -132,12 +135,14 @@ class ChunkMaker:
             begin_ms=(time.perf_counter() - begin) * 1e3,
         )
 
-    def finish(self, begun: BegunChunk, prefix_TJ: np.ndarray) -> MadeChunk:
+    def finish(self, begun: BegunChunk, prefix_TJ: np.ndarray, onward_RJ: np.ndarray | None = None) -> MadeChunk:
         """The chunk; nothing else may have been begun since.
 
         Args:
             begun: What `begin` returned.
             prefix_TJ: (d + 1, J) commands of ticks n0 - 1 .. n0 + d - 1, n0 being the chunk's base tick.
+            onward_RJ: (R, J) what the chunk before wanted in the ticks behind them; the arms' motion goes over from it
+                to the new one in these ticks. None or no rows: at once.
 
         Raises:
             BeingHError: When the prediction is not usable.
@@ -154,6 +159,8 @@ class ChunkMaker:
             for key, value in output.items()
             if key.startswith("action.")
         }
+        if onward_RJ is not None and len(onward_RJ):
+            actions |= self._gone_over(actions, np.vstack([prefix_TJ[-1:], onward_RJ]))
         decoded = self._codec.decode(
             actions, prefix_TJ[-1], q_chunk_start=prefix_TJ[0], reference_rotation=self._held_rotations
         )
@@ -164,3 +171,15 @@ class ChunkMaker:
             inference_ms=inference_ms,
             observation_ns=begun.observation.stamp_ns,
         )
+
+    def _gone_over(self, actions: Mapping[str, np.ndarray], before_RJ: np.ndarray) -> dict[str, np.ndarray]:
+        """The arms' actions, their first R steps weighted means with those of the commands `before_RJ` (R + 1, J)."""
+        steps = len(before_RJ) - 1
+        share = (np.arange(1, steps + 1) / (steps + 1))[:, None]
+        result = {}
+        for slot, before in self._codec.encode_commands(before_RJ).items():
+            if slot in ARM_SLOTS:
+                mixed = np.array(actions[slot])
+                mixed[:steps] = share * mixed[:steps] + (1 - share) * before
+                result[slot] = mixed
+        return result

@@ -29,6 +29,7 @@ class Request:
         base_tick: n0.
         stamp_ns: Time of tick n0 [ns].
         prefix: (d + 1, J) commands of ticks n0 - 1 .. n0 + d - 1.
+        onward: (R, J) commands of the ticks behind them that the last chunk decides, at most `blend_steps`.
         new_epoch: Whether this is the first request of its epoch.
     """
 
@@ -36,6 +37,7 @@ class Request:
     base_tick: int
     stamp_ns: int
     prefix: np.ndarray
+    onward: np.ndarray
     new_epoch: bool
 
 
@@ -151,8 +153,17 @@ class ChunkSchedule:
                 base_tick=base,
                 stamp_ns=self._clock.stamp_ns(base),
                 prefix=prefix,
+                onward=self._onward(base + self.delay),
                 new_epoch=new_epoch,
             )
+
+    def _onward(self, tick: int) -> np.ndarray:
+        """(R, J) what the last chunk wants from a tick on; behind it the plan only brakes, which nothing should follow."""
+        rows = None
+        if self._sent_base is not None and self._log.contains(self._sent_base):
+            end = self._sent_base + self._contract.policy.chunk_length
+            rows = self._log.positions(tick, min(tick + self._contract.uac.blend_steps, end))
+        return np.empty((0, len(self._contract.joint_names))) if rows is None else rows
 
     def sent(self, request: Request) -> None:
         """Note that the chunk of a request goes out; call it before publishing, since acceptance may come at once."""

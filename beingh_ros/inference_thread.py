@@ -165,7 +165,7 @@ class InferenceThread:
         self.early += begun is not None
         if begun is None:
             begun = self._maker.begin(observation, self.instruction)
-        made = self._maker.finish(begun, request.prefix)
+        made = self._maker.finish(begun, request.prefix, request.onward)
         with self._publishing:
             if not self._active:
                 return

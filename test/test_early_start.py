@@ -9,9 +9,10 @@ torch = pytest.importorskip("torch")
 from ros_support import wait_until
 
 from beingh_core.contract import load_contract
+from beingh_core.contract.kinematics import Kinematics
 from beingh_core.policy import BeingHPolicy, data_config_for
 from beingh_core.realtime.clock import TickClock
-from beingh_ros.chunk_maker import ChunkMaker
+from beingh_ros.chunk_maker import ChunkMaker, Observation
 from beingh_ros.chunk_schedule import ChunkSchedule
 from beingh_ros.inference_thread import InferenceThread
 from beingh_ros.policy_inputs import PolicyInputs
@@ -36,10 +37,10 @@ class RecordingMaker(ChunkMaker):
         self.begun.append((self.now(), observation.stamp_ns, instruction))
         return result
 
-    def finish(self, begun, prefix_TJ):
+    def finish(self, begun, prefix_TJ, onward_RJ=None):
         torch.manual_seed(len(self.prefixes))
         self.prefixes.append(prefix_TJ)
-        return super().finish(begun, prefix_TJ)
+        return super().finish(begun, prefix_TJ, onward_RJ)
 
 
 class Robot:
@@ -173,3 +174,34 @@ def test_another_instruction_throws_away_what_was_begun(make):
     wait_until(lambda: len(robot.chunks) == 2, 10)
     assert [words for _, _, words in robot.maker.begun][1:] == ["pick up the red cube", "pick up the blue cube"]
     assert robot.thread.early == 0
+
+
+def test_the_arm_goes_over_from_the_last_motion_to_the_new_one_in_equal_shares(policy):
+    """Against a chunk that turns at once: the hand's first steps are weighted means of both motions."""
+    maker = ChunkMaker(FR3, policy)
+    signal = next(signal for signal in FR3.action if signal.slot == "eef_position")
+    arm = Kinematics(FR3.urdf_path, signal.joints, signal.eef_frame, signal.base_frame)
+    d, home = 4, np.array(FR3.home)
+    prefix = np.tile(home, (d + 1, 1))
+    onward = np.tile(home, (3, 1))
+    onward[:, 0] += 0.004 * np.arange(1, 4)
+    observation = Observation(
+        stamp_ns=1, images={c.name: np.zeros((48, 64, 3), np.uint8) for c in FR3.cameras}, joints=HOME
+    )
+
+    def hand_steps(rows):
+        maker.start_epoch(home)
+        torch.manual_seed(3)
+        made = maker.finish(maker.begin(observation, "pick up the red cube"), prefix, rows)
+        np.testing.assert_array_equal(made.positions[:d], prefix[1:])
+        places = np.array([arm.fk(q[:7])[0] for q in (home, *made.positions[d:])])
+        return np.diff(places, axis=0)
+
+    turning, mixed = hand_steps(None), hand_steps(onward)
+    before = np.diff([arm.fk(q[:7])[0] for q in (home, *onward)], axis=0)
+    assert np.abs(turning[0] - before[0]).max() > 1e-4
+    for step, share in enumerate((0.25, 0.5, 0.75)):
+        expected = share * turning[step] + (1 - share) * before[step]
+        np.testing.assert_allclose(mixed[step], expected, atol=2e-5)
+    np.testing.assert_allclose(mixed[3:], turning[3:], atol=2e-5)
+    np.testing.assert_allclose(hand_steps(np.empty((0, 8))), turning, atol=1e-12)

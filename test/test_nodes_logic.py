@@ -628,6 +628,24 @@ def test_the_next_inference_waits_for_its_last_chunk_and_for_the_execution_steps
     assert feed.schedule.waiting_for(feed.now(19)) is None
 
 
+@pytest.mark.parametrize("first", [15, 17, 19, 20, 23])
+def test_what_the_last_chunk_still_wants_comes_with_the_request_and_nothing_behind_it(first):
+    feed = Schedule()
+    for tick in range(1, 9):
+        feed.tell(tick)
+    one = feed.request(8)
+    assert one.onward.shape == (0, J)  # no chunk ran before
+    feed.schedule.sent(one)
+    feed.schedule.accepted(feed.epoch, one.stamp_ns)
+    for tick in range(9, first + 1):
+        feed.tell(tick)
+    request = feed.request(first)
+    begin = request.base_tick + feed.schedule.delay
+    ticks = range(begin, max(begin, min(begin + FR3.uac.blend_steps, one.base_tick + H)))
+    assert request.onward.shape == (len(ticks), J)
+    np.testing.assert_allclose(request.onward[:, 0], [0.001 * tick for tick in ticks])
+
+
 def test_a_chunk_that_was_never_accepted_is_given_up_when_it_is_over():
     feed = Schedule()
     for first in range(5):

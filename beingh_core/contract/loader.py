@@ -129,10 +129,17 @@ def _read_uac(uac: Section, dt_s: float, chunk_length: int) -> schema.Uac:
         margin_steps=margin,
         commit_margin=uac.number("commit_margin", above=-1, kind=int),
         execution_steps=uac.number("execution_steps", above=0, kind=int),
+        blend_steps=uac.number("blend_steps", 0, above=-1, kind=int),
         delay_steps=delay_steps(budget, dt_s, margin),
     )
     uac.finish()
     check_plan(settings.delay_steps, settings.execution_steps, chunk_length, where=uac.where())
+    if settings.blend_steps > chunk_length - settings.delay_steps:
+        raise uac.error(
+            "blend_steps",
+            f"{settings.blend_steps} steps do not fit behind a prefix of {settings.delay_steps}",
+            allowed=f"0 to {chunk_length - settings.delay_steps}",
+        )
     return settings
 
 

@@ -134,6 +134,7 @@ class Uac:
         commit_margin: ticks ahead of the next one that a chunk can no longer change.
         execution_steps: s, steps between starts of inference.
         delay_steps: d = ceil(L / dt) + margin, the locked prefix.
+        blend_steps: steps behind the prefix in which an arm goes over from the last chunk's motion to the new one's.
     """
 
     latency_budget_s: float
@@ -141,6 +142,7 @@ class Uac:
     commit_margin: int
     execution_steps: int
     delay_steps: int
+    blend_steps: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,8 +42,10 @@ class Monitor:
         self, namespace: str = "", *, record: Path | None = None, robot: str = "", console: Console | None = None
     ) -> None:
         self._console = console or Console()
-        # SIGTERM is as good a wish to end as Ctrl-C.
-        self._before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        self._ending = False
+        # SIGTERM is as good a wish to end as Ctrl-C. An exception in the middle of rclpy's wait could be lost, or leave it
+        # locked; so a signal is only noted, and a second one ends whatever does not look at the note.
+        self._before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
         self.node = MonitorNode(namespace)
         self._recording = None
@@ -68,14 +70,20 @@ class Monitor:
         self._executor.shutdown(timeout_sec=1.0)
         self.node.destroy_node()
         rclpy.try_shutdown()
-        signal.signal(signal.SIGTERM, self._before)
+        for number, before in self._before.items():
+            signal.signal(number, before)
+
+    def _on_signal(self, *_) -> None:
+        if self._ending:
+            raise KeyboardInterrupt
+        self._ending = True
 
     def once(self, wait_s: float) -> int:
         """Listen, print one page, return 0, 1 or 2: fine, warning or nobody heard, error."""
         begun_s = time.monotonic()
         complete_s = None
         try:
-            while time.monotonic() - begun_s < wait_s:
+            while time.monotonic() - begun_s < wait_s and not self._ending:
                 self._executor.spin_once(timeout_sec=SPIN_S)
                 if self.node.expects_more():
                     complete_s = None
@@ -107,9 +115,9 @@ class Monitor:
         self._listen(PLAIN_S, SETTLE_S, lambda: self._console.print(self._page()))
 
     def _listen(self, period_s: float, first_s: float, draw: Callable[[], None]) -> None:
-        """Hear, and draw every period, until something is raised."""
+        """Hear, and draw every period, until a signal."""
         due_s = time.monotonic() + first_s
-        while True:
+        while not self._ending:
             self._executor.spin_once(timeout_sec=SPIN_S)
             if self._recording is not None:
                 self._recording.poll()

@@ -8,6 +8,7 @@ Letters: H chunk length, J joints, d locked prefix, s steps between starts of in
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -72,6 +73,10 @@ class Joining:
         before = self.sent[-1] if self.sent else self._start
         return np.vstack([before[None], self._buffer.planned(self.prefix_steps)[1][: self.prefix_steps]])
 
+    def onward(self) -> np.ndarray:
+        """(R, J) commands behind the prefix that the chunk before decides, for the way that goes over from them."""
+        return np.empty((0, len(self._start)))
+
     def add(self, base: int, rows_HJ: np.ndarray) -> None:
         """A chunk comes."""
         first = max(self.tick, base + self.prefix_steps)
@@ -117,6 +122,14 @@ class PrefixLock(Joining):
     """The product's way: a chunk repeats what will have run when it comes, and continues it."""
 
     locked = True
+
+    def onward(self) -> np.ndarray:
+        """The first `blend_steps` of them."""
+        d, steps = self.prefix_steps, self._contract.uac.blend_steps
+        rows = self._buffer.planned(d + steps)[1]
+        ticks = range(d, d + steps)
+        decided = sum(1 for _ in itertools.takewhile(lambda i: self.tick + i in self._wanted, ticks))
+        return rows[d : d + decided]
 
     def _join(self, base: int, first: int, rows_HJ: np.ndarray) -> None:
         self._replace(base, first, rows_HJ)

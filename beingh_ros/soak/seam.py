@@ -79,7 +79,7 @@ def _episode(contract: RobotContract, policy, robot: SimRobot, make, seed: int) 
             pending = None
         if joining.wants(last_start, pending is not None):
             begun = maker.begin(_observe(contract, robot, tick), f"pick up the {colour} cube")
-            made = maker.finish(begun, joining.prefix())
+            made = maker.finish(begun, joining.prefix(), joining.onward())
             pending, last_start = (tick + rng.randint(1, contract.uac.delay_steps), tick, made.positions), tick
         command = joining.advance()
         robot.step(contract.dt_s, dict(zip(contract.joint_names, command.tolist())))
