@@ -102,7 +102,9 @@ def run(bench: InferenceBench, say: Callable[[str], None] = print) -> dict[str, 
     """
     device, dtype = torch.device(bench.device), DTYPES[bench.dtype]
     model = build_model(bench.shape, device, dtype, bench.seed)
-    say(f"{bench.shape}, {bench.device}, {bench.dtype}, {bench.views} views, {bench.robots} robots, {torch.get_num_threads()} threads")
+    say(
+        f"{bench.shape}, {bench.device}, {bench.dtype}, {bench.views} views, {bench.robots} robots, {torch.get_num_threads()} threads"
+    )
     runners = {name: make(model, bench) for name, make in RUNNERS.items() if bench.engine in (name, "both")}
     measured = {name: Measured() for name in runners}
     for name, runner in runners.items():

@@ -153,7 +153,8 @@ class Engine:
         w = started.workspace
         if started.turn != w.turn:
             raise BeingHError(
-                "these samples were overwritten by others of their shape", remedy="finish a chunk before the next begins"
+                "these samples were overwritten by others of their shape",
+                remedy="finish a chunk before the next begins",
             )
         options = read_options(
             self.model, refinement_iters, num_steps, mpg_lambda, active_slots is not None, projections
