@@ -294,7 +294,7 @@ class CommitBuffer:
         past_3J = self._past_before(kept)
         targets = self._in_order(chunk)[first - chunk.base_tick :]
         decided, clips = limit_forward(targets, past_3J, self.limits, self.dt_s)
-        made = [*kept, *((_frozen(row), False) for row in decided)]
+        made = [*kept, *((row, False) for row in _frozen(decided))]
         self._plan = [*made, *self._stop_after(made)]
         return clips
 
@@ -309,7 +309,7 @@ class CommitBuffer:
 
     def _stop_after(self, rows: list[tuple[np.ndarray, bool]]) -> list[tuple[np.ndarray, bool]]:
         """Plan of a stop that follows the given plan."""
-        return [(_frozen(row), True) for row in brake(self._past_before(rows), self.limits, self.dt_s)]
+        return [(row, True) for row in _frozen(brake(self._past_before(rows), self.limits, self.dt_s))]
 
     def _rows(self, count: int) -> list[tuple[np.ndarray, bool]]:
         """The next `count` ticks as (positions, held); beyond the plan its last position is held."""
@@ -335,8 +335,8 @@ class CommitBuffer:
         self._stop_reason: str | None = None
 
 
-def _frozen(row: np.ndarray) -> np.ndarray:
-    """A read-only copy: what is in the log cannot be changed through another reference."""
-    copy = np.array(row, dtype=np.float64)
+def _frozen(rows: np.ndarray) -> np.ndarray:
+    """A read-only copy of one row or several: what is in the log cannot be changed through another reference."""
+    copy = np.array(rows, dtype=np.float64)
     copy.setflags(write=False)
     return copy

@@ -62,6 +62,7 @@ class Numbers(NamedTuple):
     quarter: float | np.ndarray = 0.25
     one: float | np.ndarray = 1.0
     two_thirds: float | np.ndarray = 2.0 / 3.0
+    sixth: float | np.ndarray = 1.0 / 6.0
     tiny: float | np.ndarray = 1e-200
 
     @classmethod

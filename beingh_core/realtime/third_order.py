@@ -92,10 +92,14 @@ def feasible_rows(rows_KJ: np.ndarray, past_3J: np.ndarray, limits: TickLimits) 
         & (rows_KJ <= loose.upper)
         & (rows_KJ >= loose.lower)
     )
-    # The velocity where a stop has taken the acceleration back to 0.
-    push, speed = np.abs(a), v * np.sign(a)
-    within &= push <= reach(loose.velocity - speed + push, loose.jerk) + (loose.velocity - limits.velocity)
+    within &= _peaks_within(v / limits.jerk, a / limits.jerk, loose.velocity / limits.jerk)
     return within & _stops_inside(rows_KJ, v, a, loose, within)
+
+
+def _peaks_within(v: np.ndarray, a: np.ndarray, V: np.ndarray) -> np.ndarray:
+    """Whether a stop with jerk 1 keeps the velocity limit where it has taken the acceleration back to 0."""
+    push, speed = np.abs(a), v * np.sign(a)
+    return push <= reach(V - speed + push, 1.0) + SLACK * V
 
 
 def _stops_inside(q: np.ndarray, v: np.ndarray, a: np.ndarray, limits: TickLimits, asked: np.ndarray) -> np.ndarray:
@@ -153,13 +157,14 @@ class _Chase:
         A = limits.acceleration / jerk * (1.0 - SLACK)
         self._goal = goal = self._targets_KJ / jerk
         self._lower, self._upper = limits.lower / jerk, limits.upper / jerk
+        self._V = V
         K, J = goal.shape
         # Beyond the end it goes on evenly, so that the last rows can be met as well.
         last = goal[-1] - goal[-2] if K > 1 else np.zeros(J)
         self._next_v = np.concatenate([goal[1:] - goal[:-1], [last, last]])  # from row k to k + 1
         self._next_a = self._next_v[1:] - self._next_v[:-1]  # of row k + 2
         v_fits, a_fits = np.abs(self._next_v) <= V, np.abs(self._next_a) <= A
-        self._landable = v_fits[:-1] & v_fits[1:] & a_fits
+        self._landable = v_fits[:-1] & v_fits[1:] & a_fits & _peaks_within(self._next_v[1:], self._next_a, V)
         self._somewhere_landable = self._landable.any(axis=1)
         ones = np.ones(J)
         self._gaps, self._gap_bounds = np.empty((6, J)), np.stack([V, A, A, ones, ones, ones])
@@ -195,31 +200,35 @@ class _Chase:
             take = (on_targets & lasting_KJ[k]) | (until > k)
             if self._somewhere_landable[k]:
                 lands = self._can_land(k, q, v, a) & ~take
-                until[lands] = k + 3
-                take |= lands
-            if take.all():
-                reached = self._goal[k]
-            else:
+                if np.count_nonzero(lands):
+                    until[lands] = k + 3
+                    take |= lands
+            reached = self._goal[k]
+            if np.count_nonzero(take) < J:
                 wanted = self._towards_goal(k, q, v, a)
-                step = v + (self._off_limits(wanted, q, v, a) if guarded else wanted)
-                step += q
-                reached = np.where(take, self._goal[k], step)
+                reached = q + v + (self._off_limits(wanted, q, v, a) if guarded else wanted)
+                np.copyto(reached, self._goal[k], where=take)
             step = reached - q
             a, v, q = step - v, step, reached
             rows_KJ[k], taken[k], on_targets = q, take, take
         return np.where(taken, self._targets_KJ, rows_KJ * self._jerk)
 
-    def _can_land(self, k: int, q: np.ndarray, v: np.ndarray, a: np.ndarray) -> np.ndarray:
+    def _can_land(self, k: int, q: np.ndarray, v_before: np.ndarray, a_before: np.ndarray) -> np.ndarray:
         """Whether rows k, k + 1 and k + 2 can be met from a state within the limits; (J,)."""
         v1, a1, a2, j1, j2, j3 = gaps = self._gaps
         np.subtract(self._goal[k], q, out=v1)
-        np.subtract(v1, v, out=a1)
+        np.subtract(v1, v_before, out=a1)
         np.subtract(self._next_v[k], v1, out=a2)
-        np.subtract(a1, a, out=j1)
+        np.subtract(a1, a_before, out=j1)
         np.subtract(a2, a1, out=j2)
         np.subtract(self._next_a[k], a2, out=j3)
         np.abs(gaps, out=gaps)
-        return np.logical_and.reduce(gaps <= self._gap_bounds) & self._landable[k]
+        lands = np.logical_and.reduce(gaps <= self._gap_bounds) & self._landable[k]
+        if np.count_nonzero(lands):  # the velocity peaks of stops from rows k and k + 1, from above
+            v = np.stack([self._goal[k] - q, self._next_v[k]])
+            a = np.stack([v[0] - v_before, v[1] - v[0]])
+            lands &= (np.abs(v + 0.5 * a * np.abs(a)) <= self._V).all(axis=0)
+        return lands
 
     def _towards_goal(self, k: int, q: np.ndarray, v: np.ndarray, a: np.ndarray) -> np.ndarray:
         """The acceleration of the next row after which a stop would end at the goal, or the nearest that is allowed.
@@ -277,7 +286,7 @@ def _stops(
     """
     push = points - frame_a
     step = push + frame_v
-    rest = stop_distance(step - push * n.half, push, A, n) - step + push * n.quarter * n.two_thirds
+    rest = stop_distance(step - push * n.half, push, A, n) - step + push * n.sixth
     return rest + np.maximum(np.minimum(rest, longer), -longer) + points
 
 
