@@ -25,7 +25,7 @@ from beingh_core.realtime.limits import JointLimits
 CASES = ("none", "all", "beyond_position_limits")
 SPEED, ACCELERATION, JERK, RANGE = 2.0, 10.0, 150.0, 3.0  # [rad/s] and so on, [rad]
 TICKS_BETWEEN_CHUNKS = 6
-UNTIMED = 20  # chunks, while caches fill
+UNTIMED = 200  # chunks, while caches fill and the processor comes up to speed
 
 
 @dataclass(frozen=True, kw_only=True)
