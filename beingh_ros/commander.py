@@ -59,6 +59,14 @@ class Commander:
             if problem:
                 self._failed(problem)
 
+    def listeners(self) -> dict[str, int]:
+        """How many listen to each command topic of all drivers. From any thread."""
+        return {topic: count for driver in self._drivers for topic, count in driver.listeners().items()}
+
+    def unheard(self) -> str | None:
+        """A command topic that nobody listens on, in words. From any thread."""
+        return next((text for driver in self._drivers if (text := driver.unheard())), None)
+
     def shift(self, step_ns: int) -> None:
         """Simulated time has jumped by `step_ns`."""
         if self.commands is not None:

@@ -18,11 +18,13 @@ from beingh_core.errors import BeingHError
 from beingh_core.realtime.clock import TickClock, epoch_id
 from beingh_core.realtime.commit_buffer import Chunk, Command, CommitBuffer, MergeResult
 from beingh_core.realtime.interpolation import point_velocities
-from beingh_ros.measured_joints import NOT_AT_REST, MeasuredJoints
+from beingh_ros.listeners import Hearing
+from beingh_ros.measured_joints import NOT_AT_REST, MeasuredJoints, Problem, start_position
 from beingh_ros.plan import Plan, TickOutput
 from beingh_ros.stop_causes import (
     CHUNKS_SILENT,
     CLOCK,
+    DRIVER,
     ESTOP,
     JOINT_STATES_INVALID,
     RESET,
@@ -36,8 +38,6 @@ from beingh_ros.stop_causes import (
 )
 from beingh_ros.tracking import TrackingWatch
 
-# A measured position may lie this far outside the limits (sensor noise at an end stop) [rad or m].
-START_TOLERANCE = 0.01
 # Time between the announcement of an epoch and its first tick.
 START_LEAD_TICKS = 2
 # Ticks that come later than this stop it: the robot may have been moved meanwhile.
@@ -90,7 +90,7 @@ class Controller:
         self._before = np.zeros(0)  # (J,) command of the tick before the next one
         self._waiting = f"waiting for joint states on {topics}"
         self._status = Status(state=WAITING, reason=self._waiting)
-        self._active, self._changed = True, changed
+        self._active, self._changed, self._unheard = True, changed, ""
         self.overruns = 0
 
     @property
@@ -141,7 +141,9 @@ class Controller:
             self._measured.update(now_ns, positions, velocities)
             if self._status.state == WAITING and self._active:
                 self._wait(now_ns)
-            elif self._status.state == RUNNING and (problem := self._measured.invalid()):
+            elif self._status.state == RUNNING and (
+                problem := self._measured.invalid() or self._tracking_problem(now_ns)
+            ):
                 self.stop(*problem, now_ns)
 
     def malformed_joint_state(self, now_ns: int, reason: str) -> None:
@@ -149,6 +151,13 @@ class Controller:
         with self._lock:
             if self._status.state == RUNNING:
                 self.stop(JOINT_STATES_INVALID, reason, now_ns)
+
+    def listeners(self, hearing: Hearing, now_ns: int) -> None:
+        """Whether the robot hears its commands: a waiting controller starts only then; without it, a running one stops."""
+        with self._lock:
+            self._unheard = hearing.reason
+            if hearing.lost and self._status.state == RUNNING:
+                self.stop(DRIVER, hearing.reason, now_ns)
 
     def merge(self, chunk: Chunk) -> MergeResult | None:
         """Merge a chunk; None before the first epoch and while not active."""
@@ -216,7 +225,9 @@ class Controller:
                 self._overrun(now_ns, late_ns)
                 return None
             if self._status.state == RUNNING:
-                self._watch(now_ns)
+                problem = self._measured.problem(now_ns) or self._tracking_problem(now_ns)
+                if problem:
+                    self.stop(*problem, now_ns)
             command = self._buffer.advance()
             stamp_ns, plan = self._clock.stamp_ns(command.tick), self._plan()
             ahead = self._buffer.committed_until - self._buffer.next_tick
@@ -295,14 +306,11 @@ class Controller:
         problem = self._measured.problem(now_ns)
         return problem[1] if problem else None
 
-    def _watch(self, now_ns: int) -> None:
-        """Stop when the robot is not heard of or does not follow."""
-        problem = self._measured.problem(now_ns)
-        if problem is None and self._tracking is not None:
-            reason = self._tracking.problem(now_ns, self._measured.oldest_ns(), self._measured_row())
-            problem = (TRACKING_ERROR, reason) if reason else None
-        if problem:
-            self.stop(*problem, now_ns)
+    def _tracking_problem(self, now_ns: int) -> Problem | None:
+        if self._tracking is None:
+            return None
+        reason = self._tracking.problem(now_ns, self._measured.oldest_ns(), self._measured_row())
+        return (TRACKING_ERROR, reason) if reason else None
 
     def _note_sent(self, command: Command, stamp_ns: int) -> None:
         """Keep what the watchdogs need to know of a tick."""
@@ -323,7 +331,7 @@ class Controller:
         elif problem := self._measured.problem(now_ns):
             reason = problem[1]
         else:
-            reason = self._measured.moving(now_ns) or self._start(now_ns)
+            reason = self._measured.moving(now_ns) or self._unheard or self._start(now_ns)
         # Which joint is the fastest changes with every message.
         same = reason.startswith(NOT_AT_REST) and self._status.reason.startswith(NOT_AT_REST)
         if reason and reason != self._status.reason and not (same and now_ns - self._status.stamp_ns < REPEAT_NS):
@@ -331,17 +339,10 @@ class Controller:
 
     def _start(self, now_ns: int) -> str:
         """Begin an epoch at the measured positions, or return why not."""
-        limits, measured = self._contract.limits, self._measured_row()
-        start = np.clip(measured, limits.lower, limits.upper)
-        outside = np.abs(start - measured) > START_TOLERANCE
-        if outside.any():
-            joint = int(np.argmax(outside))
-            return (
-                f"{self._contract.joint_names[joint]} is at {measured[joint]:.3f}, outside its limits "
-                f"{limits.lower[joint]:.3f} to {limits.upper[joint]:.3f}"
-            )
-        self._begin(now_ns, start)
-        return ""
+        start, problem = start_position(self._contract, self._measured_row())
+        if not problem:
+            self._begin(now_ns, start)
+        return problem
 
     def _measured_row(self) -> np.ndarray:
         """(J,) measured positions, and 0 for the velocities of a base."""

@@ -35,6 +35,7 @@ from beingh_ros.controller_report import ControllerReport
 from beingh_ros.conversions import Trajectory, joint_positions, joint_velocities, ns_to_stamp
 from beingh_ros.diagnostics import Diagnostics, Report
 from beingh_ros.drivers import make_drivers
+from beingh_ros.listeners import Listeners
 from beingh_ros.plan import Plan
 from beingh_ros.plan_messages import PlanReader, PlanWriter
 from beingh_ros.runtime import declare, raise_priority, run_node
@@ -55,6 +56,7 @@ from beingh_ros.timing import SimulatedTime, SteadyTime
 RELIABLE = QoSProfile(depth=10)
 FLUSH_S = 0.5
 SWITCH_S = 1e-4
+LISTENERS_PERIOD_S = 0.1
 
 
 class ControllerNode(LifecycleNode):
@@ -89,6 +91,14 @@ class ControllerNode(LifecycleNode):
             watch_tracking=not self._dry_run,
             changed=self._on_change,
         )
+        settle_s = declare(
+            self,
+            "listener_settle_s",
+            2.0,
+            "it starts when the listeners of its commands have been the same for so long [s]; 0: as soon as there are any",
+            between=(0.0, 60.0),
+        )
+        self._listeners = Listeners(settle_s)
         self._overruns_told = 0
         self._rivals_told: list[str] = []
         self._logged = Status(state="")
@@ -109,6 +119,7 @@ class ControllerNode(LifecycleNode):
             dry_run=self._dry_run,
             setpoints=self._commander.statistics,
         )
+        self._look_for_listeners()
         self._connect(contract)
         self._diagnostics = Diagnostics(self, contract.robot, {"commands": self._look})
         self._on_change(self._controller.status)
@@ -170,6 +181,8 @@ class ControllerNode(LifecycleNode):
         )
 
     def _connect(self, contract: RobotContract) -> None:
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(LISTENERS_PERIOD_S, self._look_for_listeners, clock=steady)
         topics = dict.fromkeys(signal.topic for signal in contract.state) or ["/joint_states"]
         for topic in topics:
             self.create_subscription(
@@ -178,8 +191,7 @@ class ControllerNode(LifecycleNode):
         self.create_subscription(JointTrajectory, "policy/chunk", self._on_chunk, RELIABLE)
         if self._reader.has_base:
             self.create_subscription(MultiDOFJointTrajectory, "policy/base_chunk", self._on_base_chunk, RELIABLE)
-            half_tick = Clock(clock_type=ClockType.STEADY_TIME)
-            self.create_timer(0.5 * contract.dt_s, self._drop_incomplete, clock=half_tick)
+            self.create_timer(0.5 * contract.dt_s, self._drop_incomplete, clock=steady)
         # Twice: a reliable subscription alone would never hear a best-effort publisher.
         for qos in (RELIABLE, qos_profile_sensor_data):
             self.create_subscription(Bool, contract.estop_topic, self._on_estop, qos)
@@ -318,6 +330,12 @@ class ControllerNode(LifecycleNode):
             log.warning(text, throttle_duration_sec=5.0)
         elif status.sentence != before.sentence:
             log.info(text)
+
+    def _look_for_listeners(self) -> None:
+        """Often: whether the robot hears its commands."""
+        counts, unheard = self._commander.listeners(), self._commander.unheard()
+        hearing = self._listeners.look(time.monotonic(), counts, unheard)
+        self._controller.listeners(hearing, self._ticks.time.now_ns())
 
     def _find_rivals(self) -> list[str]:
         """Command topics with another publisher, such as a controller that a crashed launch has left behind."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from beingh_core.contract import RobotContract
 from beingh_ros.stop_causes import JOINT_STATES_INVALID, JOINT_STATES_SILENT
 
 # At rest: for REST_S, each joint either reports at most REST_SPEED or stays within what that speed would travel.
@@ -16,7 +17,24 @@ REST_SPEED = 0.05  # [rad/s or m/s]
 
 NOT_AT_REST = "waiting for the robot to be at rest"
 
+# A measured position may lie this far outside the limits (sensor noise at an end stop) [rad or m].
+START_TOLERANCE = 0.01
+
 Problem = tuple[str, str]  # cause, reason
+
+
+def start_position(contract: RobotContract, measured_J: np.ndarray) -> tuple[np.ndarray, str]:
+    """Where to start from a measured posture (J,), and why that is impossible ("" when it is not)."""
+    limits = contract.limits
+    start = np.clip(measured_J, limits.lower, limits.upper)
+    outside = np.abs(start - measured_J) > START_TOLERANCE
+    if not outside.any():
+        return start, ""
+    joint = int(np.argmax(outside))
+    return start, (
+        f"{contract.joint_names[joint]} is at {measured_J[joint]:.3f}, outside its limits "
+        f"{limits.lower[joint]:.3f} to {limits.upper[joint]:.3f}"
+    )
 
 
 class MeasuredJoints:

@@ -8,12 +8,16 @@ import numpy as np
 
 from beingh_core.contract import RobotContract
 
+# Half a tick, at most this share of `tracking_time_s`, is "shortly before".
+SLACK = 0.25
+
 
 class TrackingWatch:
     """Compares measured positions with the commands of the last while. Not thread-safe.
 
     A robot follows with a delay, so a joint is in order anywhere between the smallest and the largest command of the
-    last `tracking_delay_s`, give or take `tracking_error`; it may be out of that for `tracking_time_s`.
+    last `tracking_delay_s`, give or take `tracking_error`; it may be out of that for `tracking_time_s`, counted from the
+    first joint state that shows it. A check shortly before that time is up decides: the next one would be a tick late.
 
     Args:
         contract: Robot; its `watchdog`.
@@ -24,7 +28,9 @@ class TrackingWatch:
         self._names = contract.joint_names
         self._allowed = np.array(watchdog.tracking_error)
         self._watched = bool(np.isfinite(self._allowed).any())
-        self._delay_ns, self._patience_ns = watchdog.tracking_delay_s * 1e9, watchdog.tracking_time_s * 1e9
+        self._delay_ns = watchdog.tracking_delay_s * 1e9
+        time_s = watchdog.tracking_time_s
+        self._patience_ns = (time_s - min(contract.dt_s / 2, SLACK * time_s)) * 1e9
         self._commands: deque[tuple[int, np.ndarray]] = deque()
         self._bad_since_ns: int | None = None
         self.worst = 0.0
@@ -40,7 +46,7 @@ class TrackingWatch:
         self._commands.append((at_ns, position_J))
 
     def problem(self, now_ns: int, measured_ns: int, measured_J: np.ndarray) -> str | None:
-        """Why the robot does not follow, None when it does.
+        """Why the robot does not follow, None when it does. To be asked with every joint state and at every tick.
 
         Args:
             now_ns: Time of the check [ns].

@@ -139,6 +139,8 @@ class NodeProcess:
     """A node of this package (its module), or a script with one, as a child process; its output is kept."""
 
     def __init__(self, graph: Node, module: str, parameters: dict, log: Path) -> None:
+        if Path(module).stem.endswith(("controller", "controller_node")):
+            parameters = {"listener_settle_s": 0.3} | parameters
         program = [module] if module.endswith(".py") else ["-m", f"beingh_ros.{module}"]
         words = []
         for key, value in parameters.items():

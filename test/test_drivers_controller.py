@@ -10,6 +10,7 @@ from interface_builder import for_children, provide
 from ros_support import NodeProcess, Recorder, ros_graph, wait_until
 from stand_in_robot import StandInRobot
 
+from beingh_ros.controller_state import read_state
 from beingh_ros.conversions import read_trajectory
 
 FOLLOW = {
@@ -91,15 +92,25 @@ def test_a_goal_that_fails_stops_the_robot_with_the_reason(tmp_path, failure):
         wait_until(lambda: len(arm.goals) > goals + 5, what="goals after the reset")
 
 
-def test_without_a_server_the_robot_stops_with_one_clear_reason(tmp_path):
+def test_without_a_server_the_robot_waits_with_a_clear_reason_and_stops_when_one_goes(tmp_path):
     with bench(tmp_path) as (robot, start):
         start()
-        status = robot.wait_for_state("stopped", "driver")
-        assert status.reason.startswith("there is no action server /")
-        arm, _ = serve(robot)
+        wait_until(
+            lambda: any(read_state(m).reason.startswith("there is no action server /") for m in robot.state.messages),
+            what="the reason to wait",
+        )
+        assert not robot.buffer.messages
+        arm, hand = serve(robot)
+        robot.wait_for_state("running")
         heard = len(robot.state.messages)
+        hand._server.destroy()
+        status = robot.wait_for_state("stopped", "driver", since=heard)
+        assert status.reason.startswith("there is no action server /hand/gripper_cmd"), status.reason
+        heard, goals = len(robot.state.messages), len(arm.goals)
+        _hand = ActionStandIn(robot.node, hand._type, GRIPPER["action"], replaces=("abort", {}))
         assert robot.call("reset").success
         robot.wait_for_state("running", since=heard)
+        wait_until(lambda: len(arm.goals) > goals, what="goals after the reset")
         wait_until(lambda: len(arm.goals) > 5, what="goals")
         np.testing.assert_allclose(arm.goals[0].trajectory.points[0].positions, list(robot.positions.values())[:7])
 

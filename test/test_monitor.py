@@ -168,7 +168,10 @@ def test_one_page_of_a_real_controller_in_a_namespace_and_a_status_for_scripts(t
         assert done.returncode == 1 and "no controller is heard" in done.stdout and "(/observer)" in done.stdout
         states = graph.create_publisher(JointState, "/joint_states", 10)
         spec = ProcessSpec(
-            name="controller", executable="controller_node", parameters={"contract": "fr3"}, namespace="left"
+            name="controller",
+            executable="controller_node",
+            parameters={"contract": "fr3", "dry_run": True},
+            namespace="left",
         )
         with ProcessGroup([spec], tmp_path, graph.environment) as group:
             wait_until(lambda: "waiting for joint states" in group.log_tail("controller"), what="the controller")

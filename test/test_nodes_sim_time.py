@@ -18,7 +18,7 @@ from beingh_ros.conversions import ns_to_stamp, stamp_to_ns
 from beingh_ros.diagnostics import read_status
 
 FR3 = load_contract("fr3")
-ARM = FR3.driver.groups[0]
+ARM, HAND = FR3.driver.groups
 DT_NS = 50_000_000
 START_NS = 1_000_000_000_000
 
@@ -30,7 +30,7 @@ class World:
         self.node, self.now_ns = graph, None
         self._clock = graph.create_publisher(Clock, "/clock", 10)
         self._states = graph.create_publisher(JointState, "/joint_states", 10)
-        self.arm = Recorder(graph, JointTrajectory, ARM.topic)
+        self.arm, self.hand = (Recorder(graph, JointTrajectory, group.topic) for group in (ARM, HAND))
         self.diagnostics = Recorder(graph, DiagnosticArray, "/diagnostics")
         self.states = Recorder(graph, DiagnosticStatus, "controller/state", QOS)
         graph.create_timer(0.01, self._talk)

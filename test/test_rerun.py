@@ -166,7 +166,7 @@ def test_the_command_records_a_real_controller_whose_contract_it_asks_for(tmp_pa
             states.publish(home)
 
         graph.create_timer(0.02, publish)
-        with NodeProcess(graph, "controller_node", {"contract": "fr3"}, tmp_path / "log") as node:
+        with NodeProcess(graph, "controller_node", {"contract": "fr3", "dry_run": True}, tmp_path / "log") as node:
             wait_until(lambda: "running" in node.output, what="the controller")
             command = [sys.executable, "-m", "beingh_ros.cli", "monitor", "--record", str(path)]
             process = subprocess.Popen(

@@ -82,7 +82,8 @@ class ActionGoals:
         self._running: _Goal | None = None  # newest accepted one that has not ended
         self._numbers = 0
         self._events: deque[str] = deque(maxlen=8)
-        self._missing: str | None = None
+        self._ready = dict.fromkeys(names.values(), 0)
+        self._missing: str | None = _absent(next(iter(self._ready)))
         self._patience_s = time.monotonic() + DISCOVERY_S
         self._wake = self._node.create_guard_condition(self._work)
         self._executor = SingleThreadedExecutor(context=node.context)
@@ -124,6 +125,16 @@ class ActionGoals:
             self._events.clear()
             return event
 
+    def listeners(self) -> dict[str, int]:
+        """1 for each action server that is ready, 0 for each that is not."""
+        with self._lock:
+            return self._ready
+
+    def unheard(self) -> str | None:
+        """A server that is missing, in words."""
+        with self._lock:
+            return self._missing
+
     def forget(self) -> None:
         """Forget the events before a new start."""
         with self._lock:
@@ -142,12 +153,10 @@ class ActionGoals:
                 self._missing = f"the action client of {', '.join(self._names.values())} has failed: {error}"
 
     def _look_for_servers(self) -> None:
-        missing = [self._names[key] for key, client in self._clients.items() if not client.server_is_ready()]
-        text = None
-        if missing:
-            text = f"there is no action server {missing[0]}: start its controller, and see `ros2 action list`"
+        ready = {self._names[key]: int(client.server_is_ready()) for key, client in self._clients.items()}
+        missing = [name for name, there in ready.items() if not there]
         with self._lock:
-            self._missing = text
+            self._ready, self._missing = ready, _absent(missing[0]) if missing else None
             if self._running is not None and self._names[self._running.server] in missing:
                 self._running = None  # its end will never be heard
 
@@ -219,3 +228,7 @@ class ActionGoals:
             with self._lock:
                 self._events.append(f"{self._names[goal.server]}: {text}")
         self._work()
+
+
+def _absent(name: str) -> str:
+    return f"there is no action server {name}: start its controller, and see `ros2 action list`"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
+
+from rclpy.publisher import Publisher
 
 from beingh_core.contract import RobotContract
 from beingh_ros.drivers.setpoints import Setpoints
@@ -15,6 +17,7 @@ FLUSH_S = 0.5
 class Driver(Protocol):
     """Sends commands of some joints to a robot.
 
+    Nothing is sent before `unheard` tells that every command topic has a listener.
     `problem` is called from the controller's tick thread, `send` from that or, with a command rate, from another one;
     `stop` and `release` after both have ended. `send` never waits for the robot, `stop` and `release` wait a bounded
     time. After them `send` begins again as at the start.
@@ -45,11 +48,25 @@ class Driver(Protocol):
         """
         return None
 
+    def listeners(self) -> dict[str, int]:
+        """How many listen to each command topic, 0 or 1 for an action server. From any thread; asked often."""
+        return {}
+
+    def unheard(self) -> str | None:
+        """That nobody listens on one of the command topics, None when somebody does on each. From any thread."""
+        alone = next((topic for topic, count in self.listeners().items() if count == 0), None)
+        return None if alone is None else f"nobody listens on {alone}: are the robot's controllers loaded?"
+
 
 def columns_of(contract: RobotContract, joints: Sequence[str]) -> list[int]:
     """Where the commands of `joints` stand in a row of setpoints."""
     column = {name: index for index, name in enumerate(contract.joint_names)}
     return [column[name] for name in joints]
+
+
+def count_listeners(publishers: Iterable[Publisher]) -> dict[str, int]:
+    """Matched subscribers by topic."""
+    return {publisher.topic_name: publisher.get_subscription_count() for publisher in publishers}
 
 
 class Starts:

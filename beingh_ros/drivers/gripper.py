@@ -106,6 +106,14 @@ class GripperDriver(Driver):
         """What the servers have answered, or that they do not."""
         return next((text for goals, _, _ in self._grippers if (text := goals.problem())), None)
 
+    def listeners(self) -> dict[str, int]:
+        """Which action servers are ready."""
+        return {name: ready for goals, _, _ in self._grippers for name, ready in goals.listeners().items()}
+
+    def unheard(self) -> str | None:
+        """An action server that is not there."""
+        return next((text for goals, _, _ in self._grippers if (text := goals.unheard())), None)
+
     def _send_goal(self, index: int, before: float, command: float) -> threading.Event:
         """Send a gripper from one joint position to another."""
         opening = 1.0

@@ -15,7 +15,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from beingh_core.contract import Driver as DriverSettings
 from beingh_core.contract import RobotContract
-from beingh_ros.drivers.driver import FLUSH_S, Driver, columns_of
+from beingh_ros.drivers.driver import FLUSH_S, Driver, columns_of, count_listeners
 from beingh_ros.drivers.setpoints import Setpoints
 from beingh_ros.drivers.trajectories import trajectory_of
 
@@ -56,3 +56,7 @@ class JointTrajectoryDriver(Driver):
         self.send(points)
         for publisher, _, _ in self._groups:
             publisher.wait_for_all_acked(Duration(seconds=FLUSH_S))
+
+    def listeners(self) -> dict[str, int]:
+        """Subscribers of each topic."""
+        return count_listeners(publisher for publisher, _, _ in self._groups)

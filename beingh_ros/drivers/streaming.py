@@ -13,7 +13,7 @@ from rclpy.qos import QoSProfile
 
 from beingh_core.contract import Driver as DriverSettings
 from beingh_core.contract import RobotContract
-from beingh_ros.drivers.driver import FLUSH_S, Driver, columns_of
+from beingh_ros.drivers.driver import FLUSH_S, Driver, columns_of, count_listeners
 from beingh_ros.drivers.setpoints import Setpoints, sample_to_rest
 
 # Only the newest command counts; reliable delivery still brings the last one of a stop to a slow subscriber.
@@ -63,6 +63,10 @@ class StreamingDriver(Driver):
         self._play(path)
         self._flush()
         self._sent = None
+
+    def listeners(self) -> dict[str, int]:
+        """Subscribers of each topic."""
+        return count_listeners(publisher for publisher, _, _ in self._groups)
 
     def _message(self, joints: tuple[str, ...], stamp_ns: int, positions: np.ndarray, velocities: np.ndarray):
         """The message of one group for one row (its columns only)."""

@@ -1,0 +1,61 @@
+"""Whether the robot hears its commands: who listens on the command topics, and since when. No ROS here.
+
+A publisher is matched with its subscribers one by one, over a second or more, and what is published before that is
+lost: the plan would go on without the robot, which would then jump after it. A recorder may be matched before the
+robot, so one listener is not enough to start: their number must have settled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+# Nobody has been found yet: no reason to worry before that [s].
+DISCOVERY_S = 1.0
+SETTLING = "waiting until no more listeners of the commands turn up"
+
+
+@dataclass(frozen=True)
+class Hearing:
+    """What keeps the commands from being heard.
+
+    Attributes:
+        reason: Why the robot must not start, "" when it may.
+        lost: Whether a topic has no listener, which stops a robot that runs.
+    """
+
+    reason: str = ""
+    lost: bool = False
+
+
+class Listeners:
+    """Follows the number of listeners.
+
+    Args:
+        settle_s: How long the numbers must have been the same before a start [s].
+    """
+
+    def __init__(self, settle_s: float) -> None:
+        self._settle_s = settle_s
+        self._counts: dict[str, int] = {}
+        self._begun_s: float | None = None
+        self._since_s = 0.0
+
+    def look(self, now_s: float, counts: Mapping[str, int], unheard: str | None) -> Hearing:
+        """Judge the present numbers.
+
+        Args:
+            now_s: Monotonic time [s].
+            counts: Listeners by topic or action; empty where nothing is commanded.
+            unheard: Which topic has no listener, in words; None when each has.
+        """
+        if self._begun_s is None:
+            self._begun_s = now_s
+        if counts != self._counts:
+            self._counts, self._since_s = dict(counts), now_s
+        if unheard:
+            early = now_s - self._begun_s < DISCOVERY_S
+            return Hearing(f"waiting for listeners: {unheard}" if early else unheard, lost=True)
+        if counts and now_s - self._since_s < self._settle_s:
+            return Hearing(SETTLING)
+        return Hearing()
