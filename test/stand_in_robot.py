@@ -146,12 +146,14 @@ class StandInRobot:
 
 @contextmanager
 def controller_beside_robot(log_dir):
-    """A stand-in robot; yields a starter of controllers that takes node parameters."""
+    """A stand-in robot; yields a starter of controllers, which calls `before` with the robot and takes parameters."""
     with ros_graph() as graph:
         robot = StandInRobot(graph)
         processes = []
 
-        def start(program="controller_node", **parameters):
+        def start(program="controller_node", *, before=None, **parameters):
+            if before is not None:
+                before(robot)
             process = NodeProcess(
                 graph,
                 program,

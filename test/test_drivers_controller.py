@@ -97,7 +97,7 @@ def test_without_a_server_the_robot_waits_with_a_clear_reason_and_stops_when_one
         start()
         wait_until(
             lambda: any(read_state(m).reason.startswith("there is no action server /") for m in robot.state.messages),
-            what="the reason to wait",
+            what=lambda: [read_state(m) for m in robot.state.messages],
         )
         assert not robot.buffer.messages
         arm, hand = serve(robot)

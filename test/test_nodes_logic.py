@@ -327,6 +327,25 @@ def test_a_robot_that_does_not_follow_stops_it():
     assert_brakes_to_rest(robot, TRACKING_ERROR)
 
 
+@pytest.mark.parametrize("lead_ns", [2_000_000, 15_000_000, 35_000_000, 48_000_000])
+def test_a_robot_that_stops_following_brakes_at_the_first_tick_when_its_time_is_up(lead_ns):
+    """Joint states at 100 Hz go wrong `lead_ns` after a tick; the ticks come with jitter."""
+    robot = moving_robot(0.0)
+    target, first_ns = robot.controller, robot.controller.next_tick_ns()
+    wrong_ns, right = first_ns + lead_ns, dict(robot.measured)
+    wrong = right | {"fr3_joint3": right["fr3_joint3"] + 0.6}
+    for k in range(40):
+        now_ns = first_ns + k * 10_000_000
+        target.joint_state(now_ns, wrong if now_ns >= wrong_ns else right)
+        if now_ns + 10_000_000 > target.next_tick_ns():
+            target.tick(target.next_tick_ns() + (500_000 if k % 2 else 0))
+        if target.status.state != RUNNING:
+            break
+    assert target.status.cause == TRACKING_ERROR
+    time_ns = FR3.watchdog.tracking_time_s * 1e9
+    assert 0.75 * time_ns <= target.status.stamp_ns - wrong_ns <= time_ns + 0.5 * DT_NS
+
+
 def test_a_robot_that_follows_late_is_in_order_and_a_gripper_may_be_blocked():
     robot = moving_robot(0.0)
     late = [dict(robot.measured)] * 5  # a quarter of a second

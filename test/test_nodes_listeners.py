@@ -1,0 +1,111 @@
+"""Who listens: the controller starts only when the robot hears its commands, and stops when it no longer does."""
+
+import pytest
+from ros_support import Recorder, wait_until
+from stand_in_robot import ARM, DT_NS, FR3, HAND, controller_beside_robot
+from test_nodes_logic import HOME, NOW, measure_at_rest
+from trajectory_msgs.msg import JointTrajectory
+
+from beingh_ros.controller import Controller
+from beingh_ros.controller_state import read_state
+from beingh_ros.listeners import DISCOVERY_S, SETTLING, Hearing, Listeners
+from beingh_ros.stop_causes import DRIVER, RUNNING, STOPPED, WAITING
+
+
+def test_the_numbers_must_have_settled_with_a_listener_on_each_topic():
+    listeners, nobody = Listeners(2.0), "nobody listens on /b"
+    assert listeners.look(10.0, {"/a": 1, "/b": 0}, nobody) == Hearing(f"waiting for listeners: {nobody}", lost=True)
+    assert listeners.look(10.0 + DISCOVERY_S, {"/a": 1, "/b": 0}, nobody) == Hearing(nobody, lost=True)
+    assert listeners.look(12.0, {"/a": 1, "/b": 1}, None) == Hearing(SETTLING)
+    assert listeners.look(13.9, {"/a": 2, "/b": 1}, None) == Hearing(SETTLING), "an onlooker, then the robot"
+    assert listeners.look(15.8, {"/a": 2, "/b": 1}, None) == Hearing(SETTLING)
+    assert listeners.look(15.9, {"/a": 2, "/b": 1}, None) == Hearing()
+    assert listeners.look(99.0, {"/a": 1, "/b": 1}, None) == Hearing(SETTLING), "one that goes is a change too"
+
+
+def test_nothing_commanded_needs_no_listener_and_no_settling_is_allowed():
+    assert Listeners(2.0).look(0.0, {}, None) == Hearing()
+    assert Listeners(0.0).look(0.0, {"/a": 1}, None) == Hearing()
+
+
+def test_settling_keeps_a_controller_waiting_but_stops_none_that_runs():
+    controller = Controller(FR3, joint_state_timeout_s=1.0)
+    controller.listeners(Hearing("nobody listens on /a", lost=True), NOW)
+    now_ns = measure_at_rest(controller, NOW, HOME)
+    assert (controller.status.state, controller.status.reason) == (WAITING, "nobody listens on /a")
+    assert controller.next_tick_ns() is None
+    controller.listeners(Hearing(SETTLING), now_ns)
+    now_ns = measure_at_rest(controller, now_ns + DT_NS, HOME)
+    assert (controller.status.state, controller.status.reason) == (WAITING, SETTLING)
+    controller.listeners(Hearing(), now_ns)
+    now_ns = measure_at_rest(controller, now_ns + DT_NS, HOME)
+    assert controller.status.state == RUNNING
+    controller.listeners(Hearing(SETTLING), now_ns)
+    assert controller.status.state == RUNNING, "one more onlooker"
+    controller.listeners(Hearing("nobody listens on /a", lost=True), now_ns)
+    assert controller.status.state != RUNNING and controller.status.cause == DRIVER
+    assert controller.status.reason == "nobody listens on /a"
+
+
+@pytest.fixture
+def bench(tmp_path):
+    with controller_beside_robot(tmp_path) as start:
+        yield start
+
+
+def deafen(robot, group):
+    """Take every subscription of a command topic away."""
+    recorder = robot.arm if group is ARM else robot.hand
+    followers = [link for link in robot._links if link.topic_name == group.topic]
+    robot._links = [link for link in robot._links if link not in followers]
+    for subscription in (recorder._subscription, *followers):
+        robot.node.destroy_subscription(subscription)
+
+
+def heard(robot, word):
+    return any(word in read_state(message).reason for message in robot.state.messages)
+
+
+def test_a_robot_that_listens_late_gets_the_first_tick(bench):
+    robot, process = bench(before=lambda robot: deafen(robot, HAND), listener_settle_s=1.0)
+    wait_until(lambda: heard(robot, f"nobody listens on {HAND.topic}"), what=lambda: process.output)
+    assert not robot.buffer.messages and not robot.arm.messages
+    onlooker = Recorder(robot.node, JointTrajectory, HAND.topic)
+    late = Recorder(robot.node, JointTrajectory, HAND.topic)
+    wait_until(lambda: heard(robot, SETTLING), what="settling")
+    robot.start()
+    first_ns = robot.clock().start_ns
+    for recorder in (onlooker, late, robot.arm):
+        stamp = recorder.wait_for(1)[0].header.stamp
+        assert stamp.sec * 10**9 + stamp.nanosec == first_ns, "everybody hears the first tick"
+    assert "nobody listens" in process.output
+
+
+def test_the_last_listener_that_goes_stops_it_and_a_reset_waits_for_the_next(bench):
+    robot, _ = bench()
+    robot.start()
+    robot.move()
+    since = len(robot.state.messages)
+    deafen(robot, HAND)
+    status = robot.wait_for_state("stopped", "driver", since=since)
+    robot.driving = 0.0
+    assert status.reason.startswith(f"nobody listens on {HAND.topic}"), status.reason
+    told, count = len(robot.state.messages), len(robot.arm.messages)
+    assert robot.call("reset").success
+    wait_until(
+        lambda: any(
+            (s.state, s.reason) == (WAITING, status.reason) for s in map(read_state, robot.state.messages[told:])
+        ),
+        what="waiting",
+    )
+    assert len(robot.arm.messages) == count
+    _hand = Recorder(robot.node, JointTrajectory, HAND.topic)
+    robot.wait_for_state("running", since=told)
+    jump = robot.arm.wait_for(count + 1)[count].points[0].positions[0] - robot.positions[ARM.joints[0]]
+    assert abs(jump) < 1e-9, "it starts where the robot is"
+
+
+def test_a_dry_run_needs_no_listener(bench):
+    robot, _ = bench(before=lambda robot: [deafen(robot, HAND), deafen(robot, ARM)], dry_run=True)
+    robot.wait_for_state("running")
+    assert STOPPED not in {read_state(message).state for message in robot.state.messages}
