@@ -37,9 +37,13 @@ def bench(folder):
             controllers.append(NodeProcess(graph, "controller_node", {"contract": str(contract.path)}, log))
             return controllers[-1]
 
+        robot = StandInRobot(graph)
+        robot.servers = []
         try:
-            yield StandInRobot(graph), start
+            yield robot, start
         finally:
+            for server in robot.servers:  # else they may outlive their domain's lock
+                server._server.destroy()
             for process in controllers:
                 process.__exit__()
 
@@ -50,7 +54,9 @@ def serve(robot):
 
     arm = ActionStandIn(robot.node, FollowJointTrajectory, FOLLOW["action"], replaces=PREEMPTED)
     arm.on_goal = lambda goal: robot._follow(goal.trajectory)
-    return arm, ActionStandIn(robot.node, GripperCommand, GRIPPER["action"], replaces=("abort", {}))
+    hand = ActionStandIn(robot.node, GripperCommand, GRIPPER["action"], replaces=("abort", {}))
+    robot.servers += [arm, hand]
+    return arm, hand
 
 
 def test_goals_flow_and_the_last_one_ends_at_rest(tmp_path):
@@ -103,11 +109,11 @@ def test_without_a_server_the_robot_waits_with_a_clear_reason_and_stops_when_one
         arm, hand = serve(robot)
         robot.wait_for_state("running")
         heard = len(robot.state.messages)
-        hand._server.destroy()
+        robot.servers.pop()._server.destroy()
         status = robot.wait_for_state("stopped", "driver", since=heard)
         assert status.reason.startswith("there is no action server /hand/gripper_cmd"), status.reason
         heard, goals = len(robot.state.messages), len(arm.goals)
-        _hand = ActionStandIn(robot.node, hand._type, GRIPPER["action"], replaces=("abort", {}))
+        robot.servers.append(ActionStandIn(robot.node, hand._type, GRIPPER["action"], replaces=("abort", {})))
         assert robot.call("reset").success
         robot.wait_for_state("running", since=heard)
         wait_until(lambda: len(arm.goals) > goals, what="goals after the reset")
