@@ -55,7 +55,7 @@ class Driver(Protocol):
     def unheard(self) -> str | None:
         """That nobody listens on one of the command topics, None when somebody does on each. From any thread."""
         alone = next((topic for topic, count in self.listeners().items() if count == 0), None)
-        return None if alone is None else f"nobody listens on {alone}: are the robot's controllers loaded?"
+        return None if alone is None else f"nobody listens on {alone} (are the robot's controllers loaded?)"
 
 
 def columns_of(contract: RobotContract, joints: Sequence[str]) -> list[int]:
