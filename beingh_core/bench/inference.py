@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from beingh_core.bench.full_sequence import full_sequence_actions
-from beingh_core.bench.matmul_bound import Parts, Work, chunk_bound_ms, count_parts, measure_rates
+from beingh_core.bench.matmul_bound import Parts, RateMeter, Rates, Work, chunk_bound_ms, count_parts
 from beingh_core.bench.shapes import SHAPES, TEXT_TOKENS, build_model, random_sample
 from beingh_core.errors import BeingHError
 from beingh_core.model import BeingH
@@ -110,6 +110,8 @@ def run(bench: InferenceBench, say: Callable[[str], None] = print) -> dict[str, 
     for name, runner in runners.items():
         with _peak_memory(device, measured[name]):
             measured[name].actions = runner.chunks()
+    meter = RateMeter(device, dtype)
+    meter.sample()
     held_mb = _allocated_mb(device)
     for index in range(bench.repeats):
         for name, runner in runners.items():
@@ -118,6 +120,8 @@ def run(bench: InferenceBench, say: Callable[[str], None] = print) -> dict[str, 
             measured[name].total_ms.append(_timed_ms(runner.chunks, device))
             if index < CLOCKED_CHUNKS:
                 runner.clocked(measured[name].parts)
+        if index < FULL_CHUNKS:
+            meter.sample()
     growth_mb = _allocated_mb(device) - held_mb
     for name, result in measured.items():
         # The full sequence has no prefix: it computes all tokens in each step.
@@ -125,7 +129,7 @@ def run(bench: InferenceBench, say: Callable[[str], None] = print) -> dict[str, 
         say(f"{name}: total p50 {result.total(0.5):.2f} p95 {result.total(0.95):.2f}, {parts} [ms]")
         say(f"{name}: peak memory {result.peak_memory_mb:.0f} MB")
     say(f"memory held after {bench.repeats} chunks: {growth_mb:+.1f} MB")
-    report = _report(measured, _bound_ms(model, bench, say)) | {"growth_mb": growth_mb}
+    report = _report(measured, _bound_ms(model, bench, meter.rates(), say)) | {"growth_mb": growth_mb}
     if report["ratio"] is not None:
         largest = float(measured["cached"].actions.abs().max())
         say(f"full / cached {report['ratio']:.2f}")
@@ -211,10 +215,9 @@ class FullRunner:
 RUNNERS = {"cached": CachedRunner, "full": FullRunner}
 
 
-def _bound_ms(model: BeingH, bench: InferenceBench, say: Callable[[str], None]) -> float:
+def _bound_ms(model: BeingH, bench: InferenceBench, rates: Rates, say: Callable[[str], None]) -> float:
     parts = count_parts(model, sum(TEXT_TOKENS[:3]), bench.views)
     parts = Parts(*(Work(work.flops * bench.robots, work.weight_bytes) for work in parts))
-    rates = measure_rates(model.device, model.dtype)
     say(f"measured here: matmul {rates.flops / 1e9:.0f} GFLOP/s, memory {rates.bytes / 1e9:.1f} GB/s")
     say("bound by part: " + ", ".join(f"{n} {rates.bound_ms(w):.3f}" for n, w in parts._asdict().items()) + " [ms]")
     steps = bench.steps or model.config.num_inference_steps

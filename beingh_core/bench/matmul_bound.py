@@ -86,31 +86,52 @@ def chunk_bound_ms(parts: Parts, rates: Rates, steps: int, refinements: int) -> 
     return sum(map(rates.bound_ms, (parts.vision, parts.prefix, *(work for work in per_pass for _ in range(steps)))))
 
 
-def measure_rates(device: torch.device, dtype: torch.dtype) -> Rates:
+SUSTAINED_S = 0.3
+"""Duration of a sample of a rate."""
+
+
+class RateMeter:
     """Matmul rate of large square matrices, and bandwidth of reading memory that no cache holds.
 
-    Both are medians, as the times of chunks that they are compared with.
+    Both are medians over samples that are to be taken between the chunks which they are compared with: a machine's
+    clocks and its neighbours change within minutes.
     """
-    on_gpu = device.type == "cuda"
-    side, count = (8192 if on_gpu else 1024), ((1 << 30) if on_gpu else (1 << 27))
-    a, b = (torch.ones(side, side, device=device, dtype=dtype) for _ in range(2))
-    flops = 2 * side**3 / _median_s(lambda: a @ b, device)
-    # A sum in float32 streams at the memory's speed; narrower types may be slowed by their conversion.
-    memory = torch.ones(count // 4, device=device)
-    return Rates(flops, count / _median_s(memory.sum, device))
+
+    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+        on_gpu = device.type == "cuda"
+        self._side, self._bytes = (8192 if on_gpu else 1024), ((1 << 30) if on_gpu else (1 << 29))
+        self._device = device
+        self._a, self._b = (torch.randn(self._side, self._side, device=device).to(dtype) for _ in range(2))
+        # A sum in float32 streams at the memory's speed; narrower types may be slowed by their conversion.
+        self._memory = torch.randn(self._bytes // 4, device=device)
+        self._matmul_s: list[float] = []
+        self._read_s: list[float] = []
+
+    def sample(self) -> None:
+        """Takes one of each kind: what is kept up for a while, as in a chunk, and not what a rested processor can do."""
+        for call, times in ((self._matmul, self._matmul_s), (self._memory.sum, self._read_s)):
+            call()
+            count = max(1, round(SUSTAINED_S / _timed_s(call, self._device)))
+            times.append(_timed_s(lambda: [call() for _ in range(count)], self._device) / count)
+
+    def rates(self) -> Rates:
+        """The medians so far."""
+        return Rates(
+            2 * self._side**3 / statistics.median(self._matmul_s), self._bytes / statistics.median(self._read_s)
+        )
+
+    def _matmul(self) -> torch.Tensor:
+        return self._a @ self._b
 
 
-def _median_s(call: Callable[[], object], device: torch.device, repeats: int = 40) -> float:
-    times = []
-    for _ in range(repeats):
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        begin = time.perf_counter()
-        call()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - begin)
-    return statistics.median(times)
+def _timed_s(call: Callable[[], object], device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    begin = time.perf_counter()
+    call()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - begin
 
 
 def _linear(modules: Iterable[nn.Module], rows: int) -> Work:
