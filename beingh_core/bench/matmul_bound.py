@@ -102,6 +102,7 @@ class RateMeter:
         self._side, self._bytes = (8192 if on_gpu else 1024), ((1 << 30) if on_gpu else (1 << 29))
         self._device = device
         self._a, self._b = (torch.randn(self._side, self._side, device=device).to(dtype) for _ in range(2))
+        self._product = torch.empty_like(self._a)
         # A sum in float32 streams at the memory's speed; narrower types may be slowed by their conversion.
         self._memory = torch.randn(self._bytes // 4, device=device)
         self._matmul_s: list[float] = []
@@ -112,7 +113,7 @@ class RateMeter:
         for call, times in ((self._matmul, self._matmul_s), (self._memory.sum, self._read_s)):
             call()
             count = max(1, round(SUSTAINED_S / _timed_s(call, self._device)))
-            times.append(_timed_s(lambda: [call() for _ in range(count)], self._device) / count)
+            times.append(_timed_s(call, self._device, count))
 
     def rates(self) -> Rates:
         """The medians so far."""
@@ -121,17 +122,19 @@ class RateMeter:
         )
 
     def _matmul(self) -> torch.Tensor:
-        return self._a @ self._b
+        return torch.mm(self._a, self._b, out=self._product)
 
 
-def _timed_s(call: Callable[[], object], device: torch.device) -> float:
+def _timed_s(call: Callable[[], object], device: torch.device, count: int = 1) -> float:
+    """Time of one call, over `count` calls in a row."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     begin = time.perf_counter()
-    call()
+    for _ in range(count):
+        call()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter() - begin
+    return (time.perf_counter() - begin) / count
 
 
 def _linear(modules: Iterable[nn.Module], rows: int) -> Work:
