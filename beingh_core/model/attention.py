@@ -37,12 +37,13 @@ def _dense(q_BLHD: Tensor, k_BSKD: Tensor, v_BSKD: Tensor, mask_LS: Tensor | Non
     B, L, H, D = q_BLHD.shape
     S, K = k_BSKD.shape[1:3]
     G = H // K
-    q = (q_BLHD * D**-0.5).reshape(B, L, K, G, D).permute(0, 2, 3, 1, 4).reshape(B * K, G * L, D)
-    k = k_BSKD.permute(0, 2, 3, 1).reshape(B * K, D, S)
-    v = v_BSKD.transpose(1, 2).reshape(B * K, S, D)
-    scores = torch.bmm(q, k)
-    if mask_LS is not None:
-        hidden = torch.zeros_like(mask_LS, dtype=scores.dtype).masked_fill_(~mask_LS, float("-inf"))
-        scores = scores.view(B * K, G, L, S) + hidden
-    out = torch.bmm(scores.softmax(-1).view(B * K, G * L, S), v)
+    q = q_BLHD.reshape(B, L, K, G, D).permute(0, 2, 3, 1, 4).reshape(B * K, G * L, D)
+    k, v = (x.transpose(1, 2).reshape(B * K, S, D) for x in (k_BSKD, v_BSKD))
+    if mask_LS is None:
+        hidden, share = q.new_empty(()), 0.0
+    else:
+        hidden, share = torch.zeros_like(mask_LS, dtype=q.dtype).masked_fill_(~mask_LS, float("-inf")), 1.0
+        hidden = hidden.repeat(G, 1)
+    scores = torch.baddbmm(hidden, q, k.transpose(1, 2), beta=share, alpha=D**-0.5)
+    out = torch.bmm(scores.softmax(-1), v)
     return out.view(B, K, G, L, D).permute(0, 3, 1, 2, 4).reshape(B, L, H * D)
