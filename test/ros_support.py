@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import os
 import shutil
@@ -29,11 +30,16 @@ ROOT = Path(__file__).resolve().parent.parent
 TINY = Path(__file__).parent / "data" / "set_a"
 PORTABLE_DOMAINS = range(1, 102)
 _held_locks = {}
+_turns = itertools.count(os.getpid())
 
 
 def next_domain() -> int:
-    """A ROS domain that no other test uses, in this run or another one on this machine."""
-    for domain in PORTABLE_DOMAINS:
+    """A ROS domain that no other test uses, in this run or another one on this machine.
+
+    The domains take turns, since what a test leaves to the garbage collector is heard for a while after its end.
+    """
+    for _ in PORTABLE_DOMAINS:
+        domain = PORTABLE_DOMAINS[next(_turns) % len(PORTABLE_DOMAINS)]
         lock = open(Path(tempfile.gettempdir()) / f"beingh_test_domain_{domain}.lock", "w")  # noqa: SIM115
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
