@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import socket
 import threading
 import time
 from dataclasses import replace
@@ -20,6 +21,7 @@ from beingh_core.errors import BeingHError
 from beingh_core.policy import BeingHPolicy, data_config_for
 from beingh_core.policy.remote import protocol
 from beingh_core.policy.remote.client import RemotePolicy
+from beingh_core.policy.remote.connection import Lost, _connected
 from beingh_core.policy.remote.server import PolicyServer
 from beingh_ros.policy_loading import load_policy
 
@@ -311,3 +313,26 @@ def test_a_killed_server_is_missed_at_once_and_used_again_when_it_returns(checkp
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_client_does_not_meet_itself(monkeypatch):
+    """On a port for outgoing connections that nobody listens on, a system may connect a socket with itself."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", 0))
+        address = probe.getsockname()
+        probe.connect(address)
+        assert probe.getsockname() == probe.getpeername(), "this system does it"
+    met = []
+
+    def itself(target, timeout):
+        met.append(socket.socket())
+        met[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        met[-1].bind(target)
+        met[-1].connect(target)
+        return met[-1]
+
+    monkeypatch.setattr(socket, "create_connection", itself)
+    with pytest.raises(Lost):
+        _connected(address, time.monotonic() + 0.2)
+    assert met and all(one.fileno() == -1 for one in met), "it lets go of the port"

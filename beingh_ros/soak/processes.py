@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import signal
 import socket
 import sys
@@ -9,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from beingh_core.contract import RobotContract
+from beingh_core.errors import BeingHError
 from beingh_ros.bringup import BringupOptions, ProcessGroup, ProcessSpec, processes
 from beingh_ros.soak.injector import ACCEPTED, BUFFER, CHUNK, PREFIX, joint_state_topics
 from beingh_ros.soak.stepped_clock import VARIABLE, ClockFile
@@ -16,6 +19,7 @@ from beingh_ros.soak.stepped_clock import VARIABLE, ClockFile
 SIM, CONTROLLER, POLICY, SERVER, TIMER = "sim", "controller", "policy", "server", "empty_timer"
 # The one that a run can do without while it is dead; the others end the run when they end by themselves.
 MORTAL = (POLICY, SERVER)
+PORTS = range(20_000, 30_000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +129,9 @@ def _other(topic: str) -> str:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port below those that the system gives to outgoing connections: one of them could take it while the server is gone."""
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise BeingHError("no port is free for the policy server", allowed=f"{PORTS.start} to {PORTS.stop - 1}")

@@ -154,7 +154,12 @@ def _connected(address: tuple[str, int], end_s: float) -> socket.socket:
     """A connected socket; a server that is just starting is waited for."""
     while True:
         try:
-            return socket.create_connection(address, timeout=max(end_s - time.monotonic(), 1e-3))
+            connection = socket.create_connection(address, timeout=max(end_s - time.monotonic(), 1e-3))
+            if connection.getsockname() != connection.getpeername():
+                return connection
+            # A port of this machine that nobody listens on, met by itself; kept, it would keep the server out.
+            connection.close()
+            raise ConnectionRefusedError
         except OSError:
             if time.monotonic() + RETRY_S > end_s:
                 raise Lost from None
