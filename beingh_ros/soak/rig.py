@@ -156,7 +156,9 @@ class Rig:
         self.processes.start(CONTROLLER)
 
     def start_server(self) -> None:
-        """Start the policy server and wait until it serves."""
+        """Start the policy server and wait until it serves; one that runs (for a policy that was killed) goes on."""
+        if self.processes.running(SERVER):
+            return
         self.processes.start(SERVER)
         path = self.processes.log_path(SERVER)
         self.need(lambda: "serving" in path.read_text(errors="replace"), START_S, "a policy server that serves")
