@@ -94,11 +94,13 @@ class ControllerNode(LifecycleNode):
         settle_s = declare(
             self,
             "listener_settle_s",
-            2.0,
-            "it starts when the listeners of its commands have been the same for so long [s]; 0: as soon as there are any",
+            4.0,
+            "it starts when the listeners of its commands and the publishers of joint states have been the same for so "
+            "long [s], above 3 with Fast DDS; 0: as soon as there are any",
             between=(0.0, 60.0),
         )
         self._listeners = Listeners(settle_s)
+        self._joint_state_topics = tuple(dict.fromkeys(s.topic for s in contract.state)) or ("/joint_states",)
         self._overruns_told = 0
         self._rivals_told: list[str] = []
         self._logged = Status(state="")
@@ -183,8 +185,7 @@ class ControllerNode(LifecycleNode):
     def _connect(self, contract: RobotContract) -> None:
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(LISTENERS_PERIOD_S, self._look_for_listeners, clock=steady)
-        topics = dict.fromkeys(signal.topic for signal in contract.state) or ["/joint_states"]
-        for topic in topics:
+        for topic in self._joint_state_topics:
             self.create_subscription(
                 JointState, topic, lambda message, t=topic: self._on_joint_state(t, message), qos_profile_sensor_data
             )
@@ -334,6 +335,8 @@ class ControllerNode(LifecycleNode):
     def _look_for_listeners(self) -> None:
         """Often: whether the robot hears its commands."""
         counts, unheard = self._commander.listeners(), self._commander.unheard()
+        if counts:
+            counts |= {topic: self.count_publishers(topic) for topic in self._joint_state_topics}
         hearing = self._listeners.look(time.monotonic(), counts, unheard)
         self._controller.listeners(hearing, self._ticks.time.now_ns())
 

@@ -2,7 +2,8 @@
 
 A publisher is matched with its subscribers one by one, over a second or more, and what is published before that is
 lost: the plan would go on without the robot, which would then jump after it. A recorder may be matched before the
-robot, so one listener is not enough to start: their number must have settled.
+robot, so one listener is not enough to start: nothing may have been found or lost for longer than the 3 s after which
+Fast DDS announces a participant again whose first announcements were lost.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 
 # Nobody has been found yet: no reason to worry before that [s].
 DISCOVERY_S = 1.0
-SETTLING = "waiting until no more listeners of the commands turn up"
+SETTLING = "waiting until no more of the robot turns up on the network"
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Listeners:
         self._settle_s = settle_s
         self._counts: dict[str, int] = {}
         self._begun_s: float | None = None
+        self._heard = False
         self._since_s = 0.0
 
     def look(self, now_s: float, counts: Mapping[str, int], unheard: str | None) -> Hearing:
@@ -46,7 +48,7 @@ class Listeners:
 
         Args:
             now_s: Monotonic time [s].
-            counts: Listeners by topic or action; empty where nothing is commanded.
+            counts: Listeners by topic or action, and publishers of joint states; empty where nothing is commanded.
             unheard: Which topic has no listener, in words; None when each has.
         """
         if self._begun_s is None:
@@ -54,8 +56,9 @@ class Listeners:
         if counts != self._counts:
             self._counts, self._since_s = dict(counts), now_s
         if unheard:
-            early = now_s - self._begun_s < DISCOVERY_S
+            early = not self._heard and now_s - self._begun_s < DISCOVERY_S
             return Hearing(f"waiting for listeners: {unheard}" if early else unheard, lost=True)
+        self._heard = True
         if counts and now_s - self._since_s < self._settle_s:
             return Hearing(SETTLING)
         return Hearing()

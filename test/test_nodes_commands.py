@@ -114,7 +114,10 @@ def test_a_chunk_with_a_base_is_merged_whole_or_not_at_all(bench, tmp_path):
         lambda: any(t.linear.x == pytest.approx(0.15, abs=1e-9) for t in twists.messages),
         what=lambda: [t.linear.x for t in twists.messages if t.linear.x],
     )
-    assert any(t.angular.z == pytest.approx(-0.2, abs=1e-9) for t in twists.messages)
+    wait_until(
+        lambda: any(t.angular.z == pytest.approx(-0.2, abs=1e-9) for t in twists.messages),
+        what=lambda: [t.angular.z for t in twists.messages if t.angular.z],
+    )
     assert max(t.linear.x for t in twists.messages) < 0.16, "between the ticks it swings over by little"
     wait_until(lambda: twists.messages[-1] == Twist(), what="the base to stop when the chunk is used up")
     speed = np.array([t.linear.x for t in twists.messages])

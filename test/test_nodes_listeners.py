@@ -1,9 +1,12 @@
 """Who listens: the controller starts only when the robot hears its commands, and stops when it no longer does."""
 
+import time
+
 import pytest
 from ros_support import Recorder, wait_until
 from stand_in_robot import ARM, DT_NS, FR3, HAND, controller_beside_robot
 from test_nodes_logic import HOME, NOW, measure_at_rest
+from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
 from beingh_ros.controller import Controller
@@ -21,6 +24,12 @@ def test_the_numbers_must_have_settled_with_a_listener_on_each_topic():
     assert listeners.look(15.8, {"/a": 2, "/b": 1}, None) == Hearing(SETTLING)
     assert listeners.look(15.9, {"/a": 2, "/b": 1}, None) == Hearing()
     assert listeners.look(99.0, {"/a": 1, "/b": 1}, None) == Hearing(SETTLING), "one that goes is a change too"
+
+
+def test_a_listener_that_goes_early_is_lost_and_not_awaited():
+    listeners = Listeners(0.0)
+    assert listeners.look(10.0, {"/a": 1}, None) == Hearing()
+    assert listeners.look(10.0 + 0.5 * DISCOVERY_S, {"/a": 0}, "nobody listens on /a").reason == "nobody listens on /a"
 
 
 def test_nothing_commanded_needs_no_listener_and_no_settling_is_allowed():
@@ -79,6 +88,31 @@ def test_a_robot_that_listens_late_gets_the_first_tick(bench):
         stamp = recorder.wait_for(1)[0].header.stamp
         assert stamp.sec * 10**9 + stamp.nanosec == first_ns, "everybody hears the first tick"
     assert "nobody listens" in process.output
+
+
+def test_a_robot_that_turns_up_after_a_recorder_is_waited_for(bench):
+    def nothing_but_onlookers(robot):
+        robot.node.destroy_publisher(robot._states)
+        robot.talking = False
+        for group in (HAND, ARM):
+            deafen(robot, group)
+            robot._links.append(robot.node.create_subscription(JointTrajectory, group.topic, lambda _: None, 10))
+
+    settle_s = 1.0
+    robot, _ = bench(before=nothing_but_onlookers, listener_settle_s=settle_s)
+    wait_until(lambda: heard(robot, "waiting for joint states"), what="a controller without joint states")
+    wait_until(lambda: all(robot.node.count_publishers(g.topic) for g in (HAND, ARM)), what="its publishers")
+    settled_s = time.monotonic() + settle_s + DISCOVERY_S
+    wait_until(lambda: time.monotonic() > settled_s, what="settled onlookers")
+    told = len(robot.state.messages)
+    robot._states = robot.node.create_publisher(JointState, "/joint_states", 10)
+    robot.talking = True
+    wait_until(
+        lambda: any(read_state(message).reason == SETTLING for message in robot.state.messages[told:]),
+        what=lambda: [read_state(message) for message in robot.state.messages],
+    )
+    assert not robot.buffer.messages
+    robot.start()
 
 
 def test_the_last_listener_that_goes_stops_it_and_a_reset_waits_for_the_next(bench):
