@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import importlib
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -97,22 +99,7 @@ def _add_bench_inference(commands) -> None:
     parser.add_argument("--repeats", type=int, default=10, help="timed chunks of each engine")
     parser.add_argument("--seed", type=int, default=0, help="of weights, sample and noise")
     parser.add_argument("--json", metavar="FILE", help="also write the report here")
-    parser.set_defaults(run=_bench_inference)
-
-
-def _bench_inference(chosen: argparse.Namespace) -> None:
-    # PyTorch takes seconds to load; other sub-commands and --help do without it.
-    from beingh_core.bench.files import write_target
-    from beingh_core.bench.inference import InferenceBench, run
-
-    names = ("shape", "device", "dtype", "steps", "views", "engine", "robots", "repeats", "seed")
-    bench = InferenceBench(**{name: getattr(chosen, name) for name in names})
-    target = write_target(chosen.json) if chosen.json else None
-    report = run(bench)
-    text = json.dumps(report, indent=2)
-    print(text)
-    if target:
-        target.write_text(text + "\n")
+    parser.set_defaults(run=_measure("inference", "InferenceBench"))
 
 
 def _add_bench_controller(commands) -> None:
@@ -128,20 +115,7 @@ def _add_bench_controller(commands) -> None:
     parser.add_argument("--repeats", type=int, default=1000, help="timed chunks of each case")
     parser.add_argument("--seed", type=int, default=0, help="of the chunks")
     parser.add_argument("--json", metavar="FILE", help="also write the report here")
-    parser.set_defaults(run=_bench_controller)
-
-
-def _bench_controller(chosen: argparse.Namespace) -> None:
-    from beingh_core.bench.controller import ControllerBench, run
-    from beingh_core.bench.files import write_target
-
-    names = ("steps", "joints", "rate_hz", "repeats", "seed")
-    bench = ControllerBench(**{name: getattr(chosen, name) for name in names})
-    target = write_target(chosen.json) if chosen.json else None
-    text = json.dumps(run(bench), indent=2)
-    print(text)
-    if target:
-        target.write_text(text + "\n")
+    parser.set_defaults(run=_measure("controller", "ControllerBench"))
 
 
 def _add_bench_server(commands) -> None:
@@ -162,20 +136,26 @@ def _add_bench_server(commands) -> None:
     parser.add_argument("--repeats", type=int, default=200, help="timed chunks of each kind of pictures")
     parser.add_argument("--seed", type=int, default=0, help="of the pictures")
     parser.add_argument("--json", metavar="FILE", help="also write the report here")
-    parser.set_defaults(run=_bench_server)
+    parser.set_defaults(run=_measure("server", "ServerBench"))
 
 
-def _bench_server(chosen: argparse.Namespace) -> None:
-    from beingh_core.bench.files import write_target
-    from beingh_core.bench.server import ServerBench, run
+def _measure(module: str, settings: str) -> Callable[[argparse.Namespace], None]:
+    """What runs a room of `beingh_core.bench` whose options are the fields of its class `settings`."""
 
-    names = ("checkpoint", "contract", "size", "jpeg_quality", "threads", "device", "repeats", "seed")
-    bench = ServerBench(**{name: getattr(chosen, name) for name in names})
-    target = write_target(chosen.json) if chosen.json else None
-    text = json.dumps(run(bench), indent=2)
-    print(text)
-    if target:
-        target.write_text(text + "\n")
+    def run(chosen: argparse.Namespace) -> None:
+        # PyTorch takes seconds to load; other sub-commands and --help do without it.
+        room = importlib.import_module(f"beingh_core.bench.{module}")
+        from beingh_core.bench.files import write_target
+
+        kind = getattr(room, settings)
+        bench = kind(**{field.name: getattr(chosen, field.name) for field in dataclasses.fields(kind)})
+        target = write_target(chosen.json) if chosen.json else None
+        text = json.dumps(room.run(bench), indent=2)
+        print(text)
+        if target:
+            target.write_text(text + "\n")
+
+    return run
 
 
 if __name__ == "__main__":

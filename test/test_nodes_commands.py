@@ -122,7 +122,8 @@ def test_a_chunk_with_a_base_is_merged_whole_or_not_at_all(bench, tmp_path):
     wait_until(lambda: twists.messages[-1] == Twist(), what="the base to stop when the chunk is used up")
     speed = np.array([t.linear.x for t in twists.messages])
     most = contract.limits.acceleration[8] / TWIST["rate_hz"]
-    assert np.abs(np.diff(speed)).max() <= 2.5 * most, "2.5: a setpoint may be left out on a loaded machine"
+    missed = int(robot.status()["setpoints_missed"])
+    assert np.abs(np.diff(speed)).max() <= (2.5 + missed) * most, "a setpoint may be left out on a loaded machine"
     plans = [m for m in base_plan.messages if any(p.velocities[0].linear.x for p in m.points)]
     assert plans and all(m.joint_names == ["base"] for m in plans)
     send(("joints", "base"), float("nan"))

@@ -68,11 +68,6 @@ class SimRobot:
         joint.qpos = [*position, np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)]
         joint.qvel = 0.0
 
-    def set_command(self, positions: Mapping[str, float]) -> None:
-        """Set the position references [rad or m] by joint name; joints not named keep theirs."""
-        for name, value in self._with_mimic(positions).items():
-            self.data.ctrl[self._actuator[self._index[name]]] = value
-
     def command(self) -> dict[str, float]:
         """Present position references by joint name [rad or m]."""
         return dict(zip(self.joint_names, self.data.ctrl[self._actuator].tolist()))
