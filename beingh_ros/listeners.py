@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 # Nobody has been found yet: no reason to worry before that [s].
 DISCOVERY_S = 1.0
-SETTLING = "waiting until no more of the robot turns up on the network"
+SETTLING = "waiting until nothing more of the robot is found on the network"
 
 
 @dataclass(frozen=True)
