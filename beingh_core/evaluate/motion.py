@@ -117,7 +117,7 @@ def check_starts(
     Args:
         logs: the epochs, oldest first.
         joints, groups: all joints, and those of each driver topic.
-        measured_ns: (N,) when joint states were sent [ns].
+        measured_ns: (N,) when the joints were measured [ns].
         measured: (N, J) their positions [rad or m].
     """
     found, last_row = [], None
@@ -157,7 +157,7 @@ def jumps_of_the_robot(
     What is sent may be in order and the robot jump all the same, when commands were lost on their way to it.
 
     Args:
-        measured_ns: (N,) when joint states were sent [ns].
+        measured_ns: (N,) when the joints were measured [ns].
         measured: (N, J) their positions [rad or m].
         speeds_J: (J,) velocity limits.
         moved_by_others: (from, to) times in which somebody else has moved the robot [ns].

@@ -73,7 +73,7 @@ class SoakRecord:
         commit_margin, delay_steps: the contract's.
         faults, stops: what the harness did.
         reports: what the controller told of its stops.
-        joint_states: (when sent [ns], (J,) measured positions).
+        joint_states: (when measured [ns], (J,) positions).
         moved_by_others: (from, to) times in which the harness has moved the robot [ns].
         must_follow: (J,) joints that follow what is sent; a gripper does what the thing in it lets it do. None for all.
         timer_ns: calls of the empty timer [ns].

@@ -62,7 +62,7 @@ class Onlooker:
     Attributes:
         log: Commands, plans and chunks.
         states: Every report of the controller's state.
-        joint_states: (time sent [ns], (J,) measured positions).
+        joint_states: (time measured [ns], (J,) positions).
         sent_ns: When each command was sent, of the first driver topic, in order [ns].
         accepted_s: When a chunk was accepted last, monotonic [s].
         plan_s: When a plan was heard last, monotonic [s].
@@ -170,12 +170,13 @@ class Onlooker:
                 self.policy = {**read_status(status), "message": status.message}
         self._heard()
 
-    def _on_joint_state(self, message: JointState, info: dict) -> None:
+    def _on_joint_state(self, message: JointState) -> None:
+        """By the time of measurement: a simulator that catches up sends faster than its robot moves."""
         try:
             positions = select_joints(joint_positions(message), self._joints)
         except BeingHError:
             return  # another robot's
-        self.joint_states.append((info["source_timestamp"], positions))
+        self.joint_states.append((stamp_to_ns(message.header.stamp), positions))
         self._heard()
 
     def _read(self, message: JointTrajectory) -> Trajectory | None:
