@@ -40,7 +40,7 @@ setup(
         ),
     ],
     python_requires=">=3.10",
-    install_requires=["setuptools", "numpy", "scipy", "PyYAML", "pillow", "tokenizers", "safetensors", "torch"],
+    install_requires=["setuptools", "numpy", "scipy", "PyYAML", "pydantic>=2.10", "pillow", "tokenizers", "safetensors", "torch"],
     extras_require={
         "kinematics": ["pin"],
         "remote": ["msgpack"],
