@@ -4,8 +4,8 @@ Names without a leading slash are relative to the node's namespace. Every node a
 except sim) and describes its parameters (`ros2 param describe`). `C` marks topics that the robot contract names.
 
 sim_node (node `sim`), the robot's drivers in simulation
-    publishes   /joint_states (50 Hz), every camera C (rate of the contract, reliable), /sim/objects (MarkerArray,
-                20 Hz), /spectator_camera/color/image_raw (when spectator_fps > 0)
+    publishes   /joint_states (50 Hz), every camera C (rate of the contract, reliable), /sim/objects, /sim/contacts (MarkerArray,
+                objects at 20 Hz, contacts while there are any), /spectator_camera/color/image_raw (when spectator_fps > 0)
     subscribes  driver topics C, as joint_trajectory_controller does (JointTrajectory)
     services    /sim/reset (Trigger; scene of parameter `seed`)
     parameters  contract, seed (may be set while it runs), spectator_fps

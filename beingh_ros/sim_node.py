@@ -1,7 +1,7 @@
 """A simulated robot that publishes and accepts what the real one's drivers do.
 
-Publishes /joint_states (50 Hz), every camera of the contract at the contract's rate, /sim/objects, and on
-request a spectator camera. Accepts the driver topics of the contract as joint_trajectory_controller would.
+Publishes /joint_states (50 Hz), every camera of the contract at the contract's rate, /sim/objects, /sim/contacts while
+the arm touches something, and on request a spectator camera. Accepts the driver topics of the contract as joint_trajectory_controller would.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from beingh_core.errors import BeingHError
 from beingh_core.sim import CUBE_COLOURS, CUBE_SIZE_M, SimRobot
 from beingh_ros.conversions import array_to_image, ns_to_stamp, read_trajectory
 from beingh_ros.display import base_frame
+from beingh_ros.sim_contacts import TOPIC as CONTACTS_TOPIC, contact_markers
 from beingh_ros.runtime import declare, raise_priority, run_node
 from beingh_ros.timing import SteadyTime
 from beingh_ros.trajectory_follower import TrajectoryFollower
@@ -62,6 +63,7 @@ class SimNode(Node):
         self._robot = SimRobot(contract.urdf_path, dict(zip(contract.joint_names, contract.home)))
         self._robot.reset(self.get_parameter("seed").value)
         self._base_frame = base_frame(contract)
+        self._contacts = self.create_publisher(MarkerArray, CONTACTS_TOPIC, 10)
         self._followers: list[TrajectoryFollower] = []
         self._inbox: deque[tuple[TrajectoryFollower, JointTrajectory]] = deque()
         self._lock = threading.Lock()  # physics state: simulation thread and reset service
@@ -146,6 +148,9 @@ class SimNode(Node):
                     self._publish_due(step, stamp_ns)
                 self._take_commands(stamp_ns)
                 self._robot.step(STEP_NS / 1e9, self._references(stamp_ns + STEP_NS))
+                contacts = self._robot.contacts()
+            if contacts and rclpy.ok(context=self.context):
+                self._contacts.publish(contact_markers(contacts, stamp_ns + STEP_NS, self._base_frame))
             step, due = step + 1, due + 1
 
     def _publish_due(self, step: int, stamp_ns: int) -> None:

@@ -16,7 +16,7 @@ from soak_support import (
     swing,
 )
 
-from beingh_core.evaluate.motion import check_limits, sent_path
+from beingh_core.evaluate.motion import Touch, check_limits, sent_path
 from beingh_core.evaluate.seams import SeamFigures, jumps_of
 from beingh_core.evaluate.soak import FaultNote, judge, timing_problems
 from beingh_core.evaluate.stops import deceleration_time
@@ -33,7 +33,7 @@ def test_a_healthy_recording_has_no_problem():
     assert verdict.figures["ticks"] == 120 and verdict.figures["tick_period_ms"]["p99"] == pytest.approx(50.0)
     assert set(verdict.figures) == {
         "ticks", "prefix_violations", "limit_violations", "ticks_missed", "ticks_doubled", "faults", "stops",
-        "tick_period_ms", "empty_timer_period_ms", "seam",
+        "tick_period_ms", "empty_timer_period_ms", "seam", "jumps_of_the_robot", "jumps_after_contact",
     }  # fmt: skip
 
 
@@ -235,6 +235,26 @@ def test_a_robot_that_jumps_though_what_is_sent_does_not():
     assert "jumped" in judge(record).problems[0]
     record.moved_by_others = [(stamp(44), stamp(47))]
     assert judge(record).problems == ()
+
+
+def test_a_contact_excuses_a_jump_only_when_it_was_hard_and_just_before():
+    record = healthy().record()
+    late = swing(120)
+    late[20:45] = late[20]
+    record.joint_states = measured(late, 120)
+
+    def press(tick, force_n):
+        record.touches = [Touch(stamp_ns=stamp(tick), pair="hand|table", force_n=force_n)]
+        return judge(record)
+
+    excused = press(42, 200.0)
+    assert excused.problems == () and excused.figures["jumps_after_contact"] == 1
+    assert excused.figures["jumps_of_the_robot"] == 0
+    assert "hand pressed against table with 200 N" in excused.excused[0]
+    for tick, force_n in ((42, 25.0), (30, 200.0), (60, 200.0)):  # a grasp, long before, after it
+        verdict = press(tick, force_n)
+        assert "jumped" in verdict.problems[0] and verdict.excused == ()
+        assert verdict.figures["jumps_of_the_robot"] == 1
 
 
 def test_an_epoch_begins_where_the_robot_is():

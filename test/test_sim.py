@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import mujoco
 import numpy as np
 import pytest
 
@@ -54,6 +55,25 @@ def test_home_holds_still_and_the_cubes_rest(robot, home):
     after = robot.positions()
     assert all(abs(after[n] - home[n]) < 2e-3 for n in home)
     assert all(np.linalg.norm(robot.objects()[c][0] - before[c][0]) < 1e-3 for c in CUBE_COLOURS)
+
+
+def test_contacts_name_both_sides_and_their_forces_are_in_balance(robot, home):
+    for colour, y in zip(CUBE_COLOURS, (-0.5, 0.5, 0.4)):
+        robot.place_cube(colour, np.array([0.5, y, CUBE_SIZE_M / 2]), 0.0)
+    robot.step(0.5)
+    assert robot.contacts() == []
+    for _ in range(100):  # down onto the table
+        robot.step(0.02, home | {"fr3_joint2": home["fr3_joint2"] + 0.8})
+    pressed = robot.contacts()
+    assert {contact.other for contact in pressed} == {"table"}
+    assert {contact.link for contact in pressed} == {"fr3_leftfinger", "fr3_rightfinger"}
+    assert all(contact.force[2] > 0 and abs(contact.position[2]) < 0.01 for contact in pressed)
+    # What the contacts do to a joint, from the solver and from the forces.
+    total = sum(contact.force for contact in pressed)
+    jacobian = np.zeros((3, robot.model.nv))
+    mujoco.mj_jac(robot.model, robot.data, jacobian, None, pressed[0].position, robot.model.body("fr3_hand").id)
+    joint = robot.model.joint("fr3_joint2").dofadr[0]
+    assert jacobian[:, joint] @ total == pytest.approx(robot.data.qfrc_constraint[joint], rel=0.05)
 
 
 def test_second_finger_follows_the_first(robot):

@@ -212,7 +212,7 @@ def test_a_short_run_keeps_every_promise(soak):
     figures = json.loads(Path(out / "soak.json").read_text())
     assert set(figures) == {
         "ticks", "prefix_violations", "limit_violations", "ticks_missed", "ticks_doubled", "faults", "stops",
-        "tick_period_ms", "empty_timer_period_ms", "seam",
+        "tick_period_ms", "empty_timer_period_ms", "seam", "jumps_of_the_robot", "jumps_after_contact",
     }  # fmt: skip
     assert figures["ticks"] > 150 and sum(figures["faults"].values()) >= 3
     assert figures["empty_timer_period_ms"]["p50"] == pytest.approx(50.0, abs=3.0)

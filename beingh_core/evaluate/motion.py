@@ -8,17 +8,23 @@ is a mean of the derivative. An epoch begins at rest.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from beingh_core.evaluate.commitment import Violation
 from beingh_core.evaluate.wire import EpochLog
 
-# Rounding of a position is amplified by the rate once for each difference.
 # An epoch begins where the robot is: this near to what was measured [rad or m].
 START_TOLERANCE = 0.05
 # A robot that follows well is never faster than this many times its velocity limit.
 ROBOT_SPEED_FACTOR = 1.6
+# A robot that presses against something harder than this [N] springs back when that lets go, within this [s]. A grasp
+# presses with half of it at most.
+PRESSING_N, PRESSED_S = 60.0, 0.2
+# Speeds of the robot are measured over so many of its messages, since one may come late.
+SPAN = 3
+# Rounding of a position is amplified by the rate once for each difference.
 ROUNDING = {"position": 1e-9, "velocity": 1e-7, "acceleration": 1e-5, "jerk": 1e-3}
 RELATIVE = 1e-6
 
@@ -149,10 +155,40 @@ def check_limits_of(
     return [violation for log in logs for violation in check_limits(log, joints, groups, rate_hz, limits)]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Touch:
+    """What the simulator says of a contact: when [ns], which link with what (`LINK|OTHER`), and how hard [N]."""
+
+    stamp_ns: int
+    pair: str
+    force_n: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Jump:
+    """The robot itself was faster than its limits allow.
+
+    Attributes:
+        at_ns: when [ns].
+        joint: index of the fastest joint.
+        speed: its speed [rad/s or m/s].
+        touch: what the robot pressed against just before, which explains it; None when nothing does.
+    """
+
+    at_ns: int
+    joint: int
+    speed: float
+    touch: Touch | None = None
+
+
 def jumps_of_the_robot(
-    measured_ns: np.ndarray, measured: np.ndarray, speeds_J: np.ndarray, moved_by_others: Sequence[tuple[int, int]] = ()
-) -> list[tuple[int, int, float]]:
-    """Where the robot itself was faster than its limits allow, as (time [ns], joint, speed [rad/s or m/s]).
+    measured_ns: np.ndarray,
+    measured: np.ndarray,
+    speeds_J: np.ndarray,
+    moved_by_others: Sequence[tuple[int, int]] = (),
+    touches: Sequence[Touch] = (),
+) -> list[Jump]:
+    """Where the robot itself was faster than its limits allow.
 
     What is sent may be in order and the robot jump all the same, when commands were lost on their way to it.
 
@@ -161,21 +197,27 @@ def jumps_of_the_robot(
         measured: (N, J) their positions [rad or m].
         speeds_J: (J,) velocity limits.
         moved_by_others: (from, to) times in which somebody else has moved the robot [ns].
+        touches: what the robot has touched, oldest first.
     """
     kept = np.ones(max(0, len(measured_ns) - 1), dtype=bool)
     for since_ns, until_ns in moved_by_others:
         kept &= ~((measured_ns[1:] >= since_ns) & (measured_ns[:-1] <= until_ns))
-    # Over several messages, since one may come late; a joint may overshoot what it is sent to.
-    span = 3
+    pressed = [touch for touch in touches if touch.force_n > PRESSING_N]
+    pressed_ns = np.array([touch.stamp_ns for touch in pressed], dtype=np.int64)
     found, skip_until = [], 0
-    for last in range(span, len(measured_ns)):
-        seconds = (measured_ns[last] - measured_ns[last - span]) / 1e9
-        if last < skip_until or not kept[last - span : last].all() or seconds < 0.03:
+    for last in range(SPAN, len(measured_ns)):
+        begin_ns, end_ns = measured_ns[last - SPAN], measured_ns[last]
+        seconds = (end_ns - begin_ns) / 1e9
+        if last < skip_until or not kept[last - SPAN : last].all() or seconds < 0.03:
             continue
-        speed = np.abs(measured[last] - measured[last - span]) / seconds
+        speed = np.abs(measured[last] - measured[last - SPAN]) / seconds
+        # A joint may overshoot what it is sent to.
         excess = speed - ROBOT_SPEED_FACTOR * speeds_J
         if (excess > 0.0).any():
             joint = int(np.argmax(excess))
-            found.append((int(measured_ns[last]), joint, float(speed[joint])))
-            skip_until = last + 5 * span
+            before = (pressed_ns >= begin_ns - PRESSED_S * 1e9) & (pressed_ns <= end_ns)
+            why = [pressed[i] for i in np.flatnonzero(before)]
+            touch = max(why, key=lambda one: one.force_n, default=None)
+            found.append(Jump(at_ns=int(end_ns), joint=joint, speed=float(speed[joint]), touch=touch))
+            skip_until = last + 5 * SPAN
     return found

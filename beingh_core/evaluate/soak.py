@@ -10,7 +10,14 @@ import numpy as np
 
 from beingh_core.evaluate.commitment import Violation, audit
 from beingh_core.evaluate.figures import percentiles
-from beingh_core.evaluate.motion import check_limits_of, check_starts, jumps_of_the_robot, moved_after
+from beingh_core.evaluate.motion import (
+    Jump,
+    Touch,
+    check_limits_of,
+    check_starts,
+    jumps_of_the_robot,
+    moved_after,
+)
 from beingh_core.evaluate.seams import SeamFigures
 from beingh_core.evaluate.stops import PROMISED_MS, StopFigures, StopReport, Timeline, cut_ticks, measure_stop, timeline
 from beingh_core.evaluate.ticks import TickCount, count_ticks
@@ -75,6 +82,7 @@ class SoakRecord:
         reports: what the controller told of its stops.
         joint_states: (when measured [ns], (J,) positions).
         moved_by_others: (from, to) times in which the harness has moved the robot [ns].
+        touches: what the robot has touched, as the simulator says.
         must_follow: (J,) joints that follow what is sent; a gripper does what the thing in it lets it do. None for all.
         timer_ns: calls of the empty timer [ns].
         seam: way of joining chunks -> its figures.
@@ -90,6 +98,7 @@ class SoakRecord:
     reports: list[StopReport] = field(default_factory=list)
     joint_states: Sequence[tuple[int, np.ndarray]] = ()
     moved_by_others: Sequence[tuple[int, int]] = ()
+    touches: Sequence[Touch] = ()
     must_follow: np.ndarray | None = None
     timer_ns: Sequence[int] = ()
     seam: Mapping[str, SeamFigures] = field(default_factory=dict)
@@ -98,7 +107,10 @@ class SoakRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The judged run: the figures for the JSON file, every broken promise in words, and details for people."""
+    """The judged run: the figures for the JSON file, every broken promise in words, and details for people.
+
+    `excused` are the robot's jumps that a contact explains, in words.
+    """
 
     figures: dict[str, object]
     problems: tuple[str, ...]
@@ -107,6 +119,7 @@ class Verdict:
     ticks: TickCount
     stops: tuple[tuple[StopNote, StopFigures], ...]
     comparisons: int
+    excused: tuple[str, ...] = ()
 
 
 def judge(record: SoakRecord) -> Verdict:
@@ -131,6 +144,7 @@ def judge(record: SoakRecord) -> Verdict:
     ticks = count_ticks(logs)
     line = timeline(logs, wire.joints, wire.groups)
     stops = tuple((note, _measure(line, note, record.limits, wire.rate_hz)) for note in record.stops)
+    jumps = _jumps(record, measured_ns, measured)
     periods, timer = tick_periods_ms(logs), np.diff(np.asarray(record.timer_ns, dtype=np.int64)) / 1e6
     figures = {
         "ticks": ticks.sent,
@@ -138,6 +152,8 @@ def judge(record: SoakRecord) -> Verdict:
         "limit_violations": len(limit),
         "ticks_missed": ticks.missed,
         "ticks_doubled": ticks.doubled,
+        "jumps_of_the_robot": sum(jump.touch is None for jump in jumps),
+        "jumps_after_contact": sum(jump.touch is not None for jump in jumps),
         "faults": dict(Counter(note.kind for note in record.faults)),
         "stops": [
             {"cause": note.cause, "latency_ms": round(stop.latency_ms, 2), "recovered": note.recovered}
@@ -152,7 +168,7 @@ def judge(record: SoakRecord) -> Verdict:
     }
     problems = [
         *_promises(figures, stops, record),
-        *_jumps(record, measured_ns, measured),
+        *(f"the robot itself jumped: {_in_words(jump, wire.joints)}" for jump in jumps if jump.touch is None),
         *(text for note, stop in stops if (text := _still_moving(note, stop, measured_ns, measured))),
         *(f"{n.kind} at {n.at_s:.0f} s: {n.problem}" for n in record.faults if n.problem),
     ]
@@ -164,6 +180,7 @@ def judge(record: SoakRecord) -> Verdict:
         ticks=ticks,
         stops=stops,
         comparisons=found.comparisons,
+        excused=tuple(_in_words(jump, wire.joints) for jump in jumps if jump.touch is not None),
     )
 
 
@@ -187,16 +204,20 @@ def _measure(line: Timeline, note: StopNote, limits, rate_hz: float) -> StopFigu
     )
 
 
-def _jumps(record: SoakRecord, measured_ns: np.ndarray, measured: np.ndarray) -> list[str]:
-    """In words, where the robot itself was faster than it may be."""
+def _jumps(record: SoakRecord, measured_ns: np.ndarray, measured: np.ndarray) -> list[Jump]:
+    """Where the robot itself was faster than it may be."""
     speeds = np.array(record.limits.velocity, dtype=float)
     if record.must_follow is not None:
         speeds[~record.must_follow] = np.inf
-    jumps = jumps_of_the_robot(measured_ns, measured, speeds, record.moved_by_others)
-    return [
-        f"the robot itself jumped: {record.wire.joints[joint]} at {speed:.2f} rad/s or m/s (at {at_ns / 1e9:.3f})"
-        for at_ns, joint, speed in jumps
-    ]
+    return jumps_of_the_robot(measured_ns, measured, speeds, record.moved_by_others, record.touches)
+
+
+def _in_words(jump: Jump, joints: tuple[str, ...]) -> str:
+    text = f"{joints[jump.joint]} at {jump.speed:.2f} rad/s or m/s (at {jump.at_ns / 1e9:.3f})"
+    if jump.touch is None:
+        return text
+    link, _, other = jump.touch.pair.partition("|")
+    return f"{text}, after {link} pressed against {other} with {jump.touch.force_n:.0f} N"
 
 
 def _still_moving(note: StopNote, stop: StopFigures, measured_ns: np.ndarray, measured: np.ndarray) -> str:

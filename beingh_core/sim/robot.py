@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Mapping
+from typing import NamedTuple
 
 import mujoco
 import numpy as np
@@ -11,6 +12,15 @@ import numpy as np
 from beingh_core.sim.scene import CUBE_COLOURS, build_model, sample_cubes
 
 FINGERS = ("fr3_finger_joint1", "fr3_finger_joint2")
+
+
+class Contact(NamedTuple):
+    """A link that touches something: `position` (3,) [m] where most, `force` (3,) [N] on the link, in the world frame."""
+
+    link: str
+    other: str
+    position: np.ndarray
+    force: np.ndarray
 
 
 class SimRobot:
@@ -38,6 +48,8 @@ class SimRobot:
         self._qvel = np.array([j.dofadr[0] for j in joints])
         self._actuator = np.array([self.model.actuator(n).id for n in self.joint_names])
         self._index = {n: i for i, n in enumerate(self.joint_names)}
+        arm = self.model.body(joints[0].bodyid[0]).rootid[0]
+        self._is_arm = self.model.body_rootid[self.model.geom_bodyid] == arm
         self.reset(0)
 
     @property
@@ -98,6 +110,27 @@ class SimRobot:
         return {
             c: (self.data.body(f"cube_{c}").xpos.copy(), self.data.body(f"cube_{c}").xquat.copy()) for c in CUBE_COLOURS
         }
+
+    def contacts(self) -> list[Contact]:
+        """Which links of the arm touch the table, the floor or a cube; one entry for each pair."""
+        found: dict[tuple[str, str], list[tuple[np.ndarray, np.ndarray]]] = {}
+        wrench = np.zeros(6)
+        for index in np.flatnonzero(self._is_arm[self.data.contact.geom].any(axis=1)):
+            contact = self.data.contact[index]
+            # MuJoCo gives the force of the first geometry on the second, in the frame whose axes are the rows of `frame`.
+            mujoco.mj_contactForce(self.model, self.data, index, wrench)
+            force = contact.frame.reshape(3, 3).T @ wrench[:3]
+            first, second = contact.geom
+            link, other, force = (first, second, -force) if self._is_arm[first] else (second, first, force)
+            pair = self._geom_name(link), self._geom_name(other)
+            found.setdefault(pair, []).append((contact.pos.copy(), force))
+        return [
+            Contact(*pair, max(points, key=lambda point: np.linalg.norm(point[1]))[0], sum(f for _, f in points))
+            for pair, points in found.items()
+        ]
+
+    def _geom_name(self, geom: int) -> str:
+        return self.model.geom(geom).name or self.model.body(self.model.geom_bodyid[geom]).name
 
     def render(self, camera: str, size: tuple[int, int] | None = None) -> np.ndarray:
         """Image (H, W, 3) uint8 RGB of the named camera."""

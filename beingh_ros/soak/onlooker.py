@@ -1,4 +1,4 @@
-"""What the harness hears: commands, plans, accepted chunks, states and joint states, each with the time it was sent.
+"""What the harness hears: commands, plans, accepted chunks, states, joint states and contacts, each with the time it was sent.
 
 It takes nothing from the controller but messages. Its subscriptions are reliable and deep; what it loses all the same
 shows in the numbers of the messages.
@@ -17,9 +17,11 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory
+from visualization_msgs.msg import MarkerArray
 
 from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError
+from beingh_core.evaluate.motion import Touch
 from beingh_core.evaluate.stops import StopReport
 from beingh_core.evaluate.wire import WireLog
 from beingh_ros.conversions import (
@@ -30,6 +32,7 @@ from beingh_ros.conversions import (
     stamp_to_ns,
 )
 from beingh_ros.diagnostics import read_status
+from beingh_ros.sim_contacts import TOPIC as CONTACTS, contact_force
 from beingh_ros.soak.injector import ACCEPTED, BUFFER, CHUNK, joint_state_topics
 
 DEEP = QoSProfile(depth=5000)
@@ -63,6 +66,7 @@ class Onlooker:
         log: Commands, plans and chunks.
         states: Every report of the controller's state.
         joint_states: (time measured [ns], (J,) positions).
+        touches: What the robot touched, as the simulator says.
         sent_ns: When each command was sent, of the first driver topic, in order [ns].
         accepted_s: When a chunk was accepted last, monotonic [s].
         plan_s: When a plan was heard last, monotonic [s].
@@ -77,6 +81,7 @@ class Onlooker:
         )
         self.states: list[StateNote] = []
         self.joint_states: list[tuple[int, np.ndarray]] = []
+        self.touches: list[Touch] = []
         self.accepted_s = self.plan_s = float("-inf")
         self.accepted_count = 0
         self.speed, self.epoch = 0.0, ""
@@ -90,6 +95,7 @@ class Onlooker:
             make(JointTrajectory, CHUNK, self._on_chunk, DEEP),
             make(DiagnosticStatus, "controller/state", self._on_state, LATCHED),
             make(DiagnosticArray, "/diagnostics", self._on_diagnostics, DEEP),
+            make(MarkerArray, CONTACTS, self._on_contacts, DEEP),
             *(make(JointState, topic, self._on_joint_state, DEEP) for topic in joint_state_topics(contract)),
         ]
 
@@ -178,6 +184,12 @@ class Onlooker:
             return  # another robot's
         self.joint_states.append((stamp_to_ns(message.header.stamp), positions))
         self._heard()
+
+    def _on_contacts(self, message: MarkerArray) -> None:
+        self.touches += (
+            Touch(stamp_ns=stamp_to_ns(marker.header.stamp), pair=marker.ns, force_n=contact_force(marker))
+            for marker in message.markers
+        )
 
     def _read(self, message: JointTrajectory) -> Trajectory | None:
         try:

@@ -83,6 +83,7 @@ def _on_the_wire(chosen, contract, checkpoint: Path, out: Path, kinds: list[str]
     soak.record.reports = rig.onlooker.stop_reports()
     soak.record.joint_states = rig.onlooker.joint_states
     soak.record.moved_by_others = rig.moved
+    soak.record.touches = rig.onlooker.touches
     if processes.timer_file.exists():
         soak.record.timer_ns = [int(line) for line in processes.timer_file.read_text().split()]
     return soak.record

@@ -22,13 +22,14 @@ def show(verdict: Verdict, record: SoakRecord, rate_hz: float) -> None:
         title = "Velocity jump p95 \\[rad/s], of what the chunks wanted and of what was sent after the limits"
         console.print(_seams(Table(title=title), record))
     console.print(_figures(Table(title="On the wire"), verdict, rate_hz))
-    for title, lines in (
-        ("broken commitments", verdict.prefix),
-        ("outside the limits", verdict.limit),
-        ("ticks", verdict.ticks.notes),
+    for style, title, lines in (
+        ("red", "broken commitments", verdict.prefix),
+        ("red", "outside the limits", verdict.limit),
+        ("red", "ticks", verdict.ticks.notes),
+        ("yellow", "excused: the robot faster than its limits", verdict.excused),
     ):
         for line in lines[:MOST]:
-            console.print(f"[red]{title}:[/red] {escape(str(line))}", highlight=False)
+            console.print(f"[{style}]{title}:[/{style}] {escape(str(line))}", highlight=False)
         if len(lines) > MOST:
             console.print(f"... and {len(lines) - MOST} more")
     for problem in verdict.problems:
@@ -121,6 +122,10 @@ def _figures(table, verdict: Verdict, rate_hz: float):
         ("ticks outside the limits", values["limit_violations"]),
         ("ticks missed, sent again", f"{values['ticks_missed']}, {values['ticks_doubled']}"),
         ("ticks that the onlooker itself lost", ticks.unwitnessed),
+        (
+            "the robot faster than its limits: unexplained, after a contact",
+            f"{values['jumps_of_the_robot']}, {values['jumps_after_contact']}",
+        ),
         (f"tick period p50, p99 \\[ms] (target {1e3 / rate_hz:g})", f"{period['p50']}, {period['p99']}"),
         ("empty timer p50, p99 \\[ms]", f"{timer['p50']}, {timer['p99']}"),
     ):
