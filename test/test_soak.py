@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 pytest.importorskip("rclpy")
 from rclpy.serialization import deserialize_message, serialize_message
 from ros_support import ROOT
+from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
 from beingh_core.contract import load_contract
@@ -21,13 +23,15 @@ from beingh_core.errors import BeingHError
 from beingh_ros.cli import main
 from beingh_ros.conversions import read_trajectory, trajectory_message
 from beingh_ros.soak import disturbance as d
-from beingh_ros.soak.faults import HOLDS, RUNS, STOPS, catalogue, schedule
+from beingh_ros.soak.fault import HOLDS, RUNS, STOPS
+from beingh_ros.soak.faults import catalogue, schedule
 from beingh_ros.soak.injector import routes
 from beingh_ros.soak.joining import MODES
 from beingh_ros.soak.other_rate import at_rate
+from beingh_ros.soak.other_units import in_other_units
 from beingh_ros.soak.seam import seam_figures
 from beingh_ros.soak.stepped_clock import ClockFile
-from beingh_ros.soak.tampering import CHUNK_CHANGES
+from beingh_ros.soak.tampering import CHUNK_CHANGES, beside_efforts, gripper_steps, one_by_one
 
 CONTRACT = load_contract("fr3")
 
@@ -82,8 +86,51 @@ def test_every_change_makes_a_chunk_that_the_commit_buffer_refuses_or_limits(cha
         and before.joints == after.joints
         and before.dt_s == after.dt_s
         and np.array_equal(before.positions, after.positions)
+        and np.array_equal(before.times_ns, after.times_ns)
     )
     assert not same
+
+
+def test_once_changes_one_message():
+    effect = d.once(lambda m: -m)
+    assert [m for i in (1, 2, 3) for _, m in effect(i)] == [-1, 2, 3]
+
+
+def test_joint_states_in_parts_say_the_same():
+    message = JointState(name=["a", "b"], position=[1.0, 2.0], velocity=[0.1, 0.2])
+    parts = [deserialize_message(data, JointState) for _, data in one_by_one(serialize_message(message))]
+    assert [(list(p.name), list(p.position), list(p.velocity)) for p in parts] == [
+        (["a"], [1.0], [0.1]),
+        (["b"], [2.0], [0.2]),
+    ]
+    both = [deserialize_message(data, JointState) for _, data in beside_efforts(serialize_message(message))]
+    assert [len(m.position) for m in both] == [2, 0] and list(both[1].effort) == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("row", [5, 15])
+def test_a_gripper_steps_behind_the_prefix_and_nothing_else_moves(row):
+    rows = np.tile(CONTRACT.home, (CONTRACT.policy.chunk_length, 1))
+    good = trajectory_message(CONTRACT.joint_names, rows, stamp_ns=0, rate_hz=20.0, frame_id="0@0")
+    name = CONTRACT.joint_names[-1]
+    seen = set()
+    for _ in range(3):
+        bad = gripper_steps([name], [(0.0, 0.03)], row, 0.01)(serialize_message(good))
+        positions = read_trajectory(deserialize_message(bad, JointTrajectory)).positions
+        assert np.array_equal(positions[:row], rows[:row]) and np.array_equal(positions[:, :-1], rows[:, :-1])
+        assert np.ptp(positions[row:, -1]) == 0.0
+        seen.add(positions[-1, -1])
+        time.sleep(0.011)
+    assert seen == {0.0, 0.03}
+
+
+def test_statistics_in_other_units_are_a_copy(tmp_path):
+    checkpoint = ROOT / "checkpoints" / "fr3_cubes"
+    copy = in_other_units(checkpoint, 1000.0, tmp_path)
+    own, other = (json.loads((d / "fr3_cubes_metadata.json").read_text())["fr3_cubes"] for d in (checkpoint, copy))
+    assert "robot" in own and "robot" not in other
+    for quantity, row in own["statistics"]["state"]["eef_position"].items():
+        assert other["statistics"]["state"]["eef_position"][quantity] == [1000.0 * value for value in row]
+    assert own["statistics"]["action"] == other["statistics"]["action"]
 
 
 def test_a_clock_step_reaches_a_running_process(tmp_path):

@@ -41,6 +41,7 @@ class StopNote:
         until_ns: when it was reset.
         recovered: whether the robot went on after that.
         still_until_ns: until when nobody else has moved the robot; None for the time of the reset.
+        held_up_ms: how long the controller got no processor meanwhile, which a stop may take longer [ms].
     """
 
     cause: str
@@ -49,6 +50,7 @@ class StopNote:
     until_ns: int
     recovered: bool
     still_until_ns: int | None = None
+    held_up_ms: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,6 +201,7 @@ def _measure(line: Timeline, note: StopNote, limits, rate_hz: float) -> StopFigu
         cause_ns=note.cause_ns,
         until_ns=note.until_ns,
         reported_ns=note.reported_ns,
+        held_up_ms=note.held_up_ms,
         limits=limits,
         rate_hz=rate_hz,
     )
@@ -222,7 +225,7 @@ def _in_words(jump: Jump, joints: tuple[str, ...]) -> str:
 
 def _still_moving(note: StopNote, stop: StopFigures, measured_ns: np.ndarray, measured: np.ndarray) -> str:
     """In words, when the robot itself was not at rest after what was sent to it was."""
-    since_ns = note.cause_ns + round(1e6 * (PROMISED_MS + stop.deceleration_ms + SETTLING_MS))
+    since_ns = note.cause_ns + round(1e6 * (PROMISED_MS + stop.deceleration_ms + note.held_up_ms + SETTLING_MS))
     moved = moved_after(measured_ns, measured, since_ns, note.still_until_ns or note.until_ns)
     if moved is None or (moved <= AT_REST).all():
         return ""

@@ -132,7 +132,14 @@ def _joint_time(velocity: float, acceleration: float, most: float, jerk: float) 
 
 
 def measure_stop(
-    line: Timeline, *, cause_ns: int, until_ns: int, reported_ns: int | None, limits, rate_hz: float
+    line: Timeline,
+    *,
+    cause_ns: int,
+    until_ns: int,
+    reported_ns: int | None,
+    limits,
+    rate_hz: float,
+    held_up_ms: float = 0.0,
 ) -> StopFigures:
     """What was sent after a cause.
 
@@ -143,6 +150,7 @@ def measure_stop(
         reported_ns: when the controller's report of the stop was heard [ns].
         limits: of the joints.
         rate_hz: ticks per second.
+        held_up_ms: how long the controller got no processor after the cause, which is taken off [ms].
     """
     velocity, acceleration = _motion_at(line, cause_ns, rate_hz)
     deceleration_ms = 1e3 * deceleration_time(velocity, acceleration, limits)
@@ -151,7 +159,7 @@ def measure_stop(
     rest_ms = (line.sent_ns[moved[-1]] - cause_ns) / 1e6 if moved else 0.0
     reported_ms = 0.0 if reported_ns is None else (reported_ns - cause_ns) / 1e6
     return StopFigures(
-        latency_ms=max(0.0, reported_ms, rest_ms - deceleration_ms),
+        latency_ms=max(0.0, reported_ms - held_up_ms, rest_ms - deceleration_ms - held_up_ms),
         deceleration_ms=deceleration_ms,
         rest_ms=rest_ms,
         speed=float(np.abs(velocity).max(initial=0.0)),

@@ -173,6 +173,14 @@ class WireLog:
             commands = [(bisect_right(begins, self._time_ns(c)), c.received_ns) for c in self._commands[0]]
         return np.array([(b[1] - a[1]) / 1e6 for a, b in zip(commands, commands[1:]) if a[0] == b[0] > 0])
 
+    def sent_since(self, since_ns: int, joint: str) -> np.ndarray:
+        """Every position (N,) that a joint was sent to after a time on the system clock [ns]."""
+        group = next(i for i, names in enumerate(self.groups) if joint in names)
+        column = self.groups[group].index(joint)
+        with self._lock:
+            commands = [c for c in self._commands[group] if c.sent_ns is not None and c.sent_ns >= since_ns]
+            return np.array([command.positions[0, column] for command in commands])
+
     @property
     def chunk_count(self) -> int:
         """Chunks seen."""
@@ -200,7 +208,7 @@ class WireLog:
                 getattr(log, kind).append(Rows(self._tick(log, stamp_ns), rows))
 
     def _epoch(self, name: str) -> EpochLog | None:
-        match = re.fullmatch(r"\d+@(\d+)", name)
+        match = re.fullmatch(r"\d{1,9}@(\d{1,19})", name, re.ASCII)
         if match is None:
             self.unreadable += 1
             return None

@@ -63,6 +63,17 @@ def changed(change: Callable[[object], object], share: float, rng: random.Random
     return lambda message: [(0.0, change(message) if rng.random() < share else message)]
 
 
+def once(change: Callable[[object], object]) -> Effect:
+    """One message is replaced by a changed one, those after it pass."""
+    changes = iter([change])
+
+    def apply(message: object) -> Outgoing:
+        change = next(changes, None)
+        return [(0.0, message if change is None else change(message))]
+
+    return apply
+
+
 def apply_all(effects: Sequence[Effect], message: object) -> Outgoing:
     """The effects one after the other."""
     leaving: Outgoing = [(0.0, message)]

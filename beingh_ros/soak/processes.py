@@ -41,13 +41,16 @@ class SystemProcesses:
         checkpoint: Checkpoint directory.
         seed: Of scene and policy noise.
         out: Directory for logs and the files between the processes.
+
+    Attributes:
+        clock: Steps the controller's system clock.
+        timer_file: Where the empty timer writes.
     """
 
     def __init__(self, contract: RobotContract, checkpoint: Path, seed: int, out: Path) -> None:
         self.clock = ClockFile(out / "clock_step")
         self.timer_file = out / "empty_timer.txt"
-        self.contract = contract
-        self._checkpoint, self._out = checkpoint, out
+        self.contract, self.checkpoint, self.out = contract, checkpoint, out
         self._port = _free_port()
         options = BringupOptions(contract=str(contract.path), checkpoint=str(checkpoint), simulate=True, seed=seed)
         self._specs = {spec.name: spec for spec in processes(options)}
@@ -56,11 +59,11 @@ class SystemProcesses:
         self._groups: dict[str, ProcessGroup] = {}
         self._starts = 0
 
-    def spec(self, name: str, *, served: bool = False) -> ProcessSpec:
-        """What a process is; `served` for a policy that asks the server."""
+    def spec(self, name: str, *, served: bool = False, checkpoint: Path | None = None) -> ProcessSpec:
+        """What a process is; `served` for a policy that asks the server, `checkpoint` for one with another than its own."""
         states = {(topic, _other(topic)) for topic in joint_state_topics(self.contract)}
         if name == SERVER:
-            words = ("serve", "--checkpoint", str(self._checkpoint), "--contract", str(self.contract.path))
+            words = ("serve", "--checkpoint", str(self.checkpoint), "--contract", str(self.contract.path))
             return CommandSpec(
                 name=name,
                 executable="",
@@ -77,15 +80,17 @@ class SystemProcesses:
             cameras = {(camera.topic, _other(camera.topic)) for camera in self.contract.cameras}
             wires = {(topic, _other(topic)) for topic in (CHUNK, BUFFER, ACCEPTED)}
             spec = self._served_policy if served else self._specs[name]
+            if checkpoint is not None:
+                spec = replace(spec, parameters={**spec.parameters, "checkpoint": str(checkpoint)})
             return replace(spec, remappings=tuple(sorted(states | cameras | wires)))
         return self._specs[name]
 
-    def start(self, name: str, *, served: bool = False) -> None:
+    def start(self, name: str, *, served: bool = False, checkpoint: Path | None = None) -> None:
         """Start a process that is not running."""
         self._starts += 1
         group = ProcessGroup(
-            [self.spec(name, served=served)],
-            self._out / "logs" / f"{self._starts:03d}",
+            [self.spec(name, served=served, checkpoint=checkpoint)],
+            self.out / "logs" / f"{self._starts:03d}",
             {VARIABLE: str(self.clock.path)},
         )
         group.start()

@@ -6,6 +6,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import rclpy
 from rcl_interfaces.srv import SetParameters
@@ -19,7 +20,7 @@ from std_srvs.srv import Trigger
 from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError
 from beingh_core.sim import CUBE_COLOURS
-from beingh_ros.soak.injector import Injector
+from beingh_ros.soak.injector import PREFIX, Injector, joint_state_topics
 from beingh_ros.soak.onlooker import Onlooker
 from beingh_ros.soak.processes import (
     CONTROLLER,
@@ -29,6 +30,7 @@ from beingh_ros.soak.processes import (
     TIMER,
     SystemProcesses,
 )
+from beingh_ros.soak.strangers import Strangers
 
 START_S, CALL_S = 180.0, 20.0
 RESTING_TICKS = 4
@@ -44,6 +46,7 @@ class Rig:
 
     Attributes:
         injector, onlooker: The two nodes.
+        strangers: Nodes that come and go.
         moved: (from, to) times in which the harness has moved the robot [ns].
     """
 
@@ -59,6 +62,7 @@ class Rig:
         self._nodes = [Node("soak_injector"), Node("soak_onlooker")]
         self.injector = Injector(self._nodes[0], contract)
         self.onlooker = Onlooker(self._nodes[1], contract, self._heard)
+        self.strangers = Strangers(contract, f"{PREFIX}/{joint_state_topics(contract)[0].lstrip('/')}")
         node = self._nodes[1]
         self._estop = node.create_publisher(Bool, contract.estop_topic, 10)
         self._instruction = node.create_publisher(String, "policy/instruction", 10)
@@ -76,6 +80,7 @@ class Rig:
 
     def __exit__(self, *_exc) -> None:
         self.processes.stop()
+        self.strangers.end()
         self.injector.close()
         self._ending.set()
         for thread in self._threads:
@@ -145,10 +150,11 @@ class Rig:
         """Whether the policy asks the server."""
         return self._served
 
-    def start_policy(self, *, served: bool) -> None:
-        """Start the policy, with a server or a checkpoint of its own."""
+    def start_policy(self, *, served: bool, checkpoint: Path | None = None) -> None:
+        """Start the policy, with a server, its own checkpoint or another one."""
         self._served = served
-        self.processes.start(POLICY, served=served)
+        self.onlooker.policy = {}
+        self.processes.start(POLICY, served=served, checkpoint=checkpoint)
         self._tell_again()
 
     def start_controller(self) -> None:

@@ -12,7 +12,8 @@ import numpy as np
 from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError
 from beingh_core.evaluate.soak import FaultNote, SoakRecord, StopNote
-from beingh_ros.soak.faults import HOLDS, STOPS, Fault, catalogue, schedule
+from beingh_ros.soak.fault import HOLDS, STOPS, Fault
+from beingh_ros.soak.faults import catalogue, schedule
 from beingh_ros.soak.onlooker import STOPPED_STATES
 from beingh_ros.soak.processes import POLICY, SERVER
 from beingh_ros.soak.rig import Rig
@@ -113,9 +114,9 @@ class Soak:
         rig.wait(lambda: False, fault.seconds)
         # A controller that is gone plans nothing any more.
         held = rig.onlooker.speed == 0.0 or rig.onlooker.silent_s > SILENT_S
+        problem = self._untold(fault, before) or fault.check(rig)
         fault.end(rig)
         ended_s = time.monotonic()
-        problem = ""
         if not self._chunks_again(fault.recover_s):
             problem = f"no chunk was accepted within {fault.recover_s:g} s of its end"
         recover_s = time.monotonic() - ended_s
@@ -143,6 +144,7 @@ class Soak:
         still_until_ns = rig.now_ns()
         if fault.kind == "estop" and rig.reset()[0]:
             problem = problem or "a reset was accepted while the emergency stop was pressed"
+        problem = problem or self._untold(fault, before) or fault.check(rig)
         fault.end(rig)
         rig.wait(lambda: not rig.stopped, STAYS_S)
         if not rig.stopped and rested:
@@ -157,6 +159,7 @@ class Soak:
                 until_ns=until_ns,
                 recovered=recovered,
                 still_until_ns=still_until_ns,
+                held_up_ms=1e3 * fault.held_up_s,
             )
         )
         if not reported:
@@ -164,6 +167,15 @@ class Soak:
         if reported[0].cause != fault.cause:
             return f"it stopped by {reported[0].cause} ({reported[0].reason})", recover_s
         return problem, recover_s
+
+    def _untold(self, fault: Fault, before: int) -> str:
+        """In words, that neither controller nor policy has said what is the matter; "" when one has."""
+        policy = self._rig.onlooker.policy
+        said = [note.reason for note in self._rig.onlooker.states[before:]]
+        said += [policy.get("message", ""), policy.get("gate", "")]
+        if not fault.told or any(fault.told in text.lower() for text in said):
+            return ""
+        return f"nobody said '{fault.told}'; the last words were '{said[-3] if len(said) > 2 else ''}' and '{said[-1]}'"
 
     def _recover(self, recover_s: float) -> tuple[bool, int, float]:
         """Reset until it is accepted, and wait for chunks; (recovered, time of the reset [ns], how long [s])."""
@@ -191,6 +203,7 @@ class Soak:
         """After a failed expectation: as good a state as can be had, so that the faults after it mean something."""
         rig = self._rig
         rig.injector.clear()
+        rig.strangers.end()
         rig.press_estop(False)
         rig.step_clock(0)
         if not rig.running:
