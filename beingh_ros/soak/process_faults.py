@@ -5,11 +5,13 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 
+from lifecycle_msgs.msg import Transition
+
 from beingh_ros.soak.fault import HOLDS, RESTART_S, RUNS, Fault, Makers
 from beingh_ros.soak.processes import CONTROLLER, POLICY, SERVER
 from beingh_ros.soak.rig import Rig
 
-PAUSE_S = 0.4
+PAUSE_S, LONG_PAUSE_S = 0.4, 3.0
 
 
 def process_faults() -> Makers:
@@ -23,10 +25,41 @@ def process_faults() -> Makers:
 
         return begin
 
-    def pause(rig: Rig) -> int:
-        begin_ns = rig.now_ns()
-        rig.processes.send(CONTROLLER, signal.SIGSTOP)
-        return begin_ns
+    def held_up(kind: str, name: str, seconds: float, expected: str) -> Fault:
+        def begin(rig: Rig) -> int:
+            begin_ns = rig.now_ns()
+            rig.processes.send(name, signal.SIGSTOP)
+            return begin_ns
+
+        return Fault(
+            kind=kind,
+            seconds=seconds,
+            expected=expected,
+            begin=begin,
+            end=lambda rig: rig.processes.send(name, signal.SIGCONT),
+            may_hold=expected == RUNS,
+        )
+
+    def lifecycle(kind: str, name: str, own_stops: tuple[str, ...]) -> Fault:
+        """From active to unconfigured and back."""
+
+        def begin(rig: Rig) -> int:
+            begin_ns = rig.now_ns()
+            rig.change_state(name, Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP)
+            return begin_ns
+
+        def end(rig: Rig) -> None:
+            rig.change_state(name, Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE)
+
+        return Fault(
+            kind=kind,
+            seconds=1.5,
+            expected=HOLDS,
+            begin=begin,
+            end=end,
+            recover_s=RESTART_S,
+            own_stops=own_stops,
+        )
 
     return {
         "policy_kill": lambda: Fault(
@@ -45,14 +78,10 @@ def process_faults() -> Makers:
             end=lambda rig: rig.start_server(),
             recover_s=RESTART_S,
         ),
-        "controller_held_up": lambda: Fault(
-            kind="controller_held_up",
-            seconds=PAUSE_S,
-            expected=RUNS,
-            begin=pause,
-            end=lambda rig: rig.processes.send(CONTROLLER, signal.SIGCONT),
-            may_hold=True,
-        ),
+        "controller_held_up": lambda: held_up("controller_held_up", CONTROLLER, PAUSE_S, RUNS),
+        "policy_held_up": lambda: held_up("policy_held_up", POLICY, LONG_PAUSE_S, HOLDS),
+        "controller_lifecycle": lambda: lifecycle("controller_lifecycle", CONTROLLER, ("shutdown",)),
+        "policy_lifecycle": lambda: lifecycle("policy_lifecycle", POLICY, ()),
         "controller_restart": lambda: Fault(
             kind="controller_restart",
             seconds=1.0,

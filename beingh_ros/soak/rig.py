@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import rclpy
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -69,6 +71,9 @@ class Rig:
         self._stop = node.create_client(Trigger, "/controller/stop")
         self._reset = node.create_client(Trigger, "/controller/reset")
         self._sim_reset = node.create_client(Trigger, "/sim/reset")
+        self._lifecycles = {
+            name: node.create_client(ChangeState, f"/{name}/change_state") for name in (CONTROLLER, POLICY)
+        }
         self._sim_seed = node.create_client(SetParameters, "/sim/set_parameters")
         self._ending = threading.Event()
         self._threads = [threading.Thread(target=self._spin, args=(one,), daemon=True) for one in self._nodes]
@@ -205,6 +210,24 @@ class Rig:
         """Call the controller's reset service; whether it agreed, and what it said."""
         response = self._call(self._reset, Trigger.Request())
         return response.success, response.message
+
+    def change_state(self, name: str, *transitions: int) -> None:
+        """Take the controller or the policy through transitions of its lifecycle.
+
+        Raises:
+            BeingHError: One is refused.
+        """
+        for number in transitions:
+            request = ChangeState.Request(transition=Transition(id=number))
+            if not self._call(self._lifecycles[name], request).success:
+                raise BeingHError(f"{name} has refused transition {number} of its lifecycle")
+
+    def restart_robot(self) -> None:
+        """Start a simulator in the place of one that was killed; its arm is at home."""
+        since_ns, heard = self.now_ns(), len(self.onlooker.joint_states)
+        self.processes.start(SIM)
+        self.need(lambda: len(self.onlooker.joint_states) > heard + 5, START_S, "joint states of the new simulator")
+        self.moved.append((since_ns, self.now_ns()))
 
     def new_scene(self) -> None:
         """With a controller that has stopped: the arm at home and the cubes at other places."""

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 from beingh_core.contract import RobotContract
 from beingh_ros.soak.disturbance import Effect, changed, dropped
-from beingh_ros.soak.fault import STOPS, Fault, Makers, wire_fault
+from beingh_ros.soak.fault import RESTART_S, STOPS, Fault, Makers, wire_fault
 from beingh_ros.soak.injector import joint_state_topics
-from beingh_ros.soak.processes import CONTROLLER
+from beingh_ros.soak.processes import CONTROLLER, SIM
 from beingh_ros.soak.rig import Rig
 from beingh_ros.soak.tampering import joint_state_with
 
@@ -43,6 +43,15 @@ def stop_faults(contract: RobotContract, rng: random.Random) -> Makers:
             end=lambda rig: rig.strangers.end(),
             cause="joint_states_invalid",
         ),
+        "robot_restart": lambda: Fault(
+            kind="robot_restart",
+            seconds=watchdog.joint_states_s + 1.0,
+            expected=STOPS,
+            begin=lambda rig: _kill_robot(rig) + round(1e9 * watchdog.joint_states_s),
+            end=lambda rig: rig.restart_robot(),
+            cause="joint_states_silent",
+            recover_s=RESTART_S,
+        ),
         "joint_state_gap": lambda: watched(
             "joint_state_gap",
             watchdog.joint_states_s + 1.0,
@@ -72,6 +81,11 @@ def stop_faults(contract: RobotContract, rng: random.Random) -> Makers:
             cause="stop_service",
         ),
     }
+
+
+def _kill_robot(rig: Rig) -> int:
+    rig.processes.kill(SIM)
+    return rig.now_ns()
 
 
 def _clock_step(rng: random.Random) -> Fault:

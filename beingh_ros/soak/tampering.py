@@ -90,7 +90,7 @@ CHUNK_CHANGES: dict[str, Callable[[bytes], bytes]] = {
 
 
 def gripper_steps(joints: Sequence[str], ends: Sequence[tuple[float, float]], row: int, period_s: float):
-    """The given joints go from where they are to one end of their range at a row of the chunk, and later to the other.
+    """The given joints step to one end of their range at a row of the chunk, and to the other in later chunks.
 
     Args:
         joints: Names of the gripper's joints.
@@ -103,8 +103,8 @@ def gripper_steps(joints: Sequence[str], ends: Sequence[tuple[float, float]], ro
         upper = int(time.monotonic() / period_s) % 2
         for name, range_ in zip(joints, ends):
             column = list(message.joint_names).index(name)
-            for number, point in enumerate(message.points):
-                point.positions[column] = message.points[0].positions[column] if number < row else range_[upper]
+            for point in message.points[row:]:
+                point.positions[column] = range_[upper]
 
     return _on(JointTrajectory, apply)
 
