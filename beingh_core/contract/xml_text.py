@@ -45,6 +45,10 @@ def read_xml_file(path: Path) -> Element:
         raise BeingHError(f"cannot read this file: {error}", where=path) from error
     if len(data) > MAX_BYTES:
         raise BeingHError("this file is too large for a robot description", where=path, allowed=f"{MAX_BYTES} bytes")
+    try:
+        data.decode("utf-8")
+    except ValueError:
+        raise BeingHError("this file is not UTF-8", where=path, remedy="`iconv -t utf-8` converts it") from None
     builder = _Builder(path)
     try:
         builder.parser.Parse(data, True)

@@ -100,11 +100,11 @@ def _too_much(where: str) -> BeingHError:
 def _not_yaml(path: Path, text: str, error: yaml.YAMLError) -> BeingHError:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     line = text.count("\n", 0, getattr(error, "position", 0)) if mark is None else mark.line
-    problem = getattr(error, "problem", None) or getattr(error, "context", None)
+    problem = str(getattr(error, "problem", None) or getattr(error, "context", None))
     if isinstance(error, yaml.reader.ReaderError):
-        problem = f"the character {shown(chr(error.character))} is not allowed"
+        problem = f"the character U+{error.character:04X} is not allowed"
     return BeingHError(
-        f"this is not YAML: {shown(problem)[1:-1]}",
+        f"this is not YAML: {''.join(c if c.isprintable() else '?' for c in problem[:200])}",
         where=f"{path}:{line + 1}",
         remedy="indent with spaces, not tabs, and put a text with `:`, `#`, `{` or `[` in quotes",
     )
