@@ -46,15 +46,20 @@ def _topic(default: str) -> Reader:
     return lambda section, key, _joints: section.topic(key) if key in section else default
 
 
-def _per_joint(default: float, **bounds: float) -> Reader:
-    """One number for all joints and those under `hold`, or joint -> number with the default for the others."""
+def _per_joint(default: float, most: float) -> Reader:
+    """One number for all joints and those under `hold`, or joint -> number with the default for the others; from 0 on."""
 
     def read(section: Section, key: str, joints: tuple[str, ...]) -> MappingProxyType:
         joints = (*joints, *_names(section, "hold", joints))
         if section.is_mapping(key):
-            values = {joint: default for joint in joints} | section.named_numbers(key, joints, **bounds)
+            values = {joint: default for joint in joints} | section.named_numbers(key, joints)
         else:
-            values = dict.fromkeys(joints, section.number(key, default, **bounds))
+            values = dict.fromkeys(joints, section.number(key, default))
+        for joint, value in values.items():
+            if not 0.0 <= value <= most:
+                raise section.error(
+                    key, f"{value:g} of `{joint}` is out of range", allowed=f"at least 0, at most {most:g}"
+                )
         return MappingProxyType(values)
 
     return read
@@ -137,8 +142,8 @@ DRIVER_KINDS: dict[str, DriverKind] = {
         endpoint="topic",
         options={
             "rate_hz": _number(250.0, **_RATE_HZ),
-            "kp": _per_joint(80.0, at_least=0.0, at_most=1000.0),
-            "kd": _per_joint(3.0, at_least=0.0, at_most=100.0),
+            "kp": _per_joint(80.0, most=1000.0),
+            "kd": _per_joint(3.0, most=100.0),
             "hold": _names,
             "ramp_in_s": _number(5.0, **_SECONDS),
             "ramp_out_s": _number(2.0, **_SECONDS),
