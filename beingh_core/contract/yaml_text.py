@@ -56,7 +56,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _TooMuch(Exception):
-    """More than a contract holds, from this line on."""
+    """More than a file may hold, from this line on."""
 
 
 def read_yaml_file(path: Path) -> tuple[object, dict[tuple[str, ...], int]]:
@@ -82,7 +82,7 @@ def _text(path: Path) -> str:
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
-            raise BeingHError("this file is too large for a contract", where=path, allowed=f"{MAX_BYTES} bytes")
+            raise BeingHError("this file is too large", where=path, allowed=f"{MAX_BYTES} bytes")
         return data.decode("utf-8-sig")
     except (OSError, ValueError) as error:
         raise BeingHError(f"cannot read this file: {error}", where=path, allowed="YAML in UTF-8") from error
@@ -90,7 +90,7 @@ def _text(path: Path) -> str:
 
 def _too_much(where: str) -> BeingHError:
     return BeingHError(
-        "this is more than a contract holds",
+        "this is more than such a file holds",
         where=where,
         allowed=f"{MAX_ENTRIES} entries, each alias counted with all that its anchor holds, in {MAX_DEPTH} levels",
         remedy="write plain entries; an anchor must not hold itself",
