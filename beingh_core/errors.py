@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_MOST_LISTED = 60
+
 
 class BeingHError(Exception):
     """A mistake in a file, a setting or an input, told in one message.
@@ -30,7 +32,7 @@ class BeingHError(Exception):
         self.what = what
         self.where = None if where is None else str(where)
         if allowed is not None and not isinstance(allowed, str):
-            allowed = ", ".join(str(value) for value in allowed)
+            allowed = _listed([str(value) for value in allowed])
         self.allowed = allowed
         self.remedy = remedy
         super().__init__(what)
@@ -46,6 +48,12 @@ class BeingHError(Exception):
 
     def __reduce__(self):
         return _rebuild, (self.what, self.where, self.allowed, self.remedy)
+
+
+def _listed(values: list[str]) -> str:
+    """The values in a row, cut where nobody would read on."""
+    text = ", ".join(values[:_MOST_LISTED])
+    return text if len(values) <= _MOST_LISTED else f"{text} and {len(values) - _MOST_LISTED} more"
 
 
 def _rebuild(what, where, allowed, remedy) -> BeingHError:

@@ -17,6 +17,9 @@ from pathlib import Path
 
 from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError
+from beingh_core.policy.checkpoint_check import check_checkpoint
+from beingh_core.policy.remote.connection import address_of
+from beingh_core.policy.remote.protocol import read_token
 from beingh_ros.display import arms_of
 from beingh_ros.policy_loading import check_one_source
 
@@ -149,6 +152,32 @@ def processes(options: BringupOptions) -> list[ProcessSpec]:
             )
         )
     return specs
+
+
+def check_start(options: BringupOptions) -> str:
+    """Refuses what a node would die of after others have started; reads no weights.
+
+    Returns:
+        A warning to show, "" for none.
+
+    Raises:
+        BeingHError: For a contract that cannot be loaded, options that exclude each other, a checkpoint that is not
+            there or belongs to another robot, an address or token of a server that cannot be read.
+    """
+    contract = load_contract(options.contract)
+    check_one_source(str(options.checkpoint), options.policy_url)
+    if options.checkpoint:
+        check_checkpoint(contract, options.checkpoint)
+    elif options.policy_url:
+        address_of(options.policy_url)
+        if options.policy_token_file:
+            read_token(options.policy_token_file)
+    else:
+        return (
+            "no policy is started, since neither checkpoint nor policy_url is given: the robot holds its posture "
+            "until somebody publishes policy/chunk"
+        )
+    return ""
 
 
 def _policy_parameters(options: BringupOptions, dataset_name: str) -> dict[str, object]:

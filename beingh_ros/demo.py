@@ -22,7 +22,7 @@ from beingh_core.evaluate.judge import PickJudge, colour_named
 from beingh_core.evaluate.report import write_report
 from beingh_core.evaluate.seams import seams, sent_positions
 from beingh_core.sim import CUBE_COLOURS
-from beingh_ros.bringup import BringupOptions, ProcessGroup, processes
+from beingh_ros.bringup import BringupOptions, ProcessGroup, check_start, processes
 from beingh_ros.demo_progress import PlainProgress, make_progress
 from beingh_ros.demo_session import FIRST_CHUNK_TIMEOUT_S, DemoSession
 from beingh_ros.viewer import VIEWERS, RerunViewer
@@ -75,7 +75,6 @@ class Demo:
         Raises:
             BeingHError: When a node cannot start, ends, or does not answer.
         """
-        self._out.mkdir(parents=True, exist_ok=True)
         options = BringupOptions(
             contract=ROBOT,
             checkpoint=str(self._checkpoint),
@@ -84,6 +83,8 @@ class Demo:
             spectator_fps=SPECTATOR_FPS,
             markers=False,
         )
+        check_start(options)
+        self._out.mkdir(parents=True, exist_ok=True)
         status = 0
         with make_progress(len(self._plan)) as progress:
             progress.state("starting simulator, controller and policy")

@@ -7,6 +7,7 @@ command brings the robot to rest.
 """
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -32,20 +33,21 @@ RVIZ_CONFIG = Path(__file__).resolve().parent.parent / "config" / "rviz" / "bein
 def options_from(text):
     """`BringupOptions` from launch arguments (name -> text)."""
     from beingh_ros.bringup import BringupOptions
+    from beingh_ros.launch_arguments import flag, namespace, number
 
     return BringupOptions(
         contract=text["robot"],
         checkpoint=text["checkpoint"],
         policy_url=text["policy_url"],
         policy_token_file=text["policy_token_file"],
-        policy_jpeg_quality=_number(text, "policy_jpeg_quality"),
+        policy_jpeg_quality=number(text, "policy_jpeg_quality", 100),
         instruction=text["instruction"],
-        simulate=_choice(text, "simulate"),
-        seed=_number(text, "seed"),
-        dry_run=_choice(text, "dry_run"),
-        torch_threads=_number(text, "torch_threads"),
-        namespace=text["namespace"],
-        use_sim_time=_choice(text, "use_sim_time"),
+        simulate=flag(text, "simulate"),
+        seed=number(text, "seed", 2**31 - 1),
+        dry_run=flag(text, "dry_run"),
+        torch_threads=number(text, "torch_threads", 256),
+        namespace=namespace(text),
+        use_sim_time=flag(text, "use_sim_time"),
     )
 
 
@@ -58,13 +60,14 @@ def extras_from(text, has_package, has_display):
         has_display: Whether a window can be opened.
     """
     from beingh_core.errors import BeingHError
+    from beingh_ros.launch_arguments import flag
 
     extras = set()
     for package, argument, sensible in (
-        ("robot_state_publisher", "robot_state_publisher", _choice(text, "simulate")),
+        ("robot_state_publisher", "robot_state_publisher", flag(text, "simulate")),
         ("rviz2", "rviz", has_display),
     ):
-        wanted = _choice(text, argument, automatic=sensible and has_package(package))
+        wanted = flag(text, argument, automatic=sensible and has_package(package))
         if wanted and not has_package(package):
             raise BeingHError(
                 f"the ROS package {package} is not installed",
@@ -75,35 +78,29 @@ def extras_from(text, has_package, has_display):
     return extras
 
 
-def _choice(text, name, automatic=None):
-    """The value of a yes-or-no argument; `automatic` is what auto means, None where it is not allowed."""
-    from beingh_core.errors import BeingHError
+def _check_names(context):
+    """Before the defaults are set: what is set then was typed, or comes from a launch file that includes this one."""
+    from beingh_ros.bringup import PACKAGE
+    from beingh_ros.launch_arguments import check_names
 
-    values = {"true": True, "false": False} | ({} if automatic is None else {"auto": automatic})
-    if text[name].lower() not in values:
-        raise BeingHError(f"`{text[name]}` is no choice", where=f"argument {name}", allowed=values)
-    return values[text[name].lower()]
-
-
-def _number(text, name):
-    from beingh_core.errors import BeingHError
-
-    try:
-        return int(text[name])
-    except ValueError:
-        raise BeingHError(f"`{text[name]}` is no whole number", where=f"argument {name}") from None
+    check_names(sys.argv, context.launch_configurations.keys(), ARGUMENTS, PACKAGE, Path(__file__).resolve())
 
 
 def _setup(context):
+    from launch.logging import get_logger
     from launch.substitutions import LaunchConfiguration
 
     from beingh_core.contract import load_contract
-    from beingh_ros.bringup import processes
+    from beingh_ros.bringup import check_start, processes
 
     text = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+    options = options_from(text)
     display = bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
     extras = extras_from(text, _has_package, display)
-    actions = [_node(spec) for spec in processes(options_from(text))]
+    warning = check_start(options)
+    if warning:
+        get_logger("beingh").warning(warning)
+    actions = [_node(spec) for spec in processes(options)]
     contract = load_contract(text["robot"])
     if "robot_state_publisher" in extras:
         actions.append(_robot_state_publisher(contract, text))
@@ -121,8 +118,25 @@ def _has_package(name):
         return False
 
 
-def _node(spec):
+def _end_all(spec):
+    """What to do when a node ends that the robot cannot do without: tell the first one, which is the cause."""
     from launch.actions import Shutdown
+    from launch.logging import get_logger
+
+    def react(event, context):
+        if context.is_shutdown:
+            return None
+        if event.returncode:
+            get_logger("beingh").error(
+                f"the {spec.name} ended by itself with status {event.returncode}: the others end too. "
+                f"The last lines of [{event.process_name}] say why"
+            )
+        return [Shutdown(reason=f"{spec.name} ended")]
+
+    return react
+
+
+def _node(spec):
     from launch_ros.actions import Node
 
     from beingh_ros.bringup import PACKAGE
@@ -135,7 +149,7 @@ def _node(spec):
         parameters=[_parameters(spec.parameters)],
         remappings=list(spec.remappings),
         output="screen",
-        on_exit=Shutdown(reason=f"{spec.name} ended") if spec.essential else None,
+        on_exit=_end_all(spec) if spec.essential else None,
     )
 
 
@@ -152,13 +166,15 @@ def _parameters(values):
 def _robot_state_publisher(contract, text):
     from launch_ros.actions import Node
 
+    from beingh_ros.launch_arguments import flag
+
     topics = [signal.topic for signal in contract.state] or ["/joint_states"]
     description = Path(contract.urdf_path).read_text(encoding="utf-8")
     return Node(
         package="robot_state_publisher",
         executable="robot_state_publisher",
         namespace=text["namespace"],
-        parameters=[_parameters({"robot_description": description, "use_sim_time": _choice(text, "use_sim_time")})],
+        parameters=[_parameters({"robot_description": description, "use_sim_time": flag(text, "use_sim_time")})],
         remappings=[("joint_states", topics[0])],
     )
 
@@ -167,6 +183,7 @@ def _rviz(contract, text):
     from launch_ros.actions import Node
 
     from beingh_ros.display import rviz_config
+    from beingh_ros.launch_arguments import flag
 
     with tempfile.NamedTemporaryFile("w", prefix="beingh_", suffix=".rviz", delete=False, encoding="utf-8") as file:
         file.write(rviz_config(contract, RVIZ_CONFIG, text["namespace"]))
@@ -174,7 +191,7 @@ def _rviz(contract, text):
         package="rviz2",
         executable="rviz2",
         arguments=["-d", file.name],
-        parameters=[{"use_sim_time": _choice(text, "use_sim_time")}],
+        parameters=[{"use_sim_time": flag(text, "use_sim_time")}],
     )
 
 
@@ -188,4 +205,4 @@ def generate_launch_description():
         DeclareLaunchArgument(name, default_value=default, description=text)
         for name, (default, text) in ARGUMENTS.items()
     ]
-    return LaunchDescription([*declared, OpaqueFunction(function=_setup)])
+    return LaunchDescription([OpaqueFunction(function=_check_names), *declared, OpaqueFunction(function=_setup)])

@@ -12,6 +12,7 @@ import pytest
 import rclpy
 from rclpy.context import Context
 from rclpy.node import Node
+from launch_support import LAUNCHER, ament_prefix, write_small_checkpoint
 from ros_support import ROOT, Recorder, next_domain, ros_graph, wait_matched, wait_until
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
@@ -193,17 +194,6 @@ def test_a_mistake_in_a_launch_argument_is_told(launch_file, arguments, words):
         launch_file.options_from(text)
 
 
-LAUNCHER = """
-import sys
-from launch import LaunchDescription, LaunchService
-from launch.actions import IncludeLaunchDescription
-from launch.launch_description_sources import AnyLaunchDescriptionSource
-arguments = [tuple(word.split(":=", 1)) for word in sys.argv[2:]]
-service = LaunchService(noninteractive=True)
-included = IncludeLaunchDescription(AnyLaunchDescriptionSource(sys.argv[1]), launch_arguments=arguments)
-service.include_launch_description(LaunchDescription([included]))
-sys.exit(service.run())
-"""
 NODE = """#!{python}
 import sys
 from beingh_ros.{name} import main
@@ -223,26 +213,15 @@ except BaseException:
 """
 
 
-def ament_prefix(directory, **executables):
-    """A prefix as colcon installs one, with these scripts as executables of the package."""
-    index = directory / "share" / "ament_index" / "resource_index" / "packages"
-    scripts = directory / "lib" / "beingh_ros"
-    index.mkdir(parents=True), scripts.mkdir(parents=True)
-    (index / "beingh_ros").touch()
-    for name, text in executables.items():
-        (scripts / name).write_text(text.format(python=sys.executable, name=name))
-        (scripts / name).chmod(0o755)
-    return directory
-
-
 def test_the_launch_file_starts_talks_and_brakes_last(tmp_path):
     pytest.importorskip("launch_ros", reason="launch exists only in a ROS installation")
     prefix = ament_prefix(tmp_path / "prefix", controller_node=NODE, markers_node=NODE, policy_node=TELLS_ITS_PARAMETERS)
+    write_small_checkpoint(tmp_path / "007: x")
     with ros_graph() as graph:
         home = dict(zip(FR3.joint_names, FR3.home))
         states = graph.create_publisher(JointState, "/joint_states", 10)
         chunks = graph.create_publisher(JointTrajectory, "/left/policy/chunk", 10)
-        arm = Recorder(graph, JointTrajectory, FR3.driver.groups[0].topic)
+        arm, _hand = (Recorder(graph, JointTrajectory, group.topic) for group in FR3.driver.groups)
         buffer = Recorder(graph, JointTrajectory, "/left/controller/buffer")
         graph.create_timer(0.02, lambda: states.publish(JointState(name=list(home), position=list(home.values()))))
         paths = [str(prefix), *filter(None, [graph.environment.get("AMENT_PREFIX_PATH")])]

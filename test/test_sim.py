@@ -1,6 +1,7 @@
 """The simulated robot and the scripted expert, in real physics."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import mujoco
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 
 from beingh_core.contract import load_contract
 from beingh_core.contract.kinematics import Kinematics
-from beingh_core.sim import CUBE_COLOURS, CUBE_SIZE_M, SimRobot, sample_cubes
+from beingh_core.errors import BeingHError
+from beingh_core.sim import CUBE_COLOURS, CUBE_SIZE_M, SimRobot, build_model, sample_cubes
 from beingh_core.sim.expert import ExpertLimits, Goal, HandState, foresee, held_cube, next_state
 from beingh_core.sim.robot import FINGERS
 from beingh_core.sim.scene import CUBE_AREA_XY, CUBE_SPACING_M
@@ -141,3 +143,8 @@ def test_foreseen_motion_keeps_the_experts_limits():
     end = state.position + steps.sum(axis=0)
     np.testing.assert_allclose(end[:2], cubes["red"][:2], atol=0.013)
     assert end[2] > 0.15 and openings[-1] == 0.0
+
+
+def test_another_robot_is_refused_by_name():
+    with pytest.raises(BeingHError, match="cannot show this robot.*elbow_joint.*simulate `fr3`"):
+        build_model(Path(__file__).resolve().parents[1] / "urdf" / "ur5e.urdf")

@@ -259,5 +259,7 @@ def _load_model(urdf_path: Path) -> pin.Model:
     try:
         model = pin.buildModelFromUrdf(str(urdf_path))
     except (ValueError, RuntimeError) as error:
-        raise BeingHError(f"pinocchio cannot read this URDF: {error}", where=urdf_path) from error
+        raise BeingHError(
+            f"pinocchio cannot read this URDF: {error}", where=urdf_path, remedy="`check_urdf FILE` names the mistake"
+        ) from error
     return model

@@ -7,8 +7,16 @@ import math
 import numpy as np
 
 from beingh_core.contract.reader import Section
+from beingh_core.contract.schema import MIN_RANGE, POSITION
 from beingh_core.contract.urdf import UrdfFacts
 from beingh_core.realtime.limits import JointLimits
+from beingh_core.validation import shown
+
+# Per second, per second^2 and per second^3 [rad or m].
+_VELOCITY = {"above": 1e-4, "at_most": 100.0}
+_ACCELERATION = {"above": 0.001, "at_most": 1e4}
+_JERK = {"above": 0.001, "at_most": 1e6}
+MAX_STOP_S = 20.0
 
 
 def read_limits(
@@ -30,9 +38,7 @@ def read_limits(
     Raises:
         BeingHError: a limit is missing, unknown, not positive or wider than the URDF's.
     """
-    scale = section.number("velocity_scale", 1.0, above=0.0)
-    if scale > 1.0:
-        raise section.error("velocity_scale", f"{scale:g} is out of range", allowed="more than 0, at most 1")
+    scale = section.number("velocity_scale", 1.0, above=0.0, at_most=1.0)
     names = (*joint_names, *velocity_names)
     accelerations = section.section("acceleration")
     jerks = section.section("jerk", optional=True)
@@ -44,12 +50,14 @@ def read_limits(
     rows = []
     for name in names:
         if name in velocity_names:
-            speed = _required(velocities, name, "velocity")
+            speed = _required(velocities, name, "velocity", _VELOCITY)
             bounds = (-speed, speed)
         else:
             bounds, speed = _position(positions, name, urdf), _velocity(velocities, name, urdf, scale)
-        jerk = _required(jerks, name, "jerk") if "jerk" in section else math.inf
-        rows.append((*bounds, speed, _required(accelerations, name, "acceleration"), jerk))
+        acceleration = _required(accelerations, name, "acceleration", _ACCELERATION)
+        jerk = _required(jerks, name, "jerk", _JERK) if "jerk" in section else math.inf
+        _check_stop(accelerations, name, speed, acceleration, jerk)
+        rows.append((*bounds, speed, acceleration, jerk))
     section.finish()
     lower, upper, velocity, acceleration, jerk = np.array(rows, dtype=np.float64).T
     is_velocity = np.isin(np.array(names), np.array(velocity_names, dtype=str))
@@ -58,19 +66,26 @@ def read_limits(
     )
 
 
-def _required(table: Section, name: str, kind: str) -> float:
+def _required(table: Section, name: str, kind: str, bounds: dict[str, float]) -> float:
     if name not in table:
         raise table.error(None, f"joint `{name}` has no {kind} limit", remedy=f"add `{name}: <value>`")
-    return table.number(name, above=0.0)
+    return table.number(name, **bounds)
 
 
 def _velocity(table: Section, joint: str, urdf: UrdfFacts, scale: float) -> float:
     limit = urdf.joints[joint].velocity
-    value = table.number(joint, limit * scale, above=0.0)
+    value = table.number(joint, limit * scale, **_VELOCITY)
     if joint in table and limit > 0.0 and value > limit:
         raise table.error(joint, f"{value:g} is more than the URDF allows", allowed=f"at most {limit:g}")
-    if not value > 0.0:
+    if not limit > 0.0 and joint not in table:
         raise table.error(None, f"the URDF has no velocity limit for `{joint}`", remedy=f"add `{joint}: <value>` here")
+    if not _VELOCITY["above"] < value <= _VELOCITY["at_most"]:
+        raise table.error(
+            None,
+            f"{limit:g} of the URDF times velocity_scale is out of range for `{joint}`",
+            allowed=f"more than {_VELOCITY['above']:g}, at most {_VELOCITY['at_most']:g}",
+            remedy=f"change velocity_scale, or add `{joint}: <value>` here",
+        )
     return value
 
 
@@ -80,8 +95,33 @@ def _position(table: Section, joint: str, urdf: UrdfFacts) -> tuple[float, float
     numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in values)
     if joint in table and not (numbers and len(values) == 2 and low <= values[0] < values[1] <= high):
         raise table.error(
-            joint, f"{values} is no range inside the URDF's", allowed=f"[lower, upper] within [{low:g}, {high:g}]"
+            joint, f"{shown(values)} is no range inside the URDF's", allowed=f"[lower, upper] within [{low:g}, {high:g}]"
         )
     if not low < high:
         raise table.error(None, f"the URDF has no position limits for `{joint}`", remedy="write them in the URDF")
-    return float(values[0]), float(values[1])
+    if joint not in table and urdf.joints[joint].type == "continuous":
+        return low, high
+    lower, upper = float(values[0]), float(values[1])
+    if not (POSITION["at_least"] <= lower <= upper - MIN_RANGE and upper <= POSITION["at_most"]):
+        raise table.error(
+            joint if joint in table else None,
+            f"{lower:g} to {upper:g} is no range for `{joint}`",
+            allowed=f"{POSITION['at_least']:g} to {POSITION['at_most']:g}, at least {MIN_RANGE:g} wide",
+            remedy=f"add `{joint}: [lower, upper]` here, or correct the URDF",
+        )
+    return lower, upper
+
+
+def _check_stop(table: Section, name: str, speed: float, acceleration: float, jerk: float) -> None:
+    """Refuses limits under which the robot would run on for long after it was told to stop."""
+    if speed * jerk >= acceleration**2:
+        stop_s = speed / acceleration + acceleration / jerk
+    else:
+        stop_s = 2.0 * math.sqrt(speed / jerk)
+    if stop_s > MAX_STOP_S:
+        raise table.error(
+            name,
+            f"with {acceleration:g} (and jerk {jerk:g}) a stop from {speed:g} takes {stop_s:.3g} s",
+            allowed=f"at most {MAX_STOP_S:g} s",
+            remedy="raise the acceleration or the jerk, or lower the velocity",
+        )

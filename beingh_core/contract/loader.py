@@ -5,19 +5,23 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 
 from beingh_core.contract import schema
 from beingh_core.contract.drivers import check_gripper_commands, command_names, read_drivers
 from beingh_core.contract.limits import read_limits
-from beingh_core.contract.paths import find_in_package, package_roots
-from beingh_core.contract.reader import Section, read_yaml
+from beingh_core.contract.paths import find_in_package, is_file, package_roots
+from beingh_core.contract.reader import MAX_TEXT, Section, read_yaml
 from beingh_core.contract.signals import check_action_joints, read_action, read_state
 from beingh_core.contract.urdf import UrdfFacts, read_urdf
 from beingh_core.contract.watchdog import read_watchdog
 from beingh_core.errors import BeingHError, did_you_mean
 from beingh_core.realtime.uac import check_plan, delay_steps
+from beingh_core.validation import shown
+
+MAX_CHUNK, MAX_CAMERAS = 1000, 16
 
 
 def load_contract(path_or_name: str | Path) -> schema.RobotContract:
@@ -32,9 +36,7 @@ def load_contract(path_or_name: str | Path) -> schema.RobotContract:
     file = read_yaml(_find(path_or_name))
     urdf = read_urdf(_urdf_path(file))
     frames = (_link(file, "base_frame", urdf), _link(file, "eef_frame", urdf))
-    rate_hz = file.number("rate_hz", above=0.0)
-    if rate_hz > 1000.0:
-        raise file.error("rate_hz", f"{rate_hz:g} is out of range", allowed="at most 1000 Hz")
+    rate_hz = file.number("rate_hz", above=0.5, at_most=1000.0)
     drivers = read_drivers(file, urdf)
     positions, velocities = command_names(drivers)
     joint_names = positions + velocities
@@ -45,7 +47,7 @@ def load_contract(path_or_name: str | Path) -> schema.RobotContract:
     limits = read_limits(file.section("limits"), urdf, positions, velocities)
     policy = _read_policy(file.section("policy"), state, action)
     contract = schema.RobotContract(
-        robot=file.get("robot", str),
+        robot=file.name("robot"),
         path=file.path,
         urdf_path=urdf.path,
         rate_hz=rate_hz,
@@ -62,14 +64,29 @@ def load_contract(path_or_name: str | Path) -> schema.RobotContract:
         estop_topic=file.topic("estop_topic"),
     )
     file.finish()
+    _check_kinematics(file, contract)
     return contract
+
+
+def _check_kinematics(file: Section, contract: schema.RobotContract) -> None:
+    """What computes the poses must take the URDF too, where it is installed."""
+    if find_spec("pinocchio") is None or not any(s.eef_frame for s in (*contract.state, *contract.action)):
+        return
+    from beingh_core.contract.codec import SignalCodec
+
+    try:
+        SignalCodec(contract)
+    except BeingHError as error:
+        raise file.error("urdf", str(error), remedy=error.remedy) from error
 
 
 def _find(path_or_name: str | Path) -> Path:
     """The YAML file meant by a path or a bare robot name."""
     path = Path(path_or_name)
+    if not (str(path).isprintable() and len(str(path)) <= MAX_TEXT):
+        raise BeingHError(f"{shown(str(path))} is no robot contract", allowed="the name of a robot, or a path")
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
-        if not path.is_file():
+        if not is_file(path):
             raise BeingHError("there is no such robot contract", where=path)
         return path
     found = find_in_package(Path("config", "robots", f"{path}.yaml"))
@@ -87,8 +104,8 @@ def _urdf_path(file: Section) -> Path:
     """The URDF: absolute, beside the YAML file, or below the package root."""
     written = Path(file.get("urdf", str))
     beside = file.path.parent / written
-    found = beside if beside.is_file() else find_in_package(written)
-    if found is None or not found.is_file():
+    found = beside if is_file(beside) else find_in_package(written)
+    if found is None or not is_file(found):
         raise file.error(
             "urdf",
             f"there is no file `{written}` beside this contract or in the package",
@@ -103,6 +120,8 @@ def _link(file: Section, key: str, urdf: UrdfFacts) -> str:
 
 def _read_cameras(cameras: Section) -> tuple[schema.CameraStream, ...]:
     streams = []
+    if len(cameras.names()) > MAX_CAMERAS:
+        raise cameras.error(None, f"{len(cameras.names())} cameras are named", allowed=f"1 to {MAX_CAMERAS}")
     for name in cameras.names():
         entry = cameras.section(name)
         kind = entry.choice("type", schema.IMAGE_TYPES)
@@ -111,7 +130,7 @@ def _read_cameras(cameras: Section) -> tuple[schema.CameraStream, ...]:
             topic=entry.topic("topic"),
             type=kind,
             encoding=entry.choice("encoding", schema.IMAGE_ENCODINGS[kind]),
-            max_age_s=entry.number("max_age_s", above=0.0),
+            max_age_s=entry.number("max_age_s", **schema.MAX_AGE_S),
         )
         entry.finish()
         streams.append(stream)
@@ -122,18 +141,24 @@ def _read_cameras(cameras: Section) -> tuple[schema.CameraStream, ...]:
 
 def _read_uac(uac: Section, dt_s: float, chunk_length: int) -> schema.Uac:
     """Timing, refused where chunks could not take over from each other."""
-    budget = uac.number("latency_budget_s", above=0.0)
-    margin = uac.number("margin_steps", above=-1, kind=int)
+    budget = uac.number("latency_budget_s", above=0.001, at_most=60.0)
+    margin = uac.number("margin_steps", at_least=0, at_most=MAX_CHUNK, kind=int)
     settings = schema.Uac(
         latency_budget_s=budget,
         margin_steps=margin,
-        commit_margin=uac.number("commit_margin", above=-1, kind=int),
-        execution_steps=uac.number("execution_steps", above=0, kind=int),
-        blend_steps=uac.number("blend_steps", 0, above=-1, kind=int),
+        commit_margin=uac.number("commit_margin", at_least=0, at_most=MAX_CHUNK, kind=int),
+        execution_steps=uac.number("execution_steps", at_least=1, at_most=MAX_CHUNK, kind=int),
+        blend_steps=uac.number("blend_steps", 0, at_least=0, at_most=MAX_CHUNK, kind=int),
         delay_steps=delay_steps(budget, dt_s, margin),
     )
     uac.finish()
     check_plan(settings.delay_steps, settings.execution_steps, chunk_length, where=uac.where())
+    if settings.delay_steps + settings.commit_margin >= chunk_length:
+        raise uac.error(
+            "commit_margin",
+            f"{settings.commit_margin} ticks behind a prefix of {settings.delay_steps} leave nothing of a chunk to run",
+            allowed=f"0 to {chunk_length - settings.delay_steps - 1}",
+        )
     if settings.blend_steps > chunk_length - settings.delay_steps:
         raise uac.error(
             "blend_steps",
@@ -151,8 +176,8 @@ def _read_policy(
     modes = {key: normalization.choice(key, schema.NORMALIZATIONS) for key in keys}
     normalization.finish()
     settings = schema.PolicySettings(
-        chunk_length=policy.number("chunk_length", above=0, kind=int),
-        dataset_name=policy.get("dataset_name", str),
+        chunk_length=policy.number("chunk_length", at_least=1, at_most=MAX_CHUNK, kind=int),
+        dataset_name=policy.name("dataset_name"),
         normalization=MappingProxyType(modes),
     )
     policy.finish()
@@ -162,7 +187,9 @@ def _read_policy(
 def _read_home(file: Section, joint_names: tuple[str, ...], limits) -> tuple[float, ...]:
     """Start posture of every commanded joint, inside the limits; a base starts at rest."""
     joints = [joint for joint, is_velocity in zip(joint_names, limits.is_velocity) if not is_velocity]
-    home = {joint: 0.0 for joint in joint_names if joint not in joints} | file.named_numbers("home", joints)
+    home = {joint: 0.0 for joint in joint_names if joint not in joints} | file.named_numbers(
+        "home", joints, **schema.POSITION
+    )
     section = file.section("home")
     for index, joint in enumerate(joint_names):
         if joint not in home:

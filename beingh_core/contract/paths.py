@@ -30,6 +30,21 @@ def package_roots() -> list[Path]:
 def find_in_package(relative: str | Path) -> Path | None:
     """The first existing `relative` below the package roots, or None."""
     for root in package_roots():
-        if (root / relative).exists():
+        if _exists(root / relative):
             return root / relative
     return None
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; a path that no file can have is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False

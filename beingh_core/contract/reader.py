@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from beingh_core.contract.yaml_text import read_yaml_file
 from beingh_core.errors import BeingHError, did_you_mean
+from beingh_core.validation import shown
 
 REQUIRED = object()
+# Middleware bounds the names of topics at about 255 with its own prefixes and suffixes.
+MAX_TOPIC, MAX_TEXT, MAX_NAMES = 200, 500, 200
 _TOPIC = re.compile(r"[~/]?[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
 
 
@@ -71,17 +73,52 @@ class Section:
             value = float(value)
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             article = "an" if kind is int else "a"
-            what = f"`{value}` is not {article} {_KIND_NAMES[kind]}"
+            what = f"{_quoted(value)} is not {article} {_KIND_NAMES[kind]}"
             raise self.error(key, what, remedy=f"write {_KIND_HINTS[kind]}")
+        if kind is str and not (len(value) <= MAX_TEXT and value.isprintable()):
+            raise self.error(
+                key, f"{_quoted(value)} is too long or unprintable", allowed=f"up to {MAX_TEXT} printable characters"
+            )
         return value
 
-    def number(self, key: str, default: Any = REQUIRED, *, above: float | None = None, kind: type = float) -> Any:
-        """A finite number, above a bound when one is given."""
+    def name(self, key: str) -> str:
+        """A text that is not empty and may be part of a file's name."""
+        value = self.get(key, str)
+        if not value.strip(" .") or "/" in value:
+            raise self.error(key, f"{_quoted(value)} is not a name", remedy="write a word, without slashes")
+        return value
+
+    def number(
+        self,
+        key: str,
+        default: Any = REQUIRED,
+        *,
+        above: float | None = None,
+        at_least: float | None = None,
+        at_most: float | None = None,
+        kind: type = float,
+        remedy: str | None = None,
+    ) -> Any:
+        """A finite number within bounds; the default may be any value.
+
+        Args:
+            key: name of the key.
+            default: value when the key is absent; without it the key is required.
+            above: bound below, not allowed itself.
+            at_least, at_most: bounds, allowed themselves.
+            kind: float, or int.
+            remedy: what to write where a number does not fit.
+
+        Raises:
+            BeingHError: absent and required, of another type, not finite or out of bounds.
+        """
         value = self.get(key, kind, default)
-        if key in self._data and not (abs(value) < float("inf")):
-            raise self.error(key, f"{value} is not finite")
-        if above is not None and value is not None and not value > above:
-            raise self.error(key, f"{value:g} is out of range", allowed=f"more than {above:g}")
+        if key not in self._data:
+            return value
+        low = (above is None or value > above) and (at_least is None or value >= at_least)
+        if not (low and abs(value) < float("inf") and (at_most is None or value <= at_most)):
+            what = f"{value:g} is {'out of range' if abs(value) < float('inf') else 'not finite'}"
+            raise self.error(key, what, allowed=_range(above, at_least, at_most), remedy=remedy)
         return value
 
     def is_mapping(self, key: str) -> bool:
@@ -98,26 +135,36 @@ class Section:
         allowed = list(allowed)
         value = self.get(key, str, default)
         if key in self._data and value not in allowed:
-            raise self.error(key, f"unknown value `{value}`", allowed=allowed, remedy=did_you_mean(value, allowed))
+            raise self.error(key, f"unknown value {_quoted(value)}", allowed=allowed, remedy=did_you_mean(value, allowed))
         return value
 
     def topic(self, key: str) -> str:
         """A ROS topic name, absolute or relative."""
         topic = self.get(key, str)
-        if not _TOPIC.fullmatch(topic):
-            raise self.error(key, f"`{topic}` is not a topic name", remedy="write it like `/joint_states`")
+        if len(topic) > MAX_TOPIC or not _TOPIC.fullmatch(topic):
+            raise self.error(
+                key,
+                f"{_quoted(topic)} is not a topic name",
+                allowed=f"up to {MAX_TOPIC} characters: letters, digits, `_` and `/`",
+                remedy="write it like `/joint_states`",
+            )
         return topic
 
     def strings(self, key: str) -> tuple[str, ...]:
         """A non-empty list of different names."""
         values = self.get(key, list)
-        for value in values:
-            if not isinstance(value, str):
-                raise self.error(key, f"`{value}` is not a name", remedy="write a list of names")
-            if values.count(value) > 1:
-                raise self.error(key, f"`{value}` is listed twice", remedy="list it once")
-        if not values:
-            raise self.error(key, "the list is empty", remedy="list at least one name")
+        if not 1 <= len(values) <= MAX_NAMES:
+            raise self.error(
+                key,
+                "the list is empty" if not values else f"the list has {len(values)} entries",
+                allowed=f"1 to {MAX_NAMES} names",
+                remedy="list at least one name" if not values else None,
+            )
+        for index, value in enumerate(values):
+            if not isinstance(value, str) or not (0 < len(value) <= MAX_TEXT and value.isprintable()):
+                raise self.error(key, f"{_quoted(value)} is not a name", remedy="write a list of names, odd ones in quotes")
+            if value in values[:index]:
+                raise self.error(key, f"{_quoted(value)} is listed twice", remedy="list it once")
         return tuple(values)
 
     def section(self, key: str, *, optional: bool = False) -> Section:
@@ -128,19 +175,21 @@ class Section:
     def sections(self, key: str) -> list[Section]:
         """The mappings of a list below a key."""
         values = self.get(key, list)
+        if len(values) > MAX_NAMES:
+            raise self.error(key, f"the list has {len(values)} entries", allowed=f"up to {MAX_NAMES}")
         found = []
         for index, value in enumerate(values):
             keys = (*self.keys, key, str(index))
             if not isinstance(value, dict):
-                raise self.error(key, f"item {index} (`{value}`) is not a mapping", remedy="write `{key: value}`")
+                raise self.error(key, f"item {index} ({_quoted(value)}) is not a mapping", remedy="write `{key: value}`")
             found.append(Section(self.path, value, self._lines, keys))
         return found
 
-    def named_numbers(self, key: str, names: Iterable[str], *, optional: bool = False) -> dict[str, float]:
-        """A mapping of joint name to number whose keys must be among `names`."""
-        table = self.section(key, optional=optional)
+    def named_numbers(self, key: str, names: Iterable[str], **bounds: float) -> dict[str, float]:
+        """A mapping of joint name to number whose keys must be among `names`; see `number` for the bounds."""
+        table = self.section(key)
         table.refuse_unknown(names, "joint")
-        return {name: table.number(name) for name in table.names()}
+        return {name: table.number(name, **bounds) for name in table.names()}
 
     def refuse_unknown(self, allowed: Iterable[str], noun: str = "key") -> None:
         """Refuses a key that is not in `allowed`, naming the nearest."""
@@ -158,8 +207,8 @@ class Section:
 _KIND_NAMES: dict[type, str] = {str: "text", int: "integer", float: "number", bool: "flag", list: "list", dict: "mapping"}
 _KIND_HINTS: dict[type, str] = {
     str: "text (in quotes if it looks like a number)",
-    int: "a whole number",
-    float: "a number",
+    int: "a whole number in decimal digits",
+    float: "a number in decimal digits, such as 0.5",
     bool: "`true` or `false`",
     list: "`[a, b]`",
     dict: "`{key: value}`",
@@ -170,39 +219,21 @@ def read_yaml(path: Path) -> Section:
     """Reads a YAML file whose top level is a mapping.
 
     Raises:
-        BeingHError: unreadable, not YAML, a key written twice, or not a mapping.
+        BeingHError: see `read_yaml_file`, or not a mapping.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BeingHError(f"cannot read this file: {error}", where=path) from error
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise BeingHError(f"this is not YAML: {error}", where=path) from error
+    data, lines = read_yaml_file(path)
     if not isinstance(data, dict):
         raise BeingHError("the file is not a mapping of keys", where=path, remedy="start it with `robot: NAME`")
-    lines: dict[tuple[str, ...], int] = {}
-    _collect_lines(path, root, (), lines)
     return Section(path, data, lines)
 
 
-def _collect_lines(path: Path, node: yaml.Node, keys: tuple[str, ...], lines: dict) -> None:
-    """Fills the line number of every key path; refuses duplicate keys, which PyYAML would drop."""
-    children = []
-    if isinstance(node, yaml.SequenceNode):
-        children = [(str(index), item, item) for index, item in enumerate(node.value)]
-    elif isinstance(node, yaml.MappingNode):
-        children = [(str(key.value), key, value) for key, value in node.value]
-    seen: dict[str, int] = {}
-    for name, marked, value in children:
-        here, line = (*keys, name), marked.start_mark.line + 1
-        if name in seen:
-            raise BeingHError(
-                f"`{name}` is written twice (first in line {seen[name]})",
-                where=f"{path}:{line}: {'.'.join(here)}",
-                remedy="keep one of the two",
-            )
-        seen[name] = lines[here] = line
-        _collect_lines(path, value, here, lines)
+def _quoted(value: object) -> str:
+    """A value of whatever size in backquotes, a text without its own."""
+    text = shown(value)
+    return f"`{text[1:-1] if isinstance(value, str) else text}`"
+
+
+def _range(above: float | None, at_least: float | None, at_most: float | None) -> str:
+    """Bounds of a number in words."""
+    bounds = (("more than", above), ("at least", at_least), ("at most", at_most))
+    return ", ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)

@@ -21,6 +21,10 @@ STATE_SOURCES = ("position", "fk")
 ACTION_MODES = ("absolute", "delta")
 ACTION_FRAMES = ("world", "eef", "chunk_start")
 NORMALIZATIONS = ("q99", "mean_std", "min_max", "binary", "none")
+# Bounds of numbers: positions [rad or m], two positions that differ, and ages [s].
+POSITION: dict[str, float] = {"at_least": -1000.0, "at_most": 1000.0}
+MIN_RANGE = 1e-5
+MAX_AGE_S: dict[str, float] = {"above": 0.001, "at_most": 60.0}
 # Slots that hold a pose of the end effector: computed from joints by kinematics, not read from them.
 POSITION_SLOTS = ("eef_position", "left_eef_position")
 ROTATION_SLOTS = ("eef_rotation", "left_eef_rotation")

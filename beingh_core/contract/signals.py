@@ -7,7 +7,7 @@ from typing import Any
 from beingh_core import slots
 from beingh_core.contract import schema
 from beingh_core.contract.reader import Section
-from beingh_core.contract.urdf import UrdfFacts
+from beingh_core.contract.urdf import SINGLE_TYPES, UrdfFacts
 from beingh_core.errors import did_you_mean
 
 BASE_SLOTS = ("base_motion",)
@@ -36,14 +36,15 @@ def read_state(section: Section, urdf: UrdfFacts, frames: tuple[str, str]) -> tu
         check_joints(entry, joints, urdf)
         if source != "fk":
             slots.check_width("state", name, len(joints), where=entry.where("joints"))
+        poses = _frames(entry, source == "fk", joints, urdf, frames)
         signal = schema.StateSignal(
             slot=name,
             topic=entry.topic("topic"),
             source=source,
             joints=joints,
-            max_age_s=entry.number("max_age_s", above=0.0),
+            max_age_s=entry.number("max_age_s", **schema.MAX_AGE_S),
             **_gripper_range(entry, name, joints, urdf),
-            **_frames(entry, source == "fk", urdf, frames),
+            **poses,
         )
         entry.finish()
         signals.append(signal)
@@ -75,13 +76,16 @@ def read_action(
             check_joints(entry, joints, urdf, commanded=True)
         if mode == "absolute":
             slots.check_width("action", name, len(joints), where=entry.where("joints"))
+        poses = _frames(entry, mode == "delta", joints, urdf, frames)
+        if poses:
+            _check_reach(entry, joints, urdf, poses["eef_frame"])
         signal = schema.ActionSignal(
             slot=name,
             mode=mode,
             frame=entry.choice("frame", schema.ACTION_FRAMES, "world") if mode == "delta" else None,
             joints=joints,
             **_gripper_range(entry, name, joints, urdf),
-            **_frames(entry, mode == "delta", urdf, frames),
+            **poses,
         )
         entry.finish()
         signals.append(signal)
@@ -99,6 +103,10 @@ def check_joints(entry: Section, joints: tuple[str, ...], urdf: UrdfFacts, *, co
                 f"the URDF {urdf.path.name} has no movable joint `{joint}`",
                 allowed=urdf.joints,
                 remedy=close or "use a joint of the URDF, or correct `urdf`",
+            )
+        if urdf.joints[joint].type not in SINGLE_TYPES:
+            raise entry.error(
+                "joints", f"`{joint}` is {urdf.joints[joint].type}, which no single number describes", allowed=SINGLE_TYPES
             )
         source = urdf.joints[joint].mimics
         if commanded and source is not None:
@@ -161,26 +169,52 @@ def _gripper_range(entry: Section, slot: str, joints: tuple[str, ...], urdf: Urd
     """`closed` and `open` joint positions of a gripper slot; no other slot has them."""
     if slot not in ("gripper_position", "left_gripper_position"):
         return {}
-    closed, opened = entry.number("closed"), entry.number("open")
+    closed, opened = (entry.number(key, **schema.POSITION) for key in ("closed", "open"))
     joint = urdf.joints[joints[0]]
     for key, value in (("closed", closed), ("open", opened)):
         if not joint.lower <= value <= joint.upper:
             raise entry.error(
                 key, f"{value:g} is outside the limits of `{joints[0]}`", allowed=f"{joint.lower:g} to {joint.upper:g}"
             )
-    if closed == opened:
-        raise entry.error("open", "closed and open are the same position", remedy="give two different positions")
+    if abs(opened - closed) < schema.MIN_RANGE:
+        raise entry.error(
+            "open", "closed and open are the same position", remedy=f"give positions at least {schema.MIN_RANGE:g} apart"
+        )
     return {"closed": closed, "open": opened}
 
 
-def _frames(entry: Section, wanted: bool, urdf: UrdfFacts, frames: tuple[str, str]) -> dict[str, Any]:
-    """Base and end-effector links of a pose signal, by default those of the contract."""
+def _frames(
+    entry: Section, wanted: bool, joints: tuple[str, ...], urdf: UrdfFacts, frames: tuple[str, str]
+) -> dict[str, Any]:
+    """Base and end-effector links of a pose signal, by default those of the contract; the base stands still."""
     if not wanted:
         return {}
-    return {
-        "base_frame": entry.choice("base_frame", urdf.links, frames[0]),
-        "eef_frame": entry.choice("eef_frame", urdf.links, frames[1]),
-    }
+    base = entry.choice("base_frame", urdf.links, frames[0])
+    for joint in joints:
+        if urdf.joints[joint].type == "continuous":
+            raise entry.error(
+                "joints",
+                f"`{joint}` is continuous, which kinematics does not represent",
+                remedy="write it in the URDF as revolute with wide limits",
+            )
+        if joint in urdf.movers(base):
+            raise entry.error(
+                "base_frame",
+                f"`{base}` moves with `{joint}`",
+                remedy="choose a base frame before the arm's first joint",
+            )
+    return {"base_frame": base, "eef_frame": entry.choice("eef_frame", urdf.links, frames[1])}
+
+
+def _check_reach(entry: Section, joints: tuple[str, ...], urdf: UrdfFacts, eef_frame: str) -> None:
+    for joint in joints:
+        if joint not in urdf.movers(eef_frame):
+            raise entry.error(
+                "joints",
+                f"`{joint}` does not move `{eef_frame}`",
+                allowed=urdf.movers(eef_frame) or None,
+                remedy="correct the joints or eef_frame",
+            )
 
 
 def _check_pose_pairs(section: Section, signals: list[schema.ActionSignal]) -> None:

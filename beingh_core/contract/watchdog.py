@@ -44,10 +44,10 @@ def read_watchdog(
     elif "tracking_error" in section:
         errors = [error if error == math.inf else _threshold(section, "tracking_error", 0.0) for error in errors]
     settings = schema.Watchdog(
-        joint_states_s=section.number("joint_states_s", JOINT_STATES_S, above=0.0),
+        joint_states_s=section.number("joint_states_s", JOINT_STATES_S, above=0.001, at_most=60.0),
         tracking_error=tuple(errors),
-        tracking_delay_s=section.number("tracking_delay_s", TRACKING_DELAY_S, above=0.0),
-        tracking_time_s=section.number("tracking_time_s", TRACKING_TIME_S, above=0.0),
+        tracking_delay_s=section.number("tracking_delay_s", TRACKING_DELAY_S, above=0.001, at_most=10.0),
+        tracking_time_s=section.number("tracking_time_s", TRACKING_TIME_S, above=0.001, at_most=10.0),
     )
     section.finish()
     return settings
@@ -60,6 +60,6 @@ def _default(urdf: UrdfFacts, joint: str) -> float:
 def _threshold(table: Section, key: str, default: float) -> float:
     """A positive number; infinity is one."""
     value = table.get(key, float, default)
-    if not value > 0.0:
-        raise table.error(key, f"{value} is out of range", allowed="more than 0, or .inf for no limit")
-    return value
+    if value == math.inf:
+        return value
+    return table.number(key, default, above=0.0001, at_most=1000.0, remedy="write a number, or .inf for no limit")

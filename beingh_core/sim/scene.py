@@ -7,6 +7,9 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
+from beingh_core.errors import BeingHError
+from beingh_core.validation import shown
+
 CUBE_COLOURS = {
     "red": (0.85, 0.08, 0.08, 1.0),
     "green": (0.08, 0.65, 0.12, 1.0),
@@ -51,8 +54,22 @@ def build_model(urdf_path: str | Path) -> mujoco.MjModel:
     Returns:
         A model with position actuators named after their joints, free bodies `cube_<colour>`, and the cameras
         `scene_camera`, `wrist_camera` and `spectator_camera`.
+
+    Raises:
+        BeingHError: another robot, or a file that MuJoCo cannot read.
     """
-    spec = mujoco.MjSpec.from_file(str(urdf_path))
+    try:
+        spec = mujoco.MjSpec.from_file(str(urdf_path))
+    except ValueError as error:
+        raise BeingHError(f"MuJoCo cannot read this: {error}", where=urdf_path) from error
+    arm = {joint.name for joint in spec.joints if "finger" not in joint.name}
+    if arm != set(_ARM_GAINS):
+        raise BeingHError(
+            f"the simulator cannot show this robot: {shown(sorted(arm ^ set(_ARM_GAINS)))} differ",
+            where=urdf_path,
+            allowed="a contract with urdf/fr3.urdf",
+            remedy="simulate `fr3`, or start this robot's own drivers in place of the simulator",
+        )
     spec.compiler.fusestatic = False
     spec.option.timestep = TIMESTEP_S
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST

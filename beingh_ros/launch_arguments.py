@@ -1,0 +1,130 @@
+"""What a user typed behind `ros2 launch`, against the arguments that the launch file has. No ROS here.
+
+`ros2 launch` passes any `name:=value` on and ignores what nobody reads, so a misspelled `dry_run` would let the robot
+move. A launch file that includes ours hands all its own configurations down, and those are none of our business.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+
+from beingh_core.errors import BeingHError, did_you_mean
+from beingh_core.validation import shown
+
+_NAMESPACE = re.compile(r"/?(?:[A-Za-z_]\w*(?:/[A-Za-z_]\w*)*)?/?", re.ASCII)
+MAX_NAMESPACE = 100
+
+
+def check_names(
+    words: Sequence[str], inherited: Collection[str], arguments: Collection[str], package: str, launch_file: Path
+) -> None:
+    """Refuses a misspelled argument.
+
+    Of a launch file that was started by its name, every `name:=value` that was typed must be an argument. Where another
+    one includes it, a configuration that looks like an argument of ours is refused, unless that argument is given too.
+
+    Args:
+        words: The command line.
+        inherited: Names of the configurations that are set before the launch file's defaults are.
+        arguments: Those of the launch file.
+        package: Package of the launch file.
+        launch_file: The launch file.
+
+    Raises:
+        BeingHError: Naming the argument that is meant, or all of them.
+    """
+    if _is_started_by_name(words, package, launch_file):
+        _check_typed([tuple(word.split(":=", 1)) for word in words if ":=" in word], arguments)
+    for name in inherited:
+        meant = None if name in arguments else misspelled(name, arguments)
+        if meant is not None and meant not in inherited:
+            raise _unknown(name, arguments, f"did you mean `{meant}`? If `{name}` is something else, give {meant} too")
+
+
+def misspelled(name: str, arguments: Iterable[str]) -> str | None:
+    """The argument that a name stands for but for case, separators or one wrong, missing, doubled or exchanged letter.
+
+    One letter makes another word of a short name (`speed`, `seed`), and a digit at the end counts things (`robot2`).
+    """
+    for argument in arguments:
+        found, wanted = _letters(name), _letters(argument)
+        may_differ = len(wanted) >= 5 and not name[-1:].isdigit()
+        if found == wanted or (may_differ and _is_one_edit(found, wanted)):
+            return argument
+    return None
+
+
+def flag(values: dict[str, str], name: str, automatic: bool | None = None) -> bool:
+    """The value of a yes-or-no argument; `automatic` is what auto means, None where it is not allowed."""
+    allowed = {"true": True, "false": False} | ({} if automatic is None else {"auto": automatic})
+    if values[name].lower() not in allowed:
+        raise BeingHError(f"`{_short(values[name])}` is no choice", where=f"argument {name}", allowed=allowed)
+    return allowed[values[name].lower()]
+
+
+def number(values: dict[str, str], name: str, most: int) -> int:
+    """The value of a count, from 0 on."""
+    text = values[name]
+    if not re.fullmatch(r"[0-9]{1,12}", text) or int(text) > most:
+        raise BeingHError(f"`{_short(text)}` is no whole number from 0 to {most}", where=f"argument {name}")
+    return int(text)
+
+
+def namespace(values: dict[str, str]) -> str:
+    """The value of the argument `namespace`."""
+    text = values["namespace"]
+    if len(text) > MAX_NAMESPACE or not _NAMESPACE.fullmatch(text):
+        raise BeingHError(
+            f"`{_short(text)}` is no namespace",
+            where="argument namespace",
+            allowed=f"up to {MAX_NAMESPACE} letters, digits, `_` and `/`, such as `left`",
+        )
+    return text
+
+
+def _is_started_by_name(words: Sequence[str], package: str, launch_file: Path) -> bool:
+    pairs = zip(words, words[1:])
+    by_package = any(first == package and second == launch_file.name for first, second in pairs)
+    return by_package or any(
+        word.endswith(launch_file.name) and "/" in word and Path(word).resolve() == launch_file for word in words
+    )
+
+
+def _check_typed(typed: Sequence[tuple[str, str]], arguments: Collection[str]) -> None:
+    known: dict[str, str] = {}
+    for name, value in typed:
+        if name not in arguments:
+            meant = misspelled(name, arguments)
+            raise _unknown(name, arguments, f"did you mean `{meant}`?" if meant else did_you_mean(name[:50], arguments))
+        if known.setdefault(name, value) != value:
+            raise BeingHError(
+                f"it is given twice, as `{_short(known[name])}` and `{_short(value)}`",
+                where=f"argument {name}",
+                remedy="give it once",
+            )
+
+
+def _unknown(name: str, arguments: Collection[str], remedy: str | None) -> BeingHError:
+    return BeingHError(f"there is no argument `{_short(name)}`", allowed=arguments, remedy=remedy)
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\W_]", "", name).lower()
+
+
+def _is_one_edit(one: str, other: str) -> bool:
+    """Whether a letter was left out, put in, replaced or exchanged with its neighbour."""
+    short, long = sorted((one, other), key=len)
+    if len(long) - len(short) > 1:
+        return False
+    at = next((i for i, (a, b) in enumerate(zip(short, long)) if a != b), len(short))
+    if len(short) < len(long):
+        return short[at:] == long[at + 1 :]
+    exchanged = short[:at] + short[at : at + 2][::-1] + short[at + 2 :]
+    return short[at + 1 :] == long[at + 1 :] or exchanged == long
+
+
+def _short(text: str) -> str:
+    return shown(text)[1:-1]
