@@ -65,7 +65,7 @@ def check_observation(observations: Mapping, data_config: DataConfig, chunk_leng
         spec.key: _single(_required(observations, f"state.{spec.key}", data_config), f"state.{spec.key}")
         for spec in data_config.state
     }
-    instruction = _instruction(_required(observations, "language.instruction", data_config))
+    instruction = instruction_of(_required(observations, "language.instruction", data_config))
     delay = _delay(observations.get("inference_delay"), chunk_length)
     prev_chunk = _prev_chunk(observations.get("prev_chunk"), delay, chunk_length)
     return Observation(
@@ -75,6 +75,19 @@ def check_observation(observations: Mapping, data_config: DataConfig, chunk_leng
         prev_chunk=prev_chunk,
         inference_delay=delay if prev_chunk is not None else 0,
     )
+
+
+def instruction_of(value) -> str:
+    """The instruction of an observation: a text, or the only one of a list or array.
+
+    Raises:
+        BeingHError: see `check_instruction`.
+    """
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.reshape(-1).tolist()
+    if isinstance(value, (list, tuple)) and len(value) == 1:
+        value = value[0]
+    return check_instruction(value)
 
 
 def _required(observations: Mapping, key: str, data_config: DataConfig):
@@ -100,14 +113,6 @@ def _single(value, name: str) -> np.ndarray:
     if array.ndim != 1:
         raise BeingHError(f"`{name}` has shape {array.shape}", allowed="(1, dim): one state at a time")
     return array
-
-
-def _instruction(value) -> str:
-    if isinstance(value, np.ndarray) and value.size == 1:
-        value = value.reshape(-1).tolist()
-    if isinstance(value, (list, tuple)) and len(value) == 1:
-        value = value[0]
-    return check_instruction(value)
 
 
 def _delay(value, chunk_length: int) -> int:

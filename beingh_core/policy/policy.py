@@ -116,6 +116,11 @@ class BeingHPolicy:
         return self.prompts.config.chunk_length
 
     @property
+    def image_size(self) -> int:
+        """Side to which pictures are brought [pixels]."""
+        return self.prompts.config.image_size
+
+    @property
     def trained_delay(self) -> int:
         """Longest prefix [steps] that training locked; 0 for a checkpoint trained without."""
         return self.model.config.trained_delay
