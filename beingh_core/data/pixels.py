@@ -137,7 +137,9 @@ def _open(data, text: str) -> Image.Image:
     """The picture in a file; only its header has been read."""
     try:
         picture = Image.open(io.BytesIO(data), formats=("JPEG", "PNG"))
-    except Exception:  # see above
+    except Image.DecompressionBombError as error:
+        raise _unreadable(data, text, f": {error}") from None
+    except Exception:  # as above; PIL's texts name its own objects
         raise _unreadable(data, text) from None
     if picture.format == "PNG" and bytes(data[_PNG_BITS : _PNG_BITS + 1]) == b"\x10":
         raise _unreadable(data, text, ": its values have 16 bits")
