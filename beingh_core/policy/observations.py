@@ -94,11 +94,11 @@ def _required(observations: Mapping, key: str, data_config: DataConfig):
     if key in observations:
         return observations[key]
     prefix = key.split(".")[0]
-    given = [str(k) for k in observations if str(k).startswith(prefix + ".")]
+    given = [k for k in observations if isinstance(k, str) and len(k) < 100 and k.startswith(prefix + ".")][:100]
     raise BeingHError(
-        f"the observation lacks `{key}`; of `{prefix}.*` it has {given or 'nothing'}",
+        f"the observation lacks `{key}`; of `{prefix}.*` it has {shown(given) if given else 'nothing'}",
         where=f"data config `{data_config.name}`",
-        remedy=did_you_mean(key, observations) or f"send `{key}` with every observation",
+        remedy=did_you_mean(key, given) or f"send `{key}` with every observation",
     )
 
 

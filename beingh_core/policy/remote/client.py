@@ -151,6 +151,7 @@ class RemotePolicy:
         """
         start = time.perf_counter()
         fields, arrays = self._parts(observations)
+        shrink_ms = (time.perf_counter() - start) * 1e3
         arrays |= {name: np.asarray(a) for name, a in (("noise", noise), ("projections", projections)) if a is not None}
         try:
             for _ in range(2):
@@ -169,7 +170,7 @@ class RemotePolicy:
             raise self._gone() from None
         total_ms = (time.perf_counter() - start) * 1e3
         timing = self._checked(reply, output)
-        own = {"transport": total_ms - timing.get("total", 0.0), "total": total_ms, "pack": self._pack_ms}
+        own = {"transport": total_ms - timing.get("total", 0.0), "total": total_ms, "pack": shrink_ms + self._pack_ms}
         self.last_timing_ms = timing | own
         return output
 
