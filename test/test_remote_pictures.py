@@ -110,7 +110,6 @@ def test_a_size_that_makes_no_sense_is_told(local, monkeypatch, size):
         {"video.scene_view": [[1], [1, 2]]},
         {"language.instruction": "x" * 200_000},
         {"language.instruction": "a\nb"},
-        {"state.eef_position": [[1], [1, 2]]},
     ],
     ids=lambda change: "-".join(change),
 )
