@@ -10,8 +10,11 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
 from beingh_core.contract import CameraStream
+from beingh_core.contract.encodings import IMAGE_ENCODINGS
+from beingh_core.data.pixels import opencv
 from beingh_core.errors import BeingHError
-from beingh_ros.conversions import compressed_to_array, image_to_array, opencv, stamp_to_ns
+from beingh_core.policy.pictures import check_image
+from beingh_ros.conversions import compressed_to_array, image_to_array, stamp_to_ns
 
 BEST_EFFORT, RELIABLE = ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABLE
 DEPTH = 5
@@ -30,7 +33,7 @@ class CameraInput:
         refuse: Called with the error of a message that cannot be used.
 
     Raises:
-        BeingHError: When the camera is compressed and OpenCV is not installed.
+        BeingHError: When the encoding needs OpenCV, which is not installed.
     """
 
     def __init__(
@@ -42,7 +45,7 @@ class CameraInput:
     ) -> None:
         self._node, self._camera, self._push, self._refuse = node, camera, push, refuse
         self._compressed = camera.type.endswith("CompressedImage")
-        if self._compressed:
+        if IMAGE_ENCODINGS[camera.type][camera.encoding].needs_opencv:
             opencv()  # takes a while the first time, which no callback may
         self._subscription = None
         self.reliability = BEST_EFFORT
@@ -75,7 +78,7 @@ class CameraInput:
             if stamp_ns == 0:
                 raise BeingHError("an image has no time stamp", remedy="use a driver that stamps its images")
             convert = compressed_to_array if self._compressed else image_to_array
-            pixels = convert(message, self._camera.encoding)
+            pixels = check_image(convert(message, self._camera.encoding), f"video.{self._camera.name}")
         except BeingHError as error:
             self._refuse(error)
             return

@@ -110,6 +110,15 @@ class ChunkMaker:
         """Whether `begin` does a share of the work before the prefix is known."""
         return hasattr(self._policy, "begin")
 
+    def check_instruction(self, text: str) -> None:
+        """Refuses an instruction that the policy cannot take; an empty one asks for nothing. Any thread.
+
+        Raises:
+            BeingHError: With what is allowed.
+        """
+        if text.strip():
+            self._policy.check_instruction(text)
+
     def begin(self, observation: Observation, instruction: str) -> BegunChunk:
         """What a chunk needs that does not depend on its prefix: state, images and words.
 

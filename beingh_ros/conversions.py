@@ -16,18 +16,10 @@ from builtin_interfaces.msg import Duration, Time
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
+from beingh_core.data.pixels import compressed_pixels, raw_pixels
 from beingh_core.errors import BeingHError
 
 NS_PER_S = 1_000_000_000
-
-# encoding -> (bytes a pixel, channel of red, green, blue)
-_ENCODINGS = {
-    "rgb8": (3, (0, 1, 2)),
-    "bgr8": (3, (2, 1, 0)),
-    "rgba8": (4, (0, 1, 2)),
-    "bgra8": (4, (2, 1, 0)),
-    "mono8": (1, (0, 0, 0)),
-}
 
 
 def stamp_to_ns(stamp: Time | Duration) -> int:
@@ -50,41 +42,24 @@ def ns_to_duration(duration_ns: int) -> Duration:
 
 
 def image_to_array(message: Image, encoding: str | None = None) -> np.ndarray:
-    """RGB pixels of an 8-bit image.
+    """RGB pixels of a raw image, uint8 (H, W, 3); see `pixels.raw_pixels`.
 
     Args:
-        message: Image with any row padding. The byte order flag has no meaning for 8-bit channels.
-        encoding: The only encoding to accept; None accepts every 8-bit one in the table.
-
-    Returns:
-        uint8 (H, W, 3), red first, contiguous, independent of the message.
+        message: Image with any row padding.
+        encoding: The only encoding to accept; None accepts every one in `encodings.RAW`.
 
     Raises:
-        BeingHError: For an encoding that is not the wanted one or not 8-bit colour or grey, or for a
-            data field that is shorter than the image it describes.
+        BeingHError: For another encoding, or sizes that do not fit the data.
     """
-    if message.encoding not in _ENCODINGS or encoding not in (None, message.encoding):
-        raise BeingHError(
-            f"image encoding is '{message.encoding}'",
-            allowed=[encoding] if encoding else sorted(_ENCODINGS),
-            remedy="publish that encoding, or name the published one as the camera's encoding in the robot contract",
-        )
-    channels, order = _ENCODINGS[message.encoding]
-    height, width, step = message.height, message.width, message.step
-    if (
-        height == 0
-        or width == 0
-        or step < width * channels
-        or len(message.data) < (height - 1) * step + width * channels
-    ):
-        raise BeingHError(
-            f"image of {width}x{height} {message.encoding} has a row step of {step} and {len(message.data)} bytes",
-            remedy="fix the publisher: step >= width * channels and data >= step * height",
-        )
-    flat = np.frombuffer(message.data, dtype=np.uint8)
-    rows_HS = np.lib.stride_tricks.as_strided(flat, (height, width * channels), (step, 1), writeable=False)
-    pixels_HWC = rows_HS.reshape(height, width, channels)
-    return np.array(pixels_HWC if message.encoding == "rgb8" else pixels_HWC[..., list(order)], order="C")
+    return raw_pixels(
+        message.data,
+        height=message.height,
+        width=message.width,
+        step=message.step,
+        encoding=message.encoding,
+        big_endian=bool(message.is_bigendian),
+        promised=encoding,
+    )
 
 
 def array_to_image(pixels_HWC: np.ndarray, stamp_ns: int, frame_id: str = "") -> Image:
@@ -98,50 +73,17 @@ def array_to_image(pixels_HWC: np.ndarray, stamp_ns: int, frame_id: str = "") ->
     return message
 
 
-def opencv():
-    """The cv2 module, which only compressed images need.
-
-    Raises:
-        BeingHError: When it is not installed.
-    """
-    try:
-        import cv2
-    except ImportError as error:
-        raise BeingHError(
-            f"compressed images need OpenCV ({error})",
-            remedy="`sudo apt install python3-opencv` or `pip install opencv-python-headless`, or use the raw images",
-        ) from error
-    return cv2
-
-
 def compressed_to_array(message: CompressedImage, encoding: str | None = None) -> np.ndarray:
-    """RGB pixels of a JPEG or PNG image.
+    """RGB pixels of a JPEG or PNG image, uint8 (H, W, 3); see `pixels.compressed_pixels`.
 
     Args:
         message: Image whose `format` names the compression, as image_transport writes it.
-        encoding: The only compression to accept, `jpeg` or `png`; None accepts both.
-
-    Returns:
-        uint8 (H, W, 3), red first.
+        encoding: The only one of `encodings.COMPRESSED` to accept; None accepts all.
 
     Raises:
-        BeingHError: For another compression, or bytes that are not an 8-bit image OpenCV can read.
+        BeingHError: For another compression, grey where colour was promised, or bytes that are no 8-bit picture.
     """
-    cv2 = opencv()
-    if encoding is not None and encoding not in message.format.lower().replace("jpg", "jpeg"):
-        raise BeingHError(f"compressed image format is '{message.format}'", allowed=[encoding])
-    data = np.frombuffer(message.data, dtype=np.uint8)
-    decoded = None
-    if data.size and "compressedDepth" not in message.format:
-        decoded = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-    if decoded is None or decoded.dtype != np.uint8:
-        raise BeingHError(
-            f"compressed image of format '{message.format}' with {data.size} bytes is not an 8-bit JPEG or PNG",
-            remedy="publish the colour stream of the camera through image_transport's 'compressed' plug-in",
-        )
-    if decoded.ndim == 2:
-        return np.repeat(decoded[..., None], 3, axis=2)
-    return np.ascontiguousarray(decoded[..., 2::-1])
+    return compressed_pixels(message.data, text=message.format, promised=encoding)
 
 
 def joint_positions(message: JointState) -> dict[str, float]:

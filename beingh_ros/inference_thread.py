@@ -84,6 +84,15 @@ class InferenceThread:
         self._wake.set()
         self._thread.join(JOIN_S)
 
+    def instruct(self, text: str) -> None:
+        """Take a new instruction, or none with an empty text; the old one stays when it is refused. Any thread.
+
+        Raises:
+            BeingHError: When the policy cannot take it.
+        """
+        self._maker.check_instruction(text)
+        self.instruction = text
+
     def notify(self) -> None:
         """Look at once whether an inference may start: something has arrived. Any thread."""
         self._wake.set()

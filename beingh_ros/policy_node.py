@@ -22,6 +22,7 @@ from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
 
 from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError
+from beingh_core.validation import shown
 from beingh_ros.camera_input import CameraInput
 from beingh_ros.chunk_maker import ChunkMaker, MadeChunk
 from beingh_ros.chunk_schedule import ChunkSchedule, Request, commanded
@@ -154,6 +155,7 @@ class PolicyNode(LifecycleNode):
         facts = {"checkpoint": value["policy_url"] or value["checkpoint"], **policy.model_facts}
         self._report = PolicyReport(contract, self._inputs, facts)
         maker = ChunkMaker(contract, policy)
+        maker.check_instruction(value["instruction"])
         self._inference = InferenceThread(
             self._inputs,
             self._schedule,
@@ -260,13 +262,20 @@ class PolicyNode(LifecycleNode):
             self._consumed.add(consumed)
 
     def _on_instruction(self, message: String) -> None:
-        self._inference.instruction = message.data
-        self.get_logger().info(f"instruction: {message.data}")
+        try:
+            self._inference.instruct(message.data)
+        except BeingHError as error:
+            self._log_error("instruction", f"policy/instruction: the old instruction stays: {error}")
+            return
+        self.get_logger().info(f"instruction: {shown(message.data)}")
 
     def _on_parameters(self, parameters) -> SetParametersResult:
         for parameter in parameters:
             if parameter.name == "instruction" and self._inference is not None:
-                self._inference.instruction = parameter.value
+                try:
+                    self._inference.instruct(parameter.value)
+                except BeingHError as error:
+                    return SetParametersResult(successful=False, reason=f"the old instruction stays: {error}")
         return SetParametersResult(successful=True)
 
     def _publish(self, request: Request, made: MadeChunk) -> None:

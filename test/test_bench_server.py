@@ -26,20 +26,20 @@ def test_it_reports_what_the_server_adds_to_the_model(checkpoint, tmp_path, capf
         "--repeats",
         "5",
         "--size",
-        "64",
+        "56",
         "--json",
         str(target),
     ]
     assert main(words) == 0
     report = json.loads(target.read_text())
-    assert report["views"] == 2 and report["size"] == 64
+    assert report["views"] == 2 and report["size"] == 56
     for kind in ("raw", "jpeg"):
         times = report[kind]
         for name in ("overhead_ms", "round_trip_ms", "policy_ms", "pack_ms", "unpack_ms", "waited_ms"):
             assert 0 < times[name]["p50"] <= times[name]["p95"], name
         parts = sum(times[name]["p50"] for name in ("pack_ms", "unpack_ms", "waited_ms"))
         assert parts < times["overhead_ms"]["p95"] < times["round_trip_ms"]["p95"]
-    assert report["raw"]["request_bytes"] > 2 * 64 * 64 * 3 > report["jpeg"]["request_bytes"]
+    assert report["raw"]["request_bytes"] > 2 * 56 * 56 * 3 > report["jpeg"]["request_bytes"]
     assert "overhead p50" in capfd.readouterr().out
 
 

@@ -28,7 +28,7 @@ class ServerBench:
     Attributes:
         checkpoint: Checkpoint directory that is served.
         contract: Robot contract: name or path; its cameras are the views.
-        size: Side of the square pictures [px].
+        size: Side of the cameras' square pictures [px]; they travel at the model's size.
         jpeg_quality: Of the compressed pictures.
         threads: CPU threads of the server's model, 0 for torch's default.
         device: Where the model runs.

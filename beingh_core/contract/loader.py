@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from beingh_core.contract import schema
 from beingh_core.contract.drivers import check_gripper_commands, command_names, read_drivers
+from beingh_core.contract.encodings import IMAGE_ENCODINGS
 from beingh_core.contract.limits import read_limits
 from beingh_core.contract.paths import find_in_package, is_file, package_roots
 from beingh_core.contract.reader import MAX_TEXT, Section, read_yaml
@@ -124,12 +125,12 @@ def _read_cameras(cameras: Section) -> tuple[schema.CameraStream, ...]:
         raise cameras.error(None, f"{len(cameras.names())} cameras are named", allowed=f"1 to {MAX_CAMERAS}")
     for name in cameras.names():
         entry = cameras.section(name)
-        kind = entry.choice("type", schema.IMAGE_TYPES)
+        kind = entry.choice("type", IMAGE_ENCODINGS)
         stream = schema.CameraStream(
             name=name,
             topic=entry.topic("topic"),
             type=kind,
-            encoding=entry.choice("encoding", schema.IMAGE_ENCODINGS[kind]),
+            encoding=entry.choice("encoding", IMAGE_ENCODINGS[kind]),
             max_age_s=entry.number("max_age_s", **schema.MAX_AGE_S),
         )
         entry.finish()

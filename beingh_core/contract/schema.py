@@ -12,11 +12,6 @@ from typing import Any
 from beingh_core.errors import BeingHError
 from beingh_core.realtime.limits import JointLimits
 
-IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
-IMAGE_ENCODINGS = {
-    "sensor_msgs/msg/Image": ("rgb8", "bgr8"),
-    "sensor_msgs/msg/CompressedImage": ("jpeg", "png"),
-}
 STATE_SOURCES = ("position", "fk")
 ACTION_MODES = ("absolute", "delta")
 ACTION_FRAMES = ("world", "eef", "chunk_start")
@@ -38,7 +33,7 @@ class CameraStream:
         name: view name; the model's key is `video.<name>`.
         topic: ROS topic.
         type: message type, e.g. `sensor_msgs/msg/Image`.
-        encoding: the only accepted pixel encoding (`jpeg` or `png` for compressed images).
+        encoding: the only accepted encoding, one of `encodings.IMAGE_ENCODINGS[type]`.
         max_age_s: older images are stale [s].
     """
 

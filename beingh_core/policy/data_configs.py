@@ -8,6 +8,7 @@ from beingh_core.errors import BeingHError, did_you_mean
 from beingh_core.policy import rotations
 from beingh_core.slots import check_no_overlap, check_width, slot
 
+MAX_VIEWS = 16
 NORMALIZATIONS = ("none", "q99", "mean_std", "min_max", "binary")
 
 
@@ -73,6 +74,8 @@ class DataConfig:
         where = f"data config `{self.name}`"
         if not self.views or not self.action:
             raise BeingHError("needs at least one view and one action key", where=where)
+        if len(self.views) > MAX_VIEWS:
+            raise BeingHError(f"has {len(self.views)} views", where=where, allowed=f"at most {MAX_VIEWS}")
         if len(set(self.views)) != len(self.views):
             raise BeingHError(f"a view is named twice in {list(self.views)}", where=where)
         for kind, specs in (("state", self.state), ("action", self.action)):

@@ -17,8 +17,12 @@ import numpy as np
 
 from beingh_core.errors import BeingHError, did_you_mean
 from beingh_core.policy.data_configs import DataConfig
-from beingh_core.policy.image import check_image
+from beingh_core.policy.instruction import check_instruction
+from beingh_core.policy.pictures import check_image
 from beingh_core.slots import WIDTH
+from beingh_core.validation import shown
+
+MAX_NORMALISED = 1e6  # training keeps values near -1..1; the model's arithmetic overflows far above
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -43,7 +47,7 @@ class Observation:
 def check_observation(observations: Mapping, data_config: DataConfig, chunk_length: int) -> Observation:
     """Checks presence, type and shape of everything the policy reads; other keys are ignored.
 
-    Widths, presence and finiteness of state values are checked where they are transformed.
+    Widths, presence and range of state values are checked where they are transformed.
 
     Args:
         observations: see the table of this module.
@@ -61,7 +65,7 @@ def check_observation(observations: Mapping, data_config: DataConfig, chunk_leng
         spec.key: _single(_required(observations, f"state.{spec.key}", data_config), f"state.{spec.key}")
         for spec in data_config.state
     }
-    instruction = _instruction(_required(observations, "language.instruction", data_config))
+    instruction = instruction_of(_required(observations, "language.instruction", data_config))
     delay = _delay(observations.get("inference_delay"), chunk_length)
     prev_chunk = _prev_chunk(observations.get("prev_chunk"), delay, chunk_length)
     return Observation(
@@ -73,15 +77,28 @@ def check_observation(observations: Mapping, data_config: DataConfig, chunk_leng
     )
 
 
+def instruction_of(value) -> str:
+    """The instruction of an observation: a text, or the only one of a list or array.
+
+    Raises:
+        BeingHError: see `check_instruction`.
+    """
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.reshape(-1).tolist()
+    if isinstance(value, (list, tuple)) and len(value) == 1:
+        value = value[0]
+    return check_instruction(value)
+
+
 def _required(observations: Mapping, key: str, data_config: DataConfig):
     if key in observations:
         return observations[key]
     prefix = key.split(".")[0]
-    given = [str(k) for k in observations if str(k).startswith(prefix + ".")]
+    given = [k for k in observations if isinstance(k, str) and len(k) < 100 and k.startswith(prefix + ".")][:100]
     raise BeingHError(
-        f"the observation lacks `{key}`; of `{prefix}.*` it has {given or 'nothing'}",
+        f"the observation lacks `{key}`; of `{prefix}.*` it has {shown(given) if given else 'nothing'}",
         where=f"data config `{data_config.name}`",
-        remedy=did_you_mean(key, observations) or f"send `{key}` with every observation",
+        remedy=did_you_mean(key, given) or f"send `{key}` with every observation",
     )
 
 
@@ -90,7 +107,7 @@ def _single(value, name: str) -> np.ndarray:
     try:
         array = np.asarray(value)
     except ValueError:
-        raise BeingHError(f"`{name}` is not an array of numbers: {value!r:.80}") from None
+        raise BeingHError(f"`{name}` is not an array of numbers: {shown(value)}") from None
     if array.ndim == 2 and array.shape[0] == 1:
         array = array[0]
     if array.ndim != 1:
@@ -98,26 +115,15 @@ def _single(value, name: str) -> np.ndarray:
     return array
 
 
-def _instruction(value) -> str:
-    if isinstance(value, np.ndarray):
-        value = value.reshape(-1).tolist()
-    if isinstance(value, (list, tuple)) and len(value) == 1:
-        value = value[0]
-    if not isinstance(value, str) or not value.strip():
-        raise BeingHError(
-            f"`language.instruction` is {value!r:.80}",
-            allowed="one text that is not empty",
-            remedy="send the task in plain words",
-        )
-    return value
-
-
 def _delay(value, chunk_length: int) -> int:
-    number = np.asarray(0 if value is None else value).reshape(-1)
+    try:
+        number = np.asarray(0 if value is None else value).reshape(-1)
+    except ValueError:  # lists of different lengths
+        number = np.empty(0)
     integral = number.size == 1 and number.dtype.kind in "iuf" and float(number[0]).is_integer()
     if not integral or not 0 <= number[0] <= chunk_length / 2:
         raise BeingHError(
-            f"`inference_delay` is {value!r}",
+            f"`inference_delay` is {shown(value)}",
             allowed=f"an integer from 0 to {chunk_length // 2} (half of the chunk's {chunk_length} steps)",
             remedy="lower the latency budget or the rate, or use a checkpoint with a longer chunk",
         )
@@ -128,9 +134,10 @@ def _prev_chunk(value, delay: int, chunk_length: int) -> np.ndarray | None:
     if value is None:
         return None
     try:
-        chunk = np.asarray(value, dtype=np.float32)
-    except (TypeError, ValueError):
-        raise BeingHError(f"`prev_chunk` is not an array of numbers: {value!r:.80}") from None
+        with np.errstate(over="ignore"):  # infinity is told below
+            chunk = np.asarray(value, dtype=np.float32)
+    except (TypeError, ValueError, OverflowError):
+        raise BeingHError(f"`prev_chunk` is not an array of numbers: {shown(value)}") from None
     if chunk.ndim == 2:
         chunk = chunk[None]
     if chunk.shape != (1, chunk_length, WIDTH):
@@ -139,6 +146,9 @@ def _prev_chunk(value, delay: int, chunk_length: int) -> np.ndarray | None:
             allowed=f"(1, {chunk_length}, {WIDTH})",
             remedy="build it with policy.encode_prefix(action dictionary)",
         )
-    if not np.all(np.isfinite(chunk[0, :delay])):
-        raise BeingHError(f"`prev_chunk` holds NaN or infinity in its {delay} locked steps")
+    if not np.all(np.abs(chunk[0, :delay]) <= MAX_NORMALISED):
+        raise BeingHError(
+            f"`prev_chunk` holds NaN, infinity or enormous values in its {delay} locked steps",
+            allowed=f"-{MAX_NORMALISED:g} to {MAX_NORMALISED:g}",
+        )
     return chunk

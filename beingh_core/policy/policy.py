@@ -18,6 +18,7 @@ from beingh_core.model.engine import Engine, Started
 from beingh_core.policy import metadata as metadata_files
 from beingh_core.policy.data_configs import DataConfig, get_data_config
 from beingh_core.policy.image import eval_transform
+from beingh_core.policy.instruction import check_instruction
 from beingh_core.policy.observations import Observation, check_observation
 from beingh_core.policy.prompt import INSTRUCTION_TEMPLATE, PromptBuilder
 from beingh_core.policy.transforms import UnifiedTransform
@@ -113,6 +114,11 @@ class BeingHPolicy:
     def chunk_length(self) -> int:
         """H, the number of steps of one chunk."""
         return self.prompts.config.chunk_length
+
+    @property
+    def image_size(self) -> int:
+        """Side to which pictures are brought [pixels]."""
+        return self.prompts.config.image_size
 
     @property
     def trained_delay(self) -> int:
@@ -277,6 +283,14 @@ class BeingHPolicy:
         for count in range(1, robots + 1):
             self.get_actions([observations] * count)
         return self.last_timing_ms["total"] / 1e3
+
+    def check_instruction(self, text: str) -> None:
+        """Refuses an instruction that no chunk could be computed for.
+
+        Raises:
+            BeingHError: see `instruction.check_instruction`; or it has too many tokens, or control tokens in it.
+        """
+        self.prompts.build(check_instruction(text, "instruction"), len(self.views))
 
     def check_contract(self, contract: RobotContract) -> None:
         """Refuses a checkpoint that was trained for another robot contract or chunk length.

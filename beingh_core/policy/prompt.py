@@ -25,6 +25,7 @@ import torch
 
 from beingh_core.errors import BeingHError
 from beingh_core.policy.tokenizer import load_tokenizer
+from beingh_core.validation import shown
 
 INSTRUCTION_TEMPLATE = (
     "According to the instruction '{task_description}', what's the micro-step actions in the next {k} steps?"
@@ -41,6 +42,7 @@ _SPECIAL = {
     "state_end": "<|state_end|>",
 }
 _VIT, _STATE, _ACTION = -1, -2, -3
+MAX_LENGTH = 8192  # tokens; where the checkpoint names no bound of its own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,7 @@ class PromptConfig:
         image_size: side of the picture the vision tower takes [pixels].
         instruction_template: with the field {task_description} and, if wanted, {k}.
         system_message: text of the system turn.
+        max_length: most tokens of one sample that the decoder takes.
     """
 
     chunk_length: int
@@ -60,6 +63,7 @@ class PromptConfig:
     image_size: int
     instruction_template: str = INSTRUCTION_TEMPLATE
     system_message: str = SYSTEM_MESSAGES["being_h0"]
+    max_length: int = MAX_LENGTH
 
     def __post_init__(self) -> None:
         for name in ("chunk_length", "tokens_per_view", "image_size"):
@@ -87,6 +91,7 @@ class PromptConfig:
             image_size=size,
             instruction_template=instruction_template or INSTRUCTION_TEMPLATE,
             system_message=SYSTEM_MESSAGES[template],
+            max_length=min(config.get("llm_config", {}).get("max_position_embeddings") or MAX_LENGTH, MAX_LENGTH),
         )
 
     def instruction(self, task_description: str) -> str:
@@ -150,6 +155,8 @@ class PromptBuilder:
                     remedy="use the tokenizer that was saved with the checkpoint",
                 )
             self.special[name] = token_id
+        added = self.tokenizer.get_added_tokens_decoder().values()
+        self._controls = {*_SPECIAL.values(), *(token.content for token in added if token.special)}
         self._newline = self._encode("\n")
         self._head = self._turn("system\n" + config.system_message) + self._newline
         self.build = lru_cache(maxsize=4096)(self._build)
@@ -170,10 +177,19 @@ class PromptBuilder:
             views: number of pictures.
 
         Raises:
-            BeingHError: empty instruction, or one that contains a control token.
+            BeingHError: empty instruction, one that contains a control token, or too many tokens.
         """
         head = self._robot_head(instruction, views)
-        return _layout([*head, *[_ACTION] * self.config.chunk_length, self.special["im_end"]], answer_length=0)
+        tokens = [*head, *[_ACTION] * self.config.chunk_length, self.special["im_end"]]
+        if len(tokens) > self.config.max_length:
+            pictures = views * self.config.tokens_per_view
+            raise BeingHError(
+                f"{views} views and the instruction {shown(instruction)} make {len(tokens)} tokens",
+                allowed=f"at most {self.config.max_length}, of which {pictures} are pictures and "
+                f"{self.config.chunk_length} actions",
+                remedy="send a shorter instruction, or use fewer views",
+            )
+        return _layout(tokens, answer_length=0)
 
     def _build_reply(self, instruction: str, reply: str, views: int) -> Prompt:
         """Layout of a sample that is told like a robot and replies in words. Call it as `build_reply(...)`.
@@ -276,11 +292,11 @@ class PromptBuilder:
 
     def _checked(self, text: str) -> str:
         if not isinstance(text, str) or not text.strip():
-            raise BeingHError(f"the instruction is empty or no text: {text!r:.80}")
-        for token in _SPECIAL.values():
+            raise BeingHError(f"the instruction is empty or no text: {shown(text)}")
+        for token in self._controls:
             if token in text:
                 raise BeingHError(
-                    f"the text {text!r:.80} contains the control token `{token}`",
+                    f"the text {shown(text)} contains the control token `{token}`",
                     remedy="write the task in plain words",
                 )
         return text

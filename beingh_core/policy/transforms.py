@@ -15,10 +15,12 @@ from beingh_core.errors import BeingHError, did_you_mean
 from beingh_core.policy import rotations
 from beingh_core.policy.data_configs import DataConfig, KeySpec
 from beingh_core.slots import WIDTH
+from beingh_core.validation import shown
 
 # A range (max - min, q99 - q01, std) below this, in the signal's own unit, counts as "never moved".
 RANGE_FLOOR = 1e-6
 BINARY_THRESHOLD = 0.5
+MAX_VALUE = 1e6  # metres or radians; beyond, a sensor is broken, and the model's arithmetic would overflow
 
 _NEEDED = {
     "none": (),
@@ -218,15 +220,20 @@ class UnifiedTransform:
                 remedy=did_you_mean(name, values) or f"data config `{self.data_config.name}` needs it",
             )
         try:
-            part = np.asarray(value, dtype=np.float64)
+            part = np.asarray(value)
+            if part.dtype.kind not in "biuf":
+                raise TypeError
+            part = part.astype(np.float64)
         except (TypeError, ValueError):
-            raise BeingHError(f"`{name}` is not an array of numbers: {value!r:.80}") from None
+            raise BeingHError(f"`{name}` is not an array of numbers: {shown(value)}") from None
         width = spec.data_width(kind)
         if part.ndim == 0 or part.shape[-1] != width:
             raise BeingHError(f"`{name}` has shape {part.shape}, its last dimension must be {width}")
-        if not np.all(np.isfinite(part)):
+        if not np.all(np.abs(part) <= MAX_VALUE):
+            finite = np.all(np.isfinite(part))
             raise BeingHError(
-                f"`{name}` holds NaN or infinity",
+                f"`{name}` holds {f'{np.abs(part).max():g}' if finite else 'NaN or infinity'}",
+                allowed=f"-{MAX_VALUE:g} to {MAX_VALUE:g}",
                 remedy="check the sensor or the recording that it comes from",
             )
         return part

@@ -10,10 +10,14 @@ import numpy as np
 
 from beingh_core.errors import BeingHError
 from beingh_core.policy.data_configs import DataConfig, KeySpec
+from beingh_core.policy.instruction import check_instruction
+from beingh_core.policy.observations import instruction_of
+from beingh_core.policy.pictures import MAX_SIDE, TRANSFORM, check_image, resize_crop
 from beingh_core.policy.remote.connection import Connection, Lost, address_of
 from beingh_core.policy.remote.protocol import ProtocolError, pack, unpack_arrays, unpack_header
 from beingh_core.policy.transforms import UnifiedTransform
 from beingh_core.slots import WIDTH
+from beingh_core.validation import shown
 
 if TYPE_CHECKING:
     from beingh_core.contract import RobotContract
@@ -28,7 +32,8 @@ class _SessionEnded(Exception):
 class RemotePolicy:
     """A policy that runs on a server. One thread at a time.
 
-    Every call either returns a chunk within the deadline or raises. After a failure, the next call connects anew, so
+    Pictures travel at the size that the model takes, shrunk here by the policy's own code; a server that does not name that
+    size is sent them whole. Every call either returns a chunk within the deadline or raises. After a failure, the next call connects anew, so
     that a server that comes back is used again; one that comes back with another checkpoint is refused.
 
     Args:
@@ -37,7 +42,8 @@ class RemotePolicy:
         token: what the server asks for.
         deadline_s: longest wait for one chunk [s].
         connect_s: longest wait for the first handshake [s].
-        jpeg_quality: 1 to 100 sends pictures as JPEG, 0 as pixels, with the same numbers as a local policy.
+        jpeg_quality: 1 to 100 sends pictures as JPEG, 0 as pixels, with the same numbers as a local policy. JPEG is made
+            of the shrunk picture.
 
     Raises:
         BeingHError: the server does not answer, refuses, or serves another robot.
@@ -73,6 +79,7 @@ class RemotePolicy:
             self.data_config = _data_config(self._facts["data_config"])
             self.transform = UnifiedTransform(self.data_config, self._facts["statistics"])
             self._facts = self._facts | {name: int(self._facts[name]) for name in ("chunk_length", "trained_delay")}
+            self._image_size = _image_size(self._facts.get("image", {}))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise self._nonsense(f"{type(error).__name__} in its facts") from None
 
@@ -95,6 +102,14 @@ class RemotePolicy:
     def model_facts(self) -> dict:
         """See `BeingHPolicy.model_facts`."""
         return dict(self._facts["model"])
+
+    def check_instruction(self, text: str) -> None:
+        """Refuses an instruction as far as can be told without the server's tokenizer.
+
+        Raises:
+            BeingHError: see `instruction.check_instruction`.
+        """
+        check_instruction(text, "instruction")
 
     def check_contract(self, contract: RobotContract) -> None:
         """Refuses a robot that the server was not asked about in the handshake.
@@ -136,6 +151,7 @@ class RemotePolicy:
         """
         start = time.perf_counter()
         fields, arrays = self._parts(observations)
+        shrink_ms = (time.perf_counter() - start) * 1e3
         arrays |= {name: np.asarray(a) for name, a in (("noise", noise), ("projections", projections)) if a is not None}
         try:
             for _ in range(2):
@@ -154,7 +170,7 @@ class RemotePolicy:
             raise self._gone() from None
         total_ms = (time.perf_counter() - start) * 1e3
         timing = self._checked(reply, output)
-        own = {"transport": total_ms - timing.get("total", 0.0), "total": total_ms, "pack": self._pack_ms}
+        own = {"transport": total_ms - timing.get("total", 0.0), "total": total_ms, "pack": shrink_ms + self._pack_ms}
         self.last_timing_ms = timing | own
         return output
 
@@ -166,15 +182,26 @@ class RemotePolicy:
             self._connection = None
 
     def _parts(self, observations: Mapping) -> tuple[dict, dict[str, np.ndarray]]:
-        """(fields, arrays) of what the policy reads; other keys are not sent."""
+        """(fields, arrays) of what the policy reads; other keys are not sent.
+
+        What would be too long to send is refused here as the policy does it; the server checks everything.
+        """
         fields, arrays = {}, {}
         if "language.instruction" in observations:
-            value = observations["language.instruction"]
-            fields["language.instruction"] = value.tolist() if isinstance(value, np.ndarray) else value
-        names = [f"video.{view}" for view in self.views] + [f"state.{spec.key}" for spec in self.data_config.state]
-        for name in (*names, "prev_chunk", "inference_delay"):
-            if observations.get(name) is not None:
-                arrays[name] = np.asarray(observations[name])
+            fields["language.instruction"] = instruction_of(observations["language.instruction"])
+        pictures = [f"video.{view}" for view in self.views]
+        states = [f"state.{spec.key}" for spec in self.data_config.state]
+        for name in (*pictures, *states, "prev_chunk", "inference_delay"):
+            value = observations.get(name)
+            if value is None:
+                continue
+            if name in pictures:
+                picture = check_image(value, name)
+                value = (resize_crop(picture, self._image_size) if self._image_size else picture)[None]
+            try:
+                arrays[name] = np.asarray(value)
+            except ValueError:  # lists of different lengths
+                raise BeingHError(f"`{name}` is not an array of numbers: {shown(value)}") from None
         return fields, arrays
 
     def _act(self, fields: Mapping, arrays: Mapping, timeout_s: float) -> tuple[dict, dict[str, np.ndarray]]:
@@ -281,6 +308,14 @@ class RemotePolicy:
             f"the policy server at {self.url} is gone or does not answer",
             remedy="start it, and check address and network; it is used again as soon as it answers",
         )
+
+
+def _image_size(fields: Mapping) -> int:
+    """Side to which pictures are brought here [pixels]; 0 leaves that to the server."""
+    size = fields.get("size", 0) if fields.get("transform") == TRANSFORM else 0
+    if type(size) is not int or not 0 <= size <= MAX_SIDE:
+        raise ValueError("image size")
+    return size
 
 
 def _data_config(fields: Mapping) -> DataConfig:

@@ -16,12 +16,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 import time
 
-import numpy as np
 
 from beingh_core.errors import BeingHError
 from beingh_core.policy.remote import torch_bytes
 from beingh_core.policy.remote.batching import Counts, Job, Refused
-from beingh_core.policy.remote.native import check_aspect, same_token
+from beingh_core.policy.remote.native import same_token
 from beingh_core.policy.remote.protocol import ProtocolError
 
 DEADLINE_S = 60.0  # these clients name none
@@ -87,9 +86,6 @@ class CompatDialect:
 
 
 def _observations(data: Mapping) -> dict:
-    for name, value in data.items():
-        if name.startswith("video.") and isinstance(value, np.ndarray):
-            check_aspect(name, value.shape)
     annotations = [name for name in data if name.startswith("annotation.")]
     if INSTRUCTION in data or len(annotations) != 1:
         return dict(data)

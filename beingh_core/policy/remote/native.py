@@ -9,6 +9,7 @@ import secrets
 import time
 from typing import TYPE_CHECKING
 
+from beingh_core.policy.pictures import TRANSFORM
 from beingh_core.policy.remote.batching import Counts, Job, Refused
 from beingh_core.policy.remote.protocol import CODECS, VERSION, ProtocolError, pack, unpack_arrays, unpack_header
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 MAX_DEADLINE_MS = 600_000
 OBSERVED = ("video.", "state.")
 EXTRA_ARRAYS = ("prev_chunk", "inference_delay", "noise", "projections")
-LONGEST_ASPECT = 8  # a strip of pixels would be enormous once its short side is resized
 
 
 class NativeDialect:
@@ -133,25 +133,12 @@ def same_token(given, token: bytes) -> bool:
     return isinstance(given, str) and hmac.compare_digest(given.encode(errors="replace"), token)
 
 
-def check_aspect(name: str, shape: tuple[int, ...]) -> None:
-    """Refuses a strip of pixels.
-
-    Raises:
-        ProtocolError: one side is many times the other.
-    """
-    sides = shape[-3:-1]
-    if sides and max(sides) > LONGEST_ASPECT * min(sides):
-        raise ProtocolError(f"`{name}` has shape {shape}; one side may be {LONGEST_ASPECT} times the other")
-
-
 def _observations(fields: Mapping, arrays: dict) -> tuple[dict, dict]:
     """(observations, what only a computation of its own can take)."""
     observations = {"language.instruction": fields.get("language.instruction")}
     for name, array in arrays.items():
         if not name.startswith(OBSERVED) and name not in EXTRA_ARRAYS:
             raise ProtocolError(f"unknown array `{name}`")
-        if name.startswith("video."):
-            check_aspect(name, array.shape)
         observations[name] = array
     options = {name: observations.pop(name) for name in ("noise", "projections") if name in observations}
     return observations, options
@@ -166,6 +153,7 @@ def _facts(policy, contract: RobotContract | None) -> dict:
         "trained_delay": policy.trained_delay,
         "data_config": _plain(asdict(policy.data_config)),
         "statistics": _plain(policy.transform.statistics),
+        "image": {"transform": TRANSFORM, "size": policy.image_size},
         "model": policy.model_facts,
     }
 
