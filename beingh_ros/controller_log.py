@@ -10,6 +10,7 @@ from beingh_ros.stop_causes import DRIVER, FOR_JOINT_STATES, REQUESTED, RUNNING,
 AGAIN_S, FIRST_S = 10.0, 1.0
 # When everything is ended together, the robot's side may go before this node is told; then there is nothing to put right [s].
 PATIENCE_S = 0.5
+GONE = ("nobody listens", "there is no action server")
 IDLE = "The robot gets no commands until that is put right."
 
 
@@ -35,7 +36,7 @@ class ControllerLog:
         if status.state in (STOPPING, STOPPED) and status.cause not in REQUESTED:
             if (status.cause, status.stamp_ns) != (before.cause, before.stamp_ns):
                 text = f"{text}. The robot brakes and gets no more commands. To fix: remove the cause, then call {self._reset}."
-                if status.cause == DRIVER:
+                if status.cause == DRIVER and status.reason.startswith(GONE):
                     self._tell_held()
                     self._held = time.monotonic(), text
                 else:

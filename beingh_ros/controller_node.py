@@ -36,7 +36,7 @@ from beingh_ros.conversions import Trajectory, ns_to_stamp
 from beingh_ros.diagnostics import Diagnostics, Report
 from beingh_ros.drivers import make_drivers
 from beingh_ros.estop_intake import EstopIntake
-from beingh_ros.graph import listed, resolved, rivals
+from beingh_ros.graph import resolved, rival_text, rivals
 from beingh_ros.joint_intake import JointIntake
 from beingh_ros.listeners import Listeners
 from beingh_ros.plan import Plan
@@ -304,9 +304,7 @@ class ControllerNode(LifecycleNode):
         if counts:
             counts |= self._joints.counts()
         self._rivals = rivals(self, self._command_topics)
-        others = "; ".join(f"{listed(names)} on {topic}" for topic, names in self._rivals.items())
-        if others:
-            others = f"another node publishes commands, too: {others} (one that was killed is seen for up to 20 s more)"
+        others = "; ".join(rival_text(topic, names) for topic, names in self._rivals.items())
         hearing = self._listeners.look(time.monotonic(), counts, unheard, others, self._joints.doubled())
         self._controller.listeners(hearing, self._ticks.time.now_ns())
         self._estop.look()

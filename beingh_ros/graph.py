@@ -13,6 +13,7 @@ from rclpy.subscription import Subscription
 # No word about publishers of another quality of service: another subscription hears them.
 QUIET = SubscriptionEventCallbacks(use_default_callbacks=False)
 UNKNOWN = "_NODE_NAME_UNKNOWN_"
+NOT_KNOWN = "a node not known yet"
 MOST_NAMES = 6
 _UNSUPPORTED = 2**64 - 1
 
@@ -26,7 +27,7 @@ def publishers(node: Node, topic: str) -> list[str]:
     """Full names of the nodes that publish on a resolved topic, one a publisher."""
     found = node.get_publishers_info_by_topic(topic)
     return [
-        "a node not known yet" if end.node_name == UNKNOWN else f"{end.node_namespace.rstrip('/')}/{end.node_name}"
+        NOT_KNOWN if end.node_name == UNKNOWN else f"{end.node_namespace.rstrip('/')}/{end.node_name}"
         for end in found
     ]
 
@@ -50,9 +51,16 @@ def rivals(node: Node, topics: Iterable[str]) -> dict[str, list[str]]:
     return found
 
 
+def rival_text(topic: str, names: Iterable[str]) -> str:
+    """That these nodes publish on a command topic, too."""
+    return (
+        f"another node publishes commands on {topic} too: {listed(names)} (one that was killed is seen for up to 20 s more)"
+    )
+
+
 def listed(names: Iterable[str]) -> str:
     """Names for people, each once, not too many."""
-    each = sorted(set(names))
+    each = [name if count == 1 else f"{name} ({count} times)" for name, count in sorted(Counter(names).items())]
     return ", ".join(each[:MOST_NAMES]) + (f" and {len(each) - MOST_NAMES} more" if len(each) > MOST_NAMES else "")
 
 

@@ -3,15 +3,12 @@
 A joint moves at most `MARGIN` times its speed limit. What it has moved beyond that is a level, which falls with time at
 that speed; one that rises above what the joint may do in `SLACK_S` is a jump, and a jump with a way back that ends
 where it began is two sources that contradict each other. A robot that is simulated or read in steps stays below it.
-
-Letters: J joints, C of them in one message.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
+import math
+from collections.abc import Mapping
 
 MARGIN, SLACK_S = 3.0, 0.1
 # Steps up to this are noise of the sensor [rad or m].
@@ -22,109 +19,120 @@ MEMORY_NS = 5_000_000_000
 JUMP_NS = 250_000_000
 # Over this time the smallest delay of joint states counts, which is next to the difference of the clocks.
 WINDOW_NS = 2_000_000_000
-_FAR = np.iinfo(np.int64).max
 
 
 class JointContinuity:
     """Follows the samples of all joints. Not thread-safe.
 
-    Samples are dated by their header stamps, so that a burst of late ones is no jump; but never later than they came,
-    and a stamp that goes back starts anew: stamps alone can explain no jump.
-
     Args:
-        names: (J) joints.
-        speed: (J,) speed limits [rad/s or m/s].
-        noise: (J,) steps that do not count [rad or m].
-
-    Attributes:
-        noise: As given.
+        bounds: Joint -> (speed limit [rad/s or m/s], steps that do not count [rad or m]).
     """
 
-    def __init__(self, names: Sequence[str], speed: np.ndarray, noise: np.ndarray) -> None:
-        count = len(names)
-        self._names, self._speed, self.noise = tuple(names), MARGIN * np.asarray(speed), np.asarray(noise)
-        self._position, self._origin, self._level = np.full(count, np.nan), np.zeros(count), np.zeros(count)
-        self._sampled_ns, self._stamp_ns = np.zeros(count, np.int64), np.zeros(count, np.int64)
-        self._delay_ns = np.full((2, count), _FAR)  # smallest of this window and of the one before
-        self._window_ns = 0
+    def __init__(self, bounds: Mapping[str, tuple[float, float]]) -> None:
+        self._bounds = dict(bounds)
+        self._joints: dict[str, _Joint] = {}
         self._contradiction: tuple[int, str] | None = None
         self._jump: tuple[int, str] | None = None
 
-    def add(self, now_ns: int, stamp_ns: int, columns: np.ndarray, values: np.ndarray) -> None:
-        """Note one message.
+    def add(self, name: str, now_ns: int, stamp_ns: int, position: float) -> None:
+        """Note one sample.
 
         Args:
+            name: One of the joints.
             now_ns: When it came [ns].
             stamp_ns: Its header stamp [ns], 0 for none.
-            columns: (C,) which joints it holds.
-            values: (C,) their positions, all finite.
+            position: Finite.
         """
-        sampled_ns = self._sample_time(now_ns, stamp_ns, columns)
-        before = self._position[columns]
-        step = np.nan_to_num(values - before)
-        passed_s = (sampled_ns - self._sampled_ns[columns]) / 1e9
-        self._position[columns], self._sampled_ns[columns] = values, sampled_ns
-        left = self._level[columns] - self._speed[columns] * passed_s
-        origin = np.where(left <= 0.0, before, self._origin[columns])
-        excess = np.maximum(np.abs(step) - self.noise[columns], 0.0)
-        allowed = self._speed[columns] * SLACK_S
-        level = np.minimum(np.maximum(left, 0.0) + excess, allowed + excess)
-        self._origin[columns], self._level[columns] = origin, level
-        over = (level > allowed) & (excess > 0.0)
-        if over.any():
-            back = over & (np.abs(values - origin) < 0.5 * level)
-            worst = int(np.argmax(np.where(back if back.any() else over, level, -1.0)))
-            text = (
-                f"{self._names[columns[worst]]} went from {before[worst]:.3f} to {values[worst]:.3f} within "
-                f"{max(0.0, float(passed_s[worst])):.3f} s"
-            )
-            self._note(now_ns, text, bool(back.any()))
+        joint = self._joints.get(name)
+        if joint is None:
+            self._joints[name] = _Joint(*self._bounds[name], now_ns, stamp_ns, position)
+            return
+        before, before_ns = joint.position, joint.sampled_ns
+        if not joint.add(now_ns, stamp_ns, position):
+            return
+        text = (
+            f"{name} went from {before:.3f} to {position:.3f} within {max(0, joint.sampled_ns - before_ns) / 1e9:.3f} s"
+        )
+        if joint.is_back:
+            # The first words stand while it goes on.
+            self._contradiction = (now_ns, self._contradiction[1] if self.contradiction(now_ns) else text)
+        elif self._jump is None:
+            self._jump = (now_ns, text)
 
     def settle(self) -> None:
         """The robot rests: where it is counts, not how it came there."""
         self._jump = None
 
-    def forget_times(self) -> None:
+    def forget(self) -> None:
         """The clock was set."""
-        self._sampled_ns[:] = self._stamp_ns[:] = self._window_ns = 0
-        self._delay_ns[:] = _FAR
+        self._joints.clear()
         self._jump = self._contradiction = None
-        self._level[:] = 0.0
-        self._position[:] = np.nan
 
     def contradiction(self, now_ns: int) -> str | None:
-        """The newest contradiction of the last `MEMORY_NS`, in words that stay the same while it goes on."""
-        if self._contradiction is not None and now_ns - self._contradiction[0] > MEMORY_NS:
-            self._contradiction = None
-        return None if self._contradiction is None else self._contradiction[1]
+        """What began the contradictions, in words; None without any in the last `MEMORY_NS`."""
+        if self._contradiction is None or now_ns - self._contradiction[0] > MEMORY_NS:
+            return None
+        return self._contradiction[1]
 
     def jump(self, now_ns: int) -> str | None:
         """A jump since `settle` that is older than `JUMP_NS`, in words."""
         jumped = self._jump is not None and now_ns - self._jump[0] >= JUMP_NS
         return self._jump[1] if jumped else None
 
-    def clock_leads_s(self) -> np.ndarray:
-        """(J,) how far the stamps are ahead of this clock, next to zero in order, negative behind [s]; NaN unstamped."""
-        delay_ns = self._delay_ns.min(axis=0)
-        return np.where(delay_ns == _FAR, np.nan, -delay_ns / 1e9)
+    def noise(self, name: str) -> float:
+        """Steps of a joint that do not count [rad or m]."""
+        return self._bounds[name][1]
 
-    def _note(self, now_ns: int, text: str, back: bool) -> None:
-        if back:
-            self._contradiction = (now_ns, self._contradiction[1] if self._contradiction else text)
-        elif self._jump is None:
-            self._jump = (now_ns, text)
+    def clock_leads_s(self) -> dict[str, float]:
+        """How far the stamps of each joint are ahead of this clock, next to 0 in order, negative behind [s]."""
+        delays = {name: joint.delay_ns for name, joint in self._joints.items()}
+        return {name: -delay_ns / 1e9 for name, delay_ns in delays.items() if math.isfinite(delay_ns)}
 
-    def _sample_time(self, now_ns: int, stamp_ns: int, columns: np.ndarray) -> np.ndarray:
-        """(C,) when these samples were taken, on this clock [ns]."""
+
+class _Joint:
+    """One joint.
+
+    Its samples are dated by their header stamps, so that a burst of late ones is no jump; but never later than they
+    came, and a stamp that goes back starts anew: stamps alone can explain no jump.
+    """
+
+    def __init__(self, speed: float, noise: float, now_ns: int, stamp_ns: int, position: float) -> None:
+        self._speed, self._noise, self._allowed = MARGIN * speed, noise, MARGIN * speed * SLACK_S
+        self.position = self._origin = position
+        self._level, self.is_back = 0.0, False
+        self._window_ns = now_ns
+        self._stamp_ns = 0
+        self._delays_ns: list[float] = [math.inf, math.inf]  # smallest of this window and of the one before
+        self.sampled_ns = 0
+        self.sampled_ns = self._sample_time(now_ns, stamp_ns)
+
+    @property
+    def delay_ns(self) -> float:
+        """Smallest time from stamp to receipt of the last while [ns]; infinite without stamps."""
+        return min(self._delays_ns)
+
+    def add(self, now_ns: int, stamp_ns: int, position: float) -> bool:
+        """Note a sample; whether it came by a jump, and `is_back` then tells whether that led back."""
+        sampled_ns = self._sample_time(now_ns, stamp_ns)
+        if self._level <= 0.0:
+            self._level, self._origin = 0.0, self.position
+        excess = max(0.0, abs(position - self.position) - self._noise)
+        # Bounded, so that it falls soon once there is only one source.
+        self._level = min(self._level, self._allowed) + excess - self._speed * (sampled_ns - self.sampled_ns) / 1e9
+        self.position, self.sampled_ns = position, sampled_ns
+        self.is_back = abs(position - self._origin) < 0.5 * self._level
+        return excess > 0.0 and self._level > self._allowed
+
+    def _sample_time(self, now_ns: int, stamp_ns: int) -> int:
+        """When a sample was taken, on this clock [ns]."""
         if not 0 <= now_ns - self._window_ns < WINDOW_NS:
-            self._delay_ns[1], self._delay_ns[0] = self._delay_ns[0], _FAR
-            self._window_ns = now_ns
+            self._window_ns, self._delays_ns = now_ns, [math.inf, self._delays_ns[0]]
         if stamp_ns <= 0:
-            return np.full(len(columns), now_ns)
-        anew = stamp_ns <= self._stamp_ns[columns]
-        self._stamp_ns[columns] = stamp_ns
-        delay_ns = np.minimum(self._delay_ns[:, columns], now_ns - stamp_ns)
-        delay_ns[:, anew] = now_ns - stamp_ns
-        self._delay_ns[0, columns] = delay_ns[0]
-        self._delay_ns[1, columns[anew]] = now_ns - stamp_ns
-        return np.clip(stamp_ns + delay_ns.min(axis=0), np.minimum(self._sampled_ns[columns], now_ns), now_ns)
+            return now_ns
+        delay_ns = now_ns - stamp_ns
+        if stamp_ns <= self._stamp_ns:
+            self._delays_ns = [delay_ns, delay_ns]
+        elif delay_ns < self._delays_ns[0]:
+            self._delays_ns[0] = delay_ns
+        self._stamp_ns = stamp_ns
+        return max(min(stamp_ns + min(self._delays_ns), now_ns), min(self.sampled_ns, now_ns))

@@ -13,7 +13,7 @@ from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError
 from beingh_ros.controller import Controller
 from beingh_ros.conversions import joint_positions, joint_velocities, stamp_to_ns
-from beingh_ros.graph import listed, message_number, publishers, resolved, with_info
+from beingh_ros.graph import NOT_KNOWN, listed, message_number, publishers, resolved, with_info
 from beingh_ros.joint_sources import JointSources
 
 
@@ -57,8 +57,9 @@ class JointIntake:
             )
 
     def publishers(self) -> str:
-        """Who publishes joint states, for people."""
-        return listed(name for topic in self.topics for name in publishers(self._node, topic))
+        """Who publishes joint states, for people; "" while not all of them are known."""
+        names = [name for topic in self.topics for name in publishers(self._node, topic)]
+        return "" if NOT_KNOWN in names else listed(names)
 
     def counts(self) -> dict[str, int]:
         """Publishers by topic."""
@@ -71,7 +72,7 @@ class JointIntake:
                 self._sources.forget(topic)
                 continue
             names = listed(publishers(self._node, topic))
-            return f"several publishers on {topic} speak for {listed(joints)}: end all but one of {names}"
+            return f"several publishers on {topic} speak for {listed(joints)}: end all but one of those that do ({names})"
         return ""
 
     def _hear(self, topic: str, message: JointState, info: dict) -> None:

@@ -59,11 +59,9 @@ def measured_joints(
     urdf = read_urdf(contract.urdf_path).joints
     own_speed = {joint for driver in contract.drivers if driver.kind in GOAL_DRIVERS for joint in driver.joints}
     limit = dict(zip(contract.joint_names, contract.limits.velocity))
-    continuity = JointContinuity(
-        names,
-        speed=np.array([max(limit[name], urdf[name].velocity if name in own_speed else 0.0) for name in names]),
-        noise=np.array([NOISE_SLIDING if urdf[name].type == "prismatic" else NOISE_TURNING for name in names]),
-    )
+    speed = {name: max(limit[name], urdf[name].velocity if name in own_speed else 0.0) for name in names}
+    noise = {name: NOISE_SLIDING if urdf[name].type == "prismatic" else NOISE_TURNING for name in names}
+    continuity = JointContinuity({name: (speed[name], noise[name]) for name in names})
     return MeasuredJoints(names, is_joint, max_age_s, topics, continuity, publishers)
 
 
@@ -90,13 +88,13 @@ class MeasuredJoints:
     ) -> None:
         self._is_joint = is_joint
         self._joints, self._max_age_ns, self._topics = joints, max_age_s * 1e9, topics
-        self._column = {name: column for column, name in enumerate(joints)}
         self._newest: dict[str, tuple[int, float]] = {}
         self._velocity: dict[str, float] = {}
         self._recent: deque[tuple[int, np.ndarray, np.ndarray]] = deque()
         self._others: dict[str, None] = {}
         self._instead: tuple[tuple[str, ...], int, str] = ((), 0, "")
         self._continuity, self._publishers = continuity, publishers
+        self._twice_noise = np.array([2 * continuity.noise(name) for name in joints])
         self._contradicted: tuple[str, str] | None = None  # what, with who publishes
 
     def update(
@@ -111,12 +109,11 @@ class MeasuredJoints:
         self._newest.update((name, (now_ns, positions[name])) for name in heard)
         if velocities:
             self._velocity.update((name, velocities[name]) for name in heard if name in velocities)
-        finite = [name for name in heard if math.isfinite(positions[name])]
-        if finite:
-            columns = np.array([self._column[name] for name in finite])
-            self._continuity.add(now_ns, stamp_ns, columns, np.array([positions[name] for name in finite]))
+        for name in heard:
+            if math.isfinite(positions[name]):
+                self._continuity.add(name, now_ns, stamp_ns, positions[name])
         if len(heard) < len(positions) and len(self._others) < MOST_NAMES:
-            others = [name for name in positions if name not in self._column]
+            others = [name for name in positions if name not in self._joints]
             self._others.update(dict.fromkeys(others[:MOST_NAMES]))
 
     def forget(self) -> None:
@@ -133,7 +130,7 @@ class MeasuredJoints:
         """Move all times with a clock that was set by `step_ns` [ns]."""
         self._newest = {name: (stamp_ns + step_ns, value) for name, (stamp_ns, value) in self._newest.items()}
         self._recent.clear()
-        self._continuity.forget_times()
+        self._continuity.forget()
 
     def invalid(self, now_ns: int) -> Problem | None:
         """(cause, reason) when a position is no number, or when samples contradict each other."""
@@ -144,7 +141,7 @@ class MeasuredJoints:
         contradiction = self._continuity.contradiction(now_ns)
         if contradiction is None:
             return None
-        if self._contradicted is None or self._contradicted[0] != contradiction:
+        if self._contradicted is None or self._contradicted[0] != contradiction or not self._contradicted[1]:
             self._contradicted = (contradiction, self._published_by())
         text = f"joint states on {self._topics} contradict each other: {contradiction} and back{self._contradicted[1]}"
         return JOINT_STATES_INVALID, text
@@ -176,12 +173,11 @@ class MeasuredJoints:
             The difference, and what it means ("" in order).
         """
         leads = self._continuity.clock_leads_s()
-        wrong = (leads > CLOCK_AHEAD_S) | (leads < -CLOCK_BEHIND_S)
-        if not wrong.any():
+        wrong = {name: lead for name, lead in leads.items() if not -CLOCK_BEHIND_S <= lead <= CLOCK_AHEAD_S}
+        if not wrong:
             return 0.0, ""
-        joint = int(np.argmax(np.where(wrong, np.abs(leads), -1.0)))
-        lead = float(leads[joint])
-        where = f"joint states of {self._joints[joint]} are stamped {abs(lead):.3f} s"
+        joint, lead = max(wrong.items(), key=lambda pair: abs(pair[1]))
+        where = f"joint states of {joint} are stamped {abs(lead):.3f} s"
         if lead > 0.0:
             return lead, (
                 f"{where} ahead of this computer's clock, so the robot may find every command over: synchronise the "
@@ -219,7 +215,7 @@ class MeasuredJoints:
         reported = np.array([speeds for _, _, speeds in self._recent]).max(axis=0)
         span = np.ptp(np.array([positions for _, positions, _ in self._recent]), axis=0)
         speed = span / ((now_ns - self._recent[0][0]) / 1e9)
-        noise = (reported <= REST_SPEED) & (span <= 2 * self._continuity.noise)
+        noise = (reported <= REST_SPEED) & (span <= self._twice_noise)
         joint = int(np.argmax(np.where(noise, 0.0, speed)))
         if speed[joint] > REST_SPEED and not noise[joint]:
             return f"{NOT_AT_REST}: {self._joints[joint]} moves at {speed[joint]:.2f} per second"
