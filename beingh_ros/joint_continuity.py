@@ -1,8 +1,8 @@
 """Whether the samples of each joint can be one joint's motion. No ROS here.
 
 A joint moves at most `MARGIN` times its speed limit. What it has moved beyond that is a level, which falls with time at
-that speed; one that rises above what the joint may do in `SLACK_S` is a jump, and a jump with a way back that ends
-where it began is two sources that contradict each other. A robot that is simulated or read in steps stays below it.
+that speed. A level above what the joint may do in `SLACK_S` is a jump, so a robot that is simulated or read in steps
+makes none. A way that leads back to where it began is allowed less, `BACK_S`: beyond that, two sources contradict each other.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-MARGIN, SLACK_S = 3.0, 0.1
+MARGIN, SLACK_S, BACK_S = 3.0, 0.1, 0.03
 # Steps up to this are noise of the sensor [rad or m].
 NOISE_TURNING, NOISE_SLIDING = 0.01, 0.002
 # Contradictions keep the robot from a start for this long.
@@ -97,7 +97,7 @@ class _Joint:
     """
 
     def __init__(self, speed: float, noise: float, now_ns: int, stamp_ns: int, position: float) -> None:
-        self._speed, self._noise, self._allowed = MARGIN * speed, noise, MARGIN * speed * SLACK_S
+        self._speed, self._noise = MARGIN * speed, noise
         self.position = self._origin = position
         self._level, self.is_back = 0.0, False
         self._window_ns = now_ns
@@ -118,10 +118,10 @@ class _Joint:
             self._level, self._origin = 0.0, self.position
         excess = max(0.0, abs(position - self.position) - self._noise)
         # Bounded, so that it falls soon once there is only one source.
-        self._level = min(self._level, self._allowed) + excess - self._speed * (sampled_ns - self.sampled_ns) / 1e9
+        self._level = min(self._level, self._speed * SLACK_S) + excess - self._speed * (sampled_ns - self.sampled_ns) / 1e9
         self.position, self.sampled_ns = position, sampled_ns
         self.is_back = abs(position - self._origin) < 0.5 * self._level
-        return excess > 0.0 and self._level > self._allowed
+        return excess > 0.0 and self._level > self._speed * (BACK_S if self.is_back else SLACK_S)
 
     def _sample_time(self, now_ns: int, stamp_ns: int) -> int:
         """When a sample was taken, on this clock [ns]."""

@@ -13,7 +13,7 @@ from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError
 from beingh_ros.controller import Controller
 from beingh_ros.conversions import joint_positions, joint_velocities, stamp_to_ns
-from beingh_ros.graph import NOT_KNOWN, listed, message_number, publishers, resolved, with_info
+from beingh_ros.graph import NOT_KNOWN, listed, message_number, publishers, resolved, sent_ns, with_info
 from beingh_ros.joint_sources import JointSources
 
 
@@ -88,4 +88,5 @@ class JointIntake:
             return
         positions = {name: value for name, value in positions.items() if topic in self._homes.get(name, (topic,))}
         self._sources.heard(topic, positions, message_number(info), time.monotonic())
-        self._controller.joint_state(now_ns, positions, velocities, stamp_to_ns(message.header.stamp))
+        stamp_ns = stamp_to_ns(message.header.stamp) or sent_ns(info)
+        self._controller.joint_state(now_ns, positions, velocities, stamp_ns)

@@ -48,6 +48,9 @@ def held_up(grid):
             id="noise at 1 kHz",
         ),
         pytest.param([(t, t, moving(np.floor(t * 20) / 20)) for t in GRID], id="a robot that is read at 20 Hz"),
+        pytest.param(
+            [(t, t, moving(np.floor(t * 10) / 10)) for t in np.arange(0, 3, 0.002)], id="one that is read at 10 Hz"
+        ),
         pytest.param([(c, t, moving(t)) for c, t in zip(held_up(GRID), GRID)], id="bursts"),
         pytest.param([(c, t, moving(t)) for c, t in zip(DELAYED, GRID)], id="jitter"),
         pytest.param([(t, t, moving(t)) for t in GRID if RNG.random() > 0.6 or t < 0.1], id="losses"),
