@@ -127,7 +127,7 @@ class _Joint:
         """When a sample was taken, on this clock [ns]."""
         if not 0 <= now_ns - self._window_ns < WINDOW_NS:
             self._window_ns, self._delays_ns = now_ns, [math.inf, self._delays_ns[0]]
-        if stamp_ns <= 0:
+        if stamp_ns <= 0 or now_ns <= 0:  # unstamped, or no simulated time yet
             return now_ns
         delay_ns = now_ns - stamp_ns
         if stamp_ns <= self._stamp_ns:

@@ -3,14 +3,20 @@
 import time
 
 import pytest
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from ros_support import NodeProcess, Recorder, wait_until
+from ros_support import NodeProcess, Recorder, ros_graph, wait_until
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 from stand_in_robot import ARM, FR3, controller_beside_robot
 from std_msgs.msg import Bool
 from trajectory_msgs.msg import JointTrajectory
 
 from beingh_ros.controller_state import read_state
+from beingh_ros.conversions import ns_to_stamp
+from beingh_ros.runtime import hear_latched_clock
 
 LATCHED = QoSProfile(depth=4, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 FINGER = "fr3_finger_joint1"
@@ -154,3 +160,28 @@ def test_an_order_to_end_that_reaches_the_robot_first_is_no_error(bench):
     robot.wait_for_state("stopping", "driver")
     assert process.end(2) == 0
     assert "ERROR" not in process.output and "everything is being ended" in process.output
+
+
+def test_the_clock_of_a_paused_simulation_is_heard_later_and_sets_no_time_back():
+    with ros_graph() as graph:
+        first = graph.create_publisher(Clock, "/clock", LATCHED)
+        first.publish(Clock(clock=ns_to_stamp(5 * 10**9)))
+        node = Node("late", context=graph.context, parameter_overrides=[Parameter("use_sim_time", value=True)])
+        hear_latched_clock(node)
+        heard = []
+        executor = SingleThreadedExecutor(context=graph.context)
+        executor.add_node(node)
+
+        def now():
+            executor.spin_once(timeout_sec=0.05)
+            return node.get_clock().now().nanoseconds
+
+        wait_until(lambda: now() == 5 * 10**9, what="the latched time")
+        running = graph.create_publisher(Clock, "/clock", 10)
+        wait_until(lambda: running.get_subscription_count() and not running.publish(Clock(clock=ns_to_stamp(9 * 10**9))))
+        wait_until(lambda: now() == 9 * 10**9, what="the running time")
+        hear_latched_clock(node)
+        again = node.create_subscription(Clock, "/clock", heard.append, LATCHED)
+        wait_until(lambda: now() and heard, what="the latched time again")
+        assert now() == 9 * 10**9 and again.topic_name == "/clock"
+        node.destroy_node()

@@ -7,17 +7,27 @@ import numpy as np
 import pytest
 import yaml
 from ros_support import ROOT
-from test_nodes_logic import DT_NS, FR3, HOME, NOW, H, Robot, measure_at_rest
+from test_nodes_logic import DT_NS, FR3, HOME, NOW, Robot, measure_at_rest
 
 from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError
 from beingh_ros.controller import Controller
+from beingh_ros.controller_log import ControllerLog
 from beingh_ros.estop_sources import EstopSources
 from beingh_ros.joint_continuity import MEMORY_NS
 from beingh_ros.joint_sources import MEMORY_S, JointSources
-from beingh_ros.listeners import Hearing, Listeners
+from beingh_ros.listeners import SETTLING, Hearing, Listeners
 from beingh_ros.measured_joints import start_position
-from beingh_ros.stop_causes import JOINT_STATES_INVALID, RUNNING, STOPPED, TRACKING_ERROR, WAITING
+from beingh_ros.stop_causes import (
+    DRIVER,
+    JOINT_STATES_INVALID,
+    RUNNING,
+    STOPPED,
+    STOPPING,
+    TRACKING_ERROR,
+    WAITING,
+    Status,
+)
 from beingh_ros.tracking import TrackingWatch
 
 ARM_ZEROS = HOME | {name: 0.0 for name in FR3.joint_names[:7] if name not in ("fr3_joint4", "fr3_joint6")}
@@ -236,6 +246,57 @@ def test_names_that_come_instead_are_told_with_the_nearest():
     assert len(waiting.status.reason) < 500
     waiting.joint_state(NOW + DT_NS, HOME)
     assert "named" not in waiting.status.reason
+
+
+class Lines:
+    """A logger that keeps what it gets."""
+
+    def __init__(self):
+        self.lines = []
+
+    def __getattr__(self, level):
+        return lambda text, **_: self.lines.append((level, text))
+
+
+def test_what_it_waits_for_is_warned_of_again_and_again(monkeypatch):
+    now_s, logger = [100.0], Lines()
+    monkeypatch.setattr("beingh_ros.controller_log.time.monotonic", lambda: now_s[0])
+    log, waiting = ControllerLog(logger, "/controller/reset"), controller(topics=["/cell/joint_states"])
+
+    def pass_time(seconds):
+        for _ in range(round(seconds / 0.1)):
+            now_s[0] += 0.1
+            log.look()
+
+    log.state(waiting.status)
+    pass_time(0.5)
+    assert [level for level, _ in logger.lines] == ["info"], "a robot may come"
+    pass_time(21)
+    warnings = [text for level, text in logger.lines if level == "warning"]
+    assert len(warnings) == 3 and all("joint states on /cell/joint_states. The robot" in text for text in warnings)
+    log.state(replace(waiting.status, reason=SETTLING))
+    pass_time(9.5)
+    assert len(logger.lines) == 5, "settling is no fault"
+    log.state(replace(waiting.status, state=RUNNING, reason=""))
+    pass_time(60)
+    assert len(logger.lines) == 6
+
+
+def test_a_robot_that_goes_is_an_error_unless_this_node_is_ended_as_well(monkeypatch):
+    now_s = [100.0]
+    monkeypatch.setattr("beingh_ros.controller_log.time.monotonic", lambda: now_s[0])
+    gone = Status(state=STOPPING, cause=DRIVER, reason="nobody listens on /arm", stamp_ns=5)
+    for ended, passed_s, levels in ((False, 1.0, ["error"]), (True, 0.2, ["info"]), (True, 1.0, ["error"])):
+        log = ControllerLog(Lines(), "/controller/reset")
+        log.state(gone)
+        now_s[0] += passed_s
+        log.look()
+        if ended:
+            log.end()
+        assert [level for level, _ in log._log.lines] == levels
+    log = ControllerLog(Lines(), "/controller/reset")
+    log.state(replace(gone, reason="another node publishes commands"))
+    assert [level for level, _ in log._log.lines] == ["error"], "nothing to wait for"
 
 
 # --- a start outside the limits --------------------------------------------------------------------------------
