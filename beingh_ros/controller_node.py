@@ -315,7 +315,7 @@ class ControllerNode(LifecycleNode):
         self._tell()
         self._ticks.let_pass()
         gc.collect()  # little: what was there at the start is frozen
-        return self._report(self._rivals)
+        return self._report(self._rivals, self._joints.doubled())
 
 
 def main(args=None) -> int:

@@ -71,11 +71,12 @@ class ControllerReport:
             return 0
         return max(0, round((self._newest[1] - next_ns) * self._contract.rate_hz / 1e9))
 
-    def __call__(self, rivals: Iterable[str]) -> Report:
+    def __call__(self, rivals: Iterable[str], doubled: str = "") -> Report:
         """Level, sentence and values.
 
         Args:
             rivals: Command topics that another node publishes too.
+            doubled: That several publishers speak for one joint, in words.
         """
         rivals = list(rivals)
         controller, counters, rate_hz = self._controller, self._controller.counters, self._contract.rate_hz
@@ -110,8 +111,7 @@ class ControllerReport:
         values |= self._setpoints()
         values |= self._recent_ticks()
         findings = self._state_findings(status, rivals, values["buffer_depth"], accepted)
-        if clock_text:
-            findings.append((thresholds.WARN, clock_text))
+        findings += [(thresholds.WARN, text) for text in (clock_text, doubled) if text]
         if status.state == RUNNING:
             findings += self._chunk_findings(recent)
             findings += thresholds.TICK_LATENESS.judge(values.get("recent_lateness_percent"))

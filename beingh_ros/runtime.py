@@ -13,7 +13,6 @@ import rclpy
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.clock import JumpHandle, JumpThreshold
 from rclpy.duration import Duration
-from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.node import Node
@@ -23,6 +22,7 @@ from rclpy.time import Time
 from rosgraph_msgs.msg import Clock as ClockMessage
 
 from beingh_core.errors import BeingHError
+from beingh_ros.graph import QUIET
 
 EXIT_USER_ERROR = 2
 
@@ -80,8 +80,7 @@ def hear_latched_clock(node: Node) -> None:
             node.get_clock().set_ros_time_override(Time.from_msg(message.clock))
 
     latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-    quiet = SubscriptionEventCallbacks(use_default_callbacks=False)
-    node.create_subscription(ClockMessage, "/clock", take, latched, event_callbacks=quiet)
+    node.create_subscription(ClockMessage, "/clock", take, latched, event_callbacks=QUIET)
 
 
 def raise_priority(niceness: int = -10) -> None:
