@@ -144,7 +144,7 @@ class Controller:
             self.stop(SHUTDOWN, reason, now_ns)
 
     def joint_state(self, now_ns: int, positions: Values, velocities: Values | None = None, stamp_ns: int = 0) -> None:
-        """Take measured positions; they start a waiting controller and stop a running one that they cannot be true of."""
+        """Take measured positions; they start a waiting robot and stop a running one where they cannot be true."""
         with self._lock:
             self._measured.update(now_ns, positions, velocities, stamp_ns)
             if self._status.state == WAITING and self._active:

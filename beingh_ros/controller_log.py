@@ -1,4 +1,7 @@
-"""What the controller node writes of its states: each change once, what it waits for again and again. Executor thread only."""
+"""What the controller node writes of its states: each change once, what it waits for again and again.
+
+Executor thread only.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from beingh_ros.stop_causes import DRIVER, FOR_JOINT_STATES, REQUESTED, RUNNING,
 
 # What keeps the robot from its start is told again after so long; missing joint states first after a moment [s].
 AGAIN_S, FIRST_S = 10.0, 1.0
-# When everything is ended together, the robot's side may go before this node is told; then there is nothing to put right [s].
+# When everything is ended together, the robot's side may go this long before this node is told; that is no error [s].
 PATIENCE_S = 0.5
 GONE = ("nobody listens", "there is no action server")
 IDLE = "The robot gets no commands until that is put right."
@@ -35,7 +38,8 @@ class ControllerLog:
         self._due_s = time.monotonic() + (FIRST_S if status.reason.startswith(FOR_JOINT_STATES) else AGAIN_S)
         if status.state in (STOPPING, STOPPED) and status.cause not in REQUESTED:
             if (status.cause, status.stamp_ns) != (before.cause, before.stamp_ns):
-                text = f"{text}. The robot brakes and gets no more commands. To fix: remove the cause, then call {self._reset}."
+                text = f"{text}. The robot brakes and gets no more commands. "
+                text += f"To fix: remove the cause, then call {self._reset}."
                 if status.cause == DRIVER and status.reason.startswith(GONE):
                     self._tell_held()
                     self._held = time.monotonic(), text

@@ -1,4 +1,4 @@
-"""What a node can see of the others: who publishes on a topic, under its resolved name, and the sender's data of a message."""
+"""What a node can see of the others: who publishes on a topic, and what the middleware tells of a message."""
 
 from __future__ import annotations
 
@@ -57,9 +57,8 @@ def rivals(node: Node, topics: Iterable[str]) -> dict[str, list[str]]:
 
 def rival_text(topic: str, names: Iterable[str]) -> str:
     """That these nodes publish on a command topic, too."""
-    return (
-        f"another node publishes commands on {topic} too: {listed(names)} (one that was killed is seen for up to 20 s more)"
-    )
+    text = f"another node publishes commands on {topic} too: {listed(names)}"
+    return f"{text} (one that was killed is seen for up to 20 s more)"
 
 
 def listed(names: Iterable[str]) -> str:
@@ -69,7 +68,7 @@ def listed(names: Iterable[str]) -> str:
 
 
 def with_info(callback: Callable[[Any, dict], None]) -> Callable:
-    """A subscription's callback that also gets what the middleware tells of the message, {} where rclpy cannot give it."""
+    """A subscription's callback that also gets what the middleware tells of a message, {} where rclpy does not."""
     if hasattr(Subscription, "CallbackType"):
         return lambda message, info: callback(message, info)
     return lambda message: callback(message, {})

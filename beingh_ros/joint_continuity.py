@@ -2,7 +2,8 @@
 
 A joint moves at most `MARGIN` times its speed limit. What it has moved beyond that is a level, which falls with time at
 that speed. A level above what the joint may do in `SLACK_S` is a jump, so a robot that is simulated or read in steps
-makes none. A way that leads back to where it began is allowed less, `BACK_S`: beyond that, two sources contradict each other.
+makes none. A way that leads back to where it began is allowed less, `BACK_S`: beyond that, two sources contradict each
+other.
 """
 
 from __future__ import annotations
@@ -118,7 +119,8 @@ class _Joint:
             self._level, self._origin = 0.0, self.position
         excess = max(0.0, abs(position - self.position) - self._noise)
         # Bounded, so that it falls soon once there is only one source.
-        self._level = min(self._level, self._speed * SLACK_S) + excess - self._speed * (sampled_ns - self.sampled_ns) / 1e9
+        self._level = min(self._level, self._speed * SLACK_S) + excess
+        self._level -= self._speed * (sampled_ns - self.sampled_ns) / 1e9
         self.position, self.sampled_ns = position, sampled_ns
         self.is_back = abs(position - self._origin) < 0.5 * self._level
         return excess > 0.0 and self._level > self._speed * (BACK_S if self.is_back else SLACK_S)

@@ -72,7 +72,8 @@ class JointIntake:
                 self._sources.forget(topic)
                 continue
             names = listed(publishers(self._node, topic))
-            return f"several publishers on {topic} speak for {listed(joints)}: end all but one of those that do ({names})"
+            text = f"several publishers on {topic} speak for {listed(joints)}"
+            return f"{text}: end all but one of those that do ({names})"
         return ""
 
     def _hear(self, topic: str, message: JointState, info: dict) -> None:

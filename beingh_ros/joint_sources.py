@@ -11,7 +11,7 @@ FALLS = 2
 
 
 class JointSources:
-    """A publisher numbers its messages in rising order, so one joint's numbers on one topic rise, unless it has several.
+    """A publisher numbers its messages in rising order, so a joint's numbers on a topic rise unless it has several.
 
     Publishers of different joints may share a topic. Not thread-safe.
 

@@ -45,8 +45,8 @@ def start_position(contract: RobotContract, measured_J: np.ndarray) -> tuple[np.
     return start, (
         f"{contract.joint_names[joint]} is at {measured_J[joint]:.3f}, {beyond[joint]:.3f} outside its limits "
         f"{limits.lower[joint]:.3f} to {limits.upper[joint]:.3f}{more}, and a start may be at most "
-        f"{contract.start_tolerance[joint]:g} outside: move it back by hand or with the robot's own program, slowly; if it "
-        "stands where it may, correct its calibration, `limits.position` or `start_tolerance` in the contract"
+        f"{contract.start_tolerance[joint]:g} outside: move it back by hand or with the robot's own program, slowly; "
+        "if it stands where it may, correct its calibration, `limits.position` or `start_tolerance` in the contract"
     )
 
 
@@ -167,10 +167,10 @@ class MeasuredJoints:
         return JOINT_STATES_SILENT, text
 
     def clock_difference(self) -> tuple[float, str]:
-        """How far the stamps of joint states are ahead of this computer's clock, at most [s]; negative is behind, 0 in order.
+        """How far the stamps of joint states are ahead of this computer's clock, at most [s]; behind is negative.
 
         Returns:
-            The difference, and what it means ("" in order).
+            The difference, and what it means; 0 and "" when it is small.
         """
         leads = self._continuity.clock_leads_s()
         wrong = {name: lead for name, lead in leads.items() if not -CLOCK_BEHIND_S <= lead <= CLOCK_AHEAD_S}

@@ -1,4 +1,4 @@
-"""Whether samples can be one joint's motion: what robots and networks do to them is explained, what two sources say is not."""
+"""Whether samples can be one joint's motion: what robots and networks do is explained, what two sources say is not."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What decides whether a controller may start and go on: joint states that cannot be true, and who says what. No nodes."""
+"""What decides whether a controller may start and go on: joint states that cannot be true, and who says what."""
 
 import math
 from dataclasses import replace
@@ -81,7 +81,8 @@ def test_a_robot_that_was_put_elsewhere_while_waiting_starts_there():
 def test_a_second_source_that_joins_stops_a_robot_that_runs(joint):
     robot = Robot()
     robot.run(10)
-    robot.controller.joint_state(robot.now_ns + 5_000_000, {joint: HOME[joint] - 0.5 if joint != "fr3_finger_joint1" else 0.0})
+    away = 0.0 if joint == "fr3_finger_joint1" else HOME[joint] - 0.5
+    robot.controller.joint_state(robot.now_ns + 5_000_000, {joint: away})
     assert robot.controller.status.state == RUNNING, "one sample may be the robot's jump"
     robot.controller.joint_state(robot.now_ns + 10_000_000, {joint: HOME[joint]})
     status = robot.controller.status
