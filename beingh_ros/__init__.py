@@ -22,7 +22,8 @@ controller_node (lifecycle node `controller`), owner of the ticks
                 listener_settle_s, use_sim_time
     start       at the measured positions, once the robot has been at rest for 0.2 s, somebody listens on every command
                 topic (an action server is ready) and neither the number of listeners nor that of the publishers of joint
-                states has changed for listener_settle_s
+                states has changed for listener_settle_s; not while joint states contradict each other, several
+                publishers speak for one joint, or another node publishes commands (which stops it, too)
     reset       needs fresh joint states and a released e-stop; brakes first when moving. To move the robot by other
                 means (or to reset the simulator), call ~/stop and wait until controller/buffer falls silent.
     time        a clock that is set (by more than 20 ms; simulated time: back, or ahead by more than 1 s) stops it

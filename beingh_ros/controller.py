@@ -8,7 +8,7 @@ Letters: J commanded joints, T committed ticks, M planned ticks.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -19,25 +19,26 @@ from beingh_core.realtime.clock import TickClock, epoch_id
 from beingh_core.realtime.commit_buffer import Chunk, Command, CommitBuffer, MergeResult
 from beingh_core.realtime.interpolation import point_velocities
 from beingh_ros.listeners import Hearing
-from beingh_ros.measured_joints import NOT_AT_REST, MeasuredJoints, Problem, start_position
+from beingh_ros.measured_joints import NOT_AT_REST, Problem, measured_joints, start_position
 from beingh_ros.plan import Plan, TickOutput
 from beingh_ros.stop_causes import (
     CHUNKS_SILENT,
     CLOCK,
     DRIVER,
     ESTOP,
+    FOR_JOINT_STATES,
     JOINT_STATES_INVALID,
     RESET,
     RUNNING,
     SHUTDOWN,
     STOPPED,
     STOPPING,
-    TRACKING_ERROR,
     WAITING,
     Status,
 )
-from beingh_ros.tracking import TrackingWatch
+from beingh_ros.tracking import TrackingWatch, following_problem
 
+Values = Mapping[str, float]  # by joint name
 # Time between the announcement of an epoch and its first tick.
 START_LEAD_TICKS = 2
 # Ticks that come later than this stop it: the robot may have been moved meanwhile.
@@ -57,6 +58,8 @@ class Controller:
         max_late_ticks: A tick that comes later than this many periods ends the epoch; the next epoch starts
             at the last command, so that no burst of overdue commands leaves.
         watch_tracking: Whether a robot that does not follow stops it; off where nothing is sent to the robot.
+        topics: Of the joint states, for messages; the contract's where none are given.
+        publishers: Gives who publishes joint states, for messages.
         changed: Called with every new status, under the lock: it must only hand over.
     """
 
@@ -67,17 +70,18 @@ class Controller:
         joint_state_timeout_s: float = 0.0,
         max_late_ticks: float = 2.0,
         watch_tracking: bool = True,
+        topics: Iterable[str] = (),
+        publishers: Callable[[], str] = str,
         changed: Callable[[Status], None] = lambda _status: None,
     ) -> None:
         self._contract = contract
         self._dt_ns = 1e9 / contract.rate_hz
         self._max_late_ns = max_late_ticks * self._dt_ns
         self._lock = threading.RLock()
-        topics = ", ".join(dict.fromkeys(signal.topic for signal in contract.state)) or "/joint_states"
+        topics = ", ".join(tuple(topics) or contract.joint_state_topics)
         timeout_s = joint_state_timeout_s or contract.watchdog.joint_states_s
         self._is_joint = ~contract.limits.is_velocity  # the others command a base and are not measured
-        joints = tuple(name for name, is_joint in zip(contract.joint_names, self._is_joint) if is_joint)
-        self._measured = MeasuredJoints(joints, timeout_s, topics)
+        self._measured = measured_joints(contract, timeout_s, topics, publishers)
         self._tracking = TrackingWatch(contract) if watch_tracking else None
         self._clock: TickClock | None = None
         self._buffer: CommitBuffer | None = None
@@ -88,7 +92,7 @@ class Controller:
         self._estops: set[str] = set()
         self._last_sent: np.ndarray | None = None  # (T, J) of the newest tick
         self._before = np.zeros(0)  # (J,) command of the tick before the next one
-        self._waiting = f"waiting for joint states on {topics}"
+        self._waiting = f"{FOR_JOINT_STATES} on {topics}"
         self._status = Status(state=WAITING, reason=self._waiting)
         self._active, self._changed, self._unheard = True, changed, ""
         self.overruns = 0
@@ -115,6 +119,12 @@ class Controller:
         return self._tracking.worst if self._tracking else 0.0
 
     @property
+    def clock_difference(self) -> tuple[float, str]:
+        """How far the stamps of joint states are ahead of this computer's clock [s], and what that means."""
+        with self._lock:
+            return self._measured.clock_difference()
+
+    @property
     def at_rest(self) -> bool:
         """Whether nothing is being sent: before the first epoch, and when a stop has braked to rest."""
         return self._at_rest
@@ -133,18 +143,14 @@ class Controller:
             self._active = False
             self.stop(SHUTDOWN, reason, now_ns)
 
-    def joint_state(
-        self, now_ns: int, positions: Mapping[str, float], velocities: Mapping[str, float] | None = None
-    ) -> None:
-        """Take measured positions; they start a waiting controller and stop a running one when they are no numbers."""
+    def joint_state(self, now_ns: int, positions: Values, velocities: Values | None = None, stamp_ns: int = 0) -> None:
+        """Take measured positions; they start a waiting robot and stop a running one where they cannot be true."""
         with self._lock:
-            self._measured.update(now_ns, positions, velocities)
+            self._measured.update(now_ns, positions, velocities, stamp_ns)
             if self._status.state == WAITING and self._active:
                 self._wait(now_ns)
-            elif self._status.state == RUNNING and (
-                problem := self._measured.invalid() or self._tracking_problem(now_ns)
-            ):
-                self.stop(*problem, now_ns)
+            elif self._status.state == RUNNING:
+                self._stop_for(self._measured.invalid(now_ns), now_ns)
 
     def malformed_joint_state(self, now_ns: int, reason: str) -> None:
         """Joint states of a commanded joint came that cannot be read."""
@@ -225,9 +231,7 @@ class Controller:
                 self._overrun(now_ns, late_ns)
                 return None
             if self._status.state == RUNNING:
-                problem = self._measured.problem(now_ns) or self._tracking_problem(now_ns)
-                if problem:
-                    self.stop(*problem, now_ns)
+                self._stop_for(self._measured.problem(now_ns), now_ns)
             command = self._buffer.advance()
             stamp_ns, plan = self._clock.stamp_ns(command.tick), self._plan()
             ahead = self._buffer.committed_until - self._buffer.next_tick
@@ -287,6 +291,11 @@ class Controller:
             stamp_ns = self._clock.stamp_ns(self._buffer.next_tick - 1)
             return Plan(epoch=self._epoch, stamp_ns=stamp_ns, positions=rows[: moving + 1])
 
+    def _stop_for(self, problem: Problem | None, now_ns: int) -> None:
+        problem = problem or following_problem(self._tracking, self._measured, now_ns)
+        if problem:
+            self.stop(*problem, now_ns)
+
     def _set(self, state: str, cause: str = "", reason: str = "", stamp_ns: int = 0) -> None:
         active = bool(self._estops)
         self._become(
@@ -305,12 +314,6 @@ class Controller:
             return "the node is not active"
         problem = self._measured.problem(now_ns)
         return problem[1] if problem else None
-
-    def _tracking_problem(self, now_ns: int) -> Problem | None:
-        if self._tracking is None:
-            return None
-        reason = self._tracking.problem(now_ns, self._measured.oldest_ns(), self._measured_row())
-        return (TRACKING_ERROR, reason) if reason else None
 
     def _note_sent(self, command: Command, stamp_ns: int) -> None:
         """Keep what the watchdogs need to know of a tick."""
@@ -339,16 +342,10 @@ class Controller:
 
     def _start(self, now_ns: int) -> str:
         """Begin an epoch at the measured positions, or return why not."""
-        start, problem = start_position(self._contract, self._measured_row())
+        start, problem = start_position(self._contract, self._measured.row())
         if not problem:
             self._begin(now_ns, start)
         return problem
-
-    def _measured_row(self) -> np.ndarray:
-        """(J,) measured positions, and 0 for the velocities of a base."""
-        row = np.zeros(len(self._is_joint))
-        row[self._is_joint] = self._measured.positions()
-        return row
 
     def _begin(self, now_ns: int, start_J: np.ndarray) -> None:
         contract = self._contract
@@ -372,6 +369,7 @@ class Controller:
         if self._tracking is not None:
             self._tracking.begin(start_J)
         self._announced = self._at_rest = self._chunk_runs = False
+        self._measured.settle()
         self._last_sent, self._before = None, start_J
         self._set(RUNNING)
 

@@ -18,9 +18,8 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import QoSProfile, qos_profile_sensor_data
-from sensor_msgs.msg import JointState
-from std_msgs.msg import Bool, Header
+from rclpy.qos import QoSProfile
+from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
 
@@ -31,25 +30,19 @@ from beingh_core.realtime.commit_buffer import Chunk
 from beingh_ros import controller_state
 from beingh_ros.commander import Commander
 from beingh_ros.controller import Controller
+from beingh_ros.controller_log import ControllerLog
 from beingh_ros.controller_report import ControllerReport
-from beingh_ros.conversions import Trajectory, joint_positions, joint_velocities, ns_to_stamp
+from beingh_ros.conversions import Trajectory, ns_to_stamp
 from beingh_ros.diagnostics import Diagnostics, Report
 from beingh_ros.drivers import make_drivers
+from beingh_ros.estop_intake import EstopIntake
+from beingh_ros.graph import resolved, rival_text, rivals
+from beingh_ros.joint_intake import JointIntake
 from beingh_ros.listeners import Listeners
 from beingh_ros.plan import Plan
 from beingh_ros.plan_messages import PlanReader, PlanWriter
-from beingh_ros.runtime import declare, raise_priority, run_node
-from beingh_ros.stop_causes import (
-    DRIVER,
-    EXCEPTION,
-    REQUESTED,
-    RUNNING,
-    STOP_SERVICE,
-    STOPPED,
-    STOPPING,
-    WAITING,
-    Status,
-)
+from beingh_ros.runtime import declare, hear_latched_clock, raise_priority, run_node
+from beingh_ros.stop_causes import DRIVER, EXCEPTION, STOP_SERVICE, Status
 from beingh_ros.tick_thread import TickThread
 from beingh_ros.timing import SimulatedTime, SteadyTime
 
@@ -76,6 +69,7 @@ class ControllerNode(LifecycleNode):
         self._contract = contract
         self._changes: deque[Status] = deque()
         self._change = self.create_guard_condition(self._tell)
+        self._joints = JointIntake(self, contract)
         self._controller = Controller(
             contract,
             joint_state_timeout_s=declare(
@@ -89,6 +83,8 @@ class ControllerNode(LifecycleNode):
                 self, "max_late_ticks", 2.0, "a tick later than this starts a new epoch [periods]", between=(1.0, 100.0)
             ),
             watch_tracking=not self._dry_run,
+            topics=self._joints.topics,
+            publishers=self._joints.publishers,
             changed=self._on_change,
         )
         settle_s = declare(
@@ -100,10 +96,10 @@ class ControllerNode(LifecycleNode):
             between=(0.0, 60.0),
         )
         self._listeners = Listeners(settle_s)
-        self._joint_state_topics = tuple(dict.fromkeys(s.topic for s in contract.state)) or ("/joint_states",)
+        commanded = () if self._dry_run else (group.topic for group in contract.command_groups)
+        self._command_topics = [resolved(self, topic) for topic in commanded]
         self._overruns_told = 0
-        self._rivals_told: list[str] = []
-        self._logged = Status(state="")
+        self._log = ControllerLog(self.get_logger(), f"{self.get_fully_qualified_name()}/reset")
         self._writer, self._reader = PlanWriter(contract), PlanReader(contract)
         self._commander = Commander(contract, [] if self._dry_run else make_drivers(self, contract), self._on_driver)
         self._buffer_publisher = self.create_publisher(JointTrajectory, "controller/buffer", RELIABLE)
@@ -113,6 +109,7 @@ class ControllerNode(LifecycleNode):
         self._accepted_publisher = self.create_publisher(Header, "controller/accepted", RELIABLE)
         self._state_publisher = self.create_publisher(DiagnosticStatus, controller_state.TOPIC, controller_state.QOS)
         self._simulated = self.get_parameter("use_sim_time").value
+        hear_latched_clock(self)
         self._ticks = self._make_ticks()
         self._report = ControllerReport(
             contract,
@@ -121,8 +118,8 @@ class ControllerNode(LifecycleNode):
             dry_run=self._dry_run,
             setpoints=self._commander.statistics,
         )
-        self._look_for_listeners()
         self._connect(contract)
+        self._look_around()
         self._diagnostics = Diagnostics(self, contract.robot, {"commands": self._look})
         self._on_change(self._controller.status)
         if autostart:
@@ -166,6 +163,7 @@ class ControllerNode(LifecycleNode):
             self._send_path(self._controller.final_path(now_ns))
             self._commander.release()
         self._tell()
+        self._log.end()
 
     def _send_path(self, path: Plan | None) -> None:
         if path is not None:
@@ -184,18 +182,13 @@ class ControllerNode(LifecycleNode):
 
     def _connect(self, contract: RobotContract) -> None:
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(LISTENERS_PERIOD_S, self._look_for_listeners, clock=steady)
-        for topic in self._joint_state_topics:
-            self.create_subscription(
-                JointState, topic, lambda message, t=topic: self._on_joint_state(t, message), qos_profile_sensor_data
-            )
+        self.create_timer(LISTENERS_PERIOD_S, self._look_around, clock=steady)
+        self._joints.connect(self._controller, lambda: self._ticks.time.now_ns())
         self.create_subscription(JointTrajectory, "policy/chunk", self._on_chunk, RELIABLE)
         if self._reader.has_base:
             self.create_subscription(MultiDOFJointTrajectory, "policy/base_chunk", self._on_base_chunk, RELIABLE)
             self.create_timer(0.5 * contract.dt_s, self._drop_incomplete, clock=steady)
-        # Twice: a reliable subscription alone would never hear a best-effort publisher.
-        for qos in (RELIABLE, qos_profile_sensor_data):
-            self.create_subscription(Bool, contract.estop_topic, self._on_estop, qos)
+        self._estop = EstopIntake(self, contract.estop_topic, self._on_estop)
         self.create_service(Trigger, "~/stop", self._on_stop)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(SetBool, "~/estop", self._on_estop_service)
@@ -205,15 +198,6 @@ class ControllerNode(LifecycleNode):
         if self._base_publisher is not None:
             self._base_publisher.publish(self._writer.base(plan.positions, plan.stamp_ns, plan.epoch))
         self._buffer_publisher.publish(self._writer.joints(plan.positions, plan.stamp_ns, plan.epoch))
-
-    def _on_joint_state(self, topic: str, message: JointState) -> None:
-        now_ns = self._ticks.time.now_ns()
-        try:
-            self._controller.joint_state(now_ns, joint_positions(message), joint_velocities(message))
-        except BeingHError as error:
-            self.get_logger().error(f"{topic}: {error}", throttle_duration_sec=5.0)
-            if not set(self._contract.joint_names).isdisjoint(message.name):
-                self._controller.malformed_joint_state(now_ns, f"{topic}: {error}")
 
     def _on_chunk(self, message: JointTrajectory) -> None:
         self._take_chunk(self._reader.joints, message)
@@ -258,8 +242,8 @@ class ControllerNode(LifecycleNode):
         _, start_ns = parse_epoch(epoch)
         return round((stamp_ns - start_ns) * self._contract.rate_hz / 1e9)
 
-    def _on_estop(self, message: Bool) -> None:
-        self._controller.set_estop(message.data, self._ticks.time.now_ns())
+    def _on_estop(self, active: bool) -> None:
+        self._controller.set_estop(active, self._ticks.time.now_ns())
 
     def _on_estop_service(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self._controller.set_estop(request.data, self._ticks.time.now_ns(), source="service")
@@ -309,55 +293,29 @@ class ControllerNode(LifecycleNode):
         while self._changes:
             status = self._changes.popleft()
             self._state_publisher.publish(controller_state.state_message(self._contract.robot, status))
-            self._log_state(status)
+            self._log.state(status)
         if self._controller.overruns != self._overruns_told:
             self._overruns_told = self._controller.overruns
             self.get_logger().warning("the tick thread was held up or the clock was set: a new epoch has begun")
 
-    def _log_state(self, status: Status) -> None:
-        log, text, before = self.get_logger(), status.sentence.rstrip("."), self._logged
-        self._logged = status
-        if status.state in (STOPPING, STOPPED) and status.cause not in REQUESTED:
-            if (status.cause, status.stamp_ns) != (before.cause, before.stamp_ns):
-                reset = f"{self.get_fully_qualified_name()}/reset"
-                log.error(
-                    f"{text}. The robot brakes and gets no more commands. To fix: remove the cause, then call {reset}."
-                )
-            elif status.state != before.state:
-                log.info(f"the robot is at rest ({status.cause})")
-        elif status.state == WAITING and not status.reason.startswith(WAITING):
-            log.warning(f"{text}. The robot gets no commands until that is put right.")
-        elif status.state == RUNNING and status.cause:
-            log.warning(text, throttle_duration_sec=5.0)
-        elif status.sentence != before.sentence:
-            log.info(text)
-
-    def _look_for_listeners(self) -> None:
-        """Often: whether the robot hears its commands."""
+    def _look_around(self) -> None:
+        """Often: whether the robot hears its commands, and none but these; what else is due."""
         counts, unheard = self._commander.listeners(), self._commander.unheard()
         if counts:
-            counts |= {topic: self.count_publishers(topic) for topic in self._joint_state_topics}
-        hearing = self._listeners.look(time.monotonic(), counts, unheard)
+            counts |= self._joints.counts()
+        self._rivals = rivals(self, self._command_topics)
+        others = "; ".join(rival_text(topic, names) for topic, names in self._rivals.items())
+        hearing = self._listeners.look(time.monotonic(), counts, unheard, others, self._joints.doubled())
         self._controller.listeners(hearing, self._ticks.time.now_ns())
-
-    def _find_rivals(self) -> list[str]:
-        """Command topics with another publisher, such as a controller that a crashed launch has left behind."""
-        rivals = [group.topic for group in self._contract.command_groups if self.count_publishers(group.topic) > 1]
-        if rivals and rivals != self._rivals_told:
-            self.get_logger().error(
-                f"another node publishes commands on {', '.join(rivals)} too. To fix: find it with "
-                f"`ros2 topic info --verbose {rivals[0]}` and end it."
-            )
-        self._rivals_told = rivals
-        return rivals
+        self._estop.look()
+        self._log.look()
 
     def _look(self) -> Report:
-        """Once a second: tell changes, look for rivals, report."""
+        """Once a second: tell changes, report."""
         self._tell()
-        rivals = self._find_rivals()
         self._ticks.let_pass()
         gc.collect()  # little: what was there at the start is frozen
-        return self._report(rivals)
+        return self._report(self._rivals, self._joints.doubled())
 
 
 def main(args=None) -> int:

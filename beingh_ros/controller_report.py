@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from beingh_core.contract import RobotContract
 from beingh_core.realtime.commit_buffer import MergeResult
@@ -71,14 +71,17 @@ class ControllerReport:
             return 0
         return max(0, round((self._newest[1] - next_ns) * self._contract.rate_hz / 1e9))
 
-    def __call__(self, rivals: Sequence[str]) -> Report:
+    def __call__(self, rivals: Iterable[str], doubled: str = "") -> Report:
         """Level, sentence and values.
 
         Args:
             rivals: Command topics that another node publishes too.
+            doubled: That several publishers speak for one joint, in words.
         """
+        rivals = list(rivals)
         controller, counters, rate_hz = self._controller, self._controller.counters, self._contract.rate_hz
         status = controller.status
+        clock_ahead_s, clock_text = controller.clock_difference
         verdicts = {name: count for name, count in counters.items() if name not in _NO_VERDICTS}
         accepted = sum(verdicts.get(name, 0) for name in _USED)
         refused = self.malformed + self.incomplete + sum(verdicts.values()) - accepted - verdicts.get("useless", 0)
@@ -96,6 +99,7 @@ class ControllerReport:
             "rivals": " ".join(rivals),
             "buffer_depth": self.buffer_depth(),
             "tracking_error_share": controller.tracking_share,
+            "joint_state_clock_ahead_s": clock_ahead_s,
             "chunk_length": self._contract.policy.chunk_length,
             "delay_steps": self._contract.uac.delay_steps,
         }
@@ -107,6 +111,7 @@ class ControllerReport:
         values |= self._setpoints()
         values |= self._recent_ticks()
         findings = self._state_findings(status, rivals, values["buffer_depth"], accepted)
+        findings += [(thresholds.WARN, text) for text in (clock_text, doubled) if text]
         if status.state == RUNNING:
             findings += self._chunk_findings(recent)
             findings += thresholds.TICK_LATENESS.judge(values.get("recent_lateness_percent"))

@@ -1,4 +1,4 @@
-"""Whether the robot hears its commands: who listens on the command topics, and since when. No ROS here.
+"""Whether the robot hears its commands, and only these: who listens on the command topics, and since when. No ROS here.
 
 A publisher is matched with its subscribers one by one, over a second or more, and what is published before that is
 lost: the plan would go on without the robot, which would then jump after it. A recorder may be matched before the
@@ -18,11 +18,11 @@ SETTLING = "waiting until nothing more of the robot is found on the network"
 
 @dataclass(frozen=True)
 class Hearing:
-    """What keeps the commands from being heard.
+    """What keeps the commands from being heard, or others are heard beside them.
 
     Attributes:
         reason: Why the robot must not start, "" when it may.
-        lost: Whether a topic has no listener, which stops a robot that runs.
+        lost: Whether that stops a robot that runs, too.
     """
 
     reason: str = ""
@@ -43,22 +43,30 @@ class Listeners:
         self._heard = False
         self._since_s = 0.0
 
-    def look(self, now_s: float, counts: Mapping[str, int], unheard: str | None) -> Hearing:
+    def look(
+        self, now_s: float, counts: Mapping[str, int], unheard: str | None, rivals: str = "", doubled: str = ""
+    ) -> Hearing:
         """Judge the present numbers.
 
         Args:
             now_s: Monotonic time [s].
             counts: Listeners by topic or action, and publishers of joint states; empty where nothing is commanded.
             unheard: Which topic has no listener, in words; None when each has.
+            rivals: Who else commands the robot, in words.
+            doubled: Which joints several publishers speak for, in words; it stops no robot whose joint states agree.
         """
         if self._begun_s is None:
             self._begun_s = now_s
         if counts != self._counts:
             self._counts, self._since_s = dict(counts), now_s
+        if rivals:
+            return Hearing(rivals, lost=True)
         if unheard:
             early = not self._heard and now_s - self._begun_s < DISCOVERY_S
             return Hearing(f"waiting for listeners: {unheard}" if early else unheard, lost=True)
         self._heard = True
+        if doubled:
+            return Hearing(doubled)
         if counts and now_s - self._since_s < self._settle_s:
             return Hearing(SETTLING)
         return Hearing()

@@ -16,9 +16,13 @@ from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.signals import SignalHandlerOptions
+from rclpy.time import Time
+from rosgraph_msgs.msg import Clock as ClockMessage
 
 from beingh_core.errors import BeingHError
+from beingh_ros.graph import QUIET
 
 EXIT_USER_ERROR = 2
 
@@ -64,6 +68,19 @@ def on_time_going_back(node: Node, react: Callable[[], None]) -> JumpHandle:
     """
     threshold = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=False)
     return node.get_clock().create_jump_callback(threshold, post_callback=lambda _jump: react())
+
+
+def hear_latched_clock(node: Node) -> None:
+    """In simulated time: also hear a paused simulation, whose latched clock has spoken before this node came."""
+    if not node.get_parameter("use_sim_time").value:
+        return
+
+    def take(message: ClockMessage) -> None:
+        if node.get_clock().now().nanoseconds == 0:  # later than that, it could only set the time back
+            node.get_clock().set_ros_time_override(Time.from_msg(message.clock))
+
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    node.create_subscription(ClockMessage, "/clock", take, latched, event_callbacks=QUIET)
 
 
 def raise_priority(niceness: int = -10) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 WAITING, RUNNING, STOPPING, STOPPED = "waiting", "running", "stopping", "stopped"
+# The reason of a controller that waits and has heard nothing begins with this.
+FOR_JOINT_STATES = "waiting for joint states"
 
 ESTOP = "estop"
 STOP_SERVICE = "stop_service"
@@ -23,11 +25,11 @@ CAUSES = {
     ESTOP: "the emergency stop, by topic or service",
     STOP_SERVICE: "the stop service",
     JOINT_STATES_SILENT: "no joint states of a commanded joint for too long",
-    JOINT_STATES_INVALID: "joint states that cannot be used",
+    JOINT_STATES_INVALID: "joint states that cannot be used or cannot all be true",
     TRACKING_ERROR: "a joint that does not follow its commands",
     CLOCK: "a clock that was set, or ticks that were held up for long",
     CHUNKS_SILENT: "no chunk came before the last one was used up",
-    DRIVER: "a driver that cannot send, that nobody listens to, or whose robot does not follow",
+    DRIVER: "a driver that cannot send, that nobody listens to, whose robot does not follow or gets others' commands",
     EXCEPTION: "a defect in the controller",
     SHUTDOWN: "the end or deactivation of the node",
     RESET: "a reset while moving",

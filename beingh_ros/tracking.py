@@ -7,6 +7,8 @@ from collections import deque
 import numpy as np
 
 from beingh_core.contract import RobotContract
+from beingh_ros.measured_joints import MeasuredJoints, Problem
+from beingh_ros.stop_causes import TRACKING_ERROR
 
 # Half a tick, at most this share of `tracking_time_s`, is "shortly before".
 SLACK = 0.25
@@ -18,6 +20,7 @@ class TrackingWatch:
     A robot follows with a delay, so a joint is in order anywhere between the smallest and the largest command of the
     last `tracking_delay_s`, give or take `tracking_error`; it may be out of that for `tracking_time_s`, counted from the
     first joint state that shows it. A check shortly before that time is up decides: the next one would be a tick late.
+    Only as long a time in order ends the count: among samples that are now in order and now not, some are wrong.
 
     Args:
         contract: Robot; its `watchdog`.
@@ -33,13 +36,14 @@ class TrackingWatch:
         self._patience_ns = (time_s - min(contract.dt_s / 2, SLACK * time_s)) * 1e9
         self._commands: deque[tuple[int, np.ndarray]] = deque()
         self._bad_since_ns: int | None = None
+        self._good_since_ns: int | None = None
         self.worst = 0.0
 
     def begin(self, position_J: np.ndarray) -> None:
         """Start anew with a robot that was commanded to `position_J` (J,)."""
         self._commands.clear()
         self._commands.append((-(2**62), position_J))
-        self._bad_since_ns = None
+        self._bad_since_ns = self._good_since_ns = None
 
     def commanded(self, at_ns: int, position_J: np.ndarray) -> None:
         """Note a command (J,) that is to be reached at a time."""
@@ -66,8 +70,12 @@ class TrackingWatch:
         joint = int(np.nanargmax(share))
         self.worst = max(0.0, float(share[joint]))
         if not share[joint] > 1.0:
-            self._bad_since_ns = None
+            if self._good_since_ns is None:
+                self._good_since_ns = now_ns
+            if now_ns - self._good_since_ns >= self._patience_ns:
+                self._bad_since_ns = None
             return None
+        self._good_since_ns = None
         if self._bad_since_ns is None:
             self._bad_since_ns = now_ns
         if now_ns - self._bad_since_ns < self._patience_ns:
@@ -76,3 +84,13 @@ class TrackingWatch:
             f"{self._names[joint]} is at {measured_J[joint]:.3f}, {excess[joint]:.3f} away from its commands "
             f"of the last {self._delay_ns / 1e9:g} s (allowed: {self._allowed[joint]:g})"
         )
+
+
+def following_problem(tracking: TrackingWatch | None, measured: MeasuredJoints, now_ns: int) -> Problem | None:
+    """(cause, reason) why the measured joints cannot be those of a robot that follows; without a watch, only jumps."""
+    if tracking is not None:
+        reason = tracking.problem(now_ns, measured.oldest_ns(), measured.row())
+        if reason:
+            clocks = measured.clock_difference()[1]
+            return TRACKING_ERROR, f"{reason}; {clocks}" if clocks else reason
+    return measured.jumped(now_ns)

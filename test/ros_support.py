@@ -144,13 +144,14 @@ class Recorder:
 class NodeProcess:
     """A node of this package (its module), or a script with one, as a child process; its output is kept."""
 
-    def __init__(self, graph: Node, module: str, parameters: dict, log: Path) -> None:
+    def __init__(self, graph: Node, module: str, parameters: dict, log: Path, remap=()) -> None:
         if Path(module).stem.endswith(("controller", "controller_node")):
             parameters = {"listener_settle_s": 0.3} | parameters
         program = [module] if module.endswith(".py") else ["-m", f"beingh_ros.{module}"]
         words = []
         for key, value in parameters.items():
             words += ["-p", f"{key}:={json.dumps(value)}"]
+        words += [word for rule in remap for word in ("-r", rule)]
         self.log = log
         with open(log, "wb") as output:
             self.process = subprocess.Popen(

@@ -16,6 +16,7 @@ from beingh_core.contract.limits import read_limits
 from beingh_core.contract.paths import find_in_package, is_file, package_roots
 from beingh_core.contract.reader import MAX_TEXT, Section, read_yaml
 from beingh_core.contract.signals import check_action_joints, read_action, read_state
+from beingh_core.contract.start import read_start_tolerance
 from beingh_core.contract.urdf import UrdfFacts, read_urdf
 from beingh_core.contract.watchdog import read_watchdog
 from beingh_core.errors import BeingHError, did_you_mean
@@ -61,6 +62,7 @@ def load_contract(path_or_name: str | Path) -> schema.RobotContract:
         uac=_read_uac(file.section("uac"), 1.0 / rate_hz, policy.chunk_length),
         watchdog=read_watchdog(file.section("watchdog", optional=True), urdf, joint_names, action),
         policy=policy,
+        start_tolerance=read_start_tolerance(file, joint_names),
         home=_read_home(file, joint_names, limits),
         estop_topic=file.topic("estop_topic"),
     )

@@ -192,6 +192,7 @@ class RobotContract:
         limits: of these, in that order.
         drivers: each commands some of the joints, together all of them.
         uac, watchdog, policy: see their classes.
+        start_tolerance: (J,) how far outside its limits a joint may stand at the start [rad or m].
         home: (J,) start posture [rad or m].
         estop_topic: topic of the emergency stop (std_msgs/Bool).
     """
@@ -209,6 +210,7 @@ class RobotContract:
     uac: Uac
     watchdog: Watchdog
     policy: PolicySettings
+    start_tolerance: tuple[float, ...]
     home: tuple[float, ...]
     estop_topic: str
 
@@ -233,6 +235,11 @@ class RobotContract:
     def command_groups(self) -> tuple[DriverGroup, ...]:
         """The groups of all drivers."""
         return tuple(group for driver in self.drivers for group in driver.groups)
+
+    @property
+    def joint_state_topics(self) -> tuple[str, ...]:
+        """Topics of the joint states, each once."""
+        return tuple(dict.fromkeys(signal.topic for signal in self.state)) or ("/joint_states",)
 
     @property
     def hash(self) -> str:

@@ -69,10 +69,9 @@ class UnitreeG1ArmSdkDriver(StreamingDriver):
         self._held: dict[str, float] = {}
         self._patience_s = time.monotonic() + DISCOVERY_S
         self._state = None
-        self._state_topic = options["state_topic"]
         self._subscription = node.create_subscription(
             interface("unitree_hg.msg", "LowState", settings.kind),
-            self._state_topic,
+            options["state_topic"],
             self._on_state,
             qos_profile_sensor_data,
         )
@@ -119,9 +118,8 @@ class UnitreeG1ArmSdkDriver(StreamingDriver):
     def problem(self) -> str | None:
         """That the robot's state was never heard."""
         if self._state is None and time.monotonic() > self._patience_s:
-            return (
-                f"nothing has come on {self._state_topic}, without which nothing is sent to arm_sdk: is the robot on?"
-            )
+            topic = self._subscription.topic_name
+            return f"nothing has come on {topic}, without which nothing is sent to arm_sdk: is the robot on?"
         return None
 
     def _on_state(self, message) -> None:

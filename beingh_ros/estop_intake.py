@@ -1,0 +1,52 @@
+"""The emergency stop's topic: heard from every kind of publisher, also what was said before this node came."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from std_msgs.msg import Bool
+
+from beingh_ros.estop_sources import EstopSources
+from beingh_ros.graph import QUIET, message_number, resolved, sent_ns, with_info
+
+RELIABLE = QoSProfile(depth=10)
+# Only this one hears what a latched publisher said before; a volatile publisher does not match it.
+LATCHED = QoSProfile(depth=32, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+class EstopIntake:
+    """Follows the topic; executor thread.
+
+    Args:
+        node: Owner of the subscriptions.
+        topic: As the contract names it.
+        follow: Called with every change: whether the stop is held.
+    """
+
+    def __init__(self, node: Node, topic: str, follow: Callable[[bool], None]) -> None:
+        self._node, self._follow = node, follow
+        self._sources, self._told, self._begun_ns = EstopSources(), False, time.time_ns()
+        self._topic = resolved(node, topic)
+        # A reliable subscription alone would never hear a best-effort publisher.
+        for qos in (LATCHED, RELIABLE, qos_profile_sensor_data):
+            node.create_subscription(
+                Bool, topic, with_info(lambda message, info, q=qos: self._hear(message, info, q)), qos,
+                event_callbacks=QUIET,
+            )  # fmt: skip
+
+    def look(self) -> None:
+        """Often: follow what is said. Of what was said before this node began, only the end counts."""
+        if self._sources.active != self._told:
+            self._told = self._sources.active
+            self._follow(self._told)
+
+    def _hear(self, message: Bool, info: dict, qos: QoSProfile) -> None:
+        sent = sent_ns(info)
+        replayed = qos is LATCHED and 0 < sent < self._begun_ns
+        publishers = self._node.count_publishers(self._topic)
+        self._sources.heard(message.data, message_number(info), sent, publishers, replayed=replayed)
+        if not replayed:
+            self.look()

@@ -1,0 +1,93 @@
+"""Joint states as the controller takes them: from every topic of the contract, each joint from its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from rclpy.node import Node
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import JointState
+
+from beingh_core.contract import RobotContract
+from beingh_core.errors import BeingHError
+from beingh_ros.controller import Controller
+from beingh_ros.conversions import joint_positions, joint_velocities, stamp_to_ns
+from beingh_ros.graph import NOT_KNOWN, listed, message_number, publishers, resolved, sent_ns, with_info
+from beingh_ros.joint_sources import JointSources
+
+
+class JointIntake:
+    """Hands joint states to the controller; executor thread.
+
+    Args:
+        node: Owner of the subscriptions.
+        contract: Robot.
+
+    Attributes:
+        topics: Resolved names.
+    """
+
+    def __init__(self, node: Node, contract: RobotContract) -> None:
+        self._node = node
+        self._names = {topic: resolved(node, topic) for topic in contract.joint_state_topics}
+        self.topics = tuple(dict.fromkeys(self._names.values()))
+        # A joint that several topics carry, such as a merged one, is taken from where the contract has it.
+        self._homes: dict[str, set[str]] = {}
+        for signal in contract.state:
+            for joint in signal.joints:
+                self._homes.setdefault(joint, set()).add(self._names[signal.topic])
+        self._commanded = frozenset(contract.joint_names)
+        self._sources = JointSources(contract.joint_names)
+
+    def connect(self, controller: Controller, now_ns: Callable[[], int]) -> None:
+        """Subscribe.
+
+        Args:
+            controller: Gets every message.
+            now_ns: Its clock.
+        """
+        self._controller, self._now_ns = controller, now_ns
+        for topic, name in {name: topic for topic, name in self._names.items()}.items():
+            self._node.create_subscription(
+                JointState,
+                name,
+                with_info(lambda message, info, t=topic: self._hear(t, message, info)),
+                qos_profile_sensor_data,
+            )
+
+    def publishers(self) -> str:
+        """Who publishes joint states, for people; "" while not all of them are known."""
+        names = [name for topic in self.topics for name in publishers(self._node, topic)]
+        return "" if NOT_KNOWN in names else listed(names)
+
+    def counts(self) -> dict[str, int]:
+        """Publishers by topic."""
+        return {topic: self._node.count_publishers(topic) for topic in self.topics}
+
+    def doubled(self) -> str:
+        """That several publishers speak for one joint, in words; "" as far as is known."""
+        for topic, joints in self._sources.doubled(time.monotonic()).items():
+            if self._node.count_publishers(topic) < 2:
+                self._sources.forget(topic)
+                continue
+            names = listed(publishers(self._node, topic))
+            text = f"several publishers on {topic} speak for {listed(joints)}"
+            return f"{text}: end all but one of those that do ({names})"
+        return ""
+
+    def _hear(self, topic: str, message: JointState, info: dict) -> None:
+        if not message.position:
+            return  # efforts or velocities alone say nothing about positions
+        now_ns = self._now_ns()
+        try:
+            positions, velocities = joint_positions(message), joint_velocities(message)
+        except BeingHError as error:
+            self._node.get_logger().error(f"{topic}: {error}", throttle_duration_sec=5.0)
+            if not self._commanded.isdisjoint(message.name):
+                self._controller.malformed_joint_state(now_ns, f"{topic}: {error}")
+            return
+        positions = {name: value for name, value in positions.items() if topic in self._homes.get(name, (topic,))}
+        self._sources.heard(topic, positions, message_number(info), time.monotonic())
+        stamp_ns = stamp_to_ns(message.header.stamp) or sent_ns(info)
+        self._controller.joint_state(now_ns, positions, velocities, stamp_ns)

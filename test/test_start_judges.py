@@ -1,0 +1,354 @@
+"""What decides whether a controller may start and go on: joint states that cannot be true, and who says what."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import yaml
+from ros_support import ROOT
+from test_nodes_logic import DT_NS, FR3, HOME, NOW, Robot, measure_at_rest
+
+from beingh_core.contract import load_contract
+from beingh_core.errors import BeingHError
+from beingh_ros.controller import Controller
+from beingh_ros.controller_log import ControllerLog
+from beingh_ros.estop_sources import EstopSources
+from beingh_ros.joint_continuity import MEMORY_NS
+from beingh_ros.joint_sources import MEMORY_S, JointSources
+from beingh_ros.listeners import SETTLING, Hearing, Listeners
+from beingh_ros.measured_joints import start_position
+from beingh_ros.stop_causes import (
+    DRIVER,
+    JOINT_STATES_INVALID,
+    RUNNING,
+    STOPPED,
+    STOPPING,
+    TRACKING_ERROR,
+    WAITING,
+    Status,
+)
+from beingh_ros.tracking import TrackingWatch
+
+ARM_ZEROS = HOME | {name: 0.0 for name in FR3.joint_names[:7] if name not in ("fr3_joint4", "fr3_joint6")}
+AWAY = HOME | {"fr3_joint1": 0.6, "fr3_joint3": -0.4}
+RESTS = dict.fromkeys(HOME, 0.0)
+
+
+def controller(**more):
+    return Controller(FR3, joint_state_timeout_s=1.0, **more)
+
+
+# --- joint states that contradict each other ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("other", [ARM_ZEROS, AWAY | {"fr3_joint1": 0.45}])
+@pytest.mark.parametrize("velocities", [None, RESTS])
+@pytest.mark.parametrize("every", [1, 3, 50])
+def test_two_postures_start_nothing_whatever_their_velocities_say(other, velocities, every):
+    waiting, reasons = controller(publishers=lambda: "/driver, /sliders"), set()
+    for k in range(300):
+        waiting.joint_state(NOW + k * 20_000_000, AWAY, RESTS)
+        if k % every == 0:
+            waiting.joint_state(NOW + k * 20_000_000 + 3_000_000, other, velocities)
+        reasons.add(waiting.status.reason)
+        assert waiting.status.state == WAITING
+    assert any("contradict each other" in reason and "/driver, /sliders" in reason for reason in reasons)
+    assert len(reasons) < 12, "no new reason with every message"
+
+
+def test_a_start_is_possible_when_the_second_source_has_gone():
+    waiting = controller()
+    for k in range(10):
+        waiting.joint_state(NOW + k * DT_NS, AWAY if k % 2 else ARM_ZEROS)
+    with pytest.raises(BeingHError, match="contradict"):
+        waiting.reset(NOW + 10 * DT_NS)
+    now_ns = measure_at_rest(waiting, NOW + 10 * DT_NS, AWAY)
+    assert waiting.status.state == WAITING, "it may come back"
+    measure_at_rest(waiting, now_ns + MEMORY_NS, AWAY)
+    assert waiting.status.state == RUNNING
+
+
+def test_a_robot_that_was_put_elsewhere_while_waiting_starts_there():
+    waiting = controller()
+    for k in range(4):
+        waiting.joint_state(NOW + k * DT_NS, AWAY, RESTS)
+    measure_at_rest(waiting, NOW + 4 * DT_NS, HOME)
+    assert waiting.status.state == RUNNING
+
+
+@pytest.mark.parametrize("joint", ["fr3_joint2", "fr3_finger_joint1"])
+def test_a_second_source_that_joins_stops_a_robot_that_runs(joint):
+    robot = Robot()
+    robot.run(10)
+    away = 0.0 if joint == "fr3_finger_joint1" else HOME[joint] - 0.5
+    robot.controller.joint_state(robot.now_ns + 5_000_000, {joint: away})
+    assert robot.controller.status.state == RUNNING, "one sample may be the robot's jump"
+    robot.controller.joint_state(robot.now_ns + 10_000_000, {joint: HOME[joint]})
+    status = robot.controller.status
+    assert status.cause == JOINT_STATES_INVALID and joint in status.reason and "and back" in status.reason
+    robot.run(20)
+    assert robot.controller.status.state == STOPPED
+    with pytest.raises(BeingHError, match="contradict"):
+        robot.controller.reset(robot.now_ns)
+
+
+def test_a_jump_that_no_tracking_watches_stops_it_too():
+    robot = Robot()
+    robot.run(5)
+    for k in range(30):
+        now_ns = robot.now_ns + k * 20_000_000
+        robot.controller.joint_state(now_ns, robot.measured | ({"fr3_finger_joint1": 0.0} if k > 3 else {}))
+        if now_ns + 20_000_000 > (robot.controller.next_tick_ns() or 2**63):
+            robot.controller.tick(robot.controller.next_tick_ns())
+    status = robot.controller.status
+    assert status.cause == JOINT_STATES_INVALID and "fr3_finger_joint1 went from 0.040 to 0.000" in status.reason
+
+
+def test_alternating_good_and_bad_samples_are_bad():
+    for pattern in ((1, 0), (1, 1, 0), (1, 0, 0)):
+        watch, home = TrackingWatch(FR3), np.array(FR3.home)
+        watch.begin(home)
+        away = home + np.array([0.25, 0, 0, 0, 0, 0, 0, 0])
+        told = next(
+            k
+            for k in range(100)
+            if watch.problem(NOW + k * 10**7, NOW, away if pattern[k % len(pattern)] else home) is not None
+        )
+        assert told * 0.01 <= FR3.watchdog.tracking_time_s + 0.03
+    watch.begin(home)
+    for k in range(300):  # a stroke of 50 ms out of order, then as long as it may take in order
+        away_now = k % 20 < 5
+        assert watch.problem(NOW + k * 10**7, NOW, away if away_now else home) is None
+
+
+def test_a_reported_rest_covers_the_noise_of_a_sensor_and_no_more():
+    for swing, state in ((0.018, RUNNING), (0.05, WAITING)):
+        waiting = controller()
+        for k in range(12):
+            waiting.joint_state(NOW + k * DT_NS, HOME | {"fr3_joint2": HOME["fr3_joint2"] + swing * (k % 2)}, RESTS)
+        assert waiting.status.state == state
+
+
+# --- who publishes ---------------------------------------------------------------------------------------------
+
+
+def test_the_numbers_of_one_publisher_rise_and_those_of_two_fall_again_and_again():
+    arm, hand = FR3.joint_names[:7], FR3.joint_names[7:]
+    alone = JointSources(FR3.joint_names)
+    for k in range(100):
+        alone.heard("/joint_states", arm, 500 + 2 * k, 0.02 * k)
+        alone.heard("/joint_states", hand, 3 + k, 0.02 * k)  # the gripper's driver
+        alone.heard("/joint_states", ["somebody_elses"], 100 - k, 0.02 * k)
+        alone.heard("/other", arm, None, 0.02 * k)
+    assert alone.doubled(2.0) == {}
+    alone.heard("/joint_states", arm, 1, 2.1)  # started anew
+    assert alone.doubled(2.2) == {}
+    for number in (700, 2):
+        alone.heard("/joint_states", arm, number, 2.3)
+    found = alone.doubled(2.4)
+    assert list(found) == ["/joint_states"] and set(found["/joint_states"]) == set(arm)
+    assert alone.doubled(2.1 + MEMORY_S + 0.1) == {}
+    alone.forget("/joint_states")
+    assert alone.doubled(2.4) == {}
+
+
+def test_rivals_stop_and_doubled_joints_only_keep_from_a_start():
+    listeners = Listeners(0.0)
+    assert listeners.look(9.0, {"/a": 1}, None, "a rival", "two") == Hearing("a rival", lost=True)
+    assert listeners.look(9.0, {"/a": 1}, None, "", "two") == Hearing("two")
+    assert listeners.look(9.0, {"/a": 1}, None) == Hearing()
+
+
+# --- emergency stop --------------------------------------------------------------------------------------------
+
+
+def estop(*messages):
+    """Whether the stop is held after (active, number, sent, publishers[, replayed]) messages."""
+    sources = EstopSources()
+    for active, number, sent, publishers, *replayed in messages:
+        sources.heard(active, number, sent, publishers, replayed=bool(replayed))
+    return sources.active
+
+
+@pytest.mark.parametrize(
+    "messages, held",
+    [
+        ([(True, 1, 10, 1)], True),
+        ([(True, 1, 10, 1), (True, 1, 10, 1), (False, 2, 20, 1), (True, 1, 10, 1)], False),  # the press comes again
+        ([(False, 1, 5, 1, True), (True, 2, 10, 1, True)], True),
+        ([(True, 4, 5, 1, True), (False, 5, 10, 1, True)], False),
+        ([(True, 1, 10, 2), (False, 1, 5, 2, True)], True),  # another's latched release comes late
+        ([(True, 1, 10, 2, True), (False, 1, 20, 2, True)], True),  # two latched publishers
+        ([(False, 1, 20, 2, True), (True, 1, 10, 2, True)], True),
+        ([(True, 7, 10, 2), (False, 100, 11, 2), (False, 101, 12, 2)], True),  # another's heartbeat
+        ([(True, 7, 10, 2), (False, 100, 11, 2), (False, 8, 12, 2)], False),
+        ([(True, 7, 10, 2), (False, 100, 11, 2), (False, 10, 12, 2)], False),  # two were lost
+        ([(True, 1, 10, 1), (False, 1, 99, 1)], False),  # pressed and released by hand, two programs
+        ([(True, 1, 10, 2), (False, 1, 99, 2)], True),  # the one that pressed is still there
+        ([(True, 1, 10, 2), (False, 1, 99, 2), (False, 1, 100, 2)], False),  # said by as many as there are
+        ([(True, None, 10, 2), (False, None, 20, 2)], False),  # no numbers: the newest holds
+        ([(True, None, 10, 2), (False, None, 5, 2, True)], True),
+        ([(True, None, 0, 2), (False, None, 0, 2)], False),
+    ],
+)
+def test_a_press_holds_until_its_own_release(messages, held):
+    assert estop(*messages) == held
+
+
+def test_any_number_of_publishers_is_bounded():
+    sources = EstopSources()
+    for k in range(500):
+        sources.heard(k == 0, 1, k + 1, 1000)
+    assert sources.active and len(sources._sources) < 100
+
+
+# --- what is told ----------------------------------------------------------------------------------------------
+
+
+def test_clocks_that_differ_are_told_with_the_tracking_error():
+    robot = Robot()
+    for _ in range(60):
+        due = robot.controller.next_tick_ns()
+        robot.controller.merge(robot.chunk(0.03, base=len(robot.sent)))
+        robot.controller.joint_state(due, HOME, stamp_ns=due + 150_000_000)
+        robot.sent.append(robot.controller.tick(due))
+        if robot.controller.status.state != RUNNING:
+            break
+    status = robot.controller.status
+    assert status.cause == TRACKING_ERROR and "0.150 s ahead of this computer's clock" in status.reason
+    assert robot.controller.clock_difference[0] == pytest.approx(0.15)
+
+
+@pytest.mark.parametrize(
+    "lead_s, word", [(0.0, ""), (0.02, ""), (-0.1, ""), (0.05, "ahead"), (-0.4, "behind"), (-1.7e9, "use_sim_time")]
+)
+def test_the_clock_of_the_joint_states_is_measured_whatever_their_delay(lead_s, word):
+    waiting, rng = controller(), np.random.default_rng(1)
+    for k in range(200):
+        stamp_ns = NOW + k * 20_000_000
+        late_ns = round(rng.uniform(0, 0.06) * 1e9) + (stamp_ns - NOW > 10**9) * 200_000
+        waiting.joint_state(stamp_ns + late_ns, HOME, stamp_ns=max(1, stamp_ns + round(lead_s * 1e9)))
+    lead, text = waiting.clock_difference
+    assert word in text and bool(text) == bool(word)
+    assert lead == pytest.approx(lead_s if word else 0.0, abs=0.01, rel=1e-3)
+
+
+def test_names_that_come_instead_are_told_with_the_nearest():
+    waiting = controller(topics=["/cell_3/joint_states"])
+    assert waiting.status.reason == "waiting for joint states on /cell_3/joint_states"
+    foreign = {f"left_{name}": value for name, value in HOME.items()}
+    waiting.joint_state(NOW, foreign | {"x\ny" * 1000: 0.0})
+    reason = waiting.status.reason
+    assert "left_fr3_joint1, left_fr3_joint2" in reason and "nearest to fr3_joint1: left_fr3_joint1" in reason
+    assert len(reason) < 500 and "\n" not in reason
+    for k in range(200):
+        waiting.joint_state(NOW + k, {f"{k}_{i}": 0.0 for i in range(50)})
+    assert len(waiting.status.reason) < 500
+    waiting.joint_state(NOW + DT_NS, HOME)
+    assert "named" not in waiting.status.reason
+
+
+class Lines:
+    """A logger that keeps what it gets."""
+
+    def __init__(self):
+        self.lines = []
+
+    def __getattr__(self, level):
+        return lambda text, **_: self.lines.append((level, text))
+
+
+def test_what_it_waits_for_is_warned_of_again_and_again(monkeypatch):
+    now_s, logger = [100.0], Lines()
+    monkeypatch.setattr("beingh_ros.controller_log.time.monotonic", lambda: now_s[0])
+    log, waiting = ControllerLog(logger, "/controller/reset"), controller(topics=["/cell/joint_states"])
+
+    def pass_time(seconds):
+        for _ in range(round(seconds / 0.1)):
+            now_s[0] += 0.1
+            log.look()
+
+    log.state(waiting.status)
+    pass_time(0.5)
+    assert [level for level, _ in logger.lines] == ["info"], "a robot may come"
+    pass_time(21)
+    warnings = [text for level, text in logger.lines if level == "warning"]
+    assert len(warnings) == 3 and all("joint states on /cell/joint_states. The robot" in text for text in warnings)
+    log.state(replace(waiting.status, reason=SETTLING))
+    pass_time(9.5)
+    assert len(logger.lines) == 5, "settling is no fault"
+    log.state(replace(waiting.status, state=RUNNING, reason=""))
+    pass_time(60)
+    assert len(logger.lines) == 6
+
+
+def test_a_robot_that_goes_is_an_error_unless_this_node_is_ended_as_well(monkeypatch):
+    now_s = [100.0]
+    monkeypatch.setattr("beingh_ros.controller_log.time.monotonic", lambda: now_s[0])
+    gone = Status(state=STOPPING, cause=DRIVER, reason="nobody listens on /arm", stamp_ns=5)
+    for ended, passed_s, levels in ((False, 1.0, ["error"]), (True, 0.2, ["info"]), (True, 1.0, ["error"])):
+        log = ControllerLog(Lines(), "/controller/reset")
+        log.state(gone)
+        now_s[0] += passed_s
+        log.look()
+        if ended:
+            log.end()
+        assert [level for level, _ in log._log.lines] == levels
+    log = ControllerLog(Lines(), "/controller/reset")
+    log.state(replace(gone, reason="another node publishes commands"))
+    assert [level for level, _ in log._log.lines] == ["error"], "nothing to wait for"
+
+
+# --- a start outside the limits --------------------------------------------------------------------------------
+
+
+def contract_with(tmp_path, **keys):
+    document = yaml.safe_load((ROOT / "config" / "robots" / "fr3.yaml").read_text()) | keys
+    path = tmp_path / "robot.yaml"
+    path.write_text(yaml.safe_dump(document, sort_keys=False))
+    return load_contract(path)
+
+
+def test_a_start_outside_the_limits_says_how_far_and_what_to_do():
+    row = np.array(FR3.home)
+    row[1], row[4] = FR3.limits.lower[1] - 0.02, FR3.limits.upper[4] + 0.05
+    start, problem = start_position(FR3, row)
+    assert "fr3_joint5" in problem and "0.050 outside" in problem and "1 more" in problem and "move it back" in problem
+    row[4] = FR3.home[4]
+    assert "fr3_joint2" in start_position(FR3, row)[1]
+    row[1] = FR3.limits.lower[1] - 0.009
+    start, problem = start_position(FR3, row)
+    assert not problem and start[1] == FR3.limits.lower[1]
+
+
+def test_the_tolerance_stands_in_the_contract(tmp_path):
+    assert FR3.start_tolerance == (0.01,) * 8
+    assert contract_with(tmp_path, start_tolerance=0.03).start_tolerance == (0.03,) * 8
+    contract = contract_with(tmp_path, start_tolerance={"fr3_joint2": 0.05, "fr3_finger_joint1": 0.0})
+    assert contract.start_tolerance == (0.01, 0.05, 0.01, 0.01, 0.01, 0.01, 0.01, 0.0)
+    assert contract.hash == FR3.hash, "a checkpoint does not depend on it"
+    row = np.array(FR3.home)
+    row[1] = FR3.limits.lower[1] - 0.04
+    assert start_position(contract, row)[1] == ""
+    assert "0.040 outside" in start_position(replace(contract, start_tolerance=FR3.start_tolerance), row)[1]
+
+
+@pytest.mark.parametrize(
+    "value, word",
+    [
+        (-0.1, "0 to 0.1"),
+        (0.2, "0 to 0.1"),
+        (math.nan, "start_tolerance"),
+        (math.inf, "finite"),
+        ("much", "not a number"),
+        (True, "not a number"),
+        ({"joint2": 0.02}, "fr3_joint2"),
+        ({"fr3_joint2": 1}, "0 to 0.1"),
+        ([0.1], "not a number"),
+    ],
+)
+def test_mistakes_in_the_tolerance_name_the_key(tmp_path, value, word):
+    with pytest.raises(BeingHError, match="start_tolerance") as error:
+        contract_with(tmp_path, start_tolerance=value)
+    assert word in str(error.value)
