@@ -22,6 +22,7 @@ BUFFER_MAX_AGE_S = 0.25
 # A publication that is stamped further from the present than this is late, or another clock's [s].
 FOREIGN_CLOCK_S = 1.0
 MOST_POINTS = 10_000
+LEFT_EPOCHS = 32
 # Publications of another epoch in so long a time: no late ones of the last epoch, but another controller.
 RIVAL_MESSAGES, RIVAL_S = 5, 3.0
 
@@ -74,6 +75,7 @@ class ChunkSchedule:
         self._heard_ns: int | None = None
         self._newest_ns = 0
         self._foreign: tuple[int, str] | None = None
+        self._left: deque[str | None] = deque(maxlen=LEFT_EPOCHS)
         self._ignored_ns: deque[int] = deque(maxlen=RIVAL_MESSAGES)
         self._forget_chunks()
 
@@ -90,8 +92,8 @@ class ChunkSchedule:
     def buffer(self, epoch: str, stamp_ns: int, positions_MJ: np.ndarray, now_ns: int) -> None:
         """Take a publication of `controller/buffer`: (M, J) commands from the tick at `stamp_ns` on.
 
-        Another epoch than the present one is followed when it began later, or when the present one's controller is
-        silent and this was said after it. What a clock said before it was set does not count, neither here nor there.
+        Another epoch than the present one is followed when it began later and was not left before, or when the present
+        one's controller is silent and this was said after it. What a clock said before it was set does not count, neither here nor there.
 
         Raises:
             BeingHError: When the epoch's name is not one.
@@ -104,12 +106,12 @@ class ChunkSchedule:
                 self._foreign = now_ns, f"stamped {abs(ahead_s):.3f} s {where}: another clock, or late"
                 return
             if self._of_another_time(now_ns):
-                self._forget_controller()
+                self._leave()
             if epoch != self._epoch:
-                if not self._is_followed(start_ns, stamp_ns, now_ns):
+                if not self._is_followed(epoch, start_ns, stamp_ns, now_ns):
                     self._ignored_ns.append(now_ns)
                     return
-                self._forget_controller()
+                self._leave()
                 self._epoch, self._clock = epoch, TickClock(self._contract.rate_hz, start_ns)
             self._log.update(self._clock.nearest_tick(stamp_ns), positions_MJ)
             self._newest_ns, self._heard_ns = max(stamp_ns, self._newest_ns), now_ns
@@ -118,8 +120,8 @@ class ChunkSchedule:
         """Whether the clock was set back, so that what is known of the present epoch lies in the future."""
         return self._epoch is not None and self._newest_ns - now_ns > FOREIGN_CLOCK_S * 1e9
 
-    def _is_followed(self, start_ns: int, stamp_ns: int, now_ns: int) -> bool:
-        if self._epoch is None or start_ns > self._clock.start_ns:
+    def _is_followed(self, epoch: str, start_ns: int, stamp_ns: int, now_ns: int) -> bool:
+        if self._epoch is None or (start_ns > self._clock.start_ns and epoch not in self._left):
             return True
         return self._controller_silent(now_ns) is not None and stamp_ns > self._newest_ns
 
@@ -128,6 +130,7 @@ class ChunkSchedule:
         with self._lock:
             self._forget_controller()
             self._foreign = None
+            self._left.clear()
 
     def accepted(self, epoch: str, stamp_ns: int) -> int | None:
         """Take `controller/accepted`; returns the ticks consumed until then, None when it is not our chunk's."""
@@ -228,6 +231,10 @@ class ChunkSchedule:
         if self._started_tick is not None and next_tick < self._started_tick + self._contract.uac.execution_steps:
             return "the present chunk is running"
         return None
+
+    def _leave(self) -> None:
+        self._left.append(self._epoch)
+        self._forget_controller()
 
     def _forget_controller(self) -> None:
         self._epoch = self._clock = self._heard_ns = None

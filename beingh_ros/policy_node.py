@@ -6,6 +6,10 @@ push and return. Inference has its own thread.
 
 from __future__ import annotations
 
+from beingh_ros.quiet_start import end_quietly_while_importing, was_interrupted
+
+end_quietly_while_importing(__name__)
+
 import sys
 import time
 import traceback
@@ -100,7 +104,9 @@ class PolicyNode(LifecycleNode):
             if not self._autostart:
                 self.get_logger().error(str(error))
             return FAILURE
-        except Exception:
+        except Exception as error:
+            if was_interrupted(error):
+                raise KeyboardInterrupt from None
             self.get_logger().error(traceback.format_exc())
             return FATAL
         return super().on_configure(state)

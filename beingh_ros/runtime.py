@@ -6,6 +6,7 @@ import contextlib
 import gc
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Sequence
 
@@ -19,6 +20,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from beingh_core.errors import BeingHError
+from beingh_ros.quiet_start import was_interrupted
 
 EXIT_USER_ERROR = 2
 
@@ -92,6 +94,7 @@ def run_node(make_node: Callable[[], Node], name: str, args: Sequence[str] | Non
         again = stopping.is_set()
         stopping.set()
         if node is None and not again:
+            sys.unraisablehook = lambda _: None  # an import may drop the exception, and would print it
             raise KeyboardInterrupt
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -105,11 +108,16 @@ def run_node(make_node: Callable[[], Node], name: str, args: Sequence[str] | Non
             executor.spin_once(timeout_sec=0.1)
         return getattr(node, "exit_status", None) or 0
     except KeyboardInterrupt:
+        get_logger(name).info("ended by a signal while it was starting")
         return 0
     except BeingHError as error:
+        if node is None and was_interrupted(error):
+            return 0
         get_logger(name).error(str(error))
         return EXIT_USER_ERROR
     except Exception as error:
+        if node is None and was_interrupted(error):
+            return 0
         if hasattr(node, "failed"):
             node.failed(error)
         raise
