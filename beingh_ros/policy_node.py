@@ -22,6 +22,7 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import SubscriptionEventCallbacks
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float32MultiArray, Header, MultiArrayDimension, MultiArrayLayout, String
 from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
@@ -203,8 +204,12 @@ class PolicyNode(LifecycleNode):
         self._entities += [
             make(JointTrajectory, "controller/buffer", self._on_buffer, RELIABLE),
             make(Header, "controller/accepted", self._on_accepted, RELIABLE),
-            *(make(String, "policy/instruction", self._on_instruction, qos) for qos in INSTRUCTIONS),
         ]
+        for qos in INSTRUCTIONS:  # each publisher fits one of them, so that the others need not complain
+            quiet = SubscriptionEventCallbacks(use_default_callbacks=False)
+            self._entities.append(
+                make(String, "policy/instruction", self._on_instruction, qos, event_callbacks=quiet)
+            )
         if self._reader.has_base:
             self._entities.append(
                 make(MultiDOFJointTrajectory, "controller/base_buffer", self._on_base_buffer, RELIABLE)
