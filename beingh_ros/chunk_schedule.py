@@ -93,7 +93,8 @@ class ChunkSchedule:
         """Take a publication of `controller/buffer`: (M, J) commands from the tick at `stamp_ns` on.
 
         Another epoch than the present one is followed when it began later and was not left before, or when the present
-        one's controller is silent and this was said after it. What a clock said before it was set does not count, neither here nor there.
+        one's controller is silent and this was said after it. What was stamped by a clock before it was set does not
+        count.
 
         Raises:
             BeingHError: When the epoch's name is not one.

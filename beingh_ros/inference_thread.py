@@ -19,7 +19,7 @@ OLD_NS = 100e6  # longest wait of what was begun early
 JOIN_S = 4.0  # ros2 launch gives a process 5 s
 OUTSIDE_REMEDY = (
     "use statistics in the contract's units, order and signs, or move the robot to where training began; "
-    "allow_state_outside_statistics:=true lets it run all the same"
+    "`ros2 param set /policy allow_state_outside_statistics true` lets it run all the same"
 )
 
 
@@ -143,9 +143,9 @@ class InferenceThread:
 
     def _judge_state(self, now_ns: int) -> None:
         """Compares the state at every new picture with what the checkpoint was trained on."""
-        newest_ns = self._inputs.newest_ns()
-        if newest_ns != self._judged_ns and not self._inputs.closed(now_ns):
-            self._judged_ns = newest_ns
+        newest_ns, before_ns = self._inputs.newest_ns(), self._judged_ns
+        self._judged_ns = newest_ns
+        if newest_ns != before_ns and not self._inputs.closed(now_ns):
             self.outside = self._maker.outside_statistics(self._inputs.observe())
 
     def _is_near(self, now_ns: int) -> bool:

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError
@@ -346,3 +348,36 @@ def test_the_log_says_why_there_are_no_chunks_and_when_there_are_again():
     for second in range(100, 130):
         log.look(second, [("controller/buffer", "silent")] if second < 125 else [])
     assert said[-2:] == ["no chunks are made: controller/buffer: silent", "chunks are made again"]
+
+
+# --- whatever came before ---------------------------------------------------------------------------------------
+
+OFFSETS_S = st.sampled_from([0.0, 0.01, -0.01, 0.2, -0.2, 0.3, -0.3, 2.0, -2.0, 3600.0, -3600.0, 1e8, -1e8])
+NAMES = st.sampled_from([*HOME, "rail", "left_fr3_joint1", ""])
+POSITIONS = st.dictionaries(NAMES, st.sampled_from([0.0, 1.0, -1e300, math.nan, math.inf]), max_size=9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(OFFSETS_S, OFFSETS_S, POSITIONS), max_size=12))
+def test_whatever_came_before_a_second_of_good_messages_opens_the_gate(steps):
+    feed = Feed()
+    for clock_s, ahead_s, positions in steps:
+        feed.now_ns = max(S, feed.now_ns + round(clock_s * S))
+        ahead_ns = max(round(ahead_s * S), -feed.now_ns)
+        feed.joints(positions, ahead_ns), list(feed.pictures(ahead_ns)), feed.closed()
+    feed.run(1.0)
+    assert feed.closed() == {} and feed.inputs.observe().joints == HOME
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(OFFSETS_S, OFFSETS_S, st.integers(0, 3), st.integers(1, 8)), max_size=12))
+def test_whatever_came_before_a_controller_that_publishes_alone_is_followed(steps):
+    plans = Plans()
+    for clock_s, late_s, index, count in steps:
+        plans.now_ns += round(clock_s * S)
+        for _ in range(count):
+            plans.now_ns += 50 * MS
+            plans.say(epoch(index, NOW + index * S), late_ns=round(late_s * S))
+    new = epoch(0, plans.now_ns)
+    plans.run(new, 3.0)
+    assert plans.schedule.controller_silent(plans.now_ns) is None and plans.followed == new
