@@ -66,11 +66,13 @@ class PolicyNode(LifecycleNode):
 
     Attributes:
         exit_status: Set when the node must end because inference has a defect.
+        loading: Whether contract and checkpoint are being loaded, which a signal breaks off.
     """
 
     def __init__(self) -> None:
         super().__init__("policy")
         self.exit_status: int | None = None
+        self.loading = False
         self._inference: InferenceThread | None = None
         self._entities: list = []
         self._error: BeingHError | None = None
@@ -98,6 +100,7 @@ class PolicyNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load contract and checkpoint and connect; refuse with one clear error."""
+        self.loading = True
         try:
             self._configure()
         except BeingHError as error:
@@ -110,6 +113,8 @@ class PolicyNode(LifecycleNode):
                 raise KeyboardInterrupt from None
             self.get_logger().error(traceback.format_exc())
             return FATAL
+        finally:
+            self.loading = False
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -274,7 +279,8 @@ class PolicyNode(LifecycleNode):
             self._inputs.set_aside(topic, "the newest message holds no positions")
             return
         stamp_ns, now_ns = stamp_to_ns(message.header.stamp), self.get_clock().now().nanoseconds
-        for name, what in self._inputs.push_joints(topic, stamp_ns, positions, now_ns).items():
+        wrong = self._inputs.push_joints(topic, stamp_ns, positions, now_ns)
+        for what, name in {what: name for name, what in wrong.items()}.items():
             self._log_error(name, f"{self._inputs.topics[name]}: a joint state {what}. To fix: repair its publisher.")
 
     def _on_buffer(self, message: JointTrajectory) -> None:

@@ -83,7 +83,8 @@ def run_node(make_node: Callable[[], Node], name: str, args: Sequence[str] | Non
 
     Args:
         make_node: Builds the node, which moves nothing before it is spun. It has `close()`, may have
-            `failed(error)`, called before that when a callback raises, and may set `exit_status` (int) to end by itself.
+            `failed(error)`, called before that when a callback raises, and may set `exit_status` (int) to end by itself
+            and `loading` (bool) while a signal may break off a callback.
         name: Logger name for errors before the node exists.
         args: Command line; None takes the process's own.
     """
@@ -93,7 +94,7 @@ def run_node(make_node: Callable[[], Node], name: str, args: Sequence[str] | Non
     def on_signal(*_) -> None:
         again = stopping.is_set()
         stopping.set()
-        if node is None and not again:
+        if (node is None or getattr(node, "loading", False)) and not again:
             sys.unraisablehook = lambda _: None  # an import may drop the exception, and would print it
             raise KeyboardInterrupt
 

@@ -237,10 +237,20 @@ def test_compressed_cameras(bench, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "library, number", [(b"numpy", signal.SIGINT), (b"numpy", signal.SIGTERM), (b"libtorch", signal.SIGINT)]
+    "library, number, managed",
+    [
+        (b"numpy", signal.SIGINT, False),
+        (b"numpy", signal.SIGTERM, False),
+        (b"libtorch", signal.SIGINT, False),
+        (b"libtorch", signal.SIGINT, True),
+    ],
 )
-def test_a_signal_while_it_imports_or_loads_ends_it_with_one_line(bench, library, number):
-    _, process = bench()
+def test_a_signal_while_it_imports_or_loads_ends_it_with_one_line(bench, library, number, managed):
+    around, process = bench(autostart=not managed)
+    if managed:
+        client = around.node.create_client(ChangeState, "/policy/change_state")
+        assert client.wait_for_service(20.0)
+        client.call_async(ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE)))
     wait_until(lambda: library in Path(f"/proc/{process.process.pid}/maps").read_bytes(), what="the import")
     began = time.monotonic()
     process.process.send_signal(number)
