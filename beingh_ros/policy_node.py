@@ -43,7 +43,8 @@ from beingh_ros.policy_report import PolicyReport
 from beingh_ros.runtime import declare, on_time_going_back, run_node
 
 RELIABLE = QoSProfile(depth=10)
-JOINT_STATES = QoSProfile(depth=20, reliability=ReliabilityPolicy.BEST_EFFORT)
+# Deep enough for a robot that publishes joint by joint, or at 1 kHz, while this process is held up for 0.2 s.
+JOINT_STATES = QoSProfile(depth=200, reliability=ReliabilityPolicy.BEST_EFFORT)
 # What was said before the node came is heard only by one that asks for it, what is said volatile or best effort only by
 # one that does not.
 INSTRUCTIONS = (
