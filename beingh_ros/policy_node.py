@@ -366,7 +366,8 @@ class PolicyNode(LifecycleNode):
             return ""
         infos = self.get_publishers_info_by_topic("controller/buffer")
         names = ", ".join(f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in infos)
-        self._log_error("rivals", f"several controllers publish a plan, the newest is followed: {names}. To fix: end one.")
+        text = f"several controllers publish a plan, the newest is followed: {names}. To fix: end one."
+        self._log_error("rivals", text)
         return names or "their nodes are not known"
 
     def _report_stream(self, name: str) -> Report:

@@ -62,7 +62,8 @@ class PolicyReport:
             return ERROR, reason, values
         ahead_s = self._inputs.ahead_s(name, now_ns) or 0.0
         if ahead_s > CLOCK_AHEAD_S and not self._simulated:
-            return WARN, f"stamped {ahead_s:.3f} s ahead of this computer's clock: set both by one clock (chrony)", values
+            text = f"stamped {ahead_s:.3f} s ahead of this computer's clock: set both by one clock (chrony)"
+            return WARN, text, values
         lost = percent(recent["lost"], recent["received"] + recent["lost"])
         level, text = thresholds.worst(
             [

@@ -1,4 +1,4 @@
-"""Signals while a node's process is still importing. Standard library only, so that it can come before all other imports."""
+"""Signals while a node's process is still importing. Standard library only: it comes before all other imports."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ _WARM_UP = 10
 _JITTER = 0.6
 # So many gaps in a row that are alike, but not the usual one, are a new usual one after so many of the old periods.
 _CHANGED, _ALIKE, _LASTING = 5, 1.4, 8
-# How far a gap may be from whole periods [periods], with and without losses, and the share of gaps that must keep to it.
+# How far a gap may be from whole periods [periods], without and with losses, and the share of gaps that must be near.
 _WHOLE, _WHOLE_LOSSY, _REGULAR = 0.3, 0.12, 0.7
 # Most losses in a row that a period is looked for behind, and how many lengths such gaps have at least.
 _MULTIPLES, _VARIED = 8, 3
@@ -22,7 +22,7 @@ class StreamStats:
 
     A gap of n usual periods and some jitter has n - 1 missing messages, once the usual gap has come again: when it
     does not, the rate has changed and nothing was lost. Messages that come bunched after a gap, or out of order, fill
-    it. A stream without a period has no losses that could be told. A pause longer than `pause_s` is a stopped publisher.
+    it. A stream without a period has no losses to tell. A pause longer than `pause_s` is a stopped publisher.
 
     Args:
         pause_s: Longest gap that counts as loss [s].

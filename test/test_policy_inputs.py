@@ -328,7 +328,9 @@ def test_a_controller_that_falls_silent_before_the_clock_is_set_back_is_missed()
     assert plans.schedule.controller_silent(plans.now_ns - 3600 * S) is not None
 
 
-@pytest.mark.parametrize("text", ["", "1@", "@1", "x@1", "9" * 400 + "@1", "1@" + "9" * 400, "1@9999999999999999999", "١@1"])
+@pytest.mark.parametrize(
+    "text", ["", "1@", "@1", "x@1", "9" * 400 + "@1", "1@" + "9" * 400, "1@9999999999999999999", "١@1"]
+)
 def test_names_that_are_no_epochs_are_refused(text):
     with pytest.raises(BeingHError, match="no epoch") as caught:
         parse_epoch(text)

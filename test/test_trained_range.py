@@ -1,4 +1,4 @@
-"""States against statistics: other units, orders and signs are found, and a robot that stands elsewhere is left alone."""
+"""States against statistics: other units, orders and signs are found, a robot that stands elsewhere is left alone."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,9 @@ def demo(change, kind="state"):
 
 def with_mode(mode, key="eef_position"):
     config = data_config_for(FR3)
-    state = tuple(KeySpec(key=s.key, normalization=mode if s.key == key else "none", width=s.width) for s in config.state)
+    state = tuple(
+        KeySpec(key=s.key, normalization=mode if s.key == key else "none", width=s.width) for s in config.state
+    )
     return DataConfig(name="fr3", views=config.views, state=state, action=config.action)
 
 

@@ -144,8 +144,8 @@ class TrainedRange:
         for name, trained in self._impossible.items():
             worst = int(np.argmax(trained.impossible()))
             return (
-                f"the checkpoint's statistics of {name} are impossible for this robot: {trained.physical.labels[worst]} "
-                f"was {trained.low[worst]:.4g} to {trained.high[worst]:.4g}, possible is "
+                f"the checkpoint's statistics of {name} are impossible for this robot: "
+                f"{trained.physical.labels[worst]} was {trained.low[worst]:.4g} to {trained.high[worst]:.4g}, possible is "
                 f"{trained.physical.lower[worst]:.4g} to {trained.physical.upper[worst]:.4g}; the unit is wrong"
             )
         return None
@@ -161,10 +161,12 @@ def likely_cause(values: np.ndarray, trained: _Trained) -> str:
         factor = factors[best]
         if factor > 1:
             return f"; the statistics look like {units[factor]} ({factor:.4g} times the robot's values)"
-        return f"; the robot's values look like {units[factors[best - len(units)]]} ({1 / factor:.4g} times the statistics)"
+        unit = units[factors[best - len(units)]]
+        return f"; the robot's values look like {unit} ({1 / factor:.4g} times the statistics)"
     order = _order(values, trained)
     if order is not None:
-        moved = [f"{labels[source]} where {labels[place]} belongs" for place, source in enumerate(order) if source != place]
+        pairs = [(labels[source], labels[place]) for place, source in enumerate(order) if source != place]
+        moved = [f"{given} where {wanted} belongs" for given, wanted in pairs]
         return f"; the order looks different: {', '.join(moved[:4])}"
     wrong = trained.outside(values) > 0
     if _misfit(np.where(wrong, -values, values), trained) <= _FITS:
