@@ -145,8 +145,8 @@ class TrainedRange:
             worst = int(np.argmax(trained.impossible()))
             return (
                 f"the checkpoint's statistics of {name} are impossible for this robot: "
-                f"{trained.physical.labels[worst]} was {trained.low[worst]:.4g} to {trained.high[worst]:.4g}, possible is "
-                f"{trained.physical.lower[worst]:.4g} to {trained.physical.upper[worst]:.4g}; the unit is wrong"
+                f"{trained.physical.labels[worst]} was {trained.low[worst]:.4g} to {trained.high[worst]:.4g}, "
+                f"possible is {trained.physical.lower[worst]:.4g} to {trained.physical.upper[worst]:.4g}; the unit is wrong"
             )
         return None
 
