@@ -33,9 +33,12 @@ policy_node (lifecycle node `policy`), the model
     publishes   policy/chunk (JointTrajectory), with a base policy/base_chunk (MultiDOFJointTrajectory), policy/latency
                 (Float32MultiArray: inference_ms, latency_ms)
     subscribes  cameras C, joint state topics C, controller/buffer, with a base controller/base_buffer,
-                controller/accepted, policy/instruction (String)
+                controller/accepted, policy/instruction (String; latched or not, reliable or best effort)
     parameters  contract, checkpoint, dataset_name, instruction (may be set while it runs), autostart, device,
-                torch_threads, seed, early_start, policy_url, policy_token_file, policy_jpeg_quality, use_sim_time
+                torch_threads, seed, early_start, policy_url, policy_token_file, policy_jpeg_quality,
+                allow_state_outside_statistics (may be set while it runs), use_sim_time
+    inputs      joints are joined by name from any number of messages, each as old as its own stamp; a stamp further in
+                the future than max_age_s C is refused. Of several controllers the one that began last is followed
     exit        status 2 after one error line when something a user can fix does not fit
 
 markers_node (node `markers`), the paths of the end effectors for RViz

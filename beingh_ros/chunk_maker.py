@@ -15,6 +15,7 @@ from beingh_core.contract import RobotContract
 from beingh_core.contract.codec import SignalCodec
 from beingh_core.contract.kinematics import Kinematics
 from beingh_core.contract.schema import POSITION_SLOTS, ROTATION_SLOTS
+from beingh_core.policy.trained_range import trained_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +84,7 @@ class ChunkMaker:
     def __init__(self, contract: RobotContract, policy) -> None:
         self._policy = policy
         self._codec = SignalCodec(contract)
+        self._trained_range = trained_range(contract, policy.data_config, policy.transform.statistics)
         self._previous_state: dict[str, np.ndarray] | None = None
         columns = {name: index for index, name in enumerate(contract.joint_names)}
         self._held_arms = (
@@ -104,6 +106,14 @@ class ChunkMaker:
         """Take the orientation at `positions_J` (J,) as the one to keep where no action turns the hand."""
         self._previous_state = None
         self._held_rotations = {slot: arm.fk(positions_J[cols])[1] for slot, cols, arm in self._held_arms}
+
+    def outside_statistics(self, observation: Observation) -> str | None:
+        """Why the measured state cannot be what the checkpoint was trained on, None when it can.
+
+        Raises:
+            BeingHError: When the observation is not usable.
+        """
+        return self._trained_range.problem(self._codec.encode_state(observation.joints, self._previous_state))
 
     @property
     def early_start(self) -> bool:

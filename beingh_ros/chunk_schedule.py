@@ -6,6 +6,7 @@ Letters: J commanded joints, M planned ticks, d locked prefix, s execution steps
 from __future__ import annotations
 
 import threading
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,12 @@ from beingh_core.realtime.uac import DelayEstimator, check_plan
 
 # A controller that has told nothing for this long has stopped or gone [s].
 BUFFER_MAX_AGE_S = 0.25
+# A publication that is stamped further from the present than this is late, or another clock's [s].
+FOREIGN_CLOCK_S = 1.0
+MOST_POINTS = 10_000
+LEFT_EPOCHS = 32
+# Publications of another epoch in so long a time: no late ones of the last epoch, but another controller.
+RIVAL_MESSAGES, RIVAL_S = 5, 3.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,6 +73,10 @@ class ChunkSchedule:
         self._epoch: str | None = None
         self._clock: TickClock | None = None
         self._heard_ns: int | None = None
+        self._newest_ns = 0
+        self._foreign: tuple[int, str] | None = None
+        self._left: deque[str | None] = deque(maxlen=LEFT_EPOCHS)
+        self._ignored_ns: deque[int] = deque(maxlen=RIVAL_MESSAGES)
         self._forget_chunks()
 
     @property
@@ -81,26 +92,46 @@ class ChunkSchedule:
     def buffer(self, epoch: str, stamp_ns: int, positions_MJ: np.ndarray, now_ns: int) -> None:
         """Take a publication of `controller/buffer`: (M, J) commands from the tick at `stamp_ns` on.
 
+        Another epoch than the present one is followed when it began later and was not left before, or when the present
+        one's controller is silent and this was said after it. What was stamped by a clock before it was set does not
+        count.
+
         Raises:
             BeingHError: When the epoch's name is not one.
         """
-        index, start_ns = parse_epoch(epoch)
+        _, start_ns = parse_epoch(epoch)
         with self._lock:
+            ahead_s = (stamp_ns - now_ns) / 1e9
+            if abs(ahead_s) > FOREIGN_CLOCK_S:
+                where = "in the future" if ahead_s > 0 else "in the past"
+                self._foreign = now_ns, f"stamped {abs(ahead_s):.3f} s {where}: another clock, or late"
+                return
+            if self._of_another_time(now_ns):
+                self._leave()
             if epoch != self._epoch:
-                if self._epoch is not None and index < parse_epoch(self._epoch)[0] and start_ns < self._clock.start_ns:
+                if not self._is_followed(epoch, start_ns, stamp_ns, now_ns):
+                    self._ignored_ns.append(now_ns)
                     return
+                self._leave()
                 self._epoch, self._clock = epoch, TickClock(self._contract.rate_hz, start_ns)
-                self._log.clear()
-                self._forget_chunks()
             self._log.update(self._clock.nearest_tick(stamp_ns), positions_MJ)
-            self._heard_ns = now_ns
+            self._newest_ns, self._heard_ns = max(stamp_ns, self._newest_ns), now_ns
+
+    def _of_another_time(self, now_ns: int) -> bool:
+        """Whether the clock was set back, so that what is known of the present epoch lies in the future."""
+        return self._epoch is not None and self._newest_ns - now_ns > FOREIGN_CLOCK_S * 1e9
+
+    def _is_followed(self, epoch: str, start_ns: int, stamp_ns: int, now_ns: int) -> bool:
+        if self._epoch is None or (start_ns > self._clock.start_ns and epoch not in self._left):
+            return True
+        return self._controller_silent(now_ns) is not None and stamp_ns > self._newest_ns
 
     def clear(self) -> None:
         """Forget the controller: time went back."""
         with self._lock:
-            self._epoch = self._clock = self._heard_ns = None
-            self._log.clear()
-            self._forget_chunks()
+            self._forget_controller()
+            self._foreign = None
+            self._left.clear()
 
     def accepted(self, epoch: str, stamp_ns: int) -> int | None:
         """Take `controller/accepted`; returns the ticks consumed until then, None when it is not our chunk's."""
@@ -119,6 +150,12 @@ class ChunkSchedule:
         """Why the controller's buffer is not known; None when it is."""
         with self._lock:
             return self._controller_silent(now_ns)
+
+    def has_rivals(self, now_ns: int) -> bool:
+        """Whether another controller publishes beside the one that is followed, the one that began last."""
+        with self._lock:
+            oldest = self._ignored_ns[0] if len(self._ignored_ns) == RIVAL_MESSAGES else None
+            return oldest is not None and abs(now_ns - oldest) <= RIVAL_S * 1e9
 
     def waiting_for(self, now_ns: int) -> str | None:
         """Why no inference may start now; None when one may."""
@@ -172,12 +209,18 @@ class ChunkSchedule:
                 self._sent_base = request.base_tick
 
     def _controller_silent(self, now_ns: int) -> str | None:
-        if self._epoch is None:
+        if self._heard_ns is not None and self._is_recent(self._heard_ns, now_ns):
+            return None
+        if self._foreign is not None and self._is_recent(self._foreign[0], now_ns):
+            return f"its messages are {self._foreign[1]}"
+        if self._heard_ns is None:
             return "missing: nothing was received"
         silent_s = (now_ns - self._heard_ns) / 1e9
-        if silent_s > max(BUFFER_MAX_AGE_S, 2 * self._contract.dt_s):
-            return f"stale: silent for {silent_s:.2f} s, the controller has stopped or gone"
-        return None
+        return f"stale: silent for {silent_s:.2f} s, the controller has stopped or gone"
+
+    def _is_recent(self, heard_ns: int, now_ns: int) -> bool:
+        """Whether a controller that was heard at a time still speaks; not when the clock was set since."""
+        return abs(now_ns - heard_ns) <= 1e9 * max(BUFFER_MAX_AGE_S, 2 * self._contract.dt_s)
 
     def _waiting_for(self, now_ns: int) -> str | None:
         silent = self._controller_silent(now_ns)
@@ -190,6 +233,16 @@ class ChunkSchedule:
             return "the present chunk is running"
         return None
 
+    def _leave(self) -> None:
+        self._left.append(self._epoch)
+        self._forget_controller()
+
+    def _forget_controller(self) -> None:
+        self._epoch = self._clock = self._heard_ns = None
+        self._newest_ns = 0
+        self._log.clear()
+        self._forget_chunks()
+
     def _forget_chunks(self) -> None:
         self._sent_base: int | None = None
         self._started_tick: int | None = None
@@ -199,8 +252,13 @@ def commanded(joints: tuple[str, ...], message_joints: tuple[str, ...], position
     """Columns of a buffer message in the contract's order.
 
     Raises:
-        BeingHError: When the message is about other joints.
+        BeingHError: When the message is about other joints, or longer than any plan, or holds no numbers.
     """
+    if len(positions_MJ) > MOST_POINTS or not np.isfinite(positions_MJ).all():
+        raise BeingHError(
+            f"controller/buffer has {len(positions_MJ)} points, or positions that are not finite",
+            allowed=f"at most {MOST_POINTS} points of finite positions",
+        )
     if sorted(joints) != sorted(message_joints):
         raise BeingHError(
             f"controller/buffer has joints {list(message_joints)}",

@@ -102,6 +102,22 @@ def joint_positions(message: JointState) -> dict[str, float]:
     return positions
 
 
+def some_joint_positions(message: JointState) -> dict[str, float]:
+    """Joint name -> position [rad or m] of a message that need not be about positions, or about each joint once.
+
+    Velocities or efforts alone give none, and of a name that comes twice the last position counts.
+
+    Raises:
+        BeingHError: When names and positions differ in number.
+    """
+    if len(message.position) not in (0, len(message.name)):
+        raise BeingHError(
+            f"joint state has {len(message.name)} names and {len(message.position)} positions",
+            remedy="fix the publisher: one position for each joint name",
+        )
+    return dict(zip(message.name, map(float, message.position)))
+
+
 def joint_velocities(message: JointState) -> dict[str, float]:
     """Joint name -> velocity [rad/s or m/s] where it is finite; empty when the publisher gives none."""
     if len(message.velocity) != len(message.name):

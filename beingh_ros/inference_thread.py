@@ -17,6 +17,10 @@ POLL_S = 0.004
 PERIODS = 20  # of pictures, whose median counts
 OLD_NS = 100e6  # longest wait of what was begun early
 JOIN_S = 4.0  # ros2 launch gives a process 5 s
+OUTSIDE_REMEDY = (
+    "use statistics in the contract's units, order and signs, or move the robot to where training began; "
+    "`ros2 param set /policy allow_state_outside_statistics true` lets it run all the same"
+)
 
 
 class InferenceThread:
@@ -32,6 +36,8 @@ class InferenceThread:
         early_start: Whether images and words are computed shortly before the prefix is known, when the policy can.
 
     Attributes:
+        outside: Why the newest state cannot be what the checkpoint was trained on, None when it can.
+        allow_outside: Whether to infer all the same.
         early: Chunks that were begun early.
         inference_ms, latency_ms, answer_ms: Time of the policy's work, from the observation to the chunk, and from the
             moment at which the prefix was known to the chunk [ms].
@@ -50,6 +56,9 @@ class InferenceThread:
         self._inputs, self._schedule, self._maker = inputs, schedule, maker
         self._publish, self._fail, self._now_ns = publish, fail, now_ns
         self.instruction = ""
+        self.outside: str | None = None
+        self.allow_outside = False
+        self._judged_ns: int | None = None
         self.chunks = self.failures = self.unreached = self.early = 0
         self.inference_ms = Samples()
         self.latency_ms = Samples()
@@ -100,7 +109,11 @@ class InferenceThread:
     def closed(self) -> list[tuple[str, str]]:
         """(what, why) of everything that keeps the gate closed; empty when it is open."""
         now_ns = self._now_ns()
+        if now_ns == 0:
+            return [("clock", "simulated time is asked for, and nothing was received on /clock")]
         closed = self._inputs.closed(now_ns)
+        if self.outside is not None and not self.allow_outside and not closed:
+            closed.append(("statistics", f"{self.outside}. To fix: {OUTSIDE_REMEDY}"))
         silent = self._schedule.controller_silent(now_ns)
         if silent is not None:
             closed.append(("controller/buffer", silent))
@@ -126,6 +139,7 @@ class InferenceThread:
 
     def _advance(self, now_ns: int) -> None:
         """Infers, or begins an inference whose time is near."""
+        self._judge_state(now_ns)
         may_start = self._schedule.waiting_for(now_ns) is None
         if not may_start and not self._is_near(now_ns):
             return
@@ -135,6 +149,13 @@ class InferenceThread:
             self._infer(now_ns)
         else:
             self._begun, self._begun_ns = self._maker.begin(self._inputs.observe(), self.instruction), now_ns
+
+    def _judge_state(self, now_ns: int) -> None:
+        """Compares the state at every new picture with what the checkpoint was trained on."""
+        newest_ns, before_ns = self._inputs.newest_ns(), self._judged_ns
+        self._judged_ns = newest_ns
+        if newest_ns != before_ns and not self._inputs.closed(now_ns):
+            self.outside = self._maker.outside_statistics(self._inputs.observe())
 
     def _is_near(self, now_ns: int) -> bool:
         """Whether to compute images and words now: no newer picture is expected before the prefix is known.
@@ -160,7 +181,7 @@ class InferenceThread:
         if begun is None or begun.instruction != self.instruction:
             return None
         waited_ns = now_ns - self._begun_ns - 1e6 * begun.begin_ms
-        return begun if waited_ns <= OLD_NS else None
+        return begun if abs(waited_ns) <= OLD_NS else None
 
     def _infer(self, now_ns: int) -> None:
         begun = self._early(now_ns)

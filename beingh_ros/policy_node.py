@@ -6,16 +6,23 @@ push and return. Inference has its own thread.
 
 from __future__ import annotations
 
+from beingh_ros.quiet_start import end_quietly_while_importing, was_interrupted
+
+end_quietly_while_importing(__name__)
+
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import SubscriptionEventCallbacks
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float32MultiArray, Header, MultiArrayDimension, MultiArrayLayout, String
 from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
@@ -26,8 +33,9 @@ from beingh_core.validation import shown
 from beingh_ros.camera_input import CameraInput
 from beingh_ros.chunk_maker import ChunkMaker, MadeChunk
 from beingh_ros.chunk_schedule import ChunkSchedule, Request, commanded
-from beingh_ros.conversions import Trajectory, joint_positions, stamp_to_ns
+from beingh_ros.conversions import Trajectory, some_joint_positions, stamp_to_ns
 from beingh_ros.diagnostics import WARN, Diagnostics, Report, Samples
+from beingh_ros.gate_log import GateLog
 from beingh_ros.inference_thread import InferenceThread
 from beingh_ros.plan_messages import PlanReader, PlanWriter
 from beingh_ros.policy_inputs import PolicyInputs
@@ -36,13 +44,22 @@ from beingh_ros.policy_report import PolicyReport
 from beingh_ros.runtime import declare, on_time_going_back, run_node
 
 RELIABLE = QoSProfile(depth=10)
-JOINT_STATES = QoSProfile(depth=20, reliability=ReliabilityPolicy.BEST_EFFORT)
+# Deep enough for a robot that publishes joint by joint, or at 1 kHz, while this process is held up for 0.2 s.
+JOINT_STATES = QoSProfile(depth=200, reliability=ReliabilityPolicy.BEST_EFFORT)
+# What was said before the node came is heard only by one that asks for it, what is said volatile or best effort only by
+# one that does not.
+INSTRUCTIONS = (
+    RELIABLE,
+    QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT),
+    QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL),
+)
 SUCCESS, FAILURE, FATAL = (
     TransitionCallbackReturn.SUCCESS,
     TransitionCallbackReturn.FAILURE,
     TransitionCallbackReturn.ERROR,
 )
 ANOTHER_ERROR_PERIOD_S, SAME_ERROR_PERIOD_S = 5.0, 30.0
+CLOCKS = "set the clocks of this computer and of the publisher by one (chrony), and stamp with the time of measurement"
 LATENCY_FIELDS = ("inference_ms", "latency_ms")
 
 
@@ -51,22 +68,26 @@ class PolicyNode(LifecycleNode):
 
     Attributes:
         exit_status: Set when the node must end because inference has a defect.
+        loading: Whether contract and checkpoint are being loaded, which a signal breaks off.
     """
 
     def __init__(self) -> None:
         super().__init__("policy")
         self.exit_status: int | None = None
+        self.loading = False
         self._inference: InferenceThread | None = None
         self._entities: list = []
         self._error: BeingHError | None = None
         self._logged: dict[str, tuple[float, str]] = {}
+        self._instructions: deque[tuple[int, str]] = deque(maxlen=16)
+        self._gate_log = GateLog(self.get_logger().warning, self.get_logger().info)
         self._chunk_publisher = self.create_lifecycle_publisher(JointTrajectory, "policy/chunk", RELIABLE)
         self._base_publisher = self.create_lifecycle_publisher(MultiDOFJointTrajectory, "policy/base_chunk", RELIABLE)
         self._latency_publisher = self.create_lifecycle_publisher(Float32MultiArray, "policy/latency", RELIABLE)
         self._declare()
         self._autostart = self.get_parameter("autostart").value
-        simulated = self.get_parameter("use_sim_time").value
-        self._jumps = on_time_going_back(self, self._forget) if simulated else None
+        self._simulated = self.get_parameter("use_sim_time").value
+        self._jumps = on_time_going_back(self, self._forget) if self._simulated else None
         self._diagnostics = Diagnostics(self, "", {"inference": self._unconfigured})
         self.add_on_set_parameters_callback(self._on_parameters)
         if self._autostart:
@@ -81,6 +102,7 @@ class PolicyNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load contract and checkpoint and connect; refuse with one clear error."""
+        self.loading = True
         try:
             self._configure()
         except BeingHError as error:
@@ -88,9 +110,13 @@ class PolicyNode(LifecycleNode):
             if not self._autostart:
                 self.get_logger().error(str(error))
             return FAILURE
-        except Exception:
+        except Exception as error:
+            if was_interrupted(error):
+                raise KeyboardInterrupt from None
             self.get_logger().error(traceback.format_exc())
             return FATAL
+        finally:
+            self.loading = False
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -126,6 +152,13 @@ class PolicyNode(LifecycleNode):
         declare(self, "policy_token_file", "", "file with the token that the policy server asks for")
         declare(self, "policy_jpeg_quality", 0, "of pictures sent to the policy server, 0 for pixels", between=(0, 100))
         declare(self, "early_start", True, "compute images and words shortly before the committed prefix is known")
+        declare(
+            self,
+            "allow_state_outside_statistics",
+            False,
+            "infer although the measured state is far outside what the checkpoint's statistics say",
+            read_only=False,
+        )
         declare(self, "seed", -1, "seed of the model's noise, -1 for none", between=(-1, 2**31 - 1))
 
     def _configure(self) -> None:
@@ -150,10 +183,10 @@ class PolicyNode(LifecycleNode):
         self._contract = contract
         self._writer, self._reader = PlanWriter(contract), PlanReader(contract)
         self._schedule = ChunkSchedule(contract, policy.trained_delay)
-        self._inputs = PolicyInputs(contract)
+        self._inputs = PolicyInputs(contract, self.resolve_topic_name)
         self._consumed = Samples()
         facts = {"checkpoint": value["policy_url"] or value["checkpoint"], **policy.model_facts}
-        self._report = PolicyReport(contract, self._inputs, facts)
+        self._report = PolicyReport(contract, self._inputs, facts, self._simulated)
         maker = ChunkMaker(contract, policy)
         maker.check_instruction(value["instruction"])
         self._inference = InferenceThread(
@@ -166,6 +199,7 @@ class PolicyNode(LifecycleNode):
             early_start=value["early_start"],
         )
         self._inference.instruction = value["instruction"]
+        self._inference.allow_outside = self.get_parameter("allow_state_outside_statistics").value
         self._connect()
 
     def _connect(self) -> None:
@@ -178,8 +212,12 @@ class PolicyNode(LifecycleNode):
         self._entities += [
             make(JointTrajectory, "controller/buffer", self._on_buffer, RELIABLE),
             make(Header, "controller/accepted", self._on_accepted, RELIABLE),
-            make(String, "policy/instruction", self._on_instruction, RELIABLE),
         ]
+        for qos in INSTRUCTIONS:  # each publisher fits one of them, so that the others need not complain
+            quiet = SubscriptionEventCallbacks(use_default_callbacks=False)
+            self._entities.append(
+                make(String, "policy/instruction", self._on_instruction, qos, event_callbacks=quiet)
+            )
         if self._reader.has_base:
             self._entities.append(
                 make(MultiDOFJointTrajectory, "controller/base_buffer", self._on_base_buffer, RELIABLE)
@@ -209,8 +247,8 @@ class PolicyNode(LifecycleNode):
         return CameraInput(
             self,
             camera,
-            push=lambda stamp_ns, pixels: self._inputs.push_image(name, stamp_ns, pixels),
-            refuse=lambda error: self._refuse(name, camera.topic, str(error)),
+            push=lambda stamp_ns, pixels: self._on_image(name, stamp_ns, pixels),
+            refuse=lambda error: self._refuse(name, str(error)),
         )
 
     def _forget(self) -> None:
@@ -223,18 +261,30 @@ class PolicyNode(LifecycleNode):
         for camera in self._cameras.values():
             camera.match_publishers()
 
-    def _refuse(self, name: str, topic: str, reason: str) -> None:
-        self._inputs.refuse(name, f"{topic}: {reason}")
-        self._log_error(name, f"{topic}: {reason}")
+    def _refuse(self, name: str, reason: str) -> None:
+        text = f"{self._inputs.topics[name]}: {reason}"
+        self._inputs.refuse(name, text)
+        self._log_error(name, text)
+
+    def _on_image(self, name: str, stamp_ns: int, pixels: np.ndarray) -> None:
+        unusable = self._inputs.push_image(name, stamp_ns, pixels, self.get_clock().now().nanoseconds)
+        if unusable is not None:
+            self._log_error(name, f"{self._inputs.topics[name]}: a picture {unusable}. To fix: {CLOCKS}.")
 
     def _on_joint_state(self, topic: str, message: JointState) -> None:
         try:
-            positions = joint_positions(message)
+            positions = some_joint_positions(message)
         except BeingHError as error:
-            self._log_error(topic, f"{topic}: {error}")
+            self._inputs.set_aside(topic, str(error))
+            self._log_error(topic, f"{self.resolve_topic_name(topic)}: {error}")
             return
-        for name, what in self._inputs.push_joints(topic, stamp_to_ns(message.header.stamp), positions).items():
-            self._log_error(name, f"{topic}: a joint state {what}. To fix: repair its publisher.")
+        if not positions:
+            self._inputs.set_aside(topic, "the newest message holds no positions")
+            return
+        stamp_ns, now_ns = stamp_to_ns(message.header.stamp), self.get_clock().now().nanoseconds
+        wrong = self._inputs.push_joints(topic, stamp_ns, positions, now_ns)
+        for what, name in {what: name for name, what in wrong.items()}.items():
+            self._log_error(name, f"{self._inputs.topics[name]}: a joint state {what}. To fix: repair its publisher.")
 
     def _on_buffer(self, message: JointTrajectory) -> None:
         self._take_plan(self._reader.joints, message)
@@ -261,7 +311,15 @@ class PolicyNode(LifecycleNode):
         if consumed is not None:
             self._consumed.add(consumed)
 
-    def _on_instruction(self, message: String) -> None:
+    def _on_instruction(self, message: String, info: Mapping) -> None:
+        """Heard once by each subscription that fits: what was said once counts once."""
+        said = info["source_timestamp"], message.data
+        if said in self._instructions:
+            return
+        if said[0]:
+            self._instructions.append(said)
+        if message.data == self._inference.instruction:
+            return
         try:
             self._inference.instruct(message.data)
         except BeingHError as error:
@@ -276,6 +334,8 @@ class PolicyNode(LifecycleNode):
                     self._inference.instruct(parameter.value)
                 except BeingHError as error:
                     return SetParametersResult(successful=False, reason=f"the old instruction stays: {error}")
+            if parameter.name == "allow_state_outside_statistics" and self._inference is not None:
+                self._inference.allow_outside = parameter.value
         return SetParametersResult(successful=True)
 
     def _publish(self, request: Request, made: MadeChunk) -> None:
@@ -307,12 +367,24 @@ class PolicyNode(LifecycleNode):
             self.get_logger().error(text)
 
     def _report_inference(self) -> Report:
-        return self._report.inference(self._inference, self._schedule, self._consumed)
+        self._gate_log.look(time.monotonic(), self._inference.closed())
+        return self._report.inference(self._inference, self._schedule, self._consumed, self._rivals())
+
+    def _rivals(self) -> str:
+        """The nodes that publish a plan, when several do."""
+        if not self._schedule.has_rivals(self.get_clock().now().nanoseconds):
+            return ""
+        infos = self.get_publishers_info_by_topic("controller/buffer")
+        names = ", ".join(f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in infos)
+        text = f"several controllers publish a plan, the newest is followed: {names}. To fix: end one."
+        self._log_error("rivals", text)
+        return names or "their nodes are not known"
 
     def _report_stream(self, name: str) -> Report:
         camera = self._cameras.get(name)
         qos = (camera.reliability if camera else JOINT_STATES.reliability).name.lower()
-        return self._report.stream(name, self.get_clock().now().nanoseconds, qos)
+        publishers = self.count_publishers(self._inputs.topics[name])
+        return self._report.stream(name, self.get_clock().now().nanoseconds, qos, publishers)
 
     @staticmethod
     def _unconfigured() -> Report:

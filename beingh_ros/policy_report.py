@@ -14,6 +14,10 @@ from beingh_ros.policy_inputs import PolicyInputs
 from beingh_ros.thresholds import RecentCounts, percent
 
 
+# Nothing was measured later than now, but for what two clocks may differ [s].
+CLOCK_AHEAD_S = 0.05
+
+
 class PolicyReport:
     """Reports on inference and on every stream, once a second each.
 
@@ -21,19 +25,21 @@ class PolicyReport:
         contract: Robot.
         inputs: The streams.
         facts: Constant key-values about the checkpoint.
+        simulated: Whether the clock goes by steps, so that a message may come before its time.
     """
 
-    def __init__(self, contract: RobotContract, inputs: PolicyInputs, facts: dict) -> None:
-        self._contract, self._inputs, self._facts = contract, inputs, facts
+    def __init__(self, contract: RobotContract, inputs: PolicyInputs, facts: dict, simulated: bool = False) -> None:
+        self._contract, self._inputs, self._facts, self._simulated = contract, inputs, facts, simulated
         self._recent: defaultdict[str, RecentCounts] = defaultdict(RecentCounts)
 
-    def stream(self, name: str, now_ns: int, qos: str) -> Report:
+    def stream(self, name: str, now_ns: int, qos: str, publishers: int = 0) -> Report:
         """Age, rate, jitter and losses of one stream.
 
         Args:
             name: Which, as `video.<view>` or `state.<slot>`.
             now_ns: Present time [ns].
             qos: Reliability it is heard with.
+            publishers: How many publish on its topic.
         """
         stats, stream = self._inputs.stats[name], self._inputs.streams[name]
         newest = stream.latest()
@@ -41,6 +47,7 @@ class PolicyReport:
         values = {
             "topic": self._inputs.topics[name],
             "qos": qos,
+            "publishers": publishers,
             "age_s": "none" if age_s is None else age_s,
             "max_age_s": stream.max_age_s,
             "rate_hz": stats.rate_hz,
@@ -53,6 +60,10 @@ class PolicyReport:
         reason = dict(self._inputs.closed(now_ns)).get(name)
         if reason is not None:
             return ERROR, reason, values
+        ahead_s = self._inputs.ahead_s(name, now_ns) or 0.0
+        if ahead_s > CLOCK_AHEAD_S and not self._simulated:
+            text = f"stamped {ahead_s:.3f} s ahead of this computer's clock: set both by one clock (chrony)"
+            return WARN, text, values
         lost = percent(recent["lost"], recent["received"] + recent["lost"])
         level, text = thresholds.worst(
             [
@@ -63,13 +74,16 @@ class PolicyReport:
         )
         return bytes([level]), text, values
 
-    def inference(self, thread: InferenceThread, schedule: ChunkSchedule, consumed: Samples) -> Report:
+    def inference(
+        self, thread: InferenceThread, schedule: ChunkSchedule, consumed: Samples, controllers: str = ""
+    ) -> Report:
         """Gate, counts and times of inference.
 
         Args:
             thread: The inference thread.
             schedule: Its schedule.
             consumed: Measured delays in consumed ticks.
+            controllers: The nodes that publish a plan, when there are several.
         """
         closed = thread.closed()
         values = {
@@ -90,8 +104,13 @@ class PolicyReport:
         }
         counts = {"chunks": thread.chunks, "failures": thread.failures, "unreached": thread.unreached}
         findings = self._inference_findings(self._recent[""](time.monotonic(), counts), thread, schedule)
+        rivals = [(thresholds.ERROR, f"several controllers publish a plan: {controllers}")] if controllers else []
         if closed:
-            return WARN, f"gate closed: {values['gate']}", values
+            level, text = thresholds.worst([*rivals, (thresholds.WARN, f"gate closed: {values['gate']}")], "")
+            return bytes([level]), text, values
+        findings += rivals
+        if thread.outside is not None:
+            findings.append((thresholds.WARN, f"allowed by allow_state_outside_statistics: {thread.outside}"))
         if schedule.estimated_delay > schedule.delay:
             findings.append((thresholds.WARN, "chunks come late: raise latency_budget_s or use a faster machine"))
         level, text = thresholds.worst(findings, "inferring")

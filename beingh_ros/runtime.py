@@ -6,6 +6,7 @@ import contextlib
 import gc
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Sequence
 
@@ -23,6 +24,7 @@ from rosgraph_msgs.msg import Clock as ClockMessage
 
 from beingh_core.errors import BeingHError
 from beingh_ros.graph import QUIET
+from beingh_ros.quiet_start import was_interrupted
 
 EXIT_USER_ERROR = 2
 
@@ -98,7 +100,8 @@ def run_node(make_node: Callable[[], Node], name: str, args: Sequence[str] | Non
 
     Args:
         make_node: Builds the node, which moves nothing before it is spun. It has `close()`, may have
-            `failed(error)`, called before that when a callback raises, and may set `exit_status` (int) to end by itself.
+            `failed(error)`, called before that when a callback raises, and may set `exit_status` (int) to end by itself
+            and `loading` (bool) while a signal may break off a callback.
         name: Logger name for errors before the node exists.
         args: Command line; None takes the process's own.
     """
@@ -108,7 +111,8 @@ def run_node(make_node: Callable[[], Node], name: str, args: Sequence[str] | Non
     def on_signal(*_) -> None:
         again = stopping.is_set()
         stopping.set()
-        if node is None and not again:
+        if (node is None or getattr(node, "loading", False)) and not again:
+            sys.unraisablehook = lambda _: None  # an import may drop the exception, and would print it
             raise KeyboardInterrupt
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -122,11 +126,16 @@ def run_node(make_node: Callable[[], Node], name: str, args: Sequence[str] | Non
             executor.spin_once(timeout_sec=0.1)
         return getattr(node, "exit_status", None) or 0
     except KeyboardInterrupt:
+        get_logger(name).info("ended by a signal while it was starting")
         return 0
     except BeingHError as error:
+        if node is None and was_interrupted(error):
+            return 0
         get_logger(name).error(str(error))
         return EXIT_USER_ERROR
     except Exception as error:
+        if node is None and was_interrupted(error):
+            return 0
         if hasattr(node, "failed"):
             node.failed(error)
         raise

@@ -222,7 +222,7 @@ def test_a_stream_is_missing_fresh_lossy_old_or_stale():
     assert report.stream(name, stamps[29] + 220_000_000, "reliable")[0] == WARN  # of 250 ms
     level, text, _ = report.stream(name, stamps[29] + 300_000_000, "reliable")
     assert level == ERROR and "stale" in text
-    for stamp_ns in stamps[30::2]:
+    for stamp_ns in (stamp for i, stamp in enumerate(stamps[30:]) if i % 3 != 1):
         inputs.push_image(name, stamp_ns, np.zeros((2, 2, 3), np.uint8))
     level, text, values = report.stream(name, stamps[58] + 10_000_000, "reliable")
-    assert level == WARN and "% are lost" in text and values["lost"] > 10
+    assert level == WARN and "% are lost" in text and values["lost"] >= 9

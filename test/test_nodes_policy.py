@@ -22,14 +22,14 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Float32MultiArray, Header, String
 from trajectory_msgs.msg import JointTrajectory
 
 from beingh_core.contract import load_contract
 from beingh_core.realtime.clock import TickClock
-from beingh_ros.conversions import array_to_image, read_trajectory, trajectory_message
+from beingh_ros.conversions import array_to_image, ns_to_stamp, read_trajectory, trajectory_message
 from beingh_ros.diagnostics import read_status
 
 FR3 = load_contract("fr3")
@@ -48,6 +48,7 @@ class Surroundings:
     def __init__(self, graph, cameras=FR3.cameras):
         self.node, self.silent = graph, set()
         self.positions, self.encodings = dict(HOME), {}
+        self.ahead_s = 0.0  # by how much the next message of each kind is stamped ahead
         now = graph.get_clock().now().nanoseconds
         self.clock, self.epoch, self.tick = TickClock(FR3.rate_hz, now), f"0@{now}", 0
         self.published: dict[int, np.ndarray] = {}
@@ -73,14 +74,16 @@ class Surroundings:
     def _fast(self):
         if "joints" not in self.silent:
             message = JointState(name=list(self.positions), position=list(self.positions.values()))
-            message.header.stamp = self.node.get_clock().now().to_msg()
+            message.header.stamp = ns_to_stamp(self._now() + round(self.ahead_s * 1e9))
             self._states.publish(message)
 
     def _slow(self):
         stamp_ns = self._now()
         for view, publisher in self._cameras.items():
             if view not in self.silent:
-                publisher.publish(self._image(view, publisher.msg_type, stamp_ns))
+                ahead_ns = round(self.ahead_s * 1e9)
+                publisher.publish(self._image(view, publisher.msg_type, stamp_ns + ahead_ns))
+        self.ahead_s = 0.0
         if "controller" not in self.silent:
             self.tick = self.clock.tick_at_or_after(stamp_ns)
             rows = np.tile(list(HOME.values()), (H, 1))
@@ -249,13 +252,87 @@ def test_compressed_cameras(bench, tmp_path):
     assert process.end(signal.SIGTERM) == 0 and "Traceback" not in process.output
 
 
-def test_a_signal_while_it_loads_ends_it(bench):
-    _, process = bench()
-    wait_until(lambda: b"libtorch" in Path(f"/proc/{process.process.pid}/maps").read_bytes(), what="torch being loaded")
+@pytest.mark.parametrize(
+    "library, number, managed",
+    [
+        (b"numpy", signal.SIGINT, False),
+        (b"numpy", signal.SIGTERM, False),
+        (b"libtorch", signal.SIGINT, False),
+        (b"libtorch", signal.SIGINT, True),
+    ],
+)
+def test_a_signal_while_it_imports_or_loads_ends_it_with_one_line(bench, library, number, managed):
+    around, process = bench(autostart=not managed)
+    if managed:
+        client = around.node.create_client(ChangeState, "/policy/change_state")
+        assert client.wait_for_service(20.0)
+        client.call_async(ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE)))
+    wait_until(lambda: library in Path(f"/proc/{process.process.pid}/maps").read_bytes(), what="the import")
     began = time.monotonic()
-    process.process.send_signal(signal.SIGINT)
-    assert process.end(signal.SIGINT) == 0
-    assert time.monotonic() - began < 5.0 and "Traceback" not in process.output
+    process.process.send_signal(number)
+    assert process.process.wait(10.0) == 0
+    assert time.monotonic() - began < 5.0 and "while it was starting" in process.output
+    assert len(process.output.splitlines()) == 1
+
+
+def test_it_goes_on_after_a_stamp_of_another_clock_and_after_being_held_up_and_hears_what_was_said_before(bench):
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    around, process = bench(instruction="")
+    around.node.create_publisher(String, "policy/instruction", latched).publish(String(data="pick up the green cube"))
+    around.accept(around.chunks.wait_for(1, 60.0)[-1])
+    around.wait_status("instruction", "^pick up the green cube$")
+    spoken = around.node.create_publisher(
+        String, "policy/instruction", QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    )
+    wait_until(lambda: spoken.get_subscription_count() > 0, what="a match")
+    spoken.publish(String(data="pick up the blue cube"))
+    around.wait_status("instruction", "blue")
+
+    def goes_on():
+        around.accept(around.chunks.messages[-1])
+        count = len(around.chunks.messages)
+        around.accept(around.chunks.wait_for(count + 1, 20.0)[-1])
+
+    around.ahead_s = 3600.0
+    wait_until(lambda: around.ahead_s == 0.0, what="messages from the future")
+    goes_on()
+    around.wait_status("refused", "^[1-9]", "video.wrist_view")
+    process.process.send_signal(signal.SIGSTOP)
+    time.sleep(1.5)
+    process.process.send_signal(signal.SIGCONT)
+    goes_on()
+    around.positions = {f"left_{name}": value for name, value in HOME.items()}
+    around.wait_status("message", "stale", "state.eef_position")
+    wait_until(lambda: "no chunks are made: state.eef_position: stale" in process.output, 20.0, "the reason in the log")
+    assert process.output.count("instruction: ") == 2 and "incompatible QoS" not in process.output
+    assert process.end(signal.SIGTERM) == 0 and "Traceback" not in process.output
+
+
+def test_statistics_in_other_units_close_the_gate_of_a_remote_policy_too_unless_allowed(bench, tmp_path):
+    from remote_support import start_server
+
+    directory = tiny_checkpoint(tmp_path / "millimetres", FR3)
+    path = directory / f"{FR3.policy.dataset_name}_metadata.json"
+    content = json.loads(path.read_text())
+    rows = content[FR3.policy.dataset_name]["statistics"]["state"]["eef_position"]
+    rows |= {name: [1000 * value for value in row] for name, row in rows.items()}
+    path.write_text(json.dumps(content))
+    server, url = start_server(directory, 0)
+    try:
+        around, process = bench(policy_url=url, checkpoint="")
+        around.wait_status("gate", "statistics: the measured state.eef_position is far outside.*millimetres")
+        assert not around.chunks.messages
+        client = around.node.create_client(SetParameters, "/policy/set_parameters")
+        allow = Parameter("allow_state_outside_statistics", value=True).to_parameter_msg()
+        assert client.wait_for_service(10.0)
+        future = client.call_async(SetParameters.Request(parameters=[allow]))
+        wait_until(future.done, what="the parameter")
+        assert future.result().results[0].successful
+        around.chunks.wait_for(1, 30.0)
+        around.wait_status("message", "allowed by allow_state_outside_statistics: the measured state.eef_position")
+    finally:
+        server.kill()
+        server.wait()
 
 
 def test_a_lifecycle_manager_starts_and_pauses_it(bench):

@@ -5,7 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError
+from beingh_core.policy.loading import check_robot
 from beingh_core.policy.metadata import (
     check_contract,
     compute_statistics,
@@ -109,3 +111,32 @@ def test_only_the_trained_contract_passes(tmp_path):
         check_contract(metadata, SimpleNamespace(robot="fr3", hash="b" * 64))
     write_metadata(tmp_path, "released", {}, embodiment_tag="libero")
     check_contract(load_metadata(tmp_path, "released"), SimpleNamespace(robot="g1", hash="b" * 64))
+
+
+def another_checkpoint(directory, **robots):
+    (directory / "config.json").write_text("{}")
+    for name, robot in robots.items():
+        write_metadata(directory, name, {"state": {}, "action": {}}, embodiment_tag="x", robot=robot)
+
+
+def test_a_checkpoint_of_another_robot_says_whose_it_is(tmp_path):
+    another_checkpoint(tmp_path, so101_pens="so101", so101_cups="so101", released=None)
+    with pytest.raises(BeingHError, match=r"for robot so101 \(data set so101_cups, so101_pens\).*`fr3`") as caught:
+        check_robot(load_contract("fr3"), tmp_path)
+    assert "dataset_name" not in str(caught.value) and "so101" in caught.value.remedy
+
+
+@pytest.mark.parametrize("robots", [{"cups": "fr3", "pens": "so101"}, {"released": None}, {}])
+def test_without_statistics_of_the_contract_the_data_sets_are_named(tmp_path, robots):
+    another_checkpoint(tmp_path, **robots)
+    with pytest.raises(BeingHError, match="no metadata of dataset `fr3_cubes`") as caught:
+        check_robot(load_contract("fr3"), tmp_path)
+    assert all(name in caught.value.allowed for name in robots)
+
+
+def test_broken_files_beside_are_no_robot(tmp_path):
+    another_checkpoint(tmp_path, so101_pens="so101")
+    (tmp_path / "broken_metadata.json").write_text("{")
+    (tmp_path / "odd_metadata.json").write_text('{"odd": {"statistics": {}, "robot": ["fr3"]}}')
+    with pytest.raises(BeingHError, match="for robot so101"):
+        check_robot(load_contract("fr3"), tmp_path)

@@ -119,6 +119,20 @@ class Kinematics:
         pose = self._base_from_world * self._data.oMf[self._eef]
         return pose.translation.copy(), pose.rotation.copy()
 
+    @property
+    def reach(self) -> float:
+        """No position of the end effector is further from the base frame than this [m]."""
+        model, joint = self._model, self._model.frames[self._eef].parentJoint
+        length = np.linalg.norm(self._base_from_world.translation)
+        length += np.linalg.norm(model.frames[self._eef].placement.translation)
+        while joint:
+            length += np.linalg.norm(model.jointPlacements[joint].translation)
+            if model.joints[joint].shortname().startswith("JointModelP"):  # PX, PY, PZ, PrismaticUnaligned
+                column = model.joints[joint].idx_q
+                length += max(abs(model.lowerPositionLimit[column]), abs(model.upperPositionLimit[column]))
+            joint = model.parents[joint]
+        return float(length)
+
     def ik(
         self,
         position: np.ndarray,

@@ -126,7 +126,7 @@ def load_metadata(directory: str | Path, dataset_name: str) -> Metadata:
             f"there is no metadata of dataset `{dataset_name}`",
             where=directory,
             allowed=known or "nothing: the directory holds no metadata",
-            remedy=did_you_mean(dataset_name, known) or "set dataset_name to one that is there",
+            remedy=did_you_mean(dataset_name, known) or "set policy.dataset_name of the contract to one that is there",
         )
     try:
         content = json.loads(path.read_text())

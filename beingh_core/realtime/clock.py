@@ -56,7 +56,7 @@ def parse_epoch(text: str) -> tuple[int, int]:
     Raises:
         BeingHError: not the name of an epoch.
     """
-    match = re.fullmatch(r"(\d+)@(-?\d+)", text)
+    match = re.fullmatch(r"(\d{1,18})@(-?\d{1,18}|-?[1-8]\d{18})", text, re.ASCII)
     if match is None:
-        raise BeingHError(f"`{text}` is no epoch", allowed="INDEX@START_NANOSECONDS")
+        raise BeingHError(f"{text[:60]!r} is no epoch", allowed="INDEX@START_NANOSECONDS")
     return int(match[1]), int(match[2])
