@@ -32,8 +32,8 @@ from beingh_core.realtime.stopping import (
     state_of,
 )
 
-# Rows of the window that smooths targets which cannot be followed.
-WINDOW = 7
+# Rows of the window that smooths targets which cannot be followed, and rows ahead that tell how fast they may be.
+WINDOW, AHEAD = 7, 3
 # How much longer than that of its spline a stop may be [jerk]; and how near to a limit a goal is on it.
 AT_TARGETS, AT_LIMITS, NEAR_LIMIT = 0.5, 1.0, 2.0
 # Of the way from the next row of a stop to the wanted one, what is tried where that is not safe.
@@ -148,9 +148,7 @@ class _Chase:
     def __init__(self, targets_KJ: np.ndarray, past_3J: np.ndarray, limits: TickLimits) -> None:
         self._jerk = jerk = limits.jerk * (1.0 - SLACK)
         # Rows must be safe by whatever rounding: positions by half of what a check forgives, and by stops at the limits.
-        self._loose = replace(
-            limits.loose(past_3J[2:], 0.5), acceleration=limits.acceleration, jerk=limits.jerk
-        )
+        self._loose = replace(limits.loose(past_3J[2:], 0.5), acceleration=limits.acceleration, jerk=limits.jerk)
         self._full_A, self._full_jerk = limits.acceleration / jerk, limits.jerk / jerk
         self._targets_KJ = targets_KJ
         self._state = [values / jerk for values in state_of(past_3J)]
@@ -169,11 +167,12 @@ class _Chase:
         self._somewhere_landable = self._landable.any(axis=1)
         ones = np.ones(J)
         self._gaps, self._gap_bounds = np.empty((6, J)), np.stack([V, A, A, ones, ones, ones])
-        slope, curve = smoothing(K)
-        goal_v, goal_a = slope @ goal, curve @ goal
-        # The backward difference at row k is 1/2 curve below the slope, and that before it 3/2.
-        self._goal_v = np.clip(goal_v - 1.5 * goal_a, -V, V)
-        goal_a = np.clip(np.clip(goal_v - 0.5 * goal_a, -V, V) - self._goal_v, -A, A)
+        slope, curve, ahead = (matrix @ goal for matrix in smoothing(K))
+        # The backward difference at row k is 1/2 curve below the slope, and that before it 3/2. Behind a step the parabola
+        # still moves; the goal moves no faster than its next rows.
+        least, most = np.minimum(ahead, 0.0), np.maximum(ahead, 0.0)
+        self._goal_v = np.clip(slope - 1.5 * curve, least, most)
+        goal_a = np.clip(np.clip(slope - 0.5 * curve, least, most) - self._goal_v, -A, A)
         # A goal on a position limit must not be passed at all.
         on_limit = (goal > self._upper - NEAR_LIMIT) | (goal < self._lower + NEAR_LIMIT)
         longer = np.where(on_limit, AT_LIMITS, AT_TARGETS)
@@ -318,13 +317,14 @@ def _stops(
 
 
 @lru_cache(maxsize=8)
-def smoothing(rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Matrices (K, K) that give first and second derivative of K rows by parabolas through windows of up to 7.
+def smoothing(rows: int) -> np.ndarray:
+    """Matrices (3, K, K): first and second derivative of K rows by parabolas through windows of up to 7, and the mean
+    step over the next 3 rows, none behind the last.
 
     Noise of the targets, which no joint could follow, must not steer a joint that is behind them.
     """
     size = min(rows, WINDOW)
-    slope, curve = np.zeros((rows, rows)), np.zeros((rows, rows))
+    slope, curve, ahead = matrices = np.zeros((3, rows, rows))
     for k in range(rows):
         first = min(max(k - size // 2, 0), rows - size)
         powers = np.vander(np.arange(first, first + size) - float(k), min(3, size), increasing=True)
@@ -333,4 +333,7 @@ def smoothing(rows: int) -> tuple[np.ndarray, np.ndarray]:
             slope[k, first : first + size] = fit[1]
         if size > 2:
             curve[k, first : first + size] = 2.0 * fit[2]
-    return slope, curve
+        steps = min(AHEAD, rows - 1 - k)
+        if steps:
+            ahead[k, [k, k + steps]] = -1.0 / steps, 1.0 / steps
+    return matrices
