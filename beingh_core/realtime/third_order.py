@@ -37,7 +37,7 @@ WINDOW, AHEAD = 7, 3
 # How much longer than that of its spline a stop may be [jerk]; and how near to a limit a goal is on it.
 AT_TARGETS, AT_LIMITS, NEAR_LIMIT = 0.5, 1.0, 2.0
 # Of the way from the next row of a stop to the wanted one, what is tried where that is not safe.
-PARTS = np.linspace(0.0, 1.0, 17)[:, None]
+PARTS = np.linspace(1.0, 0.0, 17)[1:, None]
 
 
 def stop_distance(v: np.ndarray, a: np.ndarray, A: np.ndarray, n: Numbers = NUMBERS) -> np.ndarray:
@@ -284,15 +284,22 @@ class _Chase:
         Returns:
             the row (J,), and (J,) where it is the wanted one.
         """
-        stop = q + brake_step(v, a, self._full_A, self._full_jerk)
-        rows = stop + PARTS * (wanted - stop)
-        rows[-1] = wanted
-        step, jerk = rows - q, self._jerk
-        safe = _safe(rows * jerk, step * jerk, (step - v) * jerk, self._loose, np.ones(rows.shape, dtype=bool))
-        farthest = len(PARTS) - 1 - np.argmax(safe[::-1], axis=0)
-        found = np.take_along_axis(rows, farthest[None], axis=0)[0]
-        any_safe = safe.any(axis=0)
-        return np.where(any_safe, found, stop), safe[-1]
+        safe = self._are_safe(wanted[None], q, v, slice(None))[0]
+        found, columns = wanted.copy(), np.flatnonzero(~safe)
+        if columns.size:
+            q, v, a = q[columns], v[columns], a[columns]
+            stop = q + brake_step(v, a, self._full_A[columns], self._full_jerk[columns])
+            rows = stop + PARTS * (wanted[columns] - stop)
+            are_safe = self._are_safe(rows, q, v, columns)
+            are_safe[-1] = True  # that of the stop, by whatever rounding
+            found[columns] = rows[np.argmax(are_safe, axis=0), np.arange(columns.size)]
+        return found, safe
+
+    def _are_safe(self, rows_NJ: np.ndarray, q: np.ndarray, v: np.ndarray, columns: np.ndarray | slice) -> np.ndarray:
+        """Which of several next rows of some columns are safe; (N, J)."""
+        step, jerk = rows_NJ - q, self._jerk[columns]
+        every = np.ones(rows_NJ.shape, dtype=bool)
+        return _safe(rows_NJ * jerk, step * jerk, (step - v) * jerk, self._loose.columns(columns), every)
 
 
 def _stops(
