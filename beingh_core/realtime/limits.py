@@ -91,7 +91,7 @@ def limit_forward(
         (K, J) commands, and how many of their K * J values differ from the target.
     """
     parts = _parts(limits, dt_s)
-    wanted_KJ, targets_KJ = targets_KJ, np.clip(targets_KJ, -FAR, FAR)  # nothing overflows on the way
+    wanted_KJ, targets_KJ = targets_KJ, np.clip(targets_KJ, parts.lower, parts.upper)
     if not parts.second.size:
         rows_KJ = third_order.follow(targets_KJ, past_3J, parts.third_limits)
     else:
@@ -131,6 +131,7 @@ class _Parts:
             acceleration limit is (twice the acceleration in one tick, or no jerk limit).
         third: the others.
         stop_acceleration, stop_jerk: (J,) what a stop may use.
+        lower, upper: (J,) what may be asked for; finite, so that nothing overflows on the way.
     """
 
     second: np.ndarray
@@ -139,6 +140,8 @@ class _Parts:
     third_limits: TickLimits
     stop_acceleration: np.ndarray
     stop_jerk: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
 
 
 @lru_cache(maxsize=8)
@@ -162,4 +165,6 @@ def _parts(limits: JointLimits, dt_s: float) -> _Parts:
         third_limits=whole.columns(third),
         stop_acceleration=acceleration,
         stop_jerk=jerk,
+        lower=np.maximum(limits.lower, -FAR),
+        upper=np.minimum(limits.upper, FAR),
     )

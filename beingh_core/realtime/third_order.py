@@ -59,11 +59,10 @@ def follow(targets_KJ: np.ndarray, past_3J: np.ndarray, limits: TickLimits) -> n
     """Rows (K, J) that follow targets as the module says.
 
     Args:
-        targets_KJ: (K, J) wanted rows.
+        targets_KJ: (K, J) wanted rows, inside the position limits.
         past_3J: the three rows before them, oldest first.
         limits: the limits.
     """
-    targets_KJ = np.clip(targets_KJ, limits.lower, limits.upper)
     rows_KJ = targets_KJ.copy()
     feasible = feasible_rows(targets_KJ, past_3J, limits)
     columns = np.flatnonzero(~feasible.all(axis=0))
@@ -140,7 +139,7 @@ class _Chase:
     """Goes after targets of which some are not feasible; in units of the jerk limit, so that it is 1.
 
     Args:
-        targets_KJ: (K, J) wanted rows.
+        targets_KJ: (K, J) wanted rows, inside the position limits.
         past_3J: the three rows before them.
         limits: the limits.
     """
