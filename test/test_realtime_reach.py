@@ -63,7 +63,7 @@ def test_a_step_at_any_row_is_met_in_the_shortest_time(name, every):
     width = limits.upper - limits.lower
     step = np.minimum(limits.jerk * dt**3, 2 * limits.acceleration * dt**2)  # what one tick's jerk moves
     for begin, end in MOVES[::2] if every == 1 else MOVES:
-        start, wanted = limits.lower + begin * width, limits.lower + end * width
+        start, wanted = (np.where(part == 1.0, limits.upper, limits.lower + part * width) for part in (begin, end))
         goal, best = np.clip(wanted, limits.lower, limits.upper), best_ticks(start, wanted, limits, dt)
         for row in range(rows) if every is None else (1, rows // 2) if every == 1 else (1, 3, rows // 2, rows - 1):
             length = int(best.max()) + row + 3 * rows

@@ -59,7 +59,7 @@ def follow(targets_KJ: np.ndarray, past_3J: np.ndarray, limits: TickLimits) -> n
     """Rows (K, J) that follow targets as the module says.
 
     Args:
-        targets_KJ: (K, J) wanted rows, inside the position limits.
+        targets_KJ: (K, J) wanted rows, none beyond a limit (or the start).
         past_3J: the three rows before them, oldest first.
         limits: the limits.
     """
@@ -110,7 +110,7 @@ def _peaks_within(v: np.ndarray, a: np.ndarray, V: np.ndarray) -> np.ndarray:
 
 
 def _stops_inside(q: np.ndarray, v: np.ndarray, a: np.ndarray, limits: TickLimits, asked: np.ndarray) -> np.ndarray:
-    """Whether the stops from states (K, J) stay inside the position limits."""
+    """Whether the stops from states (K, J) stay none beyond a limit (or the start)."""
     A, J = limits.acceleration, limits.jerk
     forward = np.stack([v, -v]).clip(min=0.0)
     push = np.stack([a, -a]).clip(min=0.0)
@@ -139,7 +139,7 @@ class _Chase:
     """Goes after targets of which some are not feasible; in units of the jerk limit, so that it is 1.
 
     Args:
-        targets_KJ: (K, J) wanted rows, inside the position limits.
+        targets_KJ: (K, J) wanted rows, none beyond a limit (or the start).
         past_3J: the three rows before them.
         limits: the limits.
     """
@@ -262,7 +262,7 @@ class _Chase:
         return found
 
     def _off_limits(self, wanted: np.ndarray, q: np.ndarray, v: np.ndarray, a: np.ndarray) -> np.ndarray:
-        """As much of the wanted acceleration, beyond that of a stop, as leaves a stop inside the position limits.
+        """As much of the wanted acceleration, beyond that of a stop, as leaves a stop none beyond a limit (or the start).
 
         By the closed formulas, generously: states at the very edge would not be safe for long by rounding.
         """
