@@ -28,6 +28,9 @@ from beingh_core.errors import BeingHError
 from beingh_core.realtime import second_order, third_order
 from beingh_core.realtime.stopping import FAR, TickLimits, stop_rows
 
+# What rows may lie beyond a limit by computing them, in parts of 1 or of the value.
+ROUNDING = 8 * np.finfo(float).eps
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class JointLimits:
@@ -91,7 +94,7 @@ def limit_forward(
         (K, J) commands, and how many of their K * J values differ from the target.
     """
     parts = _parts(limits, dt_s)
-    wanted_KJ, targets_KJ = targets_KJ, np.clip(targets_KJ, -FAR, FAR)  # nothing overflows on the way
+    wanted_KJ, targets_KJ = targets_KJ, _inside(targets_KJ, past_3J[2], parts)
     if not parts.second.size:
         rows_KJ = third_order.follow(targets_KJ, past_3J, parts.third_limits)
     else:
@@ -103,6 +106,15 @@ def limit_forward(
             if columns.size:
                 rows_KJ[:, columns] = follow(targets_KJ[:, columns], past_3J[:, columns], part)
     return rows_KJ, int(np.count_nonzero(rows_KJ != wanted_KJ))
+
+
+def _inside(targets_KJ: np.ndarray, start_J: np.ndarray, parts: _Parts) -> np.ndarray:
+    """Targets on the limits where they lie beyond them; not those that a start outside passes on its way back."""
+    start_J = np.clip(start_J, -FAR, FAR)
+    rounding = ROUNDING * np.maximum(1.0, np.abs(start_J))
+    beyond = targets_KJ > np.maximum(parts.upper, start_J) + rounding
+    beyond |= targets_KJ < np.minimum(parts.lower, start_J) - rounding
+    return np.where(beyond, np.clip(targets_KJ, parts.lower, parts.upper), targets_KJ)
 
 
 def brake(past_3J: np.ndarray, limits: JointLimits, dt_s: float) -> np.ndarray:
@@ -131,6 +143,7 @@ class _Parts:
             acceleration limit is (twice the acceleration in one tick, or no jerk limit).
         third: the others.
         stop_acceleration, stop_jerk: (J,) what a stop may use.
+        lower, upper: (J,) what may be asked for; finite, so that nothing overflows on the way.
     """
 
     second: np.ndarray
@@ -139,6 +152,8 @@ class _Parts:
     third_limits: TickLimits
     stop_acceleration: np.ndarray
     stop_jerk: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
 
 
 @lru_cache(maxsize=8)
@@ -162,4 +177,6 @@ def _parts(limits: JointLimits, dt_s: float) -> _Parts:
         third_limits=whole.columns(third),
         stop_acceleration=acceleration,
         stop_jerk=jerk,
+        lower=np.maximum(limits.lower, -FAR),
+        upper=np.minimum(limits.upper, FAR),
     )

@@ -36,9 +36,10 @@ class TickLimits:
         """Those of some columns."""
         return TickLimits(**{name: values[columns] for name, values in vars(self).items()})
 
-    def loose(self, path: np.ndarray) -> TickLimits:
-        """With room for the rounding of a path (N, J), and for a first row outside the limits to come back."""
-        rounding = 8 * np.finfo(float).eps * max(1.0, float(np.abs(path).max()))
+    def loose(self, path: np.ndarray, part: float = 1.0) -> TickLimits:
+        """With room for the rounding of a path (N, J), or a part of it, and for a first row outside the limits to come
+        back."""
+        rounding = 8 * part * np.finfo(float).eps * max(1.0, float(np.abs(path).max()))
         factor = 1.0 + SLACK
         return TickLimits(
             lower=np.minimum(self.lower, path[0]) - rounding,

@@ -15,6 +15,7 @@ Letters: K rows, J joints, B further axes.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -29,13 +30,14 @@ from beingh_core.realtime.stopping import (
     reach,
     reach_in_gains,
     state_of,
-    stop_rows,
 )
 
-# Rows of the window that smooths targets which cannot be followed.
-WINDOW = 7
+# Rows of the window that smooths targets which cannot be followed, and rows ahead that tell how fast they may be.
+WINDOW, AHEAD = 7, 3
 # How much longer than that of its spline a stop may be [jerk]; and how near to a limit a goal is on it.
 AT_TARGETS, AT_LIMITS, NEAR_LIMIT = 0.5, 1.0, 2.0
+# Of the way from the next row of a stop to the wanted one, what is tried where that is not safe.
+PARTS = np.linspace(1.0, 0.0, 17)[1:, None]
 
 
 def stop_distance(v: np.ndarray, a: np.ndarray, A: np.ndarray, n: Numbers = NUMBERS) -> np.ndarray:
@@ -57,7 +59,7 @@ def follow(targets_KJ: np.ndarray, past_3J: np.ndarray, limits: TickLimits) -> n
     """Rows (K, J) that follow targets as the module says.
 
     Args:
-        targets_KJ: (K, J) wanted rows.
+        targets_KJ: (K, J) wanted rows, none beyond a limit (or the start).
         past_3J: the three rows before them, oldest first.
         limits: the limits.
     """
@@ -71,8 +73,7 @@ def follow(targets_KJ: np.ndarray, past_3J: np.ndarray, limits: TickLimits) -> n
         unsafe = np.flatnonzero(~feasible_rows(chased, past, part).all(axis=0))
         if unsafe.size:
             few, past = part.columns(unsafe), past[:, unsafe]
-            guarded = _Chase(targets[:, unsafe], past, few).rows(feasible[:, columns[unsafe]], guarded=True)
-            chased[:, unsafe] = _brake_where_unsafe(guarded, past, few)
+            chased[:, unsafe] = _Chase(targets[:, unsafe], past, few).rows(feasible[:, columns[unsafe]], guarded=True)
         rows_KJ[:, columns] = chased
     return rows_KJ
 
@@ -92,8 +93,14 @@ def feasible_rows(rows_KJ: np.ndarray, past_3J: np.ndarray, limits: TickLimits) 
         & (rows_KJ <= loose.upper)
         & (rows_KJ >= loose.lower)
     )
-    within &= _peaks_within(v / limits.jerk, a / limits.jerk, loose.velocity / limits.jerk)
-    return within & _stops_inside(rows_KJ, v, a, loose, within)
+    return within & _safe(rows_KJ, v, a, loose, within)
+
+
+def _safe(q: np.ndarray, v: np.ndarray, a: np.ndarray, limits: TickLimits, asked: np.ndarray) -> np.ndarray:
+    """Which of the states (K, J) that are asked for stop within the limits of velocity and position."""
+    J = limits.jerk
+    asked = asked & _peaks_within(v / J, a / J, limits.velocity / J)
+    return asked & _stops_inside(q, v, a, limits, asked)
 
 
 def _peaks_within(v: np.ndarray, a: np.ndarray, V: np.ndarray) -> np.ndarray:
@@ -103,7 +110,7 @@ def _peaks_within(v: np.ndarray, a: np.ndarray, V: np.ndarray) -> np.ndarray:
 
 
 def _stops_inside(q: np.ndarray, v: np.ndarray, a: np.ndarray, limits: TickLimits, asked: np.ndarray) -> np.ndarray:
-    """Whether the stops from states (K, J) stay inside the position limits."""
+    """Whether the stops from states (K, J) stay none beyond a limit (or the start)."""
     A, J = limits.acceleration, limits.jerk
     forward = np.stack([v, -v]).clip(min=0.0)
     push = np.stack([a, -a]).clip(min=0.0)
@@ -128,30 +135,21 @@ def _extent_of_stop(q, v, a, A, J) -> tuple[np.ndarray, np.ndarray]:
     return lowest, highest
 
 
-def _brake_where_unsafe(rows_KJ: np.ndarray, past_3J: np.ndarray, limits: TickLimits) -> np.ndarray:
-    """The rows up to the first that is not safe, then a stop."""
-    feasible = feasible_rows(rows_KJ, past_3J, limits)
-    path = np.concatenate([past_3J, rows_KJ])
-    for column in np.flatnonzero(~feasible.all(axis=0)):
-        k = int(np.argmin(feasible[:, column]))
-        one, still = limits.columns([column]), np.zeros(1, dtype=bool)
-        stop = stop_rows(path[k : k + 3, [column]], one.acceleration, one.jerk, still, rows=len(rows_KJ) - k)
-        path[k + 3 :, [column]] = stop
-    return path[3:]
-
-
 class _Chase:
     """Goes after targets of which some are not feasible; in units of the jerk limit, so that it is 1.
 
     Args:
-        targets_KJ: (K, J) wanted rows.
+        targets_KJ: (K, J) wanted rows, none beyond a limit (or the start).
         past_3J: the three rows before them.
         limits: the limits.
     """
 
     def __init__(self, targets_KJ: np.ndarray, past_3J: np.ndarray, limits: TickLimits) -> None:
         self._jerk = jerk = limits.jerk * (1.0 - SLACK)
-        self._targets_KJ = np.clip(targets_KJ, limits.lower, limits.upper)
+        # Rows must be safe by whatever rounding: positions by half of what a check forgives, and by stops at the limits.
+        self._loose = replace(limits.loose(past_3J[2:], 0.5), acceleration=limits.acceleration, jerk=limits.jerk)
+        self._full_A, self._full_jerk = limits.acceleration / jerk, limits.jerk / jerk
+        self._targets_KJ = targets_KJ
         self._state = [values / jerk for values in state_of(past_3J)]
         V = np.minimum(limits.velocity / jerk * (1.0 - SLACK), FAR)
         A = limits.acceleration / jerk * (1.0 - SLACK)
@@ -168,10 +166,12 @@ class _Chase:
         self._somewhere_landable = self._landable.any(axis=1)
         ones = np.ones(J)
         self._gaps, self._gap_bounds = np.empty((6, J)), np.stack([V, A, A, ones, ones, ones])
-        slope, curve = smoothing(K)
-        goal_a = np.clip(curve @ goal, -A, A)
-        # The backward difference at row k is 1/2 curve below the slope, and that before it 3/2.
-        self._goal_v = np.clip(slope @ goal, -V, V) - 1.5 * goal_a
+        slope, curve, ahead = (matrix @ goal for matrix in smoothing(K))
+        # The backward difference at row k is 1/2 curve below the slope, and that before it 3/2. Behind a step the parabola
+        # still moves; the goal moves no faster than its next rows.
+        least, most = np.minimum(ahead, 0.0), np.maximum(ahead, 0.0)
+        self._goal_v = np.clip(slope - 1.5 * curve, least, most)
+        goal_a = np.clip(np.clip(slope - 0.5 * curve, least, most) - self._goal_v, -A, A)
         # A goal on a position limit must not be passed at all.
         on_limit = (goal > self._upper - NEAR_LIMIT) | (goal < self._lower + NEAR_LIMIT)
         longer = np.where(on_limit, AT_LIMITS, AT_TARGETS)
@@ -186,8 +186,7 @@ class _Chase:
 
         Args:
             feasible_KJ: target rows that may follow target rows.
-            guarded: whether to look at the position limits in every row. They seldom matter on the way to targets
-                inside them, and take half the time again.
+            guarded: whether to keep every row safe. They nearly always are without, and it takes as long again.
         """
         K, J = feasible_KJ.shape
         q, v, a = self._state
@@ -208,6 +207,9 @@ class _Chase:
                 wanted = self._towards_goal(k, q, v, a)
                 reached = q + v + (self._off_limits(wanted, q, v, a) if guarded else wanted)
                 np.copyto(reached, self._goal[k], where=take)
+            if guarded:
+                reached, kept = self._safe_row(reached, q, v, a)
+                take, until = take & kept, np.where(kept, until, 0)
             step = reached - q
             a, v, q = step - v, step, reached
             rows_KJ[k], taken[k], on_targets = q, take, take
@@ -260,7 +262,10 @@ class _Chase:
         return found
 
     def _off_limits(self, wanted: np.ndarray, q: np.ndarray, v: np.ndarray, a: np.ndarray) -> np.ndarray:
-        """As much of the wanted acceleration, beyond that of a stop, as leaves a stop inside the position limits."""
+        """As much of the wanted acceleration, beyond that of a stop, as leaves a stop none beyond a limit (or the start).
+
+        By the closed formulas, generously: states at the very edge would not be safe for long by rounding.
+        """
         stop = np.maximum(
             np.minimum(-reach(v, 1.0), np.minimum(a + 1.0, self._A[0])), np.maximum(a - 1.0, self._least[0])
         )
@@ -269,6 +274,31 @@ class _Chase:
         whole = ends[1] - ends[0]
         room = np.where(whole > 0.0, self._upper - ends[0], ends[0] - self._lower)
         return stop + (wanted - stop) * np.clip(room / np.maximum(np.abs(whole), NUMBERS.tiny), 0.0, 1.0)
+
+    def _safe_row(
+        self, wanted: np.ndarray, q: np.ndarray, v: np.ndarray, a: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The next row: the wanted one where it is safe, else the farthest safe one between that of a stop and it.
+
+        Returns:
+            the row (J,), and (J,) where it is the wanted one.
+        """
+        safe = self._are_safe(wanted[None], q, v, slice(None))[0]
+        found, columns = wanted.copy(), np.flatnonzero(~safe)
+        if columns.size:
+            q, v, a = q[columns], v[columns], a[columns]
+            stop = q + brake_step(v, a, self._full_A[columns], self._full_jerk[columns])
+            rows = stop + PARTS * (wanted[columns] - stop)
+            are_safe = self._are_safe(rows, q, v, columns)
+            are_safe[-1] = True  # that of the stop, by whatever rounding
+            found[columns] = rows[np.argmax(are_safe, axis=0), np.arange(columns.size)]
+        return found, safe
+
+    def _are_safe(self, rows_NJ: np.ndarray, q: np.ndarray, v: np.ndarray, columns: np.ndarray | slice) -> np.ndarray:
+        """Which of several next rows of some columns are safe; (N, J)."""
+        step, jerk = rows_NJ - q, self._jerk[columns]
+        every = np.ones(rows_NJ.shape, dtype=bool)
+        return _safe(rows_NJ * jerk, step * jerk, (step - v) * jerk, self._loose.columns(columns), every)
 
 
 def _stops(
@@ -287,17 +317,20 @@ def _stops(
     push = points - frame_a
     step = push + frame_v
     rest = stop_distance(step - push * n.half, push, A, n) - step + push * n.sixth
-    return rest + np.maximum(np.minimum(rest, longer), -longer) + points
+    rest = rest + np.maximum(np.minimum(rest, longer), -longer)
+    at_once = (np.abs(step) <= np.minimum(A, n.one)) & (np.abs(step + push) <= n.one)
+    return np.where(at_once, 0.0, rest) + points
 
 
 @lru_cache(maxsize=8)
-def smoothing(rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Matrices (K, K) that give first and second derivative of K rows by parabolas through windows of up to 7.
+def smoothing(rows: int) -> np.ndarray:
+    """Matrices (3, K, K): first and second derivative of K rows by parabolas through windows of up to 7, and the mean
+    step over the next 3 rows, none behind the last.
 
     Noise of the targets, which no joint could follow, must not steer a joint that is behind them.
     """
     size = min(rows, WINDOW)
-    slope, curve = np.zeros((rows, rows)), np.zeros((rows, rows))
+    slope, curve, ahead = matrices = np.zeros((3, rows, rows))
     for k in range(rows):
         first = min(max(k - size // 2, 0), rows - size)
         powers = np.vander(np.arange(first, first + size) - float(k), min(3, size), increasing=True)
@@ -306,4 +339,7 @@ def smoothing(rows: int) -> tuple[np.ndarray, np.ndarray]:
             slope[k, first : first + size] = fit[1]
         if size > 2:
             curve[k, first : first + size] = 2.0 * fit[2]
-    return slope, curve
+        steps = min(AHEAD, rows - 1 - k)
+        if steps:
+            ahead[k, [k, k + steps]] = -1.0 / steps, 1.0 / steps
+    return matrices
