@@ -198,6 +198,24 @@ class CommitBuffer:
             self._counters["stops"] += 1
             return True
 
+    def uphold(self, rows_TJ: np.ndarray) -> None:
+        """What the robot is under way to stands, although a stop has cut it; the brake follows it.
+
+        Args:
+            rows_TJ: (T, J) commands of the next T ticks, as they were committed.
+        """
+        with self._lock:
+            kept = [row for row, _ in self._rows(len(rows_TJ))]
+            if not all(map(np.array_equal, kept, rows_TJ)):
+                made = [(row, True) for row in _frozen(rows_TJ)]
+                self._plan = [*made, *self._stop_after(made)]
+
+    def rest_after(self, count: int) -> np.ndarray:
+        """(J,) where a brake behind the next `count` ticks would come to rest."""
+        with self._lock:
+            rows = self._rows(count)
+            return [(self._past[-1], True), *rows, *self._stop_after(rows)][-1][0]
+
     def restart(self, start_positions: np.ndarray, epoch: str) -> None:
         """Begins a new epoch: tick 0 is next, from `start_positions` (J,) at rest.
 
