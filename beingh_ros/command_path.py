@@ -30,6 +30,8 @@ LATE = 0.05
 ROUNDING_NS, ROUNDING = 10, 1e-6
 # Periods that are remembered behind the newest sample: what the limits need.
 REMEMBERED = 4
+# What is left of the distance to other rows from one of them to the next, and the distance at which it is dropped.
+NEARER, NEAR = 0.7, 1e-5
 Knot = tuple[int, np.ndarray, np.ndarray]  # time [ns], position (J,), velocity (J,)
 
 
@@ -81,7 +83,7 @@ class CommandPath:
                 kept = [self._sampled]
             elif kept is None or (changed and under_way_ns > 0):
                 if not stopping:
-                    self._go_over(start_ns, rows_TJ)
+                    self._go_over(start_ns, before_J, rows_TJ)
                 elif not self._brakes:
                     self._brake(self._sampled[0])
                 return
@@ -186,42 +188,55 @@ class CommandPath:
             knots.append((start_ns + round(step * self._dt_ns), row, before[1] if same else slope))
         return knots
 
-    def _go_over(self, start_ns: int, rows_TJ: np.ndarray) -> None:
-        """From where the path is to other rows, within the limits: as much of them as is still to come."""
-        dt_ns = self._dt_ns
+    def _go_over(self, start_ns: int, before_J: np.ndarray, rows_TJ: np.ndarray) -> None:
+        """From where the path is to other rows, within the limits: beside them at once, and nearer from row to row.
+
+        Args:
+            start_ns: Time of the tick [ns].
+            before_J: (J,) where the path should be then.
+            rows_TJ: (T, J) the rows from the tick on.
+        """
         if self._brakes and np.abs(rows_TJ - self._knots[-1][1]).max() < ROUNDING:
             return  # it comes to rest there
-        first = max(0, math.ceil((self._sampled[0] - start_ns) / dt_ns - LATE))
+        first = max(0, math.ceil((self._sampled[0] - start_ns) / self._dt_ns - LATE))
         if first >= len(rows_TJ):
             return
-        at_ns = start_ns + round(first * dt_ns)
-        past_3J = self._past(at_ns)
-        rows_TJ, _ = limit_forward(rows_TJ[first:], past_3J, self._limits, dt_ns / 1e9)
-        self._replace_after(at_ns, past_3J, rows_TJ)
+        at_ns = start_ns + round(first * self._dt_ns)
+        past_3J, wanted = self._past(at_ns), rows_TJ[first:]
+        beside_J = past_3J[2] - (rows_TJ[first - 1] if first else before_J)
+        if np.abs(beside_J).max() > NEAR:
+            wanted = wanted + beside_J * NEARER ** np.arange(1, len(wanted) + 1)[:, None]
+        rows, _ = limit_forward(wanted, past_3J, self._limits, self._dt_ns / 1e9)
+        self._replace_after(at_ns, past_3J, rows, onward=2 * rows[-1] - np.vstack([past_3J, rows])[-2])
 
     def _brake(self, from_ns: int) -> None:
         """Let the path brake from a time on."""
         past_3J = self._past(from_ns)
         rows = np.vstack([past_3J[-1:], brake(past_3J, self._limits, self._dt_ns / 1e9)])
-        self._replace_after(from_ns, past_3J, np.vstack([rows[1:], rows[-1:]]))
+        self._replace_after(from_ns, past_3J, np.vstack([rows[1:], rows[-1:]]), onward=rows[-1])
         self._brake_ns = from_ns
 
     def _past(self, at_ns: int) -> np.ndarray:
         """(3, J) the path two periods before a time, one period before it, and at it."""
         return np.array([self._at(at_ns - round(k * self._dt_ns))[0] for k in (2, 1, 0)])
 
-    def _replace_after(self, at_ns: int, past_3J: np.ndarray, rows_TJ: np.ndarray) -> None:
-        """Let the path lead from a time on to rows that are one period apart; behind the last one it brakes."""
-        dt_s = self._dt_ns / 1e9
+    def _replace_after(self, at_ns: int, past_3J: np.ndarray, rows_TJ: np.ndarray, onward: np.ndarray) -> None:
+        """Let the path lead from a time on to rows that are one period apart, and `onward` (J,) behind the last one.
+
+        Points that it led to before keep their velocity.
+        """
+        dt_ns, known = self._dt_ns, self._known(at_ns)
         seam = (at_ns, *self._at(at_ns))
-        if self._sampled is not None and self._sampled[0] > at_ns:
+        if self._sampled is not None and at_ns < self._sampled[0] < at_ns + dt_ns:
             seam = self._sampled
-        made = np.vstack([past_3J, rows_TJ])
-        ahead = brake(made[-3:], self._limits, dt_s)[:1]
-        made = np.vstack([made, ahead if len(ahead) else made[-1:]])
-        slopes = point_velocities(made[2:-2], made[3:-1], made[4:], self._limits, dt_s)
-        new = [(at_ns + round(k * self._dt_ns), *knot) for k, knot in enumerate(zip(rows_TJ, slopes), start=1)]
-        self._knots = deque([*(knot for knot in self._knots if knot[0] < seam[0]), seam, *new])
+        made = np.vstack([past_3J[-1:], rows_TJ, onward])
+        slopes = point_velocities(made[:-2], made[1:-1], made[2:], self._limits, dt_ns / 1e9)
+        new = []
+        for step, (row, slope) in enumerate(zip(rows_TJ, slopes), start=1):
+            same = step in known and np.array_equal(known[step][0], row)
+            new.append((at_ns + round(step * dt_ns), row, known[step][1] if same else slope))
+        kept = [knot for knot in self._knots if knot[0] < seam[0]]
+        self._knots = deque([*kept, seam, *(knot for knot in new if knot[0] > seam[0])])
         self._brake_ns = None
 
     def _at(self, at_ns: int) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float32MultiArray, Header, MultiArrayDimension, MultiArrayLayout, String
@@ -22,13 +22,16 @@ from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
 
 from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError
+from beingh_core.realtime.commit_buffer import SAME_PERIOD_S
 from beingh_ros.camera_input import CameraInput
 from beingh_ros.chunk_maker import ChunkMaker, MadeChunk
 from beingh_ros.chunk_schedule import ChunkSchedule, Request, commanded
 from beingh_ros.conversions import Trajectory, joint_positions, stamp_to_ns
 from beingh_ros.diagnostics import WARN, Diagnostics, Report, Samples
+from beingh_ros.guard import GuardedNode, bounded
 from beingh_ros.inference_thread import InferenceThread
-from beingh_ros.plan_messages import PlanReader, PlanWriter
+from beingh_ros.managed import ManagedNode
+from beingh_ros.plan_messages import PlanReader, PlanWriter, most_bytes
 from beingh_ros.policy_inputs import PolicyInputs
 from beingh_ros.policy_loading import load_policy
 from beingh_ros.policy_report import PolicyReport
@@ -45,7 +48,7 @@ ANOTHER_ERROR_PERIOD_S, SAME_ERROR_PERIOD_S = 5.0, 30.0
 LATENCY_FIELDS = ("inference_ms", "latency_ms")
 
 
-class PolicyNode(LifecycleNode):
+class PolicyNode(GuardedNode, ManagedNode):
     """configure loads contract and checkpoint and connects the inputs; activate lets chunks out.
 
     Attributes:
@@ -173,14 +176,17 @@ class PolicyNode(LifecycleNode):
             self._entities.append(
                 make(JointState, topic, lambda message, t=topic: self._on_joint_state(t, message), JOINT_STATES)
             )
+        most, refuse = most_bytes(contract), lambda error: self._log_error("controller/buffer", str(error))
+        buffer = bounded(JointTrajectory, most, self._on_buffer, refuse)
         self._entities += [
-            make(JointTrajectory, "controller/buffer", self._on_buffer, RELIABLE),
+            make(JointTrajectory, "controller/buffer", buffer, RELIABLE, raw=True),
             make(Header, "controller/accepted", self._on_accepted, RELIABLE),
             make(String, "policy/instruction", self._on_instruction, RELIABLE),
         ]
         if self._reader.has_base:
+            base_buffer = bounded(MultiDOFJointTrajectory, most, self._on_base_buffer, refuse)
             self._entities.append(
-                make(MultiDOFJointTrajectory, "controller/base_buffer", self._on_base_buffer, RELIABLE)
+                make(MultiDOFJointTrajectory, "controller/base_buffer", base_buffer, RELIABLE, raw=True)
             )
         self._timer = self.create_timer(0.5, self._match_cameras, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._diagnostics.set_reports(
@@ -248,6 +254,8 @@ class PolicyNode(LifecycleNode):
             read = read_part(message, now_ns)
             if read is None:
                 return
+            if not abs(read.dt_s - self._contract.dt_s) <= SAME_PERIOD_S:
+                raise BeingHError(f"the points of a plan are not {self._contract.dt_s:g} s apart from its stamp on")
             rows = commanded(self._contract.joint_names, read.joints, read.positions)
             self._schedule.buffer(read.frame_id, read.stamp_ns, rows, self.get_clock().now().nanoseconds)
             self._inference.notify()

@@ -50,13 +50,18 @@ def epoch_id(index: int, start_ns: int) -> str:
     return f"{index}@{start_ns}"
 
 
+def parse_stamp(text: str) -> int:
+    """Nanoseconds written in digits; 0, which is no time, for anything else."""
+    return int(text) if re.fullmatch(r"\d{1,19}", text, re.ASCII) else 0
+
+
 def parse_epoch(text: str) -> tuple[int, int]:
     """(index, start_ns) of an epoch's name.
 
     Raises:
         BeingHError: not the name of an epoch.
     """
-    match = re.fullmatch(r"(\d+)@(-?\d+)", text)
+    match = re.fullmatch(r"(\d{1,18})@(-?\d{1,18}|-?[1-8]\d{18})", text, re.ASCII)
     if match is None:
-        raise BeingHError(f"`{text}` is no epoch", allowed="INDEX@START_NANOSECONDS")
+        raise BeingHError(f"{text[:60]!r} is no epoch", allowed="INDEX@START_NANOSECONDS")
     return int(match[1]), int(match[2])

@@ -37,6 +37,7 @@ Threads: every public method may be called from any thread; one lock inside make
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -47,6 +48,7 @@ from beingh_core.errors import BeingHError
 from beingh_core.realtime.chunk import ACCEPTED, STATUSES, Chunk, Command, MergeResult
 from beingh_core.realtime.interpolation import Piece, point_velocities
 from beingh_core.realtime.limits import JointLimits, brake, limit_forward
+from beingh_core.validation import shown
 
 # Chunk periods that differ from the tick by less than this are equal [s].
 SAME_PERIOD_S = 1e-6
@@ -280,11 +282,13 @@ class CommitBuffer:
         positions, wanted = chunk.array(), (self.chunk_length, len(self.joints))
         consumed, ignored = self._next - base, self._first_free(chunk) - base
         if chunk.epoch != self._epoch:
-            return "foreign_epoch", f"it is of epoch `{chunk.epoch}`, not `{self._epoch}`"
+            return "foreign_epoch", f"it is of epoch {shown(chunk.epoch)}, not {self._epoch}"
         if self._stop_reason is not None:
             return "stopped", f"the epoch has ended: {self._stop_reason}"
-        if sorted(chunk.joints) != sorted(self.joints):
-            return "bad_joints", f"its joints are {list(chunk.joints)}, not {list(self.joints)}"
+        if len(chunk.joints) != len(self.joints) or sorted(chunk.joints) != sorted(self.joints):
+            return "bad_joints", f"its joints are {shown(list(chunk.joints))}, not {list(self.joints)}"
+        if math.isnan(chunk.dt_s):
+            return "bad_dt", f"its points are not at 0, 1, 2, .. times {self.dt_s} s after its stamp"
         if not abs(chunk.dt_s - self.dt_s) <= SAME_PERIOD_S:
             return "bad_dt", f"its steps are {chunk.dt_s} s apart, not {self.dt_s} s"
         if positions.shape != wanted:

@@ -49,8 +49,8 @@ class PrefixLog:
         if self._first is not None and first_tick > self._first + self._margin:
             unchanged = all(np.array_equal(fresh[t], row) for t, row in self._rows.items() if t in fresh)
             if not unchanged:
-                for tick in range(self._first + self._margin, first_tick):
-                    self._rows.pop(tick, None)
+                uncertain = range(self._first + self._margin, first_tick)
+                self._rows = {tick: row for tick, row in self._rows.items() if tick not in uncertain}
         oldest = first_tick - self._depth
         sent = {tick: row for tick, row in self._rows.items() if oldest <= tick < first_tick}
         self._rows = {**sent, **fresh}
