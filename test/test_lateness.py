@@ -230,7 +230,7 @@ def test_a_tick_that_is_late_while_running_leaves_no_jump_between_the_setpoints(
     speed, acceleration = cell.peaks()
     limits = cell.contract.limits
     assert speed < 1.15 * limits.velocity[0] and acceleration < 5.2 * limits.acceleration[0]
-    assert cell.stream.rows[-1][1] == 0.0
+    assert abs(cell.stream.rows[-1][1]) < 1e-3
     assert cell.controller.overruns == (late > 2.0)
 
 

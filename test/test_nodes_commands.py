@@ -1,5 +1,7 @@
 """On the wire: setpoints between the ticks at the robot's own rate, and the two parts of a robot with a base."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from driver_support import ARM, BASE, HAND_DRIVER, contract_with
@@ -7,12 +9,14 @@ from geometry_msgs.msg import Twist
 from ros_support import Recorder, wait_matched, wait_until
 from sensor_msgs.msg import JointState
 from stand_in_robot import DT_NS, FR3, H, controller_beside_robot
+from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
 
 from beingh_core.realtime.clock import parse_epoch
 from beingh_ros.conversions import read_trajectory, stamp_to_ns
 from beingh_ros.plan_messages import PlanReader, PlanWriter
 
+FAULTY = str(Path(__file__).with_name("faulty_controller.py"))
 RATE_HZ, STEP_NS = 250.0, 4_000_000
 ARM_DRIVER = {"kind": "joint_trajectory", "topic": FR3.driver.groups[0].topic, "joints": ARM}
 FAST_ARM = {
@@ -74,6 +78,26 @@ def test_setpoints_at_the_robots_rate_pass_every_committed_point_once_and_smooth
     assert (np.abs(np.diff(v)) <= 3 * FR3.limits.acceleration[0] * gap_s + 1e-6).all()
     assert (np.abs(np.diff(q)) <= FR3.limits.velocity[0] * 1.2 * gap_s + 1e-9).all()
     assert hand.messages and "ERROR" not in process.output
+
+
+def test_a_defect_between_the_ticks_brakes_from_the_newest_setpoint_and_ends_the_node(bench, tmp_path):
+    contract = contract_with(tmp_path, FAST_ARM, HAND_DRIVER)
+    robot, process = bench(FAULTY, contract=str(contract.path))
+    commands = Recorder(robot.node, JointState, "/arm/command", 10_000)
+    fault = robot.node.create_publisher(String, "/fault", 10)
+    hand = Recorder(robot.node, JointTrajectory, HAND_DRIVER["topic"])
+    robot.follow(JointState, "/arm/command", lambda message: zip(message.name, message.position))
+    robot.start()
+    wait_matched(robot.node, fault)
+    robot.move()
+    fault.publish(String(data="setpoint"))
+    assert process.process.wait(20) == 1
+    status = robot.wait_for_state("stopped", "exception")
+    assert "injected fault" in status.reason and "injected fault" in process.output
+    wait_until(lambda: commands.messages[-1].velocity[0] == 0.0, what="rest")
+    q = np.array([m.position[0] for m in commands.messages])
+    seconds = np.maximum(np.diff([stamp_to_ns(m.header.stamp) for m in commands.messages]) / 1e9, 1 / RATE_HZ)
+    assert hand.messages and np.ptp(q) > 0.1 and (np.abs(np.diff(q)) / seconds <= FR3.limits.velocity[0] * 1.2).all()
 
 
 def test_a_chunk_with_a_base_is_merged_whole_or_not_at_all(bench, tmp_path):
