@@ -27,6 +27,8 @@ from beingh_ros.conversions import NS_PER_S, Trajectory, ns_to_duration, ns_to_s
 BASE = "base"
 # Bytes of a point beside its numbers, and of a message beside its points and names.
 POINT_BYTES, MESSAGE_BYTES = 96, 1024
+# More points than any robot brakes in.
+WAY_TO_REST = 200
 
 
 class PlanWriter:
@@ -150,10 +152,11 @@ class PlanReader:
 
 
 def most_bytes(contract: RobotContract) -> int:
-    """Size of a plan or a chunk of four times the points that this robot has, with velocities and all else beside the
-    positions [bytes]; a larger message is no such thing.
+    """More than the size of a plan or a chunk of this robot, with velocities and all else beside the positions [bytes].
+
+    A plan is a chunk and the way to rest.
     """
-    joints, points = len(contract.joint_names), 4 * max(contract.policy.chunk_length, 64)
+    joints, points = len(contract.joint_names), 2 * contract.policy.chunk_length + WAY_TO_REST
     names = sum(len(name) + 8 for name in contract.joint_names)
     return MESSAGE_BYTES + 2 * names + points * (POINT_BYTES + 4 * 8 * joints)
 
