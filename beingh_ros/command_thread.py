@@ -11,11 +11,14 @@ from beingh_ros.command_path import CommandPath
 from beingh_ros.diagnostics import Samples
 from beingh_ros.drivers.driver import Driver
 from beingh_ros.drivers.setpoints import Setpoints
-from beingh_ros.timing import TimeSource, prefer_this_thread
+from beingh_ros.timing import TimeSource, joined, prefer_this_thread
 
 IDLE_POLL_S = 0.005
 JOIN_S = 1.0
-# How long the posture at rest is repeated after a stop [ns].
+# A thread that has sent nothing for longer than this, and than so many setpoints, goes on where it was: a jump to where
+# it should be is no motion for a robot [ns].
+HELD_UP_NS, HELD_UP_SETPOINTS = 20_000_000, 4
+# How long the posture at rest is repeated [ns].
 HOLD_NS = 500_000_000
 
 
@@ -23,13 +26,15 @@ class CommandThread:
     """Sends one interpolated row to each driver at its rate.
 
     Setpoint k of a driver belongs to the time `start + k / rate` and to no other; a late one does not move those after
-    it, and one whose time is over when the next is due is left out and counted.
+    it, and one whose time is over when the next is due is left out and counted. When more than a few are left out, the
+    path goes on from the last one that was sent. The setpoints end a while after the path has come to rest.
 
     Args:
         drivers: With a command rate each.
         path: What is committed; another thread extends it.
         time: Clock of the schedule.
         send: Sends a row through a driver; does not raise.
+        fail: Called in this thread with the error that ends it (a defect).
 
     Attributes:
         sent, missed: Setpoints.
@@ -42,11 +47,11 @@ class CommandThread:
         path: CommandPath,
         time: TimeSource,
         send: Callable[[Driver, Setpoints], None],
+        fail: Callable[[Exception], None] | None = None,
     ) -> None:
-        self._path, self._time, self._send = path, time, send
+        self._path, self._time, self._send, self._fail = path, time, send, fail
         self._streams = [_Stream(driver) for driver in drivers]
         self._start_ns: int | None = None
-        self._final = False
         self.lateness_ms = Samples(100_000)
         self.sent = self.missed = 0
         self._lock = threading.Lock()
@@ -60,17 +65,15 @@ class CommandThread:
     def close(self) -> bool:
         """End the thread; False when it does not end in time."""
         self._ending.set()
-        self._thread.join(JOIN_S)
-        return not self._thread.is_alive()
+        return joined(self._thread, JOIN_S)
 
-    def extended(self, start_ns: int, *, final: bool) -> None:
-        """The path was extended by the tick at `start_ns` [ns], with its last point if `final`."""
+    def extended(self, start_ns: int) -> None:
+        """The path was extended by the tick at `start_ns` [ns]."""
         with self._lock:
             if self._start_ns is None:
                 self._start_ns = start_ns
                 for stream in self._streams:
                     stream.next = 0
-            self._final = final
 
     def shift(self, step_ns: int) -> None:
         """Move the schedule with a clock that was set."""
@@ -81,6 +84,14 @@ class CommandThread:
 
     def _run(self) -> None:
         prefer_this_thread()
+        try:
+            self._command_until_closed()
+        except Exception as error:
+            if self._fail is None:
+                raise
+            self._fail(error)
+
+    def _command_until_closed(self) -> None:
         while not self._ending.is_set():
             with self._lock:
                 start_ns = self._start_ns
@@ -104,6 +115,7 @@ class CommandThread:
         stream.next = newest
         at_ns = stream.due_ns(start_ns)
         stream.next += 1
+        self._path.hold_up(at_ns - stream.period_ns, max(HELD_UP_NS, HELD_UP_SETPOINTS * stream.period_ns))
         sampled = self._path.sample(at_ns)
         if sampled is None:
             return
@@ -119,12 +131,11 @@ class CommandThread:
         self._rest(at_ns)
 
     def _rest(self, at_ns: int) -> None:
-        """End the stream a while after the end of a stop."""
+        """End the stream a while after the path has come to rest."""
         with self._lock:
-            end_ns = self._path.end_ns
-            if self._final and end_ns is not None and at_ns >= end_ns + HOLD_NS:
+            rest_ns = self._path.rest_ns
+            if rest_ns is not None and at_ns >= rest_ns + HOLD_NS:
                 self._start_ns = None
-                self._path.clear()
 
 
 class _Stream:
@@ -133,6 +144,7 @@ class _Stream:
     def __init__(self, driver: Driver) -> None:
         self.driver, self.next = driver, 0
         self._period_ns = 1e9 / driver.command_rate_hz
+        self.period_ns = round(self._period_ns)
 
     def due_ns(self, start_ns: int) -> int:
         """Time of the next setpoint [ns]."""

@@ -35,11 +35,11 @@ class Commander:
         self._by_rate = tuple(driver for driver in drivers if driver.command_rate_hz is not None)
         self.commands: CommandThread | None = None
 
-    def start(self, time: TimeSource) -> None:
-        """Begin; `time` is the ticks' clock."""
+    def start(self, time: TimeSource, fail: Callable[[Exception], None] | None = None) -> None:
+        """Begin; `time` is the ticks' clock, and `fail` is called with an error that ends the thread of the setpoints."""
         if self._by_rate:
             self._time, self._path = time, CommandPath(self._contract.limits)
-            self.commands = CommandThread(self._by_rate, self._path, time, self._send_row)
+            self.commands = CommandThread(self._by_rate, self._path, time, self._send_row, fail)
             self.commands.start()
 
     def send(self, output: TickOutput) -> None:
@@ -48,9 +48,16 @@ class Commander:
             return
         if self.commands is not None:
             start_ns = self._time.to_steady(output.stamp_ns)
-            dt_ns = 1e9 / self._contract.rate_hz
-            self._path.extend(start_ns, dt_ns, output.before, output.committed, output.velocities)
-            self.commands.extended(start_ns, final=output.final)
+            self._path.extend(
+                start_ns,
+                1e9 / self._contract.rate_hz,
+                output.before,
+                output.committed,
+                output.velocities,
+                fresh=output.fresh,
+                stopping=output.stopping,
+            )
+            self.commands.extended(start_ns)
         points = self._setpoints(output.stamp_ns, output.committed, output.velocities)
         for driver in self._by_tick:
             self._send_row(driver, points)
@@ -82,7 +89,9 @@ class Commander:
         dt_s, rows = self._contract.dt_s, path.positions
         slopes = np.gradient(rows, dt_s, axis=0) if len(rows) > 1 else np.zeros_like(rows)
         slopes[-1] = 0.0
-        for error in stop_drivers(self._drivers, self._setpoints(path.stamp_ns, rows, slopes)):
+        points = self._setpoints(path.stamp_ns, rows, slopes)
+        streamed = self._streamed_to_rest(points) if self._by_rate else None
+        for error in stop_drivers(self._drivers, points, streamed):
             self._failed(error)
 
     def release(self) -> None:
@@ -97,6 +106,28 @@ class Commander:
             return {}
         counted = {"setpoints_sent": commands.sent, "setpoints_missed": commands.missed}
         return counted | commands.lateness_ms.summary("setpoint_lateness_ms", (50, 99))
+
+    def _streamed_to_rest(self, points: Setpoints) -> Setpoints | None:
+        """The braking path from the newest setpoint on; None when none was sent."""
+        start_ns, dt_ns = self._time.to_steady(points.stamp_ns), 1e9 / self._contract.rate_hz
+        rows, slopes = points.positions, points.velocities
+        try:
+            if len(rows) > 1:
+                next_ns = start_ns + round(dt_ns)
+                self._path.extend(next_ns, dt_ns, rows[0], rows[1:], slopes[1:], fresh=False, stopping=True)
+            knots = self._path.to_rest()
+        except Exception as error:  # noqa: BLE001 - the path itself may be what has failed
+            self._failed(f"the path between the ticks: {error}")
+            return None
+        if not knots:
+            return None
+        times, positions, velocities = zip(*knots)
+        return Setpoints(
+            stamp_ns=points.stamp_ns,
+            times_s=(np.array(times) - start_ns) / 1e9,
+            positions=np.array(positions),
+            velocities=np.array(velocities),
+        )
 
     def _send_row(self, driver: Driver, points: Setpoints) -> None:
         """One driver's failure must not keep the others from their commands."""

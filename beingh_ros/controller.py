@@ -15,9 +15,7 @@ import numpy as np
 
 from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError
-from beingh_core.realtime.clock import TickClock, epoch_id
 from beingh_core.realtime.commit_buffer import Chunk, Command, CommitBuffer, MergeResult
-from beingh_core.realtime.interpolation import point_velocities
 from beingh_ros.listeners import Hearing
 from beingh_ros.measured_joints import NOT_AT_REST, Problem, measured_joints, start_position
 from beingh_ros.plan import Plan, TickOutput
@@ -36,11 +34,10 @@ from beingh_ros.stop_causes import (
     WAITING,
     Status,
 )
+from beingh_ros.tick_plan import TickPlan
 from beingh_ros.tracking import TrackingWatch, following_problem
 
 Values = Mapping[str, float]  # by joint name
-# Time between the announcement of an epoch and its first tick.
-START_LEAD_TICKS = 2
 # Ticks that come later than this stop it: the robot may have been moved meanwhile.
 MAX_HOLD_UP_NS = 1_000_000_000
 # Time between two reasons to wait that say almost the same.
@@ -56,7 +53,7 @@ class Controller:
         contract: Robot.
         joint_state_timeout_s: Without joint states for longer it stops [s]; 0 for the contract's.
         max_late_ticks: A tick that comes later than this many periods ends the epoch; the next epoch starts
-            at the last command, so that no burst of overdue commands leaves.
+            at the last command, so that no burst of overdue commands leaves. A stop goes on from there.
         watch_tracking: Whether a robot that does not follow stops it; off where nothing is sent to the robot.
         topics: Of the joint states, for messages; the contract's where none are given.
         publishers: Gives who publishes joint states, for messages.
@@ -83,15 +80,10 @@ class Controller:
         self._is_joint = ~contract.limits.is_velocity  # the others command a base and are not measured
         self._measured = measured_joints(contract, timeout_s, topics, publishers)
         self._tracking = TrackingWatch(contract) if watch_tracking else None
-        self._clock: TickClock | None = None
-        self._buffer: CommitBuffer | None = None
-        self._epochs = 0
-        self._epoch = ""
-        self._announced = self._at_rest = True
+        self._ticks = TickPlan(contract)
+        self._at_rest = True
         self._reset_wanted = self._chunk_runs = False
         self._estops: set[str] = set()
-        self._last_sent: np.ndarray | None = None  # (T, J) of the newest tick
-        self._before = np.zeros(0)  # (J,) command of the tick before the next one
         self._waiting = f"{FOR_JOINT_STATES} on {topics}"
         self._status = Status(state=WAITING, reason=self._waiting)
         self._active, self._changed, self._unheard = True, changed, ""
@@ -211,15 +203,12 @@ class Controller:
     def next_tick_ns(self) -> int | None:
         """Time of the next tick to be sent, None when there is none."""
         with self._lock:
-            return None if self._at_rest else self._clock.stamp_ns(self._buffer.next_tick)
+            return None if self._at_rest else self._ticks.next_ns()
 
     def announcement(self) -> Plan | None:
         """The plan of an epoch before its first tick, once an epoch."""
         with self._lock:
-            if self._announced or self._at_rest:
-                return None
-            self._announced = True
-            return self._plan()
+            return None if self._at_rest else self._ticks.announcement()
 
     def tick(self, now_ns: int) -> TickOutput | None:
         """Commit the next tick, which is due; None when there is nothing to send."""
@@ -232,23 +221,11 @@ class Controller:
                 return None
             if self._status.state == RUNNING:
                 self._stop_for(self._measured.problem(now_ns), now_ns)
-            command = self._buffer.advance()
-            stamp_ns, plan = self._clock.stamp_ns(command.tick), self._plan()
-            ahead = self._buffer.committed_until - self._buffer.next_tick
-            contract, rows = self._contract, np.vstack([self._before, command.positions, plan.positions[: ahead + 1]])
-            before, self._before, self._last_sent = self._before, command.positions, rows[1:-1]
-            self._note_sent(command, stamp_ns)
-            final = self._status.state == STOPPING and bool(np.all(plan.positions == command.positions))
-            if final:
+            command, output = self._ticks.advance(now_ns, stopping=self._status.state == STOPPING)
+            self._note_sent(command, output.stamp_ns)
+            if output.stopping and self._ticks.rests():
                 self._come_to_rest()
-            return TickOutput(
-                stamp_ns=stamp_ns,
-                before=before,
-                committed=self._last_sent,
-                velocities=point_velocities(rows[:-2], rows[1:-1], rows[2:], contract.limits, contract.dt_s),
-                plan=plan,
-                final=final,
-            )
+            return output
 
     def clock_set(self, now_ns: int, step_ns: int, reason: str) -> None:
         """The clock behind the stamps was set by `step_ns` and shows `now_ns`: stop, and brake in the new time."""
@@ -257,20 +234,13 @@ class Controller:
             if self._at_rest:
                 return
             self.stop(CLOCK, reason, now_ns)
-            plan = self._plan()
-            if self._last_sent is None or np.all(plan.positions == self._last_sent[0]):
+            if self._ticks.rests():
                 self._come_to_rest()
                 return
-            # The ticks keep their numbers; a name with another start tells everybody their new times.
-            due_ns = self.next_tick_ns() + step_ns
+            promised_ns = due_ns = self.next_tick_ns() + step_ns
             if not now_ns <= due_ns <= now_ns + 2 * self._dt_ns:
                 due_ns = now_ns + round(self._dt_ns)
-            start_ns = due_ns - round(self._buffer.next_tick * self._dt_ns)
-            self._clock = TickClock(self._contract.rate_hz, start_ns)
-            self._epoch = epoch_id(self._epochs, start_ns)
-            self._epochs += 1
-            self._announced = False
-            self._become(replace(self._status, epoch=self._epoch))
+            self._retime(due_ns, due_ns - promised_ns)
 
     def final_path(self, now_ns: int, cause: str = SHUTDOWN, reason: str = "the node ends") -> Plan | None:
         """Stop, and give the whole braking path at once; nothing can be sent after it.
@@ -283,13 +253,17 @@ class Controller:
             self.stop(cause, reason, now_ns)
             if self._at_rest:
                 return None
+            path = self._ticks.braking_path(now_ns, self._max_late_ns)
             self._come_to_rest()
-            if self._last_sent is None:
-                return None
-            rows = np.vstack([self._last_sent[:1], self._plan().positions])
-            moving = np.any(rows != rows[-1], axis=1).sum()
-            stamp_ns = self._clock.stamp_ns(self._buffer.next_tick - 1)
-            return Plan(epoch=self._epoch, stamp_ns=stamp_ns, positions=rows[: moving + 1])
+            return path
+
+    @property
+    def _buffer(self) -> CommitBuffer | None:
+        return self._ticks.buffer
+
+    @property
+    def _last_sent(self) -> np.ndarray | None:
+        return self._ticks.last_sent
 
     def _stop_for(self, problem: Problem | None, now_ns: int) -> None:
         problem = problem or following_problem(self._tracking, self._measured, now_ns)
@@ -299,7 +273,7 @@ class Controller:
     def _set(self, state: str, cause: str = "", reason: str = "", stamp_ns: int = 0) -> None:
         active = bool(self._estops)
         self._become(
-            Status(state=state, cause=cause, reason=reason, epoch=self._epoch, stamp_ns=stamp_ns, estop=active)
+            Status(state=state, cause=cause, reason=reason, epoch=self._ticks.epoch, stamp_ns=stamp_ns, estop=active)
         )
 
     def _become(self, status: Status) -> None:
@@ -323,10 +297,6 @@ class Controller:
         if ran_dry and self._status.state == RUNNING:
             self._set(RUNNING, CHUNKS_SILENT, "the last chunk is used up: the joints brake and hold", stamp_ns)
 
-    def _plan(self) -> Plan:
-        first, positions = self._buffer.planned()
-        return Plan(epoch=self._epoch, stamp_ns=self._clock.stamp_ns(first), positions=positions)
-
     def _wait(self, now_ns: int) -> None:
         """Start when the robot is measured and at rest, else say what is missing."""
         if now_ns <= 0:
@@ -344,46 +314,35 @@ class Controller:
         """Begin an epoch at the measured positions, or return why not."""
         start, problem = start_position(self._contract, self._measured.row())
         if not problem:
-            self._begin(now_ns, start)
+            self._ticks.begin(now_ns, start, fresh=True)
+            self._run(start, start)
         return problem
 
-    def _begin(self, now_ns: int, start_J: np.ndarray) -> None:
-        contract = self._contract
-        start_ns = now_ns + round(START_LEAD_TICKS * self._dt_ns)
-        self._epoch = epoch_id(self._epochs, start_ns)
-        self._epochs += 1
-        self._clock = TickClock(contract.rate_hz, start_ns)
-        if self._buffer is None:
-            self._buffer = CommitBuffer(
-                joints=contract.joint_names,
-                start_positions=start_J,
-                limits=contract.limits,
-                dt_s=contract.dt_s,
-                chunk_length=contract.policy.chunk_length,
-                delay_steps=contract.uac.delay_steps,
-                commit_margin=contract.uac.commit_margin,
-                epoch=self._epoch,
-            )
-        else:
-            self._buffer.restart(start_J, self._epoch)
+    def _run(self, from_J: np.ndarray, to_J: np.ndarray) -> None:
+        """An epoch has begun at `to_J`; the robot may still be on its way there."""
         if self._tracking is not None:
-            self._tracking.begin(start_J)
-        self._announced = self._at_rest = self._chunk_runs = False
+            self._tracking.begin(from_J)
+            self._tracking.commanded(self._ticks.next_ns(), to_J)
+        self._at_rest = self._chunk_runs = False
         self._measured.settle()
-        self._last_sent, self._before = None, start_J
         self._set(RUNNING)
 
     def _overrun(self, now_ns: int, late_ns: int) -> None:
-        """The thread was held up: the robot holds the last row it was sent; go on from there, or stop."""
+        """The thread was held up: go on from where that has left the robot, or stop."""
         self.overruns += 1
-        if late_ns > MAX_HOLD_UP_NS:
-            self.stop(CLOCK, f"the ticks were held up for {late_ns / 1e9:.1f} s", now_ns)
         if self._status.state == STOPPING:
+            self._retime(now_ns + round(self._dt_ns), late_ns + round(self._dt_ns))
+        elif late_ns > MAX_HOLD_UP_NS:
+            self.stop(CLOCK, f"the ticks were held up for {late_ns / 1e9:.1f} s", now_ns)
             self._come_to_rest()
-        elif self._last_sent is None:
-            self._begin(now_ns, self._plan().positions[0])
         else:
-            self._begin(now_ns, np.where(self._is_joint, self._last_sent[-1], 0.0))
+            left = self._last_sent
+            start = self._ticks.begin_again(now_ns)
+            self._run(start if left is None else left[-1], start)
+
+    def _retime(self, due_ns: int, late_ns: int) -> None:
+        self._ticks.retime(due_ns, late_ns)
+        self._become(replace(self._status, epoch=self._ticks.epoch))
 
     def _come_to_rest(self) -> None:
         self._at_rest = True

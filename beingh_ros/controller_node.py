@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import threading
 import time
 import traceback
 from collections import deque
@@ -17,7 +18,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
@@ -37,10 +38,12 @@ from beingh_ros.diagnostics import Diagnostics, Report
 from beingh_ros.drivers import make_drivers
 from beingh_ros.estop_intake import EstopIntake
 from beingh_ros.graph import resolved, rival_text, rivals
+from beingh_ros.guard import bounded
 from beingh_ros.joint_intake import JointIntake
 from beingh_ros.listeners import Listeners
+from beingh_ros.managed import ManagedNode
 from beingh_ros.plan import Plan
-from beingh_ros.plan_messages import PlanReader, PlanWriter
+from beingh_ros.plan_messages import PlanReader, PlanWriter, most_bytes
 from beingh_ros.runtime import declare, hear_latched_clock, raise_priority, run_node
 from beingh_ros.stop_causes import DRIVER, EXCEPTION, STOP_SERVICE, Status
 from beingh_ros.tick_thread import TickThread
@@ -52,12 +55,12 @@ SWITCH_S = 1e-4
 LISTENERS_PERIOD_S = 0.1
 
 
-class ControllerNode(LifecycleNode):
+class ControllerNode(ManagedNode):
     """The node; while it is active it ticks. `close()` and deactivation stop in order: no more chunks, no more ticks,
     then the braking path as last command.
 
     Attributes:
-        exit_status: Set when the node must end because its tick thread has a defect.
+        exit_status: Set when the node must end because a thread that sends has a defect.
     """
 
     def __init__(self) -> None:
@@ -100,6 +103,7 @@ class ControllerNode(LifecycleNode):
         self._command_topics = [resolved(self, topic) for topic in commanded]
         self._overruns_told = 0
         self._log = ControllerLog(self.get_logger(), f"{self.get_fully_qualified_name()}/reset")
+        self._failing = threading.Lock()  # taken by the first thread that fails
         self._writer, self._reader = PlanWriter(contract), PlanReader(contract)
         self._commander = Commander(contract, [] if self._dry_run else make_drivers(self, contract), self._on_driver)
         self._buffer_publisher = self.create_publisher(JointTrajectory, "controller/buffer", RELIABLE)
@@ -131,7 +135,7 @@ class ControllerNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start ticking; the robot moves once it is measured at rest and chunks come."""
         self._controller.activate()
-        self._commander.start(self._ticks.time)
+        self._commander.start(self._ticks.time, self._on_failure)
         self._ticks.start()
         return super().on_activate(state)
 
@@ -162,6 +166,8 @@ class ControllerNode(LifecycleNode):
         if self._ticks.close() and self._commander.end():
             self._send_path(self._controller.final_path(now_ns))
             self._commander.release()
+        else:
+            self.get_logger().error("a thread that sends does not end: the braking path was not sent")
         self._tell()
         self._log.end()
 
@@ -184,9 +190,12 @@ class ControllerNode(LifecycleNode):
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(LISTENERS_PERIOD_S, self._look_around, clock=steady)
         self._joints.connect(self._controller, lambda: self._ticks.time.now_ns())
-        self.create_subscription(JointTrajectory, "policy/chunk", self._on_chunk, RELIABLE)
+        most = most_bytes(contract)
+        chunk = bounded(JointTrajectory, most, self._on_chunk, self._refuse_chunk)
+        self.create_subscription(JointTrajectory, "policy/chunk", chunk, RELIABLE, raw=True)
         if self._reader.has_base:
-            self.create_subscription(MultiDOFJointTrajectory, "policy/base_chunk", self._on_base_chunk, RELIABLE)
+            base_chunk = bounded(MultiDOFJointTrajectory, most, self._on_base_chunk, self._refuse_chunk)
+            self.create_subscription(MultiDOFJointTrajectory, "policy/base_chunk", base_chunk, RELIABLE, raw=True)
             self.create_timer(0.5 * contract.dt_s, self._drop_incomplete, clock=steady)
         self._estop = EstopIntake(self, contract.estop_topic, self._on_estop)
         self.create_service(Trigger, "~/stop", self._on_stop)
@@ -214,8 +223,7 @@ class ControllerNode(LifecycleNode):
                 return
             base_tick = self._base_tick(read.frame_id, read.stamp_ns)
         except BeingHError as error:
-            self._report.malformed += 1
-            self.get_logger().error(f"policy/chunk refused: {error}", throttle_duration_sec=5.0)
+            self._refuse_chunk(error)
             return
         self._ticks.let_pass()
         result = self._controller.merge(
@@ -230,6 +238,11 @@ class ControllerNode(LifecycleNode):
             self._accepted_publisher.publish(Header(stamp=ns_to_stamp(read.stamp_ns), frame_id=read.frame_id))
         if result.status != "merged":
             self.get_logger().warning(f"policy/chunk {result.status}: {result.reason}", throttle_duration_sec=5.0)
+
+    def _refuse_chunk(self, error: BeingHError) -> None:
+        """A chunk cannot be read."""
+        self._report.malformed += 1
+        self.get_logger().error(f"policy/chunk refused: {error}", throttle_duration_sec=5.0)
 
     def _drop_incomplete(self) -> None:
         """Give up chunks whose other part has not come within half a tick."""
@@ -274,9 +287,12 @@ class ControllerNode(LifecycleNode):
         self._controller.stop(DRIVER, problem, self._ticks.time.now_ns())
 
     def _on_failure(self, error: Exception) -> None:
-        """Tick thread: it ends with this error; it sends the braking path itself, and the node ends."""
+        """A thread that sends ends with this error; it sends the braking path itself, and the node ends."""
+        if not self._failing.acquire(blocking=False):
+            return  # the other thread does all that
         self.get_logger().error("".join(traceback.format_exception(error)))
         try:
+            self._ticks.close()
             now_ns = self._ticks.time.now_ns()
             self._commander.end()
             self._send_path(self._controller.final_path(now_ns, EXCEPTION, f"{type(error).__name__}: {error}"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
+from beingh_core.realtime.clock import parse_stamp
 from beingh_ros.diagnostics import ERROR, OK, WARN, read_status
 from beingh_ros.stop_causes import REQUESTED, RUNNING, STOPPED, STOPPING, Status
 
@@ -47,6 +48,6 @@ def read_state(message: DiagnosticStatus) -> Status:
         cause=values["cause"],
         reason=message.message,
         epoch=values["epoch"],
-        stamp_ns=int(values["stamp_ns"]),
+        stamp_ns=parse_stamp(values["stamp_ns"]),
         estop=values["estop"] == "True",
     )

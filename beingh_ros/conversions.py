@@ -20,6 +20,8 @@ from beingh_core.data.pixels import compressed_pixels, raw_pixels
 from beingh_core.errors import BeingHError
 
 NS_PER_S = 1_000_000_000
+# A point may be this far from its time [ns]: far more than rounding, far less than anything that moves.
+POINT_TOLERANCE_NS = 100_000
 
 
 def stamp_to_ns(stamp: Time | Duration) -> int:
@@ -164,10 +166,12 @@ class Trajectory:
 
     @property
     def dt_s(self) -> float:
-        """Mean time between points [s]; NaN with fewer than two."""
+        """Time between points [s]; NaN with fewer than two, and unless point i is i times that after the stamp."""
         if len(self.times_ns) < 2:
             return math.nan
-        return float(self.times_ns[-1] - self.times_ns[0]) / (len(self.times_ns) - 1) / NS_PER_S
+        step_ns = float(self.times_ns[-1] - self.times_ns[0]) / (len(self.times_ns) - 1)
+        off_ns = np.abs(self.times_ns - step_ns * np.arange(len(self.times_ns)))
+        return step_ns / NS_PER_S if off_ns.max() <= POINT_TOLERANCE_NS else math.nan
 
 
 def trajectory_message(

@@ -12,7 +12,6 @@ from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import String
@@ -22,6 +21,7 @@ from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError
 from beingh_ros.bringup import ProcessGroup
 from beingh_ros.demo_recorder import Recorder, VideoThread
+from beingh_ros.guard import GuardedNode
 from beingh_ros.observer import Observer
 from beingh_ros.sim_node import SPECTATOR_TOPIC
 
@@ -52,7 +52,7 @@ class DemoSession:
         self._news = threading.Condition()
         # Ctrl-C must leave the context usable until the nodes have been stopped in order.
         rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-        self.node = Node("demo")
+        self.node = GuardedNode("demo")
         self._video = VideoThread(video, spectator_fps)
         self.recorder = Recorder(self.node, contract, SPECTATOR_TOPIC, self._heard, self._video)
         self.observer = Observer(self.node, contract, self._heard)

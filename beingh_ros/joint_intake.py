@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from rclpy.node import Node
-from rclpy.qos import qos_profile_sensor_data
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import JointState
 
 from beingh_core.contract import RobotContract
@@ -15,6 +15,9 @@ from beingh_ros.controller import Controller
 from beingh_ros.conversions import joint_positions, joint_velocities, stamp_to_ns
 from beingh_ros.graph import NOT_KNOWN, listed, message_number, publishers, resolved, sent_ns, with_info
 from beingh_ros.joint_sources import JointSources
+
+# Deep enough for a robot that publishes joint by joint, or at 1 kHz, while the executor is held up for 0.2 s.
+JOINT_STATES = QoSProfile(depth=200, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 class JointIntake:
@@ -53,7 +56,7 @@ class JointIntake:
                 JointState,
                 name,
                 with_info(lambda message, info, t=topic: self._hear(t, message, info)),
-                qos_profile_sensor_data,
+                JOINT_STATES,
             )
 
     def publishers(self) -> str:

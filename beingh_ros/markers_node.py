@@ -7,11 +7,11 @@ commands, so it needs no joint states. Topics and parameters are listed in `bein
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 import numpy as np
 from geometry_msgs.msg import Point
 from rclpy.clock import Clock, ClockType
-from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from std_msgs.msg import ColorRGBA
 from trajectory_msgs.msg import JointTrajectory
@@ -19,9 +19,12 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError
+from beingh_core.validation import shown
 from beingh_ros.conversions import Trajectory, ns_to_duration, ns_to_stamp, read_trajectory
 from beingh_ros.display import PATHS_TOPIC, Arm
 from beingh_ros.eef_path import EefPaths, Trail, without_hold
+from beingh_ros.guard import GuardedNode, bounded
+from beingh_ros.plan_messages import most_bytes
 from beingh_ros.runtime import declare, run_node
 
 # red, green, blue, and the width of the line [m]
@@ -31,7 +34,7 @@ MARKERS_PER_ARM = 5
 LIFETIME_S = 0.5
 
 
-class MarkersNode(Node):
+class MarkersNode(GuardedNode):
     """The node. One thread; it keeps the newest message of each topic and a trail of bounded length."""
 
     def __init__(self) -> None:
@@ -54,8 +57,9 @@ class MarkersNode(Node):
         self._told: set[str] = set()
         # RViz hears reliable and best-effort publishers; a late display needs no old paths.
         self._publisher = self.create_publisher(MarkerArray, PATHS_TOPIC, QoSProfile(depth=5))
-        self.create_subscription(JointTrajectory, "controller/buffer", self._on_buffer, QoSProfile(depth=10))
-        self.create_subscription(JointTrajectory, "policy/chunk", self._on_chunk, QoSProfile(depth=1))
+        for topic, take, depth in (("controller/buffer", self._on_buffer, 10), ("policy/chunk", self._on_chunk, 1)):
+            receive = bounded(JointTrajectory, most_bytes(contract), take, partial(self._refuse, topic))
+            self.create_subscription(JointTrajectory, topic, receive, QoSProfile(depth=depth), raw=True)
         self.create_timer(1.0 / rate_hz, self._show, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def close(self) -> None:
@@ -76,13 +80,16 @@ class MarkersNode(Node):
             read = read_trajectory(message)
             missing = [name for arm in self._paths.arms for name in arm.joints if name not in read.joints]
             if missing:
-                raise BeingHError(f"it lacks {', '.join(missing)}", allowed=read.joints)
+                raise BeingHError(f"it lacks {', '.join(missing)}", allowed=shown(read.joints))
         except BeingHError as error:
-            if topic not in self._told:
-                self._told.add(topic)
-                self.get_logger().warning(f"{topic} is not shown: {error}")
+            self._refuse(topic, error)
             return None
         return read if len(read.positions) and np.isfinite(read.positions).all() else None
+
+    def _refuse(self, topic: str, error: BeingHError) -> None:
+        if topic not in self._told:
+            self._told.add(topic)
+            self.get_logger().warning(f"{topic} is not shown: {error}")
 
     def _show(self) -> None:
         """Publish what is new since the last time."""

@@ -29,7 +29,8 @@ class TickOutput:
         committed: (T, J) the tick's command and the committed ones after it.
         velocities: (T, J) of the commanded path at these [1/s].
         plan: Everything from the next tick on.
-        final: Whether it is the last tick of a stop, whose path ends at rest.
+        fresh: Whether nothing was sent before: the robot rests at `before`.
+        stopping: Whether it is a tick of a stop.
     """
 
     stamp_ns: int
@@ -37,4 +38,5 @@ class TickOutput:
     committed: np.ndarray
     velocities: np.ndarray
     plan: Plan
-    final: bool
+    fresh: bool = False
+    stopping: bool = False

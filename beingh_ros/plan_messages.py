@@ -21,9 +21,14 @@ from trajectory_msgs.msg import (
 
 from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError
+from beingh_core.validation import shown
 from beingh_ros.conversions import NS_PER_S, Trajectory, ns_to_duration, ns_to_stamp, read_trajectory, stamp_to_ns
 
 BASE = "base"
+# Bytes of a point beside its numbers, and of a message beside its points and names.
+POINT_BYTES, MESSAGE_BYTES = 96, 1024
+# More points than any robot brakes in.
+WAY_TO_REST = 200
 
 
 class PlanWriter:
@@ -130,7 +135,9 @@ class PlanReader:
     def _read_base(self, message: MultiDOFJointTrajectory) -> Trajectory:
         if list(message.joint_names) != [BASE] or any(len(point.velocities) != 1 for point in message.points):
             raise BeingHError(
-                f"base trajectory has joints {list(message.joint_names)}", allowed=[BASE], remedy="one velocity a point"
+                f"base trajectory has joints {shown(list(message.joint_names))}",
+                allowed=[BASE],
+                remedy="one velocity a point",
             )
         rows = [
             [getattr(getattr(point.velocities[0], part), axis) for part, axis in self._axes] for point in message.points
@@ -142,6 +149,16 @@ class PlanReader:
             positions=np.array(rows, dtype=float).reshape(len(rows), len(self._names)),
             times_ns=np.array([stamp_to_ns(point.time_from_start) for point in message.points], dtype=np.int64),
         )
+
+
+def most_bytes(contract: RobotContract) -> int:
+    """More than the size of a plan or a chunk of this robot, with velocities and all else beside the positions [bytes].
+
+    A plan is a chunk and the way to rest.
+    """
+    joints, points = len(contract.joint_names), 2 * contract.policy.chunk_length + WAY_TO_REST
+    names = sum(len(name) + 8 for name in contract.joint_names)
+    return MESSAGE_BYTES + 2 * names + points * (POINT_BYTES + 4 * 8 * joints)
 
 
 def base_axes(contract: RobotContract) -> list[tuple[str, str]]:

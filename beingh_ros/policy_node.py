@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import SubscriptionEventCallbacks
 from sensor_msgs.msg import JointState
@@ -29,23 +29,26 @@ from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
 
 from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError
+from beingh_core.realtime.commit_buffer import SAME_PERIOD_S
 from beingh_core.validation import shown
 from beingh_ros.camera_input import CameraInput
 from beingh_ros.chunk_maker import ChunkMaker, MadeChunk
 from beingh_ros.chunk_schedule import ChunkSchedule, Request, commanded
 from beingh_ros.conversions import Trajectory, some_joint_positions, stamp_to_ns
 from beingh_ros.diagnostics import WARN, Diagnostics, Report, Samples
+from beingh_ros.error_log import ErrorLog
 from beingh_ros.gate_log import GateLog
+from beingh_ros.guard import GuardedNode, bounded
 from beingh_ros.inference_thread import InferenceThread
-from beingh_ros.plan_messages import PlanReader, PlanWriter
+from beingh_ros.joint_intake import JOINT_STATES
+from beingh_ros.managed import ManagedNode
+from beingh_ros.plan_messages import PlanReader, PlanWriter, most_bytes
 from beingh_ros.policy_inputs import PolicyInputs
 from beingh_ros.policy_loading import load_policy
 from beingh_ros.policy_report import PolicyReport
 from beingh_ros.runtime import declare, on_time_going_back, run_node
 
 RELIABLE = QoSProfile(depth=10)
-# Deep enough for a robot that publishes joint by joint, or at 1 kHz, while this process is held up for 0.2 s.
-JOINT_STATES = QoSProfile(depth=200, reliability=ReliabilityPolicy.BEST_EFFORT)
 # What was said before the node came is heard only by one that asks for it, what is said volatile or best effort only by
 # one that does not.
 INSTRUCTIONS = (
@@ -58,12 +61,11 @@ SUCCESS, FAILURE, FATAL = (
     TransitionCallbackReturn.FAILURE,
     TransitionCallbackReturn.ERROR,
 )
-ANOTHER_ERROR_PERIOD_S, SAME_ERROR_PERIOD_S = 5.0, 30.0
 CLOCKS = "set the clocks of this computer and of the publisher by one (chrony), and stamp with the time of measurement"
 LATENCY_FIELDS = ("inference_ms", "latency_ms")
 
 
-class PolicyNode(LifecycleNode):
+class PolicyNode(GuardedNode, ManagedNode):
     """configure loads contract and checkpoint and connects the inputs; activate lets chunks out.
 
     Attributes:
@@ -78,7 +80,7 @@ class PolicyNode(LifecycleNode):
         self._inference: InferenceThread | None = None
         self._entities: list = []
         self._error: BeingHError | None = None
-        self._logged: dict[str, tuple[float, str]] = {}
+        self._log_error = ErrorLog(self.get_logger().error)
         self._instructions: deque[tuple[int, str]] = deque(maxlen=16)
         self._gate_log = GateLog(self.get_logger().warning, self.get_logger().info)
         self._chunk_publisher = self.create_lifecycle_publisher(JointTrajectory, "policy/chunk", RELIABLE)
@@ -209,8 +211,10 @@ class PolicyNode(LifecycleNode):
             self._entities.append(
                 make(JointState, topic, lambda message, t=topic: self._on_joint_state(t, message), JOINT_STATES)
             )
+        most, refuse = most_bytes(contract), lambda error: self._log_error("controller/buffer", str(error))
+        buffer = bounded(JointTrajectory, most, self._on_buffer, refuse)
         self._entities += [
-            make(JointTrajectory, "controller/buffer", self._on_buffer, RELIABLE),
+            make(JointTrajectory, "controller/buffer", buffer, RELIABLE, raw=True),
             make(Header, "controller/accepted", self._on_accepted, RELIABLE),
         ]
         for qos in INSTRUCTIONS:  # each publisher fits one of them, so that the others need not complain
@@ -219,8 +223,9 @@ class PolicyNode(LifecycleNode):
                 make(String, "policy/instruction", self._on_instruction, qos, event_callbacks=quiet)
             )
         if self._reader.has_base:
+            base_buffer = bounded(MultiDOFJointTrajectory, most, self._on_base_buffer, refuse)
             self._entities.append(
-                make(MultiDOFJointTrajectory, "controller/base_buffer", self._on_base_buffer, RELIABLE)
+                make(MultiDOFJointTrajectory, "controller/base_buffer", base_buffer, RELIABLE, raw=True)
             )
         self._timer = self.create_timer(0.5, self._match_cameras, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._diagnostics.set_reports(
@@ -300,6 +305,8 @@ class PolicyNode(LifecycleNode):
             read = read_part(message, now_ns)
             if read is None:
                 return
+            if not abs(read.dt_s - self._contract.dt_s) <= SAME_PERIOD_S:
+                raise BeingHError(f"the points of a plan are not {self._contract.dt_s:g} s apart from its stamp on")
             rows = commanded(self._contract.joint_names, read.joints, read.positions)
             self._schedule.buffer(read.frame_id, read.stamp_ns, rows, self.get_clock().now().nanoseconds)
             self._inference.notify()
@@ -357,14 +364,6 @@ class PolicyNode(LifecycleNode):
             return
         self.get_logger().error("".join(traceback.format_exception(error)))
         self.exit_status = 1
-
-    def _log_error(self, key: str, text: str) -> None:
-        """Log an error of something that comes again and again: once, and after a while once more."""
-        now_s = time.monotonic()
-        logged_s, logged = self._logged.get(key, (-SAME_ERROR_PERIOD_S, text))
-        if now_s - logged_s >= (SAME_ERROR_PERIOD_S if logged == text else ANOTHER_ERROR_PERIOD_S):
-            self._logged[key] = now_s, text
-            self.get_logger().error(text)
 
     def _report_inference(self) -> Report:
         self._gate_log.look(time.monotonic(), self._inference.closed())

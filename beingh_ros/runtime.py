@@ -106,10 +106,11 @@ def run_node(make_node: Callable[[], Node], name: str, args: Sequence[str] | Non
         args: Command line; None takes the process's own.
     """
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    node, stopping = None, threading.Event()
+    node, stopping, received = None, threading.Event(), []
 
-    def on_signal(*_) -> None:
+    def on_signal(number: int, _frame: object) -> None:
         again = stopping.is_set()
+        received.append(signal.Signals(number).name)
         stopping.set()
         if (node is None or getattr(node, "loading", False)) and not again:
             sys.unraisablehook = lambda _: None  # an import may drop the exception, and would print it
@@ -143,6 +144,9 @@ def run_node(make_node: Callable[[], Node], name: str, args: Sequence[str] | Non
         stopping.set()  # a signal from here on changes nothing
         if node is not None:
             node.close()
+            if received or getattr(node, "exit_status", None):
+                why = received[0] if received else f"an error, with status {node.exit_status}"
+                get_logger(name).info(f"ended by {why}")
             node.destroy_node()
         rclpy.try_shutdown()
         gc.freeze()  # and none at the end, which would take seconds with torch

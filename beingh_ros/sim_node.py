@@ -19,7 +19,6 @@ os.environ.setdefault("MUJOCO_GL", "egl")  # before mujoco is imported
 import numpy as np
 import rclpy
 from geometry_msgs.msg import Point
-from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image, JointState
 from std_srvs.srv import Trigger
@@ -31,8 +30,10 @@ from beingh_core.errors import BeingHError
 from beingh_core.sim import CUBE_COLOURS, CUBE_SIZE_M, SimRobot
 from beingh_ros.conversions import array_to_image, ns_to_stamp, read_trajectory
 from beingh_ros.display import base_frame
-from beingh_ros.sim_contacts import TOPIC as CONTACTS_TOPIC, contact_markers
+from beingh_ros.guard import GuardedNode, bounded
+from beingh_ros.plan_messages import most_bytes
 from beingh_ros.runtime import declare, raise_priority, run_node
+from beingh_ros.sim_contacts import TOPIC as CONTACTS_TOPIC, contact_markers
 from beingh_ros.timing import SteadyTime
 from beingh_ros.trajectory_follower import TrajectoryFollower
 
@@ -45,7 +46,7 @@ SPECTATOR_TOPIC = "/spectator_camera/color/image_raw"
 SPECTATOR_SIZE = (480, 640)
 
 
-class SimNode(Node):
+class SimNode(GuardedNode):
     """One thread owns physics and rendering; callbacks hand over to it.
 
     Attributes:
@@ -89,8 +90,10 @@ class SimNode(Node):
                 raise BeingHError(f"the simulator has no joint {missing[0]}", where=contract.path, allowed=measured)
             follower = TrajectoryFollower(group.joints, np.array([measured[name] for name in group.joints]))
             self._followers.append(follower)
-            receive = partial(self._receive, follower)
-            self.create_subscription(JointTrajectory, group.topic, receive, QoSProfile(depth=10))
+            receive = bounded(
+                JointTrajectory, most_bytes(contract), partial(self._receive, follower), self._tell_dropped
+            )
+            self.create_subscription(JointTrajectory, group.topic, receive, QoSProfile(depth=10), raw=True)
 
     def _receive(self, follower: TrajectoryFollower, message: JointTrajectory) -> None:
         """Executor thread: hand over to the simulation thread."""
@@ -164,7 +167,10 @@ class SimNode(Node):
             follower, message = self._inbox.popleft()
             reason = self._accept(follower, message, now_ns)
             if reason:
-                self.get_logger().error(f"dropped a trajectory: {reason}", throttle_duration_sec=1.0)
+                self._tell_dropped(reason)
+
+    def _tell_dropped(self, reason: str | BeingHError) -> None:
+        self.get_logger().error(f"dropped a trajectory: {reason}", throttle_duration_sec=1.0)
 
     @staticmethod
     def _accept(follower: TrajectoryFollower, message: JointTrajectory, now_ns: int) -> str | None:

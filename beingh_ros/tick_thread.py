@@ -8,7 +8,7 @@ from collections.abc import Callable
 from beingh_ros.controller import Controller
 from beingh_ros.diagnostics import Samples
 from beingh_ros.plan import Plan, TickOutput
-from beingh_ros.timing import TimeSource, prefer_this_thread
+from beingh_ros.timing import TimeSource, joined, prefer_this_thread
 
 IDLE_POLL_S = 0.005
 JOIN_S = 1.0
@@ -62,8 +62,7 @@ class TickThread:
     def close(self) -> bool:
         """End the thread; False when it does not end in time."""
         self._ending.set()
-        self._thread.join(JOIN_S)
-        return not self._thread.is_alive()
+        return joined(self._thread, JOIN_S)
 
     def _run(self) -> None:
         prefer_this_thread()

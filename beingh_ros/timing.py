@@ -109,6 +109,14 @@ def prefer_this_thread(priority: int = 50) -> bool:
     return True
 
 
+def joined(thread: threading.Thread, timeout_s: float) -> bool:
+    """Wait for a thread that was told to end; True when it has, was never started, or asks itself."""
+    if thread.ident is None or thread is threading.current_thread():
+        return True
+    thread.join(timeout_s)
+    return not thread.is_alive()
+
+
 class SimulatedTime:
     """A node clock driven by /clock; another thread must spin the node.
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import sys
 import time
 
-from rclpy.node import Node
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import JointState
 
 from beingh_ros.drivers.interfaces import interface
 from beingh_ros.drivers.unitree_g1_arm_sdk import UPPER_BODY
+from beingh_ros.guard import GuardedNode
 from beingh_ros.runtime import run_node
 
 _LEG = ("hip_pitch", "hip_roll", "hip_yaw", "knee", "ankle_pitch", "ankle_roll")
@@ -23,7 +23,7 @@ JOINTS = (*(f"{side}_{part}_joint" for side in ("left", "right") for part in _LE
 PERIOD_S = 0.01
 
 
-class UnitreeJointStates(Node):
+class UnitreeJointStates(GuardedNode):
     """The node."""
 
     def __init__(self) -> None:

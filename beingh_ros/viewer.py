@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -15,10 +16,13 @@ from trajectory_msgs.msg import JointTrajectory
 
 from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError
+from beingh_core.realtime.clock import parse_stamp
 from beingh_ros.camera_input import CameraInput
 from beingh_ros.conversions import Trajectory, joint_positions, read_trajectory, stamp_to_ns
 from beingh_ros.diagnostics import read_status
 from beingh_ros.eef_path import EefPaths, without_hold
+from beingh_ros.guard import bounded
+from beingh_ros.plan_messages import most_bytes
 from beingh_ros.rerun_log import RerunLog
 from beingh_ros.thresholds import OK
 
@@ -58,10 +62,10 @@ class RerunViewer:
         topics = dict.fromkeys(signal.topic for signal in contract.state)
         self._subscriptions = [
             *(make(JointState, topic, self._on_joints, qos_profile_sensor_data) for topic in topics),
-            make(JointTrajectory, "controller/buffer", self._on_buffer, few),
+            make(JointTrajectory, "controller/buffer", self._plans(self._on_buffer), few, raw=True),
             make(Header, "controller/accepted", self._on_accepted, few),
             make(DiagnosticStatus, "controller/state", self._on_state, LATCHED),
-            make(JointTrajectory, "policy/chunk", self._on_chunk, few),
+            make(JointTrajectory, "policy/chunk", self._plans(self._on_chunk), few, raw=True),
             make(Float32MultiArray, "policy/latency", self._on_latency, few),
             make(DiagnosticArray, "/diagnostics", self._on_diagnostics, few),
         ]
@@ -77,6 +81,9 @@ class RerunViewer:
             self._node.destroy_subscription(subscription)
         self._node.destroy_timer(self._timer)
         self._log.close()
+
+    def _plans(self, take: Callable[[JointTrajectory], None]) -> Callable[[bytes], None]:
+        return bounded(JointTrajectory, most_bytes(self._contract), take, lambda _error: None)
 
     def _match(self) -> None:
         for camera in self._cameras:
@@ -136,8 +143,7 @@ class RerunViewer:
     def _on_state(self, message: DiagnosticStatus) -> None:
         values = read_status(message)
         words = [values.get("state", ""), values.get("cause", ""), message.message]
-        stamp = values.get("stamp_ns", "")
-        stamp_ns = int(stamp) if stamp.isdigit() and int(stamp) else self._now_ns()
+        stamp_ns = parse_stamp(values.get("stamp_ns", "")) or self._now_ns()
         self._log.event("controller", stamp_ns, ord(message.level), ": ".join(word for word in words if word))
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:

@@ -5,6 +5,7 @@ import time
 
 from std_msgs.msg import String
 
+from beingh_ros.command_path import CommandPath
 from beingh_ros.controller import Controller
 from beingh_ros.controller_node import ControllerNode
 from beingh_ros.drivers.joint_trajectory import JointTrajectoryDriver
@@ -33,6 +34,8 @@ class FaultyController(ControllerNode):
             JointTrajectoryDriver.send = self._send
         elif message.data == "tick":
             Controller.tick = fail
+        elif message.data == "setpoint":
+            CommandPath.sample = fail
         elif message.data == "callback":
             fail()
 

@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+from fuzz_support import failures
 
 from beingh_core.errors import BeingHError
 from beingh_core.realtime.commit_buffer import Chunk, CommitBuffer
@@ -92,6 +93,23 @@ def test_commit_margin(commit_margin, first):
     assert buffer.merge(make_chunk(1)).first_tick == first
 
 
+def test_a_position_that_is_no_number_is_refused_wherever_it_stands():
+    """In a child process with a limit of time: a plan with such a number would never come to rest."""
+
+    def merge(place):
+        positions = np.zeros((H, 2))
+        positions[place[:2]] = place[2]
+        buffer = make_buffer()
+        sent(buffer, 5)
+        before = buffer.planned()[1]
+        result = buffer.merge(make_chunk(4, positions=positions))
+        assert (result.status, result.first_tick, buffer.counters["nonfinite"]) == ("nonfinite", None, 1)
+        np.testing.assert_array_equal(buffer.planned()[1], before)
+
+    places = [(row, column, value) for row in range(H) for column in (0, 1) for value in (np.nan, np.inf, -np.inf)]
+    assert failures(merge, places, allowed=(), seconds=1.0) == []
+
+
 @pytest.mark.parametrize(
     "changes, status",
     [
@@ -105,8 +123,6 @@ def test_commit_margin(commit_margin, first):
         ({"positions": np.zeros((H - 1, 2))}, "bad_length"),
         ({"positions": np.zeros((H, 3))}, "bad_length"),
         ({"positions": [[0.0], [0.0, 1.0]]}, "bad_length"),
-        ({"positions": np.where(np.arange(2 * H).reshape(H, 2) == 15, np.nan, 0.0)}, "nonfinite"),
-        ({"positions": np.full((H, 2), np.inf)}, "nonfinite"),
         ({"base_tick": 3}, "reordered"),
         ({"base_tick": 1}, "stale"),
         ({"value": 1.0}, "duplicate"),
@@ -275,6 +291,28 @@ def test_stop_brakes_at_once_holds_and_refuses_the_old_epoch():
     assert sent(buffer, 4) == [0.03, 0.03, 0.03, 0.03]
     assert [command.tick for command in buffer.log] == list(range(10))
     assert [command.stopped for command in buffer.log] == [False] * 6 + [True] * 4
+
+
+def test_after_a_stop_the_robot_goes_on_to_what_it_is_under_way_to():
+    buffer = make_buffer(acceleration=2.0, velocity=1.0)
+    buffer.merge(make_chunk(0, value=4.0))
+    sent(buffer, 7)
+    moving = buffer.log[-1].positions
+    promised = buffer.planned()[1][:1]
+    expected = buffer.rest_after(1)
+    assert expected[0] > promised[0, 0] > moving[0], "it brakes from the point that it is under way to"
+    buffer.stop("test")
+    buffer.uphold(np.empty((0, 2)))
+    assert buffer.planned()[1][0, 0] < promised[0, 0]
+    buffer.uphold(promised)
+    path = np.array([buffer.advance().positions for _ in range(40)])
+    np.testing.assert_array_equal(path[0], promised[0])
+    np.testing.assert_array_equal(path[-1], expected)
+    before = [command.positions for command in buffer.log[-42:-40]]
+    accelerations = np.diff([*before, *path], 2, axis=0) / buffer.dt_s**2
+    assert np.abs(accelerations).max() <= 2.0 * (1 + 1e-6)
+    buffer.uphold(path[-1:])
+    assert buffer.planned()[1][0, 0] == path[-1, 0] and buffer.stop_reason == "test"
 
 
 def test_restart_begins_another_epoch():

@@ -196,7 +196,33 @@ def test_trajectory_round_trip(rate, count, first):
     assert (read.stamp_ns, read.frame_id, read.joints) == (5_000_000_001, "0@5", ("x", "y"))
     np.testing.assert_allclose(read.times_ns, (first + np.arange(count)) * 1e9 / rate, atol=0.51)
     assert np.all(np.diff(read.times_ns) > 0)
-    assert math.isnan(read.dt_s) if count == 1 else abs(read.dt_s - 1 / rate) < 2e-9
+    assert math.isnan(read.dt_s) if count == 1 or first else abs(read.dt_s - 1 / rate) < 2e-9
+
+
+@pytest.mark.parametrize(
+    "times_s, even",
+    [
+        ([0.0, 0.05, 0.1, 0.15], True),
+        ([0.0, 0.05001, 0.1, 0.15], True),
+        ([0.0, 0.0, 0.0, 0.15], False),
+        ([0.0, 0.1, 0.05, 0.15], False),
+        ([0.0, 0.051, 0.1, 0.15], False),
+        ([0.05, 0.1, 0.15, 0.2], False),
+        ([-0.05, 0.0, 0.05, 0.1], False),
+        ([1.9e9 + 0.05 * i for i in range(4)], False),
+        ([-1.9e9 + 0.05 * i for i in range(4)], False),
+        ([0.15, 0.1, 0.05, 0.0], False),
+        ([2147483647.0] * 4, False),
+        ([0.0] * 4, True),
+    ],
+)
+def test_a_step_time_is_told_only_of_points_that_are_that_far_apart_from_the_stamp_on(times_s, even):
+    points = [
+        JointTrajectoryPoint(positions=[0.0], time_from_start=cv.ns_to_duration(round(time_s * 1e9)))
+        for time_s in times_s
+    ]
+    step_s = cv.read_trajectory(JointTrajectory(joint_names=["x"], points=points)).dt_s
+    assert step_s == pytest.approx(times_s[-1] / 3) if even else math.isnan(step_s)
 
 
 def test_nan_positions_are_passed_on_and_ragged_ones_refused():

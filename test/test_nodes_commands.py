@@ -1,18 +1,25 @@
 """On the wire: setpoints between the ticks at the robot's own rate, and the two parts of a robot with a base."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from driver_support import ARM, BASE, HAND_DRIVER, contract_with
 from geometry_msgs.msg import Twist
+from rclpy.serialization import serialize_message
 from ros_support import Recorder, wait_matched, wait_until
 from sensor_msgs.msg import JointState
 from stand_in_robot import DT_NS, FR3, H, controller_beside_robot
+from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
 
+from beingh_core.errors import BeingHError
 from beingh_core.realtime.clock import parse_epoch
 from beingh_ros.conversions import read_trajectory, stamp_to_ns
-from beingh_ros.plan_messages import PlanReader, PlanWriter
+from beingh_ros.guard import bounded
+from beingh_ros.plan_messages import PlanReader, PlanWriter, most_bytes
 
+FAULTY = str(Path(__file__).with_name("faulty_controller.py"))
 RATE_HZ, STEP_NS = 250.0, 4_000_000
 ARM_DRIVER = {"kind": "joint_trajectory", "topic": FR3.driver.groups[0].topic, "joints": ARM}
 FAST_ARM = {
@@ -74,6 +81,26 @@ def test_setpoints_at_the_robots_rate_pass_every_committed_point_once_and_smooth
     assert (np.abs(np.diff(v)) <= 3 * FR3.limits.acceleration[0] * gap_s + 1e-6).all()
     assert (np.abs(np.diff(q)) <= FR3.limits.velocity[0] * 1.2 * gap_s + 1e-9).all()
     assert hand.messages and "ERROR" not in process.output
+
+
+def test_a_defect_between_the_ticks_brakes_from_the_newest_setpoint_and_ends_the_node(bench, tmp_path):
+    contract = contract_with(tmp_path, FAST_ARM, HAND_DRIVER)
+    robot, process = bench(FAULTY, contract=str(contract.path))
+    commands = Recorder(robot.node, JointState, "/arm/command", 10_000)
+    fault = robot.node.create_publisher(String, "/fault", 10)
+    hand = Recorder(robot.node, JointTrajectory, HAND_DRIVER["topic"])
+    robot.follow(JointState, "/arm/command", lambda message: zip(message.name, message.position))
+    robot.start()
+    wait_matched(robot.node, fault)
+    robot.move()
+    fault.publish(String(data="setpoint"))
+    assert process.process.wait(20) == 1
+    status = robot.wait_for_state("stopped", "exception")
+    assert "injected fault" in status.reason and "injected fault" in process.output
+    wait_until(lambda: commands.messages[-1].velocity[0] == 0.0, what="rest")
+    q = np.array([m.position[0] for m in commands.messages])
+    seconds = np.maximum(np.diff([stamp_to_ns(m.header.stamp) for m in commands.messages]) / 1e9, 1 / RATE_HZ)
+    assert hand.messages and np.ptp(q) > 0.1 and (np.abs(np.diff(q)) / seconds <= FR3.limits.velocity[0] * 1.2).all()
 
 
 def test_a_chunk_with_a_base_is_merged_whole_or_not_at_all(bench, tmp_path):
@@ -147,6 +174,35 @@ def test_the_parts_of_a_plan_find_each_other_in_any_order_and_only_each_other(tm
     assert reader.expired(DT_NS // 2) == []
     assert sorted(reader.expired(DT_NS // 2 + 1)) == ["base", "joints", "joints"]
     assert reader.expired(10**12) == []
+
+
+def test_large_messages_are_refused_before_they_are_read(tmp_path):
+    contract = contract_with(tmp_path, ARM_DRIVER, HAND_DRIVER, TWIST, base=True)
+    writer, taken, refused = PlanWriter(contract), [], []
+    for make, kind in ((writer.joints, JointTrajectory), (writer.base, MultiDOFJointTrajectory)):
+        receive = bounded(kind, most_bytes(contract), taken.append, refused.append)
+        for ticks, good in ((H, True), (3 * H, True), (200 * H, False)):
+            before = len(taken), len(refused)
+            receive(serialize_message(make(np.zeros((ticks, 11)), 5, "0@5")))
+            assert (len(taken) - before[0], len(refused) - before[1]) == (good, not good)
+        assert "Allowed: at most" in str(refused[-1]) and "bytes" in str(refused[-1])
+        receive(b"\x00\x01\x00\x00\xff\xff\xff\xff")
+        assert f"is no {kind.__name__}" in str(refused[-1])
+
+
+@pytest.mark.parametrize(
+    "changes", [{"joint_names": ["base"] * 2}, {"joint_names": []}, {"joint_names": ["x" * 10**6]}, {"twists": 0}, {"twists": 2}]
+)
+def test_a_base_plan_that_is_none_is_one_short_error(tmp_path, changes):
+    contract = contract_with(tmp_path, ARM_DRIVER, HAND_DRIVER, TWIST, base=True)
+    message = PlanWriter(contract).base(np.zeros((H, 11)), 5, "0@5")
+    if "twists" in changes:
+        message.points[3].velocities = message.points[3].velocities * changes["twists"]
+    else:
+        message.joint_names = changes["joint_names"]
+    with pytest.raises(BeingHError, match="Allowed: base|base trajectory") as error:
+        PlanReader(contract).base(message, 0)
+    assert len(str(error.value)) < 200
 
 
 def test_a_robot_without_a_base_has_one_part():

@@ -208,7 +208,7 @@ class WireLog:
                 getattr(log, kind).append(Rows(self._tick(log, stamp_ns), rows))
 
     def _epoch(self, name: str) -> EpochLog | None:
-        match = re.fullmatch(r"\d{1,9}@(\d{1,19})", name, re.ASCII)
+        match = re.fullmatch(r"\d{1,18}@(\d{1,19})", name, re.ASCII)
         if match is None:
             self.unreadable += 1
             return None

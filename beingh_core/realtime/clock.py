@@ -50,6 +50,11 @@ def epoch_id(index: int, start_ns: int) -> str:
     return f"{index}@{start_ns}"
 
 
+def parse_stamp(text: str) -> int:
+    """Nanoseconds written in digits; 0, which is no time, for anything else."""
+    return int(text) if re.fullmatch(r"\d{1,19}", text, re.ASCII) else 0
+
+
 def parse_epoch(text: str) -> tuple[int, int]:
     """(index, start_ns) of an epoch's name.
 

@@ -37,6 +37,7 @@ Threads: every public method may be called from any thread; one lock inside make
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -47,6 +48,7 @@ from beingh_core.errors import BeingHError
 from beingh_core.realtime.chunk import ACCEPTED, STATUSES, Chunk, Command, MergeResult
 from beingh_core.realtime.interpolation import Piece, point_velocities
 from beingh_core.realtime.limits import JointLimits, brake, limit_forward
+from beingh_core.validation import shown
 
 # Chunk periods that differ from the tick by less than this are equal [s].
 SAME_PERIOD_S = 1e-6
@@ -198,6 +200,24 @@ class CommitBuffer:
             self._counters["stops"] += 1
             return True
 
+    def uphold(self, rows_TJ: np.ndarray) -> None:
+        """What the robot is under way to stands, although a stop has cut it; the brake follows it.
+
+        Args:
+            rows_TJ: (T, J) commands of the next T ticks, as they were committed.
+        """
+        with self._lock:
+            kept = [row for row, _ in self._rows(len(rows_TJ))]
+            if not all(map(np.array_equal, kept, rows_TJ)):
+                made = [(row, True) for row in _frozen(rows_TJ)]
+                self._plan = [*made, *self._stop_after(made)]
+
+    def rest_after(self, count: int) -> np.ndarray:
+        """(J,) where a brake behind the next `count` ticks would come to rest."""
+        with self._lock:
+            rows = self._rows(count)
+            return [(self._past[-1], True), *rows, *self._stop_after(rows)][-1][0]
+
     def restart(self, start_positions: np.ndarray, epoch: str) -> None:
         """Begins a new epoch: tick 0 is next, from `start_positions` (J,) at rest.
 
@@ -262,11 +282,13 @@ class CommitBuffer:
         positions, wanted = chunk.array(), (self.chunk_length, len(self.joints))
         consumed, ignored = self._next - base, self._first_free(chunk) - base
         if chunk.epoch != self._epoch:
-            return "foreign_epoch", f"it is of epoch `{chunk.epoch}`, not `{self._epoch}`"
+            return "foreign_epoch", f"it is of epoch {shown(chunk.epoch)}, not {self._epoch}"
         if self._stop_reason is not None:
             return "stopped", f"the epoch has ended: {self._stop_reason}"
-        if sorted(chunk.joints) != sorted(self.joints):
-            return "bad_joints", f"its joints are {list(chunk.joints)}, not {list(self.joints)}"
+        if len(chunk.joints) != len(self.joints) or sorted(chunk.joints) != sorted(self.joints):
+            return "bad_joints", f"its joints are {shown(list(chunk.joints))}, not {list(self.joints)}"
+        if math.isnan(chunk.dt_s):
+            return "bad_dt", f"its points are not at 0, 1, 2, .. times {self.dt_s} s after its stamp"
         if not abs(chunk.dt_s - self.dt_s) <= SAME_PERIOD_S:
             return "bad_dt", f"its steps are {chunk.dt_s} s apart, not {self.dt_s} s"
         if positions.shape != wanted:

@@ -42,13 +42,23 @@ def make_drivers(node: Node, contract: RobotContract) -> list[Driver]:
     return drivers
 
 
-def stop_drivers(drivers: Sequence[Driver], points: Setpoints) -> list[str]:
+def stop_drivers(drivers: Sequence[Driver], points: Setpoints, streamed: Setpoints | None = None) -> list[str]:
     """Send the braking path through all drivers at the same time: some of them take as long as the braking.
+
+    Args:
+        drivers: The drivers.
+        points: The path from the newest tick on.
+        streamed: The path from the newest setpoint on, for drivers with a command rate; None for the same.
 
     Returns:
         What went wrong; one driver's failure keeps no other from stopping.
     """
-    return _side_by_side([(driver, lambda d=driver: d.stop(points)) for driver in drivers])
+    return _side_by_side(
+        [
+            (driver, lambda d=driver: d.stop(points if streamed is None or d.command_rate_hz is None else streamed))
+            for driver in drivers
+        ]
+    )
 
 
 def release_drivers(drivers: Sequence[Driver]) -> list[str]:

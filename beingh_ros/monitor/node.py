@@ -7,21 +7,23 @@ import time
 from collections.abc import Callable
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory
 
 from beingh_ros.conversions import stamp_to_ns
 from beingh_ros.diagnostics import read_status
+from beingh_ros.guard import GuardedNode, bounded
 from beingh_ros.monitor.state import CONTROLLER, INFERENCE, MonitorState
 
 BUFFER = "controller/buffer"
 LATCHED = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+# Of a plan; the monitor does not know the robot.
+MOST_BYTES = 500_000
 DISCOVERY = ("ROS_DOMAIN_ID", "ROS_AUTOMATIC_DISCOVERY_RANGE", "ROS_LOCALHOST_ONLY", "RMW_IMPLEMENTATION")
 
 
-class MonitorNode(Node):
+class MonitorNode(GuardedNode):
     """Subscribes what the page shows; publishes nothing and calls no service.
 
     Args:
@@ -38,9 +40,10 @@ class MonitorNode(Node):
         self._now_s = clock
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, QoSProfile(depth=50))
         self.create_subscription(DiagnosticStatus, "controller/state", self._on_state, LATCHED)
-        self.create_subscription(JointTrajectory, BUFFER, self._on_buffer, QoSProfile(depth=10))
+        for topic, take in ((BUFFER, self._on_buffer), ("policy/chunk", self._on_chunk)):
+            receive = bounded(JointTrajectory, MOST_BYTES, take, lambda _error: None)  # the nodes that need it say so
+            self.create_subscription(JointTrajectory, topic, receive, QoSProfile(depth=10), raw=True)
         self.create_subscription(Header, "controller/accepted", self._on_accepted, QoSProfile(depth=10))
-        self.create_subscription(JointTrajectory, "policy/chunk", self._on_chunk, QoSProfile(depth=10))
 
     def hints(self) -> list[str]:
         """What to check when no controller is heard."""

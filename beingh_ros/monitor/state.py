@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from beingh_core.realtime.clock import parse_stamp
 from beingh_ros.thresholds import ERROR, OK, WARN, Finding, worst
 
 # Every node reports once a second.
 SILENT_AFTER_S = 3.0
+# No value that a node reports comes near it.
+LARGEST = 1e12
 CONTROLLER, INFERENCE = "controller: commands", "policy: inference"
 STOPPED_STATES = ("stopping", "stopped")
 
@@ -35,11 +38,12 @@ class Status:
     heard_s: float
 
     def number(self, key: str) -> float | None:
-        """A value as a number, None where it is missing or none."""
+        """A value as a number, None where it is missing or none that can be shown."""
         try:
-            return float(self.values[key])
+            value = float(self.values[key])
         except (KeyError, ValueError):
             return None
+        return value if abs(value) < LARGEST else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +188,5 @@ class MonitorState:
         return worst(self.findings(now_s), "as it should be")
 
     def _note_stop(self, values: Mapping[str, str], reason: str) -> None:
-        stamp = values.get("stamp_ns", "")
-        stop = Stop(cause=values.get("cause", ""), reason=reason, stamp_ns=int(stamp) if stamp.isdigit() else 0)
+        stop = Stop(cause=values.get("cause", ""), reason=reason, stamp_ns=parse_stamp(values.get("stamp_ns", "")))
         self.last_stop = stop

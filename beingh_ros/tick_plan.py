@@ -1,0 +1,172 @@
+"""The ticks of the controller: their times, what is sent at each, and how they go on when one comes late. No ROS here.
+
+What the robot was sent goes on being what it does: a tick that comes late finds it under way along the committed ticks.
+Those stand, even if a stop has cut them. When they have run out, the robot has held the last one, or, commanded between
+the ticks, has braked from there.
+
+Letters: J commanded columns, T committed ticks, M planned ticks.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from beingh_core.contract import RobotContract
+from beingh_core.realtime.clock import TickClock, epoch_id
+from beingh_core.realtime.commit_buffer import Command, CommitBuffer
+from beingh_core.realtime.interpolation import point_velocities
+from beingh_ros.plan import Plan, TickOutput
+
+# Time between the announcement of an epoch and its first tick.
+START_LEAD_TICKS = 2
+# A robot that has less than this part of a period behind it towards a committed tick can still be sent elsewhere.
+UNDER_WAY = 0.25
+
+
+class TickPlan:
+    """Tick clock, commit buffer and what was sent last. Not thread-safe.
+
+    Args:
+        contract: Robot.
+
+    Attributes:
+        buffer: The commit buffer; None before the first epoch.
+        epoch: Name of the present epoch, "" before the first.
+        last_sent: (T, J) the newest tick and the committed ones after it; None before the first tick of an epoch.
+    """
+
+    def __init__(self, contract: RobotContract) -> None:
+        self._contract = contract
+        self._dt_ns = 1e9 / contract.rate_hz
+        streamed = {
+            name for driver in contract.drivers if driver.options.get("rate_hz") is not None for name in driver.joints
+        }
+        self._streamed = np.array([name in streamed for name in contract.joint_names])  # commanded between the ticks
+        self._clock: TickClock | None = None
+        self.buffer: CommitBuffer | None = None
+        self._epochs = 0
+        self.epoch = ""
+        self._announced, self._fresh = True, True
+        self.last_sent: np.ndarray | None = None
+        self._before = np.zeros(0)  # (J,) command of the tick before the next one
+
+    def begin(self, now_ns: int, start_J: np.ndarray, *, fresh: bool) -> None:
+        """Begin an epoch at rest.
+
+        Args:
+            now_ns: Present time [ns].
+            start_J: (J,) where the robot rests or comes to rest.
+            fresh: Whether nothing was sent to it before.
+        """
+        contract = self._contract
+        self._name(now_ns + round(START_LEAD_TICKS * self._dt_ns))
+        if self.buffer is None:
+            self.buffer = CommitBuffer(
+                joints=contract.joint_names,
+                start_positions=start_J,
+                limits=contract.limits,
+                dt_s=contract.dt_s,
+                chunk_length=contract.policy.chunk_length,
+                delay_steps=contract.uac.delay_steps,
+                commit_margin=contract.uac.commit_margin,
+                epoch=self.epoch,
+            )
+        else:
+            self.buffer.restart(start_J, self.epoch)
+        self._fresh, self.last_sent, self._before = fresh, None, start_J
+
+    def begin_again(self, now_ns: int) -> np.ndarray:
+        """Begin an epoch where the robot was left by a tick that did not come in time; returns that posture (J,)."""
+        start = self._before
+        if self.last_sent is not None:
+            start = np.where(self._streamed, self.buffer.rest_after(len(self.last_sent) - 1), self.last_sent[-1])
+        self.begin(now_ns, start, fresh=self._fresh)
+        return start
+
+    def next_ns(self) -> int:
+        """Time of the next tick [ns]."""
+        return self._clock.stamp_ns(self.buffer.next_tick)
+
+    def plan(self) -> Plan:
+        """What will be sent from the next tick on."""
+        first, positions = self.buffer.planned()
+        return Plan(epoch=self.epoch, stamp_ns=self._clock.stamp_ns(first), positions=positions)
+
+    def announcement(self) -> Plan | None:
+        """The plan of an epoch before its first tick, once an epoch."""
+        if self._announced:
+            return None
+        self._announced = True
+        return self.plan()
+
+    def advance(self, now_ns: int, *, stopping: bool) -> tuple[Command, TickOutput]:
+        """Commit the next tick, which is due."""
+        self._uphold(now_ns)
+        command = self.buffer.advance()
+        plan, limits = self.plan(), self._contract.limits
+        ahead = self.buffer.committed_until - self.buffer.next_tick
+        rows = np.vstack([self._before, command.positions, plan.positions[: ahead + 1]])
+        output = TickOutput(
+            stamp_ns=self._clock.stamp_ns(command.tick),
+            before=self._before,
+            committed=rows[1:-1],
+            velocities=point_velocities(rows[:-2], rows[1:-1], rows[2:], limits, self._contract.dt_s),
+            plan=plan,
+            fresh=self._fresh,
+            stopping=stopping,
+        )
+        self._before, self.last_sent, self._fresh = command.positions, output.committed, False
+        return command, output
+
+    def rests(self) -> bool:
+        """Whether the plan holds for ever what was sent last, and nothing else was sent ahead."""
+        if self.last_sent is None:
+            return True
+        rows = np.vstack([self.last_sent, self.plan().positions])
+        return bool(np.all(rows == rows[0]))
+
+    def retime(self, due_ns: int, late_ns: int) -> None:
+        """Let the next tick be due at another time, and those after it accordingly.
+
+        They keep their numbers; a name of the epoch with another start tells everybody their times.
+
+        Args:
+            due_ns: New time of the next tick [ns].
+            late_ns: How much later than promised that is to the robot [ns].
+        """
+        self._uphold(self.next_ns() + late_ns)
+        self._name(due_ns - round(self.buffer.next_tick * self._dt_ns))
+
+    def braking_path(self, now_ns: int, longest_late_ns: float) -> Plan | None:
+        """The newest tick and what comes after it up to rest; None when nothing was sent.
+
+        Args:
+            now_ns: Present time [ns].
+            longest_late_ns: When the next tick is later than this [ns], the path begins now.
+        """
+        if self.last_sent is None:
+            return None
+        late_ns = now_ns - self.next_ns()
+        if late_ns > longest_late_ns:
+            self.retime(now_ns, late_ns)
+        else:
+            self._uphold(now_ns)
+        rows = np.vstack([self.last_sent[:1], self.plan().positions])
+        moving = np.any(rows != rows[-1], axis=1).sum()
+        stamp_ns = self._clock.stamp_ns(self.buffer.next_tick - 1)
+        return Plan(epoch=self.epoch, stamp_ns=stamp_ns, positions=rows[: moving + 1])
+
+    def _uphold(self, now_ns: int) -> None:
+        """What the robot is under way to stands."""
+        if self.last_sent is not None:
+            under_way = max(0, math.ceil((now_ns - self.next_ns()) / self._dt_ns - UNDER_WAY))
+            self.buffer.uphold(self.last_sent[1 : 1 + under_way])
+
+    def _name(self, start_ns: int) -> None:
+        """Begin an epoch whose tick 0 is at a time."""
+        self._clock = TickClock(self._contract.rate_hz, start_ns)
+        self.epoch = epoch_id(self._epochs, start_ns)
+        self._epochs += 1
+        self._announced = False
