@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import reprlib
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
 import pydantic
+from pydantic_core import PydanticCustomError
 
 from beingh_core.errors import BeingHError
 
 _Schema = TypeVar("_Schema", bound="Schema")
-_SHOWN = reprlib.Repr()
-_SHOWN.maxstring = _SHOWN.maxlong = _SHOWN.maxother = 60
 _EXPECTED = "Input should be "
 
 
@@ -23,10 +24,65 @@ class Schema(pydantic.BaseModel):
     )
 
 
-def shown(value: object) -> str:
-    """A value in at most about 60 characters, whatever it is; without control characters."""
+def whole(low: int, high: int) -> Any:
+    """The type of an integer between two bounds; one error tells both."""
+    return _narrowed(int, f"a whole number from {low} to {high}", lambda value: low <= value <= high)
+
+
+def real(low: float, high: float) -> Any:
+    """The type of a finite number between two bounds; one error tells both."""
+    return _narrowed(float, f"a number from {low:g} to {high:g}", lambda value: low <= value <= high)
+
+
+def positive(high: float) -> Any:
+    """The type of a number above zero, up to a bound."""
+    return _narrowed(float, f"a number above 0, at most {high:g}", lambda value: 0 < value <= high)
+
+
+def text(most: int) -> Any:
+    """The type of a text that can be printed in one line."""
+    return _narrowed(
+        str, f"printable text of at most {most} characters", lambda value: len(value) <= most and value.isprintable()
+    )
+
+
+def only(value: object) -> Any:
+    """The type of one value; 1 is not true, and 3.0 not 3."""
+    return _narrowed(type(value), json.dumps(value), lambda found: found == value)
+
+
+def _narrowed(kind: type, expected: str, fits: Callable[[Any], bool]) -> Any:
+    def validate(value: object, handler: Callable[[object], Any]) -> Any:
+        try:
+            value = handler(value)
+        except (pydantic.ValidationError, OverflowError):
+            fitting = False
+        else:
+            fitting = fits(value)
+        if not fitting:
+            raise PydanticCustomError("range", _EXPECTED + expected)
+        return value
+
+    return Annotated[kind, pydantic.WrapValidator(validate)]
+
+
+def at_most(count: int) -> pydantic.BeforeValidator:
+    """Refuses a list or mapping of more entries before any of them is looked at."""
+
+    def validate(value: object) -> object:
+        if isinstance(value, (list, dict)) and len(value) > count:
+            raise PydanticCustomError("size", f"has {len(value)} entries, more than {count}")
+        return value
+
+    return pydantic.BeforeValidator(validate)
+
+
+def shown(value: object, most: int = 60) -> str:
+    """A value in about `most` characters at most, whatever it is; without control characters."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxlong = short.maxother = most
     try:
-        text = _SHOWN.repr(value)
+        text = short.repr(value)
     except ValueError:  # an integer of more digits than Python writes out
         text = f"an integer of {value.bit_length()} bits" if isinstance(value, int) else type(value).__name__
     return "".join(c if c.isprintable() else "?" for c in text)
@@ -59,6 +115,8 @@ def _error(error: Exception, where: object, remedy: str | None) -> BeingHError:
     message = first["msg"]
     if first["type"] in ("model_type", "dict_type"):
         message = f"{_EXPECTED}a mapping of keys"
+    if first["type"] == "bool_type":
+        message = f"{_EXPECTED}true or false"
     if first["type"] == "missing":
         return BeingHError(f"`{path}` is missing", where=where, remedy=remedy)
     if message.startswith(_EXPECTED):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from beingh_core.checkpoint_directory import checkpoint_directory
 from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError
 from beingh_core.policy.data_configs import DataConfig
@@ -44,9 +45,9 @@ def load_for_contract(
         BeingHError: When the checkpoint is broken or belongs to another robot.
     """
     dataset_name = dataset_name or contract.policy.dataset_name
-    if (Path(checkpoint) / "config.json").is_file():
-        # Before gigabytes are read for the wrong robot.
-        check_contract(load_metadata(checkpoint, dataset_name), contract)
+    checkpoint = checkpoint_directory(checkpoint)
+    # Before gigabytes are read for the wrong robot.
+    check_contract(load_metadata(checkpoint, dataset_name), contract)
     policy = load_for_data_config(
         data_config_for(contract),
         checkpoint,
