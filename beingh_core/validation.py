@@ -10,9 +10,9 @@ from typing import Annotated, Any, TypeVar
 import pydantic
 from pydantic_core import PydanticCustomError
 
-from beingh_core.errors import BeingHError
+from beingh_core.errors import BeingHError, did_you_mean
 
-_Schema = TypeVar("_Schema", bound="Schema")
+_Schema = TypeVar("_Schema")
 _EXPECTED = "Input should be "
 
 
@@ -63,7 +63,7 @@ def _narrowed(kind: type, expected: str, fits: Callable[[Any], bool]) -> Any:
             raise PydanticCustomError("range", _EXPECTED + expected)
         return value
 
-    return Annotated[kind, pydantic.WrapValidator(validate)]
+    return Annotated[kind, pydantic.Strict(), pydantic.WrapValidator(validate)]
 
 
 def at_most(count: int) -> pydantic.BeforeValidator:
@@ -92,7 +92,7 @@ def check(schema: type[_Schema], data: object, *, where: object = None, remedy: 
     """The data as an instance of its schema.
 
     Args:
-        schema: What is expected.
+        schema: What is expected: a `Schema` or a pydantic dataclass.
         data: Parsed JSON, YAML or msgpack.
         where: File or message, for the error; the path of the key is added.
         remedy: What to do next.
@@ -101,7 +101,7 @@ def check(schema: type[_Schema], data: object, *, where: object = None, remedy: 
         BeingHError: The first entry that does not fit.
     """
     try:
-        return schema.model_validate(data)
+        return pydantic.TypeAdapter(schema).validate_python(data)
     except (pydantic.ValidationError, RecursionError, OverflowError) as error:
         raise _error(error, where, remedy) from None
 
@@ -109,16 +109,24 @@ def check(schema: type[_Schema], data: object, *, where: object = None, remedy: 
 def _error(error: Exception, where: object, remedy: str | None) -> BeingHError:
     if not isinstance(error, pydantic.ValidationError):
         return BeingHError("the data is nested too deeply or holds numbers too large", where=where, remedy=remedy)
-    first = error.errors(include_url=False)[0]
-    path = ".".join(shown(part).strip("'") for part in first["loc"])
+    errors = error.errors(include_url=False)
+    unknown = [one for one in errors if one["type"] in ("extra_forbidden", "unexpected_keyword_argument")]
+    first = (unknown or errors)[0]
+    names = [shown(part).strip("'") for part in first["loc"]]
+    absent = names.pop() if first["type"] == "missing" else None
+    path = ".".join(names)
     where = ": ".join(str(part) for part in (where, path) if part) or None
     message = first["msg"]
-    if first["type"] in ("model_type", "dict_type"):
+    if unknown:
+        missing = [str(one["loc"][-1]) for one in errors if one["type"] == "missing"]
+        remedy = did_you_mean(first["loc"][-1], missing) or remedy
+        return BeingHError(f"the key {shown(first['loc'][-1])} is unknown", where=where, remedy=remedy)
+    if first["type"] in ("model_type", "dict_type", "dataclass_type"):
         message = f"{_EXPECTED}a mapping of keys"
     if first["type"] == "bool_type":
         message = f"{_EXPECTED}true or false"
-    if first["type"] == "missing":
-        return BeingHError(f"`{path}` is missing", where=where, remedy=remedy)
+    if absent is not None:
+        return BeingHError(f"`{absent}` is missing", where=where, remedy=remedy)
     if message.startswith(_EXPECTED):
         return BeingHError(
             f"{shown(first['input'])} is not allowed here",

@@ -22,7 +22,7 @@ from beingh_core.model.action import ActionEncoder, TwoLayerMLP
 from beingh_core.model.batch import identities, read_batch, true_sample_lens
 from beingh_core.model.config import UNIFIED_WIDTH, BeingHConfig
 from beingh_core.model.decoder import Kept, LanguageModel
-from beingh_core.model.initialise import initialise
+from beingh_core.model.initialise import initialise, without_weights
 from beingh_core.model.mpg import ManifoldGate
 from beingh_core.model.packing import PackLayout
 from beingh_core.model.vision import Connector, VisionModel
@@ -86,7 +86,7 @@ class BeingH(nn.Module):
         config = BeingHConfig.from_dict(raw, directory / checkpoint.CONFIG)
         stored = checkpoint.stored_tensors(directory)
         present = tuple(m for m in MPG_MODULES if any(name.startswith(m + ".") for name in stored))
-        with torch.device("meta"):
+        with without_weights():
             model = cls(raw, MPG_MODULES if config.use_mpg else present)
         if config.decoder.tie_word_embeddings:
             stored.pop("language_model.lm_head.weight", None)

@@ -61,7 +61,7 @@ def stored_tensors(directory: Path) -> dict[str, Stored]:
     promised = _read_index(directory)
     stored: dict[str, Stored] = {}
     for path in _tensor_files(directory, promised):
-        file = _open(path)
+        file = _open(path, COPY_AGAIN if promised is None else f"{COPY_AGAIN}; {INDEX} names it")
         names = set(file.keys())
         if promised is not None:
             _check_promised(path, names, {name for name, holder in promised.items() if holder == path.name})
@@ -138,8 +138,8 @@ def _check_promised(path: Path, names: set[str], promised: set[str]) -> None:
             )
 
 
-def _open(path: Path):
-    check_file(path)
+def _open(path: Path, remedy: str = COPY_AGAIN):
+    check_file(path, remedy=remedy)
     with open(path, "rb") as file:
         size = int.from_bytes(file.read(8), "little")
     if size > _HEADER_BYTES:

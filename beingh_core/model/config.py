@@ -63,10 +63,6 @@ class VisionConfig(_Section):
         )
         return self
 
-    def grid(self, size: int) -> int:
-        """Patches along one side of a picture of `size` pixels."""
-        return size // self.patch_size
-
 
 class ExpertConfig(_Section):
     """Sizes of one side (und or act) of the mixture-of-transformers decoder, and its view of the shared ones."""
@@ -185,17 +181,20 @@ class BeingHConfig(_Section):
     delay_exponential: bool = Field(False, alias="rtc_delay_exp_weight")
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any], where: object = "config.json") -> BeingHConfig:
+    def from_dict(
+        cls, raw: Mapping[str, Any], where: object = "config.json", remedy: str = _REMEDY
+    ) -> BeingHConfig:
         """Reads config.json's mapping.
 
         Args:
             raw: The mapping.
             where: Its file, for errors.
+            remedy: What to do, for errors.
 
         Raises:
             BeingHError: A key is missing, of another type, out of bounds or not supported.
         """
-        return check(cls, dict(raw), where=where, remedy=_REMEDY)
+        return check(cls, dict(raw), where=where, remedy=remedy)
 
     @model_validator(mode="after")
     def _pictures_fit(self) -> BeingHConfig:
@@ -205,18 +204,12 @@ class BeingHConfig(_Section):
             f"select_layer {self.select_layer} does not exist in a vision encoder of {states - 1} layers "
             f"({-states} to {states - 1} do)",
         )
-        block = round(1 / self.downsample_ratio)
         _need(
-            abs(self.downsample_ratio * block - 1) < 1e-6,
+            abs(self.downsample_ratio * self.block - 1) < 1e-6,
             f"downsample_ratio {self.downsample_ratio} is not one part of a whole (1, 0.5, 0.25, ...)",
         )
-        for key, size in (("vit_config.image_size", self.vision.image_size), ("force_image_size", self.picture_size)):
-            grid = self.vision.grid(size)
-            _need(
-                0 < grid <= MAX_GRID and grid % block == 0,
-                f"{key} {size} makes {grid} patches of {self.vision.patch_size} pixels a side; it must be a multiple "
-                f"of {block} (downsample_ratio), at most {MAX_GRID}",
-            )
+        wrong = self.wrong_picture(self.vision.image_size)
+        _need(wrong is None, f"vit_config.image_size {wrong}")
         return self
 
     @model_validator(mode="after")
@@ -242,8 +235,23 @@ class BeingHConfig(_Section):
         layer = sum(side.hidden_size * (heads + 3 * side.intermediate_size) for side in sides)
         words = decoder.vocab_size * decoder.hidden_size * (1 if decoder.tie_word_embeddings else 2)
         block = 4 * vision.hidden_size**2 + 2 * vision.hidden_size * vision.intermediate_size
-        connector = decoder.hidden_size * vision.hidden_size * round(1 / self.downsample_ratio) ** 2
+        connector = decoder.hidden_size * vision.hidden_size * self.block**2
         return decoder.num_layers * layer + words + vision.num_layers * block + connector
+
+    @property
+    def block(self) -> int:
+        """Patches along one side that become one token."""
+        return round(1 / self.downsample_ratio)
+
+    def wrong_picture(self, size: int) -> str | None:
+        """Why a square picture of `size` pixels cannot be encoded; None when it can."""
+        grid = size // self.vision.patch_size
+        if 0 < grid <= MAX_GRID and grid % self.block == 0:
+            return None
+        return (
+            f"{size} makes {grid} patches of {self.vision.patch_size} pixels along a side; it must be a multiple of "
+            f"{self.block} (downsample_ratio), at most {MAX_GRID}"
+        )
 
     @property
     def picture_size(self) -> int:
@@ -257,7 +265,7 @@ class BeingHConfig(_Section):
 
     def tokens_of(self, size: Sequence[int]) -> int:
         """Number of decoder tokens that an image of (height, width) pixels becomes."""
-        height, width = (int(self.vision.grid(side) * self.downsample_ratio) for side in size)
+        height, width = (int(side // self.vision.patch_size * self.downsample_ratio) for side in size)
         return height * width
 
     @property

@@ -87,6 +87,11 @@ class PromptConfig:
                 allowed=SYSTEM_MESSAGES,
                 remedy="use a checkpoint with one of the allowed templates",
             )
+        wrong = config.wrong_picture(config.picture_size)
+        if wrong:
+            raise BeingHError(
+                wrong, where="config.json: force_image_size", remedy="put the checkpoint's own config.json back"
+            )
         return cls(
             chunk_length=config.chunk_length,
             tokens_per_view=config.tokens_of((config.picture_size, config.picture_size)),
