@@ -16,7 +16,7 @@ UNIFIED_WIDTH = 200
 MAX_PARAMETERS = 20_000_000_000
 MAX_GRID = 64
 """Most image patches along one side; the time of a picture grows with its fourth power."""
-MAX_EVALUATIONS = 256
+MAX_EVALUATIONS = 100
 """Most evaluations of the model for one chunk, Euler steps times passes."""
 
 _REMEDY = "put the checkpoint's own config.json back (download or copy it again), or correct this key"
@@ -65,14 +65,18 @@ class VisionConfig(_Section):
 
 
 class ExpertConfig(_Section):
-    """Sizes of one side (und or act) of the mixture-of-transformers decoder, and its view of the shared ones."""
+    """Sizes of one side (und or act) of the mixture-of-transformers decoder; what it shares may be repeated here."""
 
     hidden_size: Width
     intermediate_size: InnerWidth
-    num_hidden_layers: Layers | None = None
-    num_attention_heads: Heads | None = None
-    num_key_value_heads: Heads | None = None
+    num_layers: Layers | None = Field(None, alias="num_hidden_layers")
+    num_heads: Heads | None = Field(None, alias="num_attention_heads")
+    num_kv_heads: Heads | None = Field(None, alias="num_key_value_heads")
     head_dim: HeadDim | None = None
+    eps: positive(1) | None = Field(None, alias="rms_norm_eps")
+    attention_bias: bool | None = None
+    qk_norm: bool | None = None
+    hidden_act: Activation | None = None
 
 
 class RopeConfig(_Section):
@@ -125,17 +129,11 @@ class DecoderConfig(_Section):
         )
         _need(self.head_dim % 2 == 0, f"head_dim {self.head_dim} is odd; rotary positions turn pairs")
         _need(self.act.hidden_size % 2 == 0, f"hidden_size {self.act.hidden_size} of expert_config is odd")
-        shared = {
-            "num_hidden_layers": self.num_layers,
-            "num_attention_heads": heads,
-            "num_key_value_heads": kv_heads,
-            "head_dim": self.head_dim,
-        }
-        for key, value in shared.items():
-            other = getattr(self.act, key)
+        for name, field in ExpertConfig.model_fields.items():
+            value, other = getattr(self, name), getattr(self.act, name)
             _need(
-                other in (None, value),
-                f"{key} is {value} but {other} in its expert_config; both sides share one attention",
+                field.is_required() or other in (None, value),
+                f"{field.alias or name} is {value} but {other} in its expert_config; both sides share it",
             )
         return self
 
@@ -214,11 +212,11 @@ class BeingHConfig(_Section):
 
     @model_validator(mode="after")
     def _work_is_bounded(self) -> BeingHConfig:
-        passes = self.mpg_refinement_iters + 1
+        passes = 1 + (self.mpg_refinement_iters if self.use_mpg else 0)
         _need(
             self.num_inference_steps * passes <= MAX_EVALUATIONS,
-            f"num_inference_timesteps {self.num_inference_steps} in each of {passes} passes (mpg_refinement_iters + 1) "
-            f"are more than {MAX_EVALUATIONS} evaluations for one chunk",
+            f"num_inference_timesteps {self.num_inference_steps} in each of {passes} passes (mpg_refinement_iters with "
+            f"use_mpg, and one) are more than {MAX_EVALUATIONS} evaluations for one chunk",
         )
         _need(
             self.parameters <= MAX_PARAMETERS,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pydantic
@@ -96,6 +96,7 @@ class _Entry(Schema):
     stats_level: _Name | None = None
     robot: _Name | None = None
     contract_hash: _Name | None = None
+    modalities: dict[str, Any] | None = None
 
 
 def compute_statistics(values: np.ndarray) -> dict[str, list[float]]:
