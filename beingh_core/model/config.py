@@ -65,7 +65,7 @@ class VisionConfig(_Section):
 
 
 class ExpertConfig(_Section):
-    """Sizes of one side (und or act) of the mixture-of-transformers decoder; what it shares may be repeated here."""
+    """Sizes of one side (und or act) of the mixture-of-transformers decoder; the rest is that of both sides."""
 
     hidden_size: Width
     intermediate_size: InnerWidth
@@ -129,11 +129,12 @@ class DecoderConfig(_Section):
         )
         _need(self.head_dim % 2 == 0, f"head_dim {self.head_dim} is odd; rotary positions turn pairs")
         _need(self.act.hidden_size % 2 == 0, f"hidden_size {self.act.hidden_size} of expert_config is odd")
-        for name, field in ExpertConfig.model_fields.items():
+        for name in ("num_layers", "num_heads", "num_kv_heads", "head_dim"):
             value, other = getattr(self, name), getattr(self.act, name)
             _need(
-                field.is_required() or other in (None, value),
-                f"{field.alias or name} is {value} but {other} in its expert_config; both sides share it",
+                other in (None, value),
+                f"{ExpertConfig.model_fields[name].alias or name} is {value} but {other} in its expert_config; "
+                "both sides share one attention",
             )
         return self
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from beingh_core.checkpoint_directory import checkpoint_directory
+from beingh_core.checkpoint_directory import CONFIG, checkpoint_directory
 from beingh_core.errors import BeingHError
 from beingh_core.model import BeingH
 from beingh_core.model.engine import Engine, Started
@@ -285,6 +285,7 @@ class BeingHPolicy:
             raise BeingHError(
                 f"the checkpoint predicts {self.chunk_length} steps, the contract of `{contract.robot}` "
                 f"has policy.chunk_length {contract.policy.chunk_length}",
+                where=f"{self.metadata.path.parent / CONFIG}: action_chunk_length",
                 remedy="make the two equal",
             )
 

@@ -167,7 +167,7 @@ class PromptBuilder:
         if config.vocabulary is not None and largest >= config.vocabulary:
             raise BeingHError(
                 f"the tokenizer has a token number {largest}, the model an embedding of {config.vocabulary} words "
-                "(llm_config.vocab_size)",
+                f"(llm_config.vocab_size of {CONFIG})",
                 where=where,
                 allowed=f"token numbers up to {config.vocabulary - 1}",
                 remedy=_OWN_TOKENIZER,
