@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import reprlib
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
 import pydantic
+from pydantic_core import PydanticCustomError
 
-from beingh_core.errors import BeingHError
+from beingh_core.errors import BeingHError, did_you_mean
 
-_Schema = TypeVar("_Schema", bound="Schema")
-_SHOWN = reprlib.Repr()
-_SHOWN.maxstring = _SHOWN.maxlong = _SHOWN.maxother = 60
+_Schema = TypeVar("_Schema")
 _EXPECTED = "Input should be "
 
 
@@ -23,10 +24,65 @@ class Schema(pydantic.BaseModel):
     )
 
 
-def shown(value: object) -> str:
-    """A value in at most about 60 characters, whatever it is; without control characters."""
+def whole(low: int, high: int) -> Any:
+    """The type of an integer between two bounds; one error tells both."""
+    return _narrowed(int, f"a whole number from {low} to {high}", lambda value: low <= value <= high)
+
+
+def real(low: float, high: float) -> Any:
+    """The type of a finite number between two bounds; one error tells both."""
+    return _narrowed(float, f"a number from {low:g} to {high:g}", lambda value: low <= value <= high)
+
+
+def positive(high: float) -> Any:
+    """The type of a number above zero, up to a bound."""
+    return _narrowed(float, f"a number above 0, at most {high:g}", lambda value: 0 < value <= high)
+
+
+def text(most: int) -> Any:
+    """The type of a text that can be printed in one line."""
+    return _narrowed(
+        str, f"printable text of at most {most} characters", lambda value: len(value) <= most and value.isprintable()
+    )
+
+
+def only(value: object) -> Any:
+    """The type of one value; 1 is not true, and 3.0 not 3."""
+    return _narrowed(type(value), json.dumps(value), lambda found: found == value)
+
+
+def _narrowed(kind: type, expected: str, fits: Callable[[Any], bool]) -> Any:
+    def validate(value: object, handler: Callable[[object], Any]) -> Any:
+        try:
+            value = handler(value)
+        except (pydantic.ValidationError, OverflowError):
+            fitting = False
+        else:
+            fitting = fits(value)
+        if not fitting:
+            raise PydanticCustomError("range", _EXPECTED + expected)
+        return value
+
+    return Annotated[kind, pydantic.Strict(), pydantic.WrapValidator(validate)]
+
+
+def at_most(count: int) -> pydantic.BeforeValidator:
+    """Refuses a list or mapping of more entries before any of them is looked at."""
+
+    def validate(value: object) -> object:
+        if isinstance(value, (list, dict)) and len(value) > count:
+            raise PydanticCustomError("size", f"has {len(value)} entries, more than {count}")
+        return value
+
+    return pydantic.BeforeValidator(validate)
+
+
+def shown(value: object, most: int = 60) -> str:
+    """A value in about `most` characters at most, whatever it is; without control characters."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxlong = short.maxother = most
     try:
-        text = _SHOWN.repr(value)
+        text = short.repr(value)
     except ValueError:  # an integer of more digits than Python writes out
         text = f"an integer of {value.bit_length()} bits" if isinstance(value, int) else type(value).__name__
     return "".join(c if c.isprintable() else "?" for c in text)
@@ -36,7 +92,7 @@ def check(schema: type[_Schema], data: object, *, where: object = None, remedy: 
     """The data as an instance of its schema.
 
     Args:
-        schema: What is expected.
+        schema: What is expected: a `Schema` or a pydantic dataclass.
         data: Parsed JSON, YAML or msgpack.
         where: File or message, for the error; the path of the key is added.
         remedy: What to do next.
@@ -45,7 +101,7 @@ def check(schema: type[_Schema], data: object, *, where: object = None, remedy: 
         BeingHError: The first entry that does not fit.
     """
     try:
-        return schema.model_validate(data)
+        return pydantic.TypeAdapter(schema).validate_python(data)
     except (pydantic.ValidationError, RecursionError, OverflowError) as error:
         raise _error(error, where, remedy) from None
 
@@ -53,14 +109,24 @@ def check(schema: type[_Schema], data: object, *, where: object = None, remedy: 
 def _error(error: Exception, where: object, remedy: str | None) -> BeingHError:
     if not isinstance(error, pydantic.ValidationError):
         return BeingHError("the data is nested too deeply or holds numbers too large", where=where, remedy=remedy)
-    first = error.errors(include_url=False)[0]
-    path = ".".join(shown(part).strip("'") for part in first["loc"])
+    errors = error.errors(include_url=False)
+    unknown = [one for one in errors if one["type"] in ("extra_forbidden", "unexpected_keyword_argument")]
+    first = (unknown or errors)[0]
+    names = [shown(part).strip("'") for part in first["loc"]]
+    absent = names.pop() if first["type"] == "missing" else None
+    path = ".".join(names)
     where = ": ".join(str(part) for part in (where, path) if part) or None
     message = first["msg"]
-    if first["type"] in ("model_type", "dict_type"):
+    if unknown:
+        missing = [str(one["loc"][-1]) for one in errors if one["type"] == "missing"]
+        remedy = did_you_mean(first["loc"][-1], missing) or remedy
+        return BeingHError(f"the key {shown(first['loc'][-1])} is unknown", where=where, remedy=remedy)
+    if first["type"] in ("model_type", "dict_type", "dataclass_type"):
         message = f"{_EXPECTED}a mapping of keys"
-    if first["type"] == "missing":
-        return BeingHError(f"`{path}` is missing", where=where, remedy=remedy)
+    if first["type"] == "bool_type":
+        message = f"{_EXPECTED}true or false"
+    if absent is not None:
+        return BeingHError(f"`{absent}` is missing", where=where, remedy=remedy)
     if message.startswith(_EXPECTED):
         return BeingHError(
             f"{shown(first['input'])} is not allowed here",

@@ -13,7 +13,6 @@ from beingh_ros.inference_thread import InferenceThread
 from beingh_ros.policy_inputs import PolicyInputs
 from beingh_ros.thresholds import RecentCounts, percent
 
-
 # Nothing was measured later than now, but for what two clocks may differ [s].
 CLOCK_AHEAD_S = 0.05
 

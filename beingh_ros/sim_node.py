@@ -33,7 +33,8 @@ from beingh_ros.display import base_frame
 from beingh_ros.guard import GuardedNode, bounded
 from beingh_ros.plan_messages import most_bytes
 from beingh_ros.runtime import declare, raise_priority, run_node
-from beingh_ros.sim_contacts import TOPIC as CONTACTS_TOPIC, contact_markers
+from beingh_ros.sim_contacts import TOPIC as CONTACTS_TOPIC
+from beingh_ros.sim_contacts import contact_markers
 from beingh_ros.timing import SteadyTime
 from beingh_ros.trajectory_follower import TrajectoryFollower
 

@@ -7,7 +7,7 @@ import pytest
 
 from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError
-from beingh_core.policy.loading import check_robot
+from beingh_core.policy.checkpoint_check import check_checkpoint
 from beingh_core.policy.metadata import (
     check_contract,
     compute_statistics,
@@ -122,7 +122,7 @@ def another_checkpoint(directory, **robots):
 def test_a_checkpoint_of_another_robot_says_whose_it_is(tmp_path):
     another_checkpoint(tmp_path, so101_pens="so101", so101_cups="so101", released=None)
     with pytest.raises(BeingHError, match=r"for robot so101 \(data set so101_cups, so101_pens\).*`fr3`") as caught:
-        check_robot(load_contract("fr3"), tmp_path)
+        check_checkpoint(load_contract("fr3"), tmp_path)
     assert "dataset_name" not in str(caught.value) and "so101" in caught.value.remedy
 
 
@@ -130,7 +130,7 @@ def test_a_checkpoint_of_another_robot_says_whose_it_is(tmp_path):
 def test_without_statistics_of_the_contract_the_data_sets_are_named(tmp_path, robots):
     another_checkpoint(tmp_path, **robots)
     with pytest.raises(BeingHError, match="no metadata of dataset `fr3_cubes`") as caught:
-        check_robot(load_contract("fr3"), tmp_path)
+        check_checkpoint(load_contract("fr3"), tmp_path)
     assert all(name in caught.value.allowed for name in robots)
 
 
@@ -139,4 +139,4 @@ def test_broken_files_beside_are_no_robot(tmp_path):
     (tmp_path / "broken_metadata.json").write_text("{")
     (tmp_path / "odd_metadata.json").write_text('{"odd": {"statistics": {}, "robot": ["fr3"]}}')
     with pytest.raises(BeingHError, match="for robot so101"):
-        check_robot(load_contract("fr3"), tmp_path)
+        check_checkpoint(load_contract("fr3"), tmp_path)

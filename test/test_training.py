@@ -1,10 +1,12 @@
 """Demonstrations, batches and the training loop: a tiny run from nothing to a policy that acts."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from beingh_core.contract import load_contract
 from beingh_core.data.demonstrations import COLOURS, Recorder, RecorderConfig, record_shard
@@ -13,6 +15,7 @@ from beingh_core.policy import BeingHPolicy
 from beingh_core.policy.from_contract import data_config_for
 from beingh_core.sim import SimRobot
 from beingh_core.sim.scene import wrist_view_of
+from beingh_core.train.__main__ import main
 from beingh_core.train.batches import shuffled
 from beingh_core.train.config import TrainConfig
 from beingh_core.train.language import replies, task_phrases
@@ -172,3 +175,45 @@ def test_training_configuration_names_wrong_keys(tmp_path):
     path.write_text("robot: fr3\nlearning: 1\n")
     with pytest.raises(BeingHError, match="learning"):
         TrainConfig.from_file(path)
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "said"),
+    (
+        (("optimiser", "steps"), 0, "optimiser.steps: 0"),
+        (("optimiser", "learning_rate"), float("nan"), "optimiser.learning_rate: nan"),
+        (("optimiser", "betas"), [0.9, 1.5], "optimiser.betas.1: 1.5"),
+        (("optimiser", "precision"), "fp8", "Allowed: 'bf16' or 'fp32'"),
+        (("data", "frames"), "66000", "data.frames: '66000'"),
+        (("data", "ask_for_words"), 1, "data.ask_for_words: 1"),
+        (("data",), None, "data: None"),
+        (("tasks",), [], "tasks"),
+        (("model", "action_chunk_length"), 10**9, "action_chunk_length: 1000000000"),
+        (("model", "vision", "heads"), 3, "not a multiple of num_attention_heads 3"),
+        (("model", "decoder", "layers"), -1, "num_hidden_layers: -1"),
+        (("model", "decoder", "layer"), 4, "decoder.layer: the key 'layer' is unknown"),
+        (("model", "decoder", "und_hidden"), 30_000, "parameters, more than"),
+    ),
+)
+def test_training_configuration_names_wrong_values(tmp_path, keys, value, said):
+    raw = yaml.safe_load(Path("config/train/fr3_cubes.yaml").read_text())
+    section = raw
+    for key in keys[:-1]:
+        section = section[key]
+    section[keys[-1]] = value
+    if keys[-1] == "und_hidden":
+        section |= {"und_mlp": 120_000, "layers": 64}
+    path = tmp_path / "wrong.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    with pytest.raises(BeingHError) as caught:
+        TrainConfig.from_file(path)
+    assert said in str(caught.value) and str(path) in str(caught.value) and "To fix" in str(caught.value)
+
+
+def test_training_without_a_configuration_is_told_without_a_traceback(tmp_path, monkeypatch, capsys):
+    for path in (tmp_path, tmp_path / "missing.yaml"):
+        words = ["train", "--config", str(path), "--data", str(tmp_path), "--out", str(tmp_path)]
+        monkeypatch.setattr("sys.argv", words)
+        with pytest.raises(SystemExit, match="2"):
+            main()
+        assert f"train: {path}: " in capsys.readouterr().err

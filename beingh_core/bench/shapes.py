@@ -12,6 +12,7 @@ from torch import Tensor
 from beingh_core.errors import BeingHError
 from beingh_core.model import BeingH
 from beingh_core.model.config import UNIFIED_WIDTH
+from beingh_core.model.initialise import without_weights
 
 TEXT_TOKENS = (28, 2, 35, 1)
 """Text before the images, between images and state, between state and actions, after the actions (DESIGN section 5)."""
@@ -102,7 +103,7 @@ def random_model(
     raw_config: Mapping[str, Any], device: torch.device | str, dtype: torch.dtype, seed: int = 0
 ) -> BeingH:
     """The model of a config.json with random weights; the rest as for `build_model`."""
-    with torch.device("meta"):
+    with without_weights():
         model = BeingH(raw_config)
     model = model.to(dtype).to_empty(device=device).requires_grad_(False).eval()
     generator = torch.Generator(device=device).manual_seed(seed)

@@ -52,6 +52,11 @@ class Section:
         """The keys written in the file, in order; for sections whose keys are names."""
         return list(self._data)
 
+    @property
+    def data(self) -> dict[str, Any]:
+        """The whole mapping, for a reader with a schema of its own."""
+        return self._data
+
     def get(self, key: str, kind: type, default: Any = REQUIRED) -> Any:
         """The value of a key.
 

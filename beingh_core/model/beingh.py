@@ -14,13 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from beingh_core.checkpoint_directory import checkpoint_directory
 from beingh_core.errors import BeingHError
+from beingh_core.files import read_json
 from beingh_core.model import checkpoint, flow, mpg
 from beingh_core.model.action import ActionEncoder, TwoLayerMLP
 from beingh_core.model.batch import identities, read_batch, true_sample_lens
 from beingh_core.model.config import UNIFIED_WIDTH, BeingHConfig
 from beingh_core.model.decoder import Kept, LanguageModel
-from beingh_core.model.initialise import initialise
+from beingh_core.model.initialise import initialise, without_weights
 from beingh_core.model.mpg import ManifoldGate
 from beingh_core.model.packing import PackLayout
 from beingh_core.model.vision import Connector, VisionModel
@@ -76,19 +78,21 @@ class BeingH(nn.Module):
             dtype: Their type; None keeps each tensor's own.
 
         Raises:
-            BeingHError: The configuration is unusable, or a tensor is missing, unexpected or misshapen.
+            BeingHError: No checkpoint directory, the configuration is unusable, a tensor is missing, unexpected or
+                misshapen, or its values are not finite numbers.
         """
-        directory = Path(directory)
-        raw = checkpoint.read_json(directory / checkpoint.CONFIG)
-        holder = checkpoint.tensor_files(directory)
-        present = tuple(m for m in MPG_MODULES if any(name.startswith(m + ".") for name in holder))
-        with torch.device("meta"):
-            model = cls(raw, MPG_MODULES if raw.get("use_mpg") else present)
-        if model.config.decoder.tie_word_embeddings:
-            holder.pop("language_model.lm_head.weight", None)
+        directory = checkpoint_directory(directory)
+        raw = read_json(directory / checkpoint.CONFIG)
+        config = BeingHConfig.from_dict(raw, directory / checkpoint.CONFIG)
+        stored = checkpoint.stored_tensors(directory)
+        present = tuple(m for m in MPG_MODULES if any(name.startswith(m + ".") for name in stored))
+        with without_weights():
+            model = cls(raw, MPG_MODULES if config.use_mpg else present)
+        if config.decoder.tie_word_embeddings:
+            stored.pop("language_model.lm_head.weight", None)
         expected = {name: parameter.shape for name, parameter in model.named_parameters()}
-        tensors = checkpoint.load_tensors(holder, expected)
-        tensors = {name: tensor.to(device=device, dtype=dtype) for name, tensor in tensors.items()}
+        checkpoint.check_tensors(directory, stored, expected)
+        tensors = checkpoint.load_tensors(stored, device, dtype)
         model.load_state_dict(tensors, strict=True, assign=True)
         model.requires_grad_(True)
         return model.eval()

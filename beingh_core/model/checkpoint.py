@@ -7,115 +7,231 @@ model.safetensors.index.json, or any other *.safetensors files.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from beingh_core.checkpoint_directory import CONFIG
 from beingh_core.errors import BeingHError
+from beingh_core.files import COPY_AGAIN, check_file, read_json
+from beingh_core.validation import Schema, at_most, check, shown
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-CONFIG = "config.json"
+DTYPES = ("F16", "BF16", "F32", "F64")
+_HEADER_BYTES = 8 << 20
+"""Largest list of tensors in front of a file; that of a model with 2 billion weights has 0.2 MB."""
+_OTHER_FORMATS = (".bin", ".pt", ".pth", ".ckpt", ".gguf")
+_TO_CONVERT = (
+    "import torch; from safetensors.torch import save_file; save_file({name: tensor.contiguous().clone() for name, "
+    "tensor in torch.load('FILE', map_location='cpu', weights_only=True).items()}, 'model.safetensors')"
+)
+_NAME_LENGTH = 120
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON object; BeingHError when the file is missing or not JSON."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BeingHError(
-            f"cannot read the checkpoint's {path.name}",
-            where=path,
-            remedy="give the directory of a Being-H checkpoint (config.json, *.safetensors, tokenizer files)",
-        ) from error
-    except ValueError as error:
-        raise BeingHError(f"not valid JSON: {error}", where=path, remedy="restore or copy the file again") from error
-    if not isinstance(content, dict):
-        raise BeingHError("not a JSON object", where=path, remedy="restore or copy the file again")
-    return content
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """A tensor as the header of its file describes it."""
+
+    path: Path
+    shape: tuple[int, ...]
+    dtype: str
 
 
-def tensor_files(directory: Path) -> dict[str, Path]:
-    """Which file holds each tensor of the checkpoint.
+class _Index(Schema):
+    """model.safetensors.index.json: the file of each tensor."""
+
+    weight_map: Annotated[dict[str, str], at_most(100_000)]
+
+
+def stored_tensors(directory: Path) -> dict[str, Stored]:
+    """What the tensor files of a checkpoint hold, from their headers alone.
 
     Raises:
-        BeingHError: No tensor file, a missing or unreadable shard, or one name in two files.
+        BeingHError: No tensor file, one that is missing, damaged or not in the directory, one name in two files, an
+            index that does not fit its files, or tensors that are no floating-point numbers.
     """
-    if (directory / WEIGHTS).is_file():
-        files = [directory / WEIGHTS]
-    elif (directory / INDEX).is_file():
-        weight_map = read_json(directory / INDEX).get("weight_map", {})
-        files = [directory / name for name in sorted(set(weight_map.values()))]
-    else:
-        files = sorted(directory.glob("*.safetensors"))
-    if not files:
-        raise BeingHError(
-            "no *.safetensors file in the checkpoint",
-            where=directory,
-            remedy=f"copy {WEIGHTS} (or the shards and {INDEX}) into it",
-        )
-    holder: dict[str, Path] = {}
-    for path in files:
-        for name in _open(path).keys():
-            if name in holder:
+    promised = _read_index(directory)
+    stored: dict[str, Stored] = {}
+    for path in _tensor_files(directory, promised):
+        file = _open(path, COPY_AGAIN if promised is None else f"{COPY_AGAIN}; {INDEX} names it")
+        names = set(file.keys())
+        if promised is not None:
+            _check_promised(path, names, {name for name, holder in promised.items() if holder == path.name})
+        for name in sorted(names):
+            if name in stored:
                 raise BeingHError(
-                    f"tensor '{name}' is in two files, {holder[name].name} and {path.name}",
+                    f"the tensor {_named(name)} is in two files, {stored[name].path.name} and {path.name}",
                     where=directory,
                     remedy="remove the file that does not belong to this checkpoint",
                 )
-            holder[name] = path
-    return holder
+            part = file.get_slice(name)
+            stored[name] = Stored(path=path, shape=tuple(part.get_shape()), dtype=part.get_dtype())
+    return stored
 
 
-def _open(path: Path):
+def _read_index(directory: Path) -> dict[str, str] | None:
+    """The file name of each tensor, None without an index."""
+    path = directory / INDEX
+    if not os.path.lexists(path):
+        return None
+    remedy = "download or copy the index again"
+    promised = check(_Index, read_json(path, remedy=remedy), where=path, remedy=remedy).weight_map
+    for name in sorted(set(promised.values())):
+        if Path(name).name != name or not name.endswith(".safetensors"):
+            raise BeingHError(
+                f"{shown(name)} is not the name of a tensor file beside it",
+                where=f"{path}: weight_map",
+                allowed="names like model-00001-of-00002.safetensors, without a folder",
+                remedy=remedy,
+            )
+    return promised
+
+
+def _tensor_files(directory: Path, promised: Mapping[str, str] | None) -> list[Path]:
+    whole = os.path.lexists(directory / WEIGHTS)
+    if promised is not None:
+        names = sorted(set(promised.values()))
+        if whole and WEIGHTS not in names:
+            raise BeingHError(
+                f"both {WEIGHTS} and {INDEX}, which names other files, are there",
+                where=directory,
+                remedy="remove the one that does not belong to this checkpoint",
+            )
+        files = [directory / name for name in names]
+    else:
+        files = [directory / WEIGHTS] if whole else sorted(directory.glob("*.safetensors"))
+    if files:
+        return files
+    others = sorted(path.name for path in directory.iterdir() if path.suffix in _OTHER_FORMATS)
+    if others:
+        raise BeingHError(
+            f"no *.safetensors file in the checkpoint, only {others[0]}",
+            where=directory,
+            remedy=f'convert it there: python -c "{_TO_CONVERT.replace("FILE", others[0])}"',
+        )
+    raise BeingHError(
+        "no *.safetensors file in the checkpoint",
+        where=directory,
+        remedy=f"copy {WEIGHTS} (or the shards and {INDEX}) into it",
+    )
+
+
+def _check_promised(path: Path, names: set[str], promised: set[str]) -> None:
+    for wrong, text in (
+        (promised - names, f"lacks {{}}, which {INDEX} promises in it"),
+        (names - promised, f"holds {{}}, which {INDEX} does not name in it"),
+    ):
+        if wrong:
+            more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+            raise BeingHError(
+                text.format(_named(min(wrong)) + more),
+                where=path,
+                remedy=f"download or copy this file and {INDEX} again, from one checkpoint",
+            )
+
+
+def _open(path: Path, remedy: str = COPY_AGAIN):
+    check_file(path, remedy=remedy)
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+    if size > _HEADER_BYTES:
+        raise BeingHError(
+            f"is no tensor file, or a damaged one: it says that its list of tensors has {size} bytes",
+            where=path,
+            allowed=f"at most {_HEADER_BYTES} bytes",
+            remedy=COPY_AGAIN,
+        )
     try:
         return safe_open(path, framework="pt", device="cpu")
     except (OSError, SafetensorError) as error:
         raise BeingHError(
-            f"cannot read the tensor file: {error}", where=path, remedy="download or copy this file again"
-        ) from error
+            f"cannot be read as a tensor file: {shown(str(error), 200)}", where=path, remedy=COPY_AGAIN
+        ) from None
 
 
-def load_tensors(holder: Mapping[str, Path], expected: Mapping[str, torch.Size]) -> dict[str, Tensor]:
-    """Loads exactly the expected tensors.
+def check_tensors(directory: Path, stored: Mapping[str, Stored], expected: Mapping[str, torch.Size]) -> None:
+    """Refuses other tensors than those expected.
 
     Args:
-        holder: File of each tensor found.
+        directory: Where they are, for the error.
+        stored: Tensors found.
         expected: Shape of each tensor that the configuration asks for.
 
     Raises:
-        BeingHError: A tensor is missing, unexpected or has another shape; the message names the first
-            of each, its expected and found shape and its file.
+        BeingHError: A tensor is missing, unexpected, of another shape or not of floating-point numbers; the message
+            names the first of each, its expected and found shape and its file.
     """
-    handles = {path: _open(path) for path in set(holder.values())}
-    found = {name: tuple(handles[path].get_slice(name).get_shape()) for name, path in holder.items()}
     wanted = {name: tuple(shape) for name, shape in expected.items()}
-    directory = next(iter(holder.values())).parent if holder else Path()
-    missing = sorted(set(wanted) - set(found))
-    unexpected = sorted(set(found) - set(wanted))
-    misshapen = sorted(name for name in set(wanted) & set(found) if wanted[name] != found[name])
-    complaints = [f"'{n}': expected shape {wanted[n]}, found none" for n in missing]
-    complaints += [f"'{n}': expected no such tensor, found shape {found[n]} in {holder[n].name}" for n in unexpected]
-    complaints += [
-        f"'{n}': expected shape {wanted[n]}, found shape {found[n]} in {holder[n].name}" for n in misshapen
-    ]
-    if complaints:
-        more = f"; and {len(complaints) - 6} more" if len(complaints) > 6 else ""
-        kinds = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen}
+    missing = sorted(set(wanted) - set(stored))
+    unexpected = sorted(set(stored) - set(wanted))
+    misshapen = sorted(name for name in set(wanted) & set(stored) if wanted[name] != stored[name].shape)
+    found = {n: f"found shape {shown(stored[n].shape)} in {stored[n].path.name}" for n in (*unexpected, *misshapen)}
+    complaints = [f"{_named(n)}: expected shape {wanted[n]}, found none" for n in missing[:6]]
+    complaints += [f"{_named(n)}: expected no such tensor, {found[n]}" for n in unexpected[:6]]
+    complaints += [f"{_named(n)}: expected shape {wanted[n]}, {found[n]}" for n in misshapen[:6]]
+    kinds = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen}
+    count = sum(map(len, kinds.values()))
+    if count:
+        more = f"; and {count - 6} more" if count > 6 else ""
         counts = ", ".join(f"{len(names)} {kind}" for kind, names in kinds.items() if names)
         raise BeingHError(
-            f"the tensors do not fit {CONFIG} ({counts}): "
-            + "; ".join(complaints[:6])
-            + more,
+            f"the tensors do not fit {CONFIG} ({counts}): " + "; ".join(complaints[:6]) + more,
             where=directory,
             remedy=f"use the {CONFIG} and the tensor files of the same checkpoint",
         )
-    return {name: handles[holder[name]].get_tensor(name) for name in expected}
+    for name in wanted:
+        if stored[name].dtype not in DTYPES:
+            raise BeingHError(
+                f"the tensor {_named(name)} has values of type {stored[name].dtype}",
+                where=stored[name].path,
+                allowed=DTYPES,
+                remedy="use the checkpoint as it was trained, not a quantised one",
+            )
+
+
+def load_tensors(
+    stored: Mapping[str, Stored], device: str | torch.device, dtype: torch.dtype | None
+) -> dict[str, Tensor]:
+    """Loads tensors one by one, and looks at each for values that are no numbers.
+
+    Args:
+        stored: Which to load.
+        device: Where they go.
+        dtype: Their type; None keeps each one's own.
+
+    Raises:
+        BeingHError: A tensor holds NaN or infinity, or its file cannot be read to its end.
+    """
+    handles = {path: _open(path) for path in {one.path for one in stored.values()}}
+    tensors = {}
+    for name, one in stored.items():
+        try:
+            tensor = handles[one.path].get_tensor(name).to(device=device, dtype=dtype)
+        except SafetensorError as error:
+            raise BeingHError(
+                f"cannot be read: {shown(str(error), 200)}", where=one.path, remedy=COPY_AGAIN
+            ) from None
+        # The smallest and the largest value show every NaN and infinity; no copy of the tensor is made.
+        if not torch.stack(torch.aminmax(tensor)).isfinite().all():
+            raise BeingHError(
+                f"the tensor {_named(name)} holds values that are not finite (NaN or infinity)",
+                where=one.path,
+                remedy=f"{COPY_AGAIN}; if it stays so, training diverged: use an earlier checkpoint",
+            )
+        tensors[name] = tensor
+    return tensors
+
+
+def _named(name: str) -> str:
+    return shown(name, _NAME_LENGTH)
 
 
 def save(directory: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:

@@ -1,229 +1,266 @@
-"""Typed view of a checkpoint's config.json; only the keys that change the computation."""
+"""Schema of a checkpoint's config.json: the keys that change the computation, and their bounds."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, Literal
 
-from beingh_core.errors import BeingHError
+from pydantic import AliasChoices, Field, model_validator
+
+from beingh_core.validation import Schema, check, only, positive, real, text, whole
 
 UNIFIED_WIDTH = 200
 """Width of a unified state or action vector (DESIGN 4.1)."""
 
+MAX_PARAMETERS = 20_000_000_000
+MAX_GRID = 64
+"""Most image patches along one side; the time of a picture grows with its fourth power."""
+MAX_EVALUATIONS = 100
+"""Most evaluations of the model for one chunk, Euler steps times passes."""
 
-def _require(section: Mapping[str, Any], key: str, where: str) -> Any:
-    if section.get(key) is None:
-        raise BeingHError(
-            f"the model configuration lacks '{key}'",
-            where=where,
-            remedy=f"add '{key}' to that section of config.json",
-        )
-    return section[key]
+_REMEDY = "put the checkpoint's own config.json back (download or copy it again), or correct this key"
 
-
-def _only(section: Mapping[str, Any], key: str, allowed: tuple, where: str) -> None:
-    value = section.get(key, allowed[0])
-    if value not in allowed:
-        raise BeingHError(
-            f"'{key}' is {value!r}, which this implementation does not compute",
-            where=where,
-            allowed=list(allowed),
-            remedy="use a checkpoint with one of the allowed values",
-        )
+Activation = Literal["gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "swish"]
+Width = whole(1, 32768)
+InnerWidth = whole(1, 131072)
+Layers = whole(1, 256)
+Heads = whole(1, 256)
+HeadDim = whole(2, 1024)
 
 
-@dataclass(frozen=True, kw_only=True)
-class VisionConfig:
+class _Section(Schema):
+    """One mapping of config.json; a key that is null counts as absent."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_null(cls, data: Any) -> Any:
+        return {key: value for key, value in data.items() if value is not None} if isinstance(data, dict) else data
+
+
+class VisionConfig(_Section):
     """InternViT encoder: sizes in pixels and channels."""
 
-    hidden_size: int
-    intermediate_size: int
-    num_layers: int
-    num_heads: int
-    image_size: int
-    patch_size: int
-    num_channels: int
-    eps: float
-    qkv_bias: bool
-    qk_normalization: bool
-    norm_type: str
-    hidden_act: str
-    layer_scale_init: float
+    hidden_size: Width
+    intermediate_size: InnerWidth
+    num_layers: Layers = Field(alias="num_hidden_layers")
+    num_heads: Heads = Field(alias="num_attention_heads")
+    image_size: whole(1, 4096)
+    patch_size: whole(1, 256)
+    num_channels: only(3) = 3
+    eps: positive(1) = Field(1e-6, alias="layer_norm_eps")
+    qkv_bias: bool = True
+    qk_normalization: bool = False
+    norm_type: Literal["layer_norm", "rms_norm"] = "layer_norm"
+    hidden_act: Activation = "gelu"
+    layer_scale_init: real(-1000, 1000) = Field(1.0, alias="initializer_factor")
 
-    @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> VisionConfig:
-        """Reads the `vit_config` section; BeingHError when a size is missing or impossible."""
-        where = "config.json: vit_config"
-        _only(raw, "norm_type", ("layer_norm", "rms_norm"), where)
-        config = cls(
-            hidden_size=_require(raw, "hidden_size", where),
-            intermediate_size=_require(raw, "intermediate_size", where),
-            num_layers=_require(raw, "num_hidden_layers", where),
-            num_heads=_require(raw, "num_attention_heads", where),
-            image_size=_require(raw, "image_size", where),
-            patch_size=_require(raw, "patch_size", where),
-            num_channels=raw.get("num_channels", 3),
-            eps=raw.get("layer_norm_eps", 1e-6),
-            qkv_bias=raw.get("qkv_bias", True),
-            qk_normalization=raw.get("qk_normalization", False),
-            norm_type=raw.get("norm_type", "layer_norm"),
-            hidden_act=raw.get("hidden_act", "gelu"),
-            layer_scale_init=raw.get("initializer_factor", 1.0),
+    @model_validator(mode="after")
+    def _heads_fit(self) -> VisionConfig:
+        _need(
+            self.hidden_size % self.num_heads == 0,
+            f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads {self.num_heads}",
         )
-        if config.hidden_size % config.num_heads:
-            raise BeingHError(
-                f"hidden_size {config.hidden_size} is not a multiple of num_attention_heads {config.num_heads}",
-                where=where,
-                remedy="change one of the two",
-            )
-        return config
+        return self
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExpertConfig:
-    """Sizes of one side (und or act) of the mixture-of-transformers decoder."""
+class ExpertConfig(_Section):
+    """Sizes of one side (und or act) of the mixture-of-transformers decoder; the rest is that of both sides."""
 
-    hidden_size: int
-    intermediate_size: int
+    hidden_size: Width
+    intermediate_size: InnerWidth
+    num_layers: Layers | None = Field(None, alias="num_hidden_layers")
+    num_heads: Heads | None = Field(None, alias="num_attention_heads")
+    num_kv_heads: Heads | None = Field(None, alias="num_key_value_heads")
+    head_dim: HeadDim | None = None
+    eps: positive(1) | None = Field(None, alias="rms_norm_eps")
+    attention_bias: bool | None = None
+    qk_norm: bool | None = None
+    hidden_act: Activation | None = None
 
-    @classmethod
-    def from_dict(cls, raw: Mapping[str, Any], where: str) -> ExpertConfig:
-        """Reads the two sizes that may differ between the sides."""
-        return cls(
-            hidden_size=_require(raw, "hidden_size", where),
-            intermediate_size=_require(raw, "intermediate_size", where),
-        )
+
+class RopeConfig(_Section):
+    """Rotary positions, as transformers 5 (`rope_parameters`) or 4 (`rope_scaling`) writes them."""
+
+    rope_type: Literal["default"] = Field("default", validation_alias=AliasChoices("rope_type", "type"))
+    rope_theta: positive(1e12) | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class DecoderConfig:
+class DecoderConfig(_Section):
     """Mixture-of-transformers decoder; the head space is shared by both sides."""
 
-    und: ExpertConfig
-    act: ExpertConfig
-    num_layers: int
-    num_heads: int
-    num_kv_heads: int
-    head_dim: int
-    vocab_size: int
-    eps: float
-    rope_theta: float
-    attention_bias: bool
-    qk_norm: bool
-    hidden_act: str
-    tie_word_embeddings: bool
-    initializer_range: float
+    num_heads: Heads = Field(alias="num_attention_heads")
+    hidden_size: Width
+    intermediate_size: InnerWidth
+    num_layers: Layers = Field(alias="num_hidden_layers")
+    num_kv_heads: Heads = Field(alias="num_key_value_heads")
+    head_dim: HeadDim
+    act: ExpertConfig = Field(alias="expert_config")
+    use_mot: only(True) = True
+    vocab_size: whole(1, 1 << 20)
+    eps: positive(1) = Field(1e-6, alias="rms_norm_eps")
+    max_position_embeddings: whole(1, 1 << 24) | None = None
+    rope_parameters: RopeConfig | None = None
+    rope_scaling: RopeConfig | None = None
+    rope_base: positive(1e12) = Field(10000.0, alias="rope_theta")
+    attention_bias: bool = False
+    qk_norm: bool = True
+    hidden_act: Activation = "silu"
+    tie_word_embeddings: bool = False
+    initializer_range: real(0, 1000) = 0.02
 
+    @model_validator(mode="before")
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> DecoderConfig:
-        """Reads the `llm_config` section with its `expert_config`; BeingHError when the sides do not fit."""
-        where = "config.json: llm_config"
-        expert = _require(raw, "expert_config", where)
-        _only(raw, "use_mot", (True,), where)
-        heads = _require(raw, "num_attention_heads", where)
-        shared = {
-            "num_hidden_layers": _require(raw, "num_hidden_layers", where),
-            "num_attention_heads": heads,
-            "num_key_value_heads": raw.get("num_key_value_heads") or heads,
-            "head_dim": raw.get("head_dim") or _require(raw, "hidden_size", where) // heads,
-        }
-        for key, value in shared.items():
-            if expert.get(key, value) not in (None, value):
-                raise BeingHError(
-                    f"'{key}' is {value} but {expert[key]} in its expert_config; both sides share one attention",
-                    where=where,
-                    remedy="give both the same value",
-                )
-        if heads % shared["num_key_value_heads"]:
-            raise BeingHError(
-                f"num_attention_heads {heads} is not a multiple of num_key_value_heads {shared['num_key_value_heads']}",
-                where=where,
-                remedy="change one of the two",
-            )
-        return cls(
-            und=ExpertConfig.from_dict(raw, where),
-            act=ExpertConfig.from_dict(expert, where + ".expert_config"),
-            num_layers=shared["num_hidden_layers"],
-            num_heads=heads,
-            num_kv_heads=shared["num_key_value_heads"],
-            head_dim=shared["head_dim"],
-            vocab_size=_require(raw, "vocab_size", where),
-            eps=raw.get("rms_norm_eps", 1e-6),
-            rope_theta=_rope_theta(raw, where),
-            attention_bias=raw.get("attention_bias", False),
-            qk_norm=raw.get("qk_norm", True),
-            hidden_act=raw.get("hidden_act", "silu"),
-            tie_word_embeddings=raw.get("tie_word_embeddings", False),
-            initializer_range=raw.get("initializer_range", 0.02),
+    def _derive(cls, data: Any) -> Any:
+        """One key-value head for each head, and heads that fill the hidden size, unless the file says otherwise."""
+        if not isinstance(data, dict):
+            return data
+        heads, width = data.get("num_attention_heads"), data.get("hidden_size")
+        derived = {"num_key_value_heads": heads}
+        if isinstance(heads, int) and isinstance(width, int) and heads > 0:
+            derived["head_dim"] = width // heads
+        return derived | data
+
+    @model_validator(mode="after")
+    def _sides_fit(self) -> DecoderConfig:
+        heads, kv_heads = self.num_heads, self.num_kv_heads
+        _need(
+            heads % kv_heads == 0,
+            f"num_attention_heads {heads} is not a multiple of num_key_value_heads {kv_heads}",
         )
+        _need(self.head_dim % 2 == 0, f"head_dim {self.head_dim} is odd; rotary positions turn pairs")
+        _need(self.act.hidden_size % 2 == 0, f"hidden_size {self.act.hidden_size} of expert_config is odd")
+        for name in ("num_layers", "num_heads", "num_kv_heads", "head_dim"):
+            value, other = getattr(self, name), getattr(self.act, name)
+            _need(
+                other in (None, value),
+                f"{ExpertConfig.model_fields[name].alias or name} is {value} but {other} in its expert_config; "
+                "both sides share one attention",
+            )
+        return self
+
+    @cached_property
+    def und(self) -> ExpertConfig:
+        """The side of text and image tokens."""
+        return ExpertConfig(hidden_size=self.hidden_size, intermediate_size=self.intermediate_size)
+
+    @property
+    def rope_theta(self) -> float:
+        """Base of the rotary positions."""
+        rope = self.rope_parameters or self.rope_scaling
+        return float(rope and rope.rope_theta or self.rope_base)
 
 
-def _rope_theta(raw: Mapping[str, Any], where: str) -> float:
-    """Rotary base from either dialect of the key (`rope_theta`, or `rope_parameters` of transformers 5)."""
-    parameters = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
-    kind = parameters.get("rope_type", parameters.get("type", "default"))
-    _only({"rope_type": kind}, "rope_type", ("default",), where)
-    return float(parameters.get("rope_theta") or raw.get("rope_theta") or 10000.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class BeingHConfig:
+class BeingHConfig(_Section):
     """The whole model. `noise_*` are the flow-time distribution, t = (s - Beta(alpha, beta)) / s."""
 
-    decoder: DecoderConfig
-    vision: VisionConfig
-    select_layer: int
-    downsample_ratio: float
-    chunk_length: int
-    num_inference_steps: int
-    num_timestep_buckets: int
-    noise_alpha: float
-    noise_beta: float
-    noise_s: float
-    use_mpg: bool
-    mpg_lambda: float
-    mpg_temperature: float
-    mpg_num_projections: int
-    mpg_refinement_iters: int
-    mpg_stop_gradient: bool
-    train_with_delay: bool
-    simulated_delay: int
-    delay_exponential: bool
+    model_type: Literal["beingh"] = "beingh"
+    attn_mode: Literal["causal"] = "causal"
+    use_expert: only(True) = True
+    use_flow_matching: only(True) = True
+    template: text(100) = "being_h0"
+    decoder: DecoderConfig = Field(alias="llm_config")
+    vision: VisionConfig = Field(alias="vit_config")
+    select_layer: whole(-257, 256) = -1
+    downsample_ratio: real(1 / 16, 1) = 0.5
+    force_image_size: whole(1, 4096) | None = None
+    chunk_length: whole(1, 1024) = Field(alias="action_chunk_length")
+    num_inference_steps: whole(1, MAX_EVALUATIONS) = Field(4, alias="num_inference_timesteps")
+    num_timestep_buckets: whole(1, 1_000_000) = 1000
+    noise_alpha: positive(1000) = Field(1.5, alias="noise_beta_alpha")
+    noise_beta: positive(1000) = Field(1.0, alias="noise_beta_beta")
+    noise_s: positive(1) = 0.999
+    use_mpg: bool = False
+    mpg_lambda: real(0, 1000) = 0.1
+    mpg_temperature: positive(1e6) = Field(1.0, alias="mpg_gate_temperature")
+    mpg_num_projections: whole(1, 1024) = 32
+    mpg_refinement_iters: whole(0, 16) = 1
+    mpg_stop_gradient: bool = Field(True, alias="mpg_use_stop_gradient")
+    train_with_delay: bool = Field(False, alias="use_training_time_rtc")
+    simulated_delay: whole(0, 1024) = 0
+    delay_exponential: bool = Field(False, alias="rtc_delay_exp_weight")
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> BeingHConfig:
-        """Reads config.json's mapping; BeingHError names the key that is missing or not supported."""
-        where = "config.json"
-        _only(raw, "model_type", ("beingh",), where)
-        _only(raw, "attn_mode", ("causal",), where)
-        _only(raw, "use_expert", (True,), where)
-        _only(raw, "use_flow_matching", (True,), where)
-        return cls(
-            decoder=DecoderConfig.from_dict(_require(raw, "llm_config", where)),
-            vision=VisionConfig.from_dict(_require(raw, "vit_config", where)),
-            select_layer=raw.get("select_layer", -1),
-            downsample_ratio=raw.get("downsample_ratio", 0.5),
-            chunk_length=_require(raw, "action_chunk_length", where),
-            num_inference_steps=raw.get("num_inference_timesteps", 4),
-            num_timestep_buckets=raw.get("num_timestep_buckets", 1000),
-            noise_alpha=raw.get("noise_beta_alpha", 1.5),
-            noise_beta=raw.get("noise_beta_beta", 1.0),
-            noise_s=raw.get("noise_s", 0.999),
-            use_mpg=raw.get("use_mpg", False),
-            mpg_lambda=raw.get("mpg_lambda", 0.1),
-            mpg_temperature=raw.get("mpg_gate_temperature", 1.0),
-            mpg_num_projections=raw.get("mpg_num_projections", 32),
-            mpg_refinement_iters=raw.get("mpg_refinement_iters", 1),
-            mpg_stop_gradient=raw.get("mpg_use_stop_gradient", True),
-            train_with_delay=raw.get("use_training_time_rtc", False),
-            simulated_delay=raw.get("simulated_delay", 0),
-            delay_exponential=raw.get("rtc_delay_exp_weight", False),
+    def from_dict(
+        cls, raw: Mapping[str, Any], where: object = "config.json", remedy: str = _REMEDY
+    ) -> BeingHConfig:
+        """Reads config.json's mapping.
+
+        Args:
+            raw: The mapping.
+            where: Its file, for errors.
+            remedy: What to do, for errors.
+
+        Raises:
+            BeingHError: A key is missing, of another type, out of bounds or not supported.
+        """
+        return check(cls, dict(raw), where=where, remedy=remedy)
+
+    @model_validator(mode="after")
+    def _pictures_fit(self) -> BeingHConfig:
+        states = self.vision.num_layers + 1
+        _need(
+            -states <= self.select_layer < states,
+            f"select_layer {self.select_layer} does not exist in a vision encoder of {states - 1} layers "
+            f"({-states} to {states - 1} do)",
+        )
+        _need(
+            abs(self.downsample_ratio * self.block - 1) < 1e-6,
+            f"downsample_ratio {self.downsample_ratio} is not one part of a whole (1, 0.5, 0.25, ...)",
+        )
+        wrong = self.wrong_picture(self.vision.image_size)
+        _need(wrong is None, f"vit_config.image_size {wrong}")
+        return self
+
+    @model_validator(mode="after")
+    def _work_is_bounded(self) -> BeingHConfig:
+        passes = 1 + (self.mpg_refinement_iters if self.use_mpg else 0)
+        _need(
+            self.num_inference_steps * passes <= MAX_EVALUATIONS,
+            f"num_inference_timesteps {self.num_inference_steps} in each of {passes} passes (mpg_refinement_iters with "
+            f"use_mpg, and one) are more than {MAX_EVALUATIONS} evaluations for one chunk",
+        )
+        _need(
+            self.parameters <= MAX_PARAMETERS,
+            f"the sizes make a model of {self.parameters} parameters, more than {MAX_PARAMETERS}",
+        )
+        return self
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights in the large matrices (the rest is below one in a hundred)."""
+        decoder, vision = self.decoder, self.vision
+        heads = 2 * (decoder.num_heads + decoder.num_kv_heads) * decoder.head_dim
+        sides = (decoder.und, decoder.act)
+        layer = sum(side.hidden_size * (heads + 3 * side.intermediate_size) for side in sides)
+        words = decoder.vocab_size * decoder.hidden_size * (1 if decoder.tie_word_embeddings else 2)
+        block = 4 * vision.hidden_size**2 + 2 * vision.hidden_size * vision.intermediate_size
+        connector = decoder.hidden_size * vision.hidden_size * self.block**2
+        return decoder.num_layers * layer + words + vision.num_layers * block + connector
+
+    @property
+    def block(self) -> int:
+        """Patches along one side that become one token."""
+        return round(1 / self.downsample_ratio)
+
+    def wrong_picture(self, size: int) -> str | None:
+        """Why a square picture of `size` pixels cannot be encoded; None when it can."""
+        grid = size // self.vision.patch_size
+        if 0 < grid <= MAX_GRID and grid % self.block == 0:
+            return None
+        return (
+            f"{size} makes {grid} patches of {self.vision.patch_size} pixels along a side; it must be a multiple of "
+            f"{self.block} (downsample_ratio), at most {MAX_GRID}"
         )
 
     @property
+    def picture_size(self) -> int:
+        """Side of the pictures that the vision encoder is given [pixels]."""
+        return self.force_image_size or self.vision.image_size
+
+    @property
     def tokens_per_view(self) -> int:
-        """Number of decoder tokens that one image becomes."""
+        """Number of decoder tokens that one image of the trained size becomes."""
         return self.tokens_of((self.vision.image_size, self.vision.image_size))
 
     def tokens_of(self, size: Sequence[int]) -> int:
@@ -235,3 +272,8 @@ class BeingHConfig:
     def trained_delay(self) -> int:
         """Longest locked prefix, in action steps, that training simulated (0: none)."""
         return self.simulated_delay if self.train_with_delay else 0
+
+
+def _need(condition: bool, otherwise: str) -> None:
+    if not condition:
+        raise ValueError(otherwise)

@@ -1,16 +1,37 @@
-"""Random weights for training from scratch, sized so that every branch starts near unit variance."""
+"""Random weights for training from scratch, sized so that every branch starts near unit variance; or none yet."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from beingh_core.model.layers import RMSNorm
 from beingh_core.model.vision import VisionEmbeddings
 
 RESIDUAL_OUTPUTS = ("o_proj", "o_proj_mot_gen", "down_proj", "attn.proj", "mlp.fc2")
+
+
+class _Uninitialised(TorchFunctionMode):
+    """Skips what modules do to fill their weights; on tensors without values that would load PyTorch's compiler."""
+
+    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
+
+
+@contextmanager
+def without_weights() -> Iterator[None]:
+    """Modules built inside have parameters of the right shapes, without values or memory."""
+    with torch.device("meta"), _Uninitialised():
+        yield
 
 
 def initialise(model: nn.Module, seed: int) -> None:

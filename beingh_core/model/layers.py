@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from beingh_core.errors import BeingHError
-
+# The names that `config.Activation` allows.
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
     "gelu_new": lambda x: F.gelu(x, approximate="tanh"),
@@ -18,18 +17,6 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
     "swish": F.silu,
 }
-
-
-def activation(name: str) -> Callable[[Tensor], Tensor]:
-    """Looks an activation up by its configuration name; BeingHError lists the known ones."""
-    if name not in ACTIVATIONS:
-        raise BeingHError(
-            f"unknown activation '{name}'",
-            where="config.json: hidden_act",
-            allowed=sorted(ACTIVATIONS),
-            remedy="use one of the allowed names",
-        )
-    return ACTIVATIONS[name]
 
 
 class RMSNorm(nn.Module):
@@ -58,7 +45,7 @@ class GatedMLP(nn.Module):
         self.gate_proj = nn.Linear(dim, hidden, bias=False)
         self.up_proj = nn.Linear(dim, hidden, bias=False)
         self.down_proj = nn.Linear(hidden, dim, bias=False)
-        self.act = activation(act)
+        self.act = ACTIVATIONS[act]
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps x (..., dim) to the same shape."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from beingh_core.errors import BeingHError
 from beingh_core.model.attention import attend
 from beingh_core.model.config import VisionConfig
-from beingh_core.model.layers import RMSNorm, activation
+from beingh_core.model.layers import ACTIVATIONS, RMSNorm
 
 
 def _norm(config: VisionConfig) -> nn.Module:
@@ -84,7 +84,7 @@ class VisionMLP(nn.Module):
         super().__init__()
         self.fc1 = nn.Linear(config.hidden_size, config.intermediate_size)
         self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
-        self.act = activation(config.hidden_act)
+        self.act = ACTIVATIONS[config.hidden_act]
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (..., C) to the same shape."""
@@ -130,15 +130,7 @@ class VisionModel(nn.Module):
         super().__init__()
         self.embeddings = VisionEmbeddings(config)
         self.encoder = VisionEncoder(config)
-        states = config.num_layers + 1
-        if not -states <= select_layer < states:
-            raise BeingHError(
-                f"select_layer {select_layer} does not exist in a vision encoder of {config.num_layers} layers",
-                where="config.json",
-                allowed=f"{-states} to {states - 1}",
-                remedy="change select_layer",
-            )
-        self.depth = select_layer % states
+        self.depth = select_layer % (config.num_layers + 1)
 
     def forward(self, pixels_VCHW: Tensor) -> Tensor:
         """Encodes normalised images (V, C, H, W) as patch features (V, patches, hidden)."""

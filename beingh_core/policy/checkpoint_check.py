@@ -1,19 +1,17 @@
-"""Whether a checkpoint is there and belongs to a robot; quick, without torch, for whoever starts the processes."""
+"""Whether a checkpoint is there and belongs to a robot; quick, without torch, before gigabytes are read."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from beingh_core.checkpoint_directory import checkpoint_directory
 from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError
-from beingh_core.policy.metadata import Metadata, check_contract, load_metadata
-
-SUFFIX = "_metadata.json"
-MAX_METADATA_BYTES = 50_000_000
+from beingh_core.policy.metadata import METADATA_SUFFIX, check_contract, load_metadata
+from beingh_core.validation import shown
 
 
-def check_checkpoint(contract: RobotContract, checkpoint: str | Path, dataset_name: str = "") -> None:
+def check_checkpoint(contract: RobotContract, checkpoint: str | Path, dataset_name: str = "") -> Path:
     """Refuses a checkpoint that the policy of this robot could not use.
 
     Args:
@@ -21,40 +19,45 @@ def check_checkpoint(contract: RobotContract, checkpoint: str | Path, dataset_na
         checkpoint: Checkpoint directory.
         dataset_name: Whose statistics will be used; "" takes the contract's.
 
+    Returns:
+        Its directory.
+
     Raises:
-        BeingHError: No checkpoint there, one of another robot, or one without the statistics.
+        BeingHError: No checkpoint there, one of another robot, which is named, or one without the statistics.
     """
-    directory, dataset_name = Path(checkpoint).expanduser(), dataset_name or contract.policy.dataset_name
-    try:
-        has_config = (directory / "config.json").is_file()
-        others = sorted(directory.glob(f"*{SUFFIX}"))
-    except (OSError, ValueError):
-        has_config, others = False, []
-    if not has_config:
+    directory, dataset_name = checkpoint_directory(checkpoint), dataset_name or contract.policy.dataset_name
+    names = sorted(path.name[: -len(METADATA_SUFFIX)] for path in directory.glob(f"*{METADATA_SUFFIX}"))
+    if dataset_name not in names:
+        _refuse_other_robots(contract, directory, names)
         raise BeingHError(
-            "there is no checkpoint", where=checkpoint, remedy="give the directory that holds config.json"
-        )
-    if directory / f"{dataset_name}{SUFFIX}" not in others:
-        for path in others:
-            _refuse_other_robot(contract, path)
-        raise BeingHError(
-            f"this checkpoint has no statistics of `{dataset_name}`, which policy.dataset_name of `{contract.robot}` names",
-            where=checkpoint,
-            allowed=[path.name[: -len(SUFFIX)] for path in others] or "nothing: the directory holds no metadata",
+            f"no metadata of dataset `{dataset_name}`, which policy.dataset_name of `{contract.robot}` names",
+            where=directory,
+            allowed=names or "nothing: the directory holds no metadata",
             remedy=f"give a checkpoint of `{contract.robot}`, or name other statistics in {contract.path}",
         )
     check_contract(load_metadata(directory, dataset_name), contract)
+    return directory
 
 
-def _refuse_other_robot(contract: RobotContract, path: Path) -> None:
-    """Statistics of another name may say that they are of another robot; what cannot be read says nothing."""
-    name = path.name[: -len(SUFFIX)]
-    try:
-        if path.stat().st_size > MAX_METADATA_BYTES:
-            return
-        entry = json.loads(path.read_bytes())[name]
-        robot = entry["robot"]
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+def _refuse_other_robots(contract: RobotContract, directory: Path, names: list[str]) -> None:
+    """Names the robots of a checkpoint; metadata that cannot be read says nothing.
+
+    Raises:
+        BeingHError: all its data sets that name a robot name another one.
+    """
+    robots = {}
+    for name in names:
+        try:
+            robot = load_metadata(directory, name).merged.get("robot")
+        except BeingHError:
+            continue
+        if isinstance(robot, str):
+            robots[name] = robot
+    if not robots or contract.robot in robots.values():
         return
-    if isinstance(robot, str) and robot != contract.robot:
-        check_contract(Metadata(name=name, path=path, merged={"robot": robot}), contract)
+    others = ", ".join(dict.fromkeys(shown(robot).strip("'") for robot in robots.values()))
+    raise BeingHError(
+        f"this checkpoint is for robot {others} (data set {', '.join(robots)}), the contract is of `{contract.robot}`",
+        where=directory,
+        remedy=f"use the contract of {others}, or a checkpoint that was trained for `{contract.robot}`",
+    )

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING
 
 from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError
+from beingh_core.policy.checkpoint_check import check_checkpoint
 from beingh_core.policy.data_configs import DataConfig
 from beingh_core.policy.from_contract import data_config_for
-from beingh_core.policy.metadata import check_contract, load_metadata
-from beingh_core.validation import shown
 
 if TYPE_CHECKING:
     from beingh_core.policy.policy import BeingHPolicy
 
-METADATA_SUFFIX = "_metadata.json"
 DTYPES = ("float32", "bfloat16")
 
 
@@ -46,7 +44,7 @@ def load_for_contract(
         BeingHError: When the checkpoint is broken or belongs to another robot.
     """
     dataset_name = dataset_name or contract.policy.dataset_name
-    check_robot(contract, checkpoint, dataset_name)  # before gigabytes are read for the wrong robot
+    checkpoint = check_checkpoint(contract, checkpoint, dataset_name)  # before gigabytes are read for the wrong robot
     policy = load_for_data_config(
         data_config_for(contract),
         checkpoint,
@@ -61,45 +59,6 @@ def load_for_contract(
     policy.check_contract(contract)
     policy.warm_up(robots)
     return policy
-
-
-def check_robot(contract: RobotContract, checkpoint: str | Path, dataset_name: str = "") -> None:
-    """Refuses a checkpoint of another robot by its metadata alone, without torch; one without config.json passes.
-
-    Raises:
-        BeingHError: the checkpoint is for another robot, which is named, or lacks the contract's statistics.
-    """
-    directory, dataset_name = Path(checkpoint), dataset_name or contract.policy.dataset_name
-    if not (directory / "config.json").is_file():
-        return
-    if not (directory / f"{dataset_name}{METADATA_SUFFIX}").is_file():
-        _refuse_other_robots(contract, directory)
-    check_contract(load_metadata(directory, dataset_name), contract)
-
-
-def _refuse_other_robots(contract: RobotContract, directory: Path) -> None:
-    """Names the robots of a checkpoint that has no statistics of the contract's data set.
-
-    Raises:
-        BeingHError: all its data sets that name a robot name another one.
-    """
-    robots = {}
-    for path in sorted(directory.glob(f"*{METADATA_SUFFIX}")):
-        name = path.name[: -len(METADATA_SUFFIX)]
-        try:
-            robot = load_metadata(directory, name).merged.get("robot")
-        except BeingHError:
-            continue
-        if isinstance(robot, str):
-            robots[name] = robot
-    if not robots or contract.robot in robots.values():
-        return
-    others = ", ".join(dict.fromkeys(shown(robot).strip("'") for robot in robots.values()))
-    raise BeingHError(
-        f"this checkpoint is for robot {others} (data set {', '.join(robots)}), the contract is of `{contract.robot}`",
-        where=directory,
-        remedy=f"use the contract of {others}, or a checkpoint that was trained for `{contract.robot}`",
-    )
 
 
 def load_for_data_config(

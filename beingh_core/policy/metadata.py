@@ -8,21 +8,32 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+import pydantic
+from pydantic import Field, model_validator
 
 from beingh_core.errors import BeingHError, did_you_mean
+from beingh_core.files import read_json
+from beingh_core.validation import Schema, at_most, check, real, text
 
 if TYPE_CHECKING:
     from beingh_core.contract import RobotContract
 
 SELECTION_MODES = ("auto", "task", "embodiment", "merged")
-_SUFFIX = "_metadata.json"
+METADATA_SUFFIX = "_metadata.json"
+
+
+_REMEDY = "copy the file with the statistics of this checkpoint again, or compute them again"
+_Name = text(200)
+_Row = Annotated[list[real(-1e9, 1e9)], at_most(1000)]
+_Keys = Annotated[dict[_Name, "_Statistics"], at_most(1000)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +51,52 @@ class Metadata:
     path: Path
     merged: Mapping
     variants: Mapping[str, Mapping] = field(default_factory=dict)
+
+
+class _Statistics(Schema):
+    """Statistics of one key; one value for each dimension of the signal."""
+
+    min: _Row | None = None
+    max: _Row | None = None
+    mean: _Row | None = None
+    std: _Row | None = None
+    q01: _Row | None = None
+    q99: _Row | None = None
+
+    @model_validator(mode="after")
+    def _rows_fit(self) -> _Statistics:
+        rows = {name: row for name, row in self if row is not None}
+        for name, row in rows.items():
+            first, width = next((other, len(values)) for other, values in rows.items())
+            if len(row) != width:
+                raise ValueError(f"statistic `{name}` must hold {width} finite values like `{first}`, not {len(row)}")
+        for low, high in (("min", "max"), ("q01", "q99")):
+            for index, (least, most) in enumerate(zip(rows.get(low, ()), rows.get(high, ()))):
+                if least > most:
+                    raise ValueError(
+                        f"statistics `{low}` and `{high}` are in the wrong order: {least} and {most} at index {index}"
+                    )
+        if any(value < 0 for value in rows.get("std", ())):
+            raise ValueError("statistic `std` is negative")
+        return self
+
+
+class _Signals(Schema):
+    """Statistics of all keys."""
+
+    state: _Keys | None = None
+    action: _Keys | None = None
+
+
+class _Entry(Schema):
+    """What the file holds of a dataset, or of one of its tasks or embodiments."""
+
+    statistics: _Signals
+    embodiment_tag: _Name | None = None
+    stats_level: _Name | None = None
+    robot: _Name | None = None
+    contract_hash: _Name | None = None
+    modalities: dict[str, Any] | None = None
 
 
 def compute_statistics(values: np.ndarray) -> dict[str, list[float]]:
@@ -107,7 +164,7 @@ def write_metadata(
     content: dict[str, object] = {dataset_name: entry}
     if variants:
         content[f"{dataset_name}_variants"] = variants
-    path = Path(directory) / f"{dataset_name}{_SUFFIX}"
+    path = Path(directory) / f"{dataset_name}{METADATA_SUFFIX}"
     path.write_text(json.dumps(content, indent=1))
     return path
 
@@ -116,27 +173,31 @@ def load_metadata(directory: str | Path, dataset_name: str) -> Metadata:
     """Reads `<dataset_name>_metadata.json` of a checkpoint directory.
 
     Raises:
-        BeingHError: no such file (lists the datasets there are), or it lacks the dataset's entry.
+        BeingHError: no such file (lists the datasets there are), it lacks the dataset's entry, or something in it has
+            another type, width or order than statistics have.
     """
     directory = Path(directory)
-    path = directory / f"{dataset_name}{_SUFFIX}"
-    if not path.is_file():
-        known = sorted(p.name[: -len(_SUFFIX)] for p in directory.glob(f"*{_SUFFIX}"))
+    path = directory / f"{dataset_name}{METADATA_SUFFIX}"
+    if not os.path.lexists(path):
+        known = sorted(p.name[: -len(METADATA_SUFFIX)] for p in directory.glob(f"*{METADATA_SUFFIX}"))
         raise BeingHError(
             f"there is no metadata of dataset `{dataset_name}`",
             where=directory,
             allowed=known or "nothing: the directory holds no metadata",
             remedy=did_you_mean(dataset_name, known) or "set policy.dataset_name of the contract to one that is there",
         )
-    try:
-        content = json.loads(path.read_text())
-    except ValueError as error:
-        raise BeingHError(f"is not JSON: {error}", where=path) from None
-    merged = content.get(dataset_name) if isinstance(content, dict) else None
-    if not isinstance(merged, dict) or "statistics" not in merged:
-        raise BeingHError(f"has no `{dataset_name}.statistics`", where=path)
-    variants = content.get(f"{dataset_name}_variants") or {}
-    return Metadata(name=dataset_name, path=path, merged=merged, variants=variants)
+    content = read_json(path, remedy=_REMEDY)
+    variants = f"{dataset_name}_variants"
+    schema = pydantic.create_model(
+        "MetadataFile",
+        __base__=Schema,
+        merged=(_Entry, Field(alias=dataset_name)),
+        variants=(Annotated[dict[_Name, _Entry], at_most(10_000)] | None, Field(None, alias=variants)),
+    )
+    check(schema, content, where=path, remedy=_REMEDY)
+    return Metadata(
+        name=dataset_name, path=path, merged=content[dataset_name], variants=content.get(variants) or {}
+    )
 
 
 def select_statistics(

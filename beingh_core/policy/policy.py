@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 import logging
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-import time
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from beingh_core.checkpoint_directory import CONFIG, checkpoint_directory
 from beingh_core.errors import BeingHError
 from beingh_core.model import BeingH
 from beingh_core.model.engine import Engine, Started
@@ -82,18 +83,13 @@ class BeingHPolicy:
         num_inference_timesteps: int | None = None,
         enable_rtc: bool = True,
     ) -> None:
-        directory = Path(model_path)
-        if not (directory / "config.json").is_file():
-            raise BeingHError(
-                f"{directory} is no checkpoint: it holds no config.json",
-                remedy="pass the directory that holds config.json, *.safetensors and the tokenizer",
-            )
+        directory = checkpoint_directory(model_path)
         self.data_config = get_data_config(data_config_name)
         self.metadata = metadata_files.load_metadata(directory, dataset_name)
         statistics, self.stats_source = metadata_files.select_statistics(
             self.metadata, embodiment_tag=embodiment_tag, variant=metadata_variant, mode=stats_selection_mode
         )
-        self.transform = UnifiedTransform(self.data_config, statistics)
+        self.transform = UnifiedTransform(self.data_config, statistics, source=self.metadata.path)
         self.prompts = PromptBuilder.from_pretrained(directory, instruction_template)
         self.model = BeingH.from_pretrained(directory, device=device, dtype=dtype)
         self.engine = Engine(self.model)
@@ -303,6 +299,7 @@ class BeingHPolicy:
             raise BeingHError(
                 f"the checkpoint predicts {self.chunk_length} steps, the contract of `{contract.robot}` "
                 f"has policy.chunk_length {contract.policy.chunk_length}",
+                where=f"{self.metadata.path.parent / CONFIG}: action_chunk_length",
                 remedy="make the two equal",
             )
 

@@ -13,18 +13,20 @@ text-supervised sample has no S and no A; its assistant turn is the answer, ever
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-import json
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Tokenizer
 import torch
+from tokenizers import Tokenizer
 
+from beingh_core.checkpoint_directory import CONFIG
 from beingh_core.errors import BeingHError
-from beingh_core.policy.tokenizer import load_tokenizer
+from beingh_core.files import read_json
+from beingh_core.model.config import BeingHConfig
+from beingh_core.policy.tokenizer import load_tokenizer, tokenizer_file
 from beingh_core.validation import shown
 
 INSTRUCTION_TEMPLATE = (
@@ -41,6 +43,7 @@ _SPECIAL = {
     "state_start": "<|state_start|>",
     "state_end": "<|state_end|>",
 }
+_OWN_TOKENIZER = "use the tokenizer files that were saved with the checkpoint"
 _VIT, _STATE, _ACTION = -1, -2, -3
 MAX_LENGTH = 8192  # tokens; where the checkpoint names no bound of its own
 
@@ -53,6 +56,7 @@ class PromptConfig:
         chunk_length: H, the number of action tokens, and `k` of the template.
         tokens_per_view: image tokens of one view.
         image_size: side of the picture the vision tower takes [pixels].
+        vocabulary: number of words that the model knows; None when there is none yet.
         instruction_template: with the field {task_description} and, if wanted, {k}.
         system_message: text of the system turn.
         max_length: most tokens of one sample that the decoder takes.
@@ -61,6 +65,7 @@ class PromptConfig:
     chunk_length: int
     tokens_per_view: int
     image_size: int
+    vocabulary: int | None = None
     instruction_template: str = INSTRUCTION_TEMPLATE
     system_message: str = SYSTEM_MESSAGES["being_h0"]
     max_length: int = MAX_LENGTH
@@ -77,21 +82,28 @@ class PromptConfig:
         self.instruction("probe")
 
     @classmethod
-    def from_model_config(cls, config: Mapping, instruction_template: str | None = None) -> PromptConfig:
-        """The layout a checkpoint's `config.json` (as a dictionary) asks for."""
-        template = config.get("template", "being_h0")
-        if template not in SYSTEM_MESSAGES:
-            raise BeingHError(f"unknown conversation template `{template}`", allowed=SYSTEM_MESSAGES)
-        vit = config["vit_config"]
-        size = config.get("force_image_size") or vit["image_size"]
-        side = size // vit["patch_size"] * config.get("downsample_ratio", 0.5)
+    def from_model_config(cls, config: BeingHConfig, instruction_template: str | None = None) -> PromptConfig:
+        """The layout a checkpoint asks for."""
+        if config.template not in SYSTEM_MESSAGES:
+            raise BeingHError(
+                f"unknown conversation template `{config.template}`",
+                where="config.json: template",
+                allowed=SYSTEM_MESSAGES,
+                remedy="use a checkpoint with one of the allowed templates",
+            )
+        wrong = config.wrong_picture(config.picture_size)
+        if wrong:
+            raise BeingHError(
+                wrong, where="config.json: force_image_size", remedy="put the checkpoint's own config.json back"
+            )
         return cls(
-            chunk_length=config["action_chunk_length"],
-            tokens_per_view=int(side) ** 2,
-            image_size=size,
+            chunk_length=config.chunk_length,
+            tokens_per_view=config.tokens_of((config.picture_size, config.picture_size)),
+            image_size=config.picture_size,
+            vocabulary=config.decoder.vocab_size,
             instruction_template=instruction_template or INSTRUCTION_TEMPLATE,
-            system_message=SYSTEM_MESSAGES[template],
-            max_length=min(config.get("llm_config", {}).get("max_position_embeddings") or MAX_LENGTH, MAX_LENGTH),
+            system_message=SYSTEM_MESSAGES[config.template],
+            max_length=min(config.decoder.max_position_embeddings or MAX_LENGTH, MAX_LENGTH),
         )
 
     def instruction(self, task_description: str) -> str:
@@ -139,24 +151,34 @@ class PromptBuilder:
         config: see `PromptConfig`.
 
     Raises:
-        BeingHError: no such file, or a special token is missing from the vocabulary.
+        BeingHError: no such file, a special token is missing from the vocabulary, or a token is unknown to the model.
     """
 
     def __init__(self, tokenizer: Tokenizer | str | Path, config: PromptConfig) -> None:
         self.tokenizer = tokenizer if isinstance(tokenizer, Tokenizer) else load_tokenizer(tokenizer)
         self.config = config
+        where = "tokenizer" if isinstance(tokenizer, Tokenizer) else tokenizer_file(tokenizer)
         self.special = {}
         for name, content in _SPECIAL.items():
             token_id = self.tokenizer.token_to_id(content)
             if token_id is None:
                 raise BeingHError(
                     f"the tokenizer has no token `{content}`",
-                    where="tokenizer.json",
-                    remedy="use the tokenizer that was saved with the checkpoint",
+                    where=where,
+                    remedy=_OWN_TOKENIZER,
                 )
             self.special[name] = token_id
         added = self.tokenizer.get_added_tokens_decoder().values()
         self._controls = {*_SPECIAL.values(), *(token.content for token in added if token.special)}
+        largest = max(self.tokenizer.get_vocab().values())
+        if config.vocabulary is not None and largest >= config.vocabulary:
+            raise BeingHError(
+                f"the tokenizer has a token number {largest}, the model an embedding of {config.vocabulary} words "
+                f"(llm_config.vocab_size of {CONFIG})",
+                where=where,
+                allowed=f"token numbers up to {config.vocabulary - 1}",
+                remedy=_OWN_TOKENIZER,
+            )
         self._newline = self._encode("\n")
         self._head = self._turn("system\n" + config.system_message) + self._newline
         self.build = lru_cache(maxsize=4096)(self._build)
@@ -166,7 +188,8 @@ class PromptBuilder:
     @classmethod
     def from_pretrained(cls, directory: str | Path, instruction_template: str | None = None) -> PromptBuilder:
         """The builder of a checkpoint directory (reads tokenizer.json and config.json)."""
-        config = json.loads((Path(directory) / "config.json").read_text())
+        path = Path(directory) / CONFIG
+        config = BeingHConfig.from_dict(read_json(path), path)
         return cls(directory, PromptConfig.from_model_config(config, instruction_template))
 
     def _build(self, instruction: str, views: int) -> Prompt:

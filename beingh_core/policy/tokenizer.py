@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
 from beingh_core.errors import BeingHError
+from beingh_core.files import COPY_AGAIN, check_file
+from beingh_core.validation import shown
+
+_LARGEST_BYTES = 64 << 20
+"""Vocabularies of a quarter of a million words take half of it."""
+_OLDER = ("vocab.json", "merges.txt")
+_REMEDY = "copy the tokenizer files of the checkpoint into its directory"
+
+
+def tokenizer_file(path: str | Path) -> Path:
+    """The file that decides: tokenizer.json, or vocab.json in a directory that has only the older files."""
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    names = [name for name in ("tokenizer.json", _OLDER[0]) if os.path.lexists(path / name)]
+    return path / (names or ["tokenizer.json"])[0]
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
@@ -18,16 +35,19 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     Raises:
         BeingHError: no such file, or it cannot be read.
     """
-    path = Path(path)
-    file = path / "tokenizer.json" if path.is_dir() else path
-    older = path / "vocab.json"
-    if not file.is_file() and not older.is_file():
-        raise BeingHError(f"there is no {file}", remedy="point at a checkpoint directory with its tokenizer")
+    file = tokenizer_file(path)
+    older = file.name == _OLDER[0]
+    for name in _OLDER if older else (file.name,):
+        check_file(file.parent / name, largest=_LARGEST_BYTES, remedy=_REMEDY)
     try:
-        if file.is_file():
+        if not older:
             return Tokenizer.from_file(str(file))
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(path, local_files_only=True).backend_tokenizer
+        # Code that comes with a checkpoint is never run, nor is the user asked whether it may.
+        found = AutoTokenizer.from_pretrained(file.parent, local_files_only=True, trust_remote_code=False)
+        return found.backend_tokenizer
     except Exception as error:  # tokenizers raises bare Exception
-        raise BeingHError(f"cannot be read as a tokenizer: {error}", where=path) from None
+        raise BeingHError(
+            f"cannot be read as a tokenizer: {shown(str(error), 200)}", where=file, remedy=COPY_AGAIN
+        ) from None

@@ -22,6 +22,8 @@ RANGE_FLOOR = 1e-6
 BINARY_THRESHOLD = 0.5
 MAX_VALUE = 1e6  # metres or radians; beyond, a sensor is broken, and the model's arithmetic would overflow
 
+STATISTICS = ("min", "max", "mean", "std", "q01", "q99")
+_REMEDY = "compute the statistics again, or use the checkpoint with the data config or robot it was trained for"
 _NEEDED = {
     "none": (),
     "binary": (),
@@ -60,7 +62,9 @@ class Normalizer:
         else:
             centre, scale = (rows[0] + rows[1]) / 2, (rows[1] - rows[0]) / 2
         if np.any(scale < 0):
-            raise BeingHError(f"statistics {needed} are in the wrong order or negative", where=where)
+            raise BeingHError(
+                f"statistics {needed} are in the wrong order or negative", where=where, remedy=_REMEDY
+            )
         moved = scale > RANGE_FLOOR / 2
         self.centre = centre
         self.forward_scale = np.where(moved, scale, 1.0)
@@ -84,17 +88,19 @@ class Normalizer:
 
 
 def _statistic(statistics: Mapping | None, name: str, mode: str, width: int, where: str) -> np.ndarray:
-    if statistics is None or name not in statistics:
+    if statistics is None or statistics.get(name) is None:
         raise BeingHError(
             f"normalization `{mode}` needs the statistic `{name}`, which the metadata has not",
             where=where,
-            allowed=None if statistics is None else statistics,
-            remedy="compute the statistics again, or use the data config it was trained with",
+            allowed=None if statistics is None else [known for known in STATISTICS if known in statistics],
+            remedy=_REMEDY,
         )
     row = np.asarray(statistics[name], dtype=np.float64).reshape(-1)
     if row.shape != (width,) or not np.all(np.isfinite(row)):
         raise BeingHError(
-            f"statistic `{name}` must hold {width} finite values, not {row.tolist()}", where=where
+            f"statistic `{name}` must hold {width} finite values, not {shown(row.tolist())}",
+            where=where,
+            remedy=_REMEDY,
         )
     return row
 
@@ -108,9 +114,12 @@ class UnifiedTransform:
         data_config: which keys go to which slots, and how they are normalised.
         statistics: {"state": {key: {...}}, "action": {key: {...}}} as in a metadata file; keys
             without normalisation need none.
+        source: the file that the statistics came from, for errors.
     """
 
-    def __init__(self, data_config: DataConfig, statistics: Mapping | None = None) -> None:
+    def __init__(
+        self, data_config: DataConfig, statistics: Mapping | None = None, source: object | None = None
+    ) -> None:
         self.data_config = data_config
         self.statistics = statistics or {}
         self._specs = {"state": data_config.state, "action": data_config.action}
@@ -125,7 +134,7 @@ class UnifiedTransform:
                     spec.normalization,
                     known.get(spec.key),
                     bounds.stop - bounds.start,
-                    where=f"{kind}.{spec.key} of data config `{data_config.name}`",
+                    where=f"{f'{source}: ' if source else ''}{kind}.{spec.key} of data config `{data_config.name}`",
                 )
 
     def mask(self, kind: str) -> np.ndarray:

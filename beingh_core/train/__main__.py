@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from beingh_core.errors import BeingHError
 from beingh_core.train.config import TrainConfig
 from beingh_core.train.loop import Trainer
 
@@ -24,7 +25,10 @@ def main() -> None:
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    Trainer(TrainConfig.from_file(args.config), args.data, args.out, args.device).run()
+    try:
+        Trainer(TrainConfig.from_file(args.config), args.data, args.out, args.device).run()
+    except BeingHError as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
 
 
 if __name__ == "__main__":

@@ -2,89 +2,116 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Annotated, Any, Literal
 
-import yaml
+import pydantic
+from pydantic import Field, Strict
+from pydantic.dataclasses import dataclass
 
-from beingh_core.errors import BeingHError
+from beingh_core.contract.reader import read_yaml
+from beingh_core.model.config import BeingHConfig
+from beingh_core.validation import Schema, check, positive, real, text, whole
+
+_STRICT = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False)
+_REMEDY = "see config/train/fr3_cubes.yaml for a file with every key"
+_Flag = Annotated[bool, Strict()]
+_Count = whole(1, 1_000_000_000)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class DataConfig:
     """What a batch holds: robot frames, each with every instruction `draws_per_instruction` times."""
 
-    frames: int
-    frames_per_batch: int
-    draws_per_instruction: int
-    ask_for_words: bool
+    frames: _Count
+    frames_per_batch: whole(1, 1_000_000)
+    draws_per_instruction: whole(1, 1000)
+    ask_for_words: _Flag
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class OptimiserConfig:
     """AdamW with linear warm-up and a cosine to zero; `ema_decay` averages the weights that are saved.
 
     `text_depths`: see `BeingH.loss`."""
 
-    steps: int
-    learning_rate: float
-    warmup_steps: int
-    weight_decay: float
-    betas: tuple[float, float]
-    gradient_clip: float
-    text_loss_weight: float
-    text_depths: tuple[int, ...]
-    ema_decay: float
-    precision: str
-    seed: int
+    steps: _Count
+    learning_rate: positive(1000)
+    warmup_steps: whole(0, 1_000_000_000)
+    weight_decay: real(0, 1000)
+    betas: tuple[real(0, 0.999999), real(0, 0.999999)]
+    gradient_clip: positive(1e9)
+    text_loss_weight: real(0, 1e6)
+    text_depths: Annotated[tuple[whole(1, 256), ...], Field(max_length=256)]
+    ema_decay: real(0, 1)
+    precision: Literal["bf16", "fp32"]
+    seed: whole(0, 2**32 - 1)
 
 
-@dataclass(frozen=True, kw_only=True)
+class _Vision(Schema, extra="forbid"):
+    """Sizes of the vision encoder, in pixels and channels."""
+
+    image: int
+    patch: int
+    hidden: int
+    layers: int
+    heads: int
+    mlp: int
+
+
+class _Decoder(Schema, extra="forbid"):
+    """Sizes of the decoder."""
+
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    und_hidden: int
+    und_mlp: int
+    act_hidden: int
+    act_mlp: int
+
+
+class _Model(Schema, extra="forbid"):
+    """The compact `model` section; what its numbers may be is for the config.json that they make."""
+
+    action_chunk_length: int
+    num_inference_timesteps: int
+    use_mpg: bool
+    mpg_lambda: float
+    mpg_refinement_iters: int
+    use_training_time_rtc: bool
+    simulated_delay: int
+    vision: _Vision
+    decoder: _Decoder
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class TrainConfig:
     """One training run."""
 
-    robot: str
-    embodiment_tag: str
-    tasks: tuple[str, ...]
+    robot: text(500)
+    embodiment_tag: text(200)
+    tasks: Annotated[tuple[text(1000), ...], Field(min_length=1, max_length=1000)]
     data: DataConfig
     optimiser: OptimiserConfig
     model: Mapping[str, Any]
 
     @classmethod
-    def from_file(cls, path: str | Path) -> "TrainConfig":
+    def from_file(cls, path: str | Path) -> TrainConfig:
         """Read a YAML file.
 
         Raises:
-            BeingHError: a missing file, or keys that are unknown or missing, named.
+            BeingHError: no such file, not YAML, or keys that are unknown, missing, of another type or out of bounds.
         """
         path = Path(path)
-        if not path.exists():
-            raise BeingHError(
-                "the training configuration does not exist", where=str(path), remedy="name a file of config/train/"
-            )
-        raw = yaml.safe_load(path.read_text())
-        values = _checked(cls, raw, str(path))
-        values["data"] = DataConfig(**_checked(DataConfig, values["data"], f"{path}: data"))
-        values["optimiser"] = OptimiserConfig(**_checked(OptimiserConfig, values["optimiser"], f"{path}: optimiser"))
-        values["tasks"] = tuple(values["tasks"])
-        if values["optimiser"].precision not in ("bf16", "fp32"):
-            raise BeingHError(
-                f"precision is {values['optimiser'].precision!r}", where=f"{path}: optimiser", allowed=["bf16", "fp32"]
-            )
-        return cls(**values)
-
-
-def _checked(kind: type, raw: Any, where: str) -> dict[str, Any]:
-    names = {f.name for f in fields(kind)}
-    given = set(raw) if isinstance(raw, dict) else set()
-    if given != names:
-        raise BeingHError(
-            f"unknown keys {sorted(given - names)}, missing keys {sorted(names - given)}",
-            where=where,
-            allowed=sorted(names),
-        )
-    return dict(raw)
+        found = check(cls, read_yaml(path).data, where=path, remedy=_REMEDY)
+        where = f"{path}: model"
+        check(_Model, dict(found.model), where=where, remedy=_REMEDY)
+        # The vocabulary is made of the tasks, later.
+        BeingHConfig.from_dict(model_config(found.model, vocab_size=1), where, remedy=_REMEDY)
+        return found
 
 
 def model_config(settings: Mapping[str, Any], vocab_size: int) -> dict[str, Any]:

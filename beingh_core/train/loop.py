@@ -65,7 +65,7 @@ class Trainer:
             # Slots of other robots carry noise only; without weight they do not drown the few that matter.
             self.model.action_encoder.W1.weight[:, ~torch.from_numpy(transform.action_mask)] = 0.0
         self.average = copy.deepcopy(self.model).requires_grad_(False)
-        prompts = PromptBuilder(self.tokenizer, PromptConfig.from_model_config(raw))
+        prompts = PromptBuilder(self.tokenizer, PromptConfig.from_model_config(self.model.config))
         self.batches = BatchMaker(
             self.data, prompts, transform, config.tasks, config.data.draws_per_instruction, config.data.ask_for_words
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from beingh_core.contract import RobotContract, load_contract
+from beingh_core.policy.metadata import METADATA_SUFFIX
 
 
 def at_rate(contract: RobotContract, checkpoint: Path, rate_hz: float, out: Path) -> tuple[RobotContract, Path]:
@@ -33,7 +34,7 @@ def at_rate(contract: RobotContract, checkpoint: Path, rate_hz: float, out: Path
     for file in checkpoint.iterdir():
         target = directory / file.name
         target.unlink(missing_ok=True)
-        if file.name.endswith("_metadata.json"):
+        if file.name.endswith(METADATA_SUFFIX):
             target.write_text(file.read_text().replace(contract.hash, copy.hash))
         else:
             target.symlink_to(file.resolve())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from beingh_core.policy.metadata import METADATA_SUFFIX
+
 MILLIMETRES = 1000.0
 
 
@@ -21,7 +23,7 @@ def in_other_units(checkpoint: Path, factor: float, out: Path) -> Path:
     for file in checkpoint.iterdir():
         target = directory / file.name
         target.unlink(missing_ok=True)
-        if not file.name.endswith("_metadata.json"):
+        if not file.name.endswith(METADATA_SUFFIX):
             target.symlink_to(file.resolve())
             continue
         metadata = json.loads(file.read_text())

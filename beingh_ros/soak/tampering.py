@@ -69,8 +69,8 @@ def _endless_epoch(message: JointTrajectory) -> None:
 
 def _times_in_reverse(message: JointTrajectory) -> None:
     times = [point.time_from_start for point in message.points[1:-1]]
-    for point, time in zip(message.points[1:-1], reversed(times)):
-        point.time_from_start = time
+    for point, after in zip(message.points[1:-1], reversed(times)):
+        point.time_from_start = after
 
 
 CHUNK_CHANGES: dict[str, Callable[[bytes], bytes]] = {
