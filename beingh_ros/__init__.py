@@ -28,6 +28,7 @@ controller_node (lifecycle node `controller`), owner of the ticks
                 means (or to reset the simulator), call ~/stop and wait until controller/buffer falls silent.
     time        a clock that is set (by more than 20 ms; simulated time: back, or ahead by more than 1 s) stops it
     deactivate  stops; the braking path is the last command. Activation starts as the node does
+    exit        status 1 after a defect, whose braking path is the last command; the last line says what has ended it
 
 policy_node (lifecycle node `policy`), the model
     publishes   policy/chunk (JointTrajectory), with a base policy/base_chunk (MultiDOFJointTrajectory), policy/latency

@@ -6,6 +6,7 @@ The two messages of one plan have the same stamp and frame_id. Letters: T points
 from __future__ import annotations
 
 import array
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -27,8 +28,7 @@ from beingh_ros.conversions import NS_PER_S, Trajectory, ns_to_duration, ns_to_s
 BASE = "base"
 # Bytes of a point beside its numbers, and of a message beside its points and names.
 POINT_BYTES, MESSAGE_BYTES = 96, 1024
-# More points than any robot brakes in.
-WAY_TO_REST = 200
+FEW = 16
 
 
 class PlanWriter:
@@ -156,7 +156,10 @@ def most_bytes(contract: RobotContract) -> int:
 
     A plan is a chunk and the way to rest.
     """
-    joints, points = len(contract.joint_names), 2 * contract.policy.chunk_length + WAY_TO_REST
+    limits, joints = contract.limits, len(contract.joint_names)
+    speed = np.where(limits.is_velocity, np.maximum(limits.upper, -limits.lower), limits.velocity)
+    rest_s = float((speed / limits.acceleration + 2 * limits.acceleration / limits.jerk).max())
+    points = 2 * (contract.policy.chunk_length + math.ceil(rest_s * contract.rate_hz)) + FEW
     names = sum(len(name) + 8 for name in contract.joint_names)
     return MESSAGE_BYTES + 2 * names + points * (POINT_BYTES + 4 * 8 * joints)
 
