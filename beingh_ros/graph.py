@@ -10,12 +10,14 @@ from rclpy.node import Node
 from rclpy.subscription import Subscription
 
 try:
-    from rclpy.event_handler import SubscriptionEventCallbacks
+    from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 except ImportError:  # Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks
+    from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
 
 # No word about publishers of another quality of service: another subscription hears them.
 QUIET = SubscriptionEventCallbacks(use_default_callbacks=False)
+# No word about subscriptions of another quality of service: they listen to latched publishers beside others.
+QUIET_PUBLISHER = PublisherEventCallbacks(use_default_callbacks=False)
 UNKNOWN = "_NODE_NAME_UNKNOWN_"
 NOT_KNOWN = "a node not known yet"
 MOST_NAMES = 6

@@ -22,7 +22,6 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.subscription import SubscriptionEventCallbacks
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float32MultiArray, Header, MultiArrayDimension, MultiArrayLayout, String
 from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
@@ -38,6 +37,7 @@ from beingh_ros.conversions import Trajectory, some_joint_positions, stamp_to_ns
 from beingh_ros.diagnostics import WARN, Diagnostics, Report, Samples
 from beingh_ros.error_log import ErrorLog
 from beingh_ros.gate_log import GateLog
+from beingh_ros.graph import QUIET
 from beingh_ros.guard import GuardedNode, bounded
 from beingh_ros.inference_thread import InferenceThread
 from beingh_ros.joint_intake import JOINT_STATES
@@ -218,9 +218,8 @@ class PolicyNode(GuardedNode, ManagedNode):
             make(Header, "controller/accepted", self._on_accepted, RELIABLE),
         ]
         for qos in INSTRUCTIONS:  # each publisher fits one of them, so that the others need not complain
-            quiet = SubscriptionEventCallbacks(use_default_callbacks=False)
             self._entities.append(
-                make(String, "policy/instruction", self._on_instruction, qos, event_callbacks=quiet)
+                make(String, "policy/instruction", self._on_instruction, qos, event_callbacks=QUIET)
             )
         if self._reader.has_base:
             base_buffer = bounded(MultiDOFJointTrajectory, most, self._on_base_buffer, refuse)

@@ -235,6 +235,11 @@ def test_a_robot_that_jumps_though_what_is_sent_does_not():
     assert "jumped" in judge(record).problems[0]
     record.moved_by_others = [(stamp(44), stamp(47))]
     assert judge(record).problems == ()
+    record.moved_by_others = []
+    record.joint_states = [one for tick, one in enumerate(measured(late, 120)) if not 40 < tick < 45]
+    assert judge(record).problems == ()  # for 0.25 s nothing is known of it
+    record.joint_states = [one for tick, one in enumerate(measured(late, 120)) if not 30 < tick < 35]
+    assert "jumped" in judge(record).problems[0]
 
 
 def test_a_contact_excuses_a_jump_only_when_it_was_hard_and_just_before():

@@ -22,6 +22,9 @@ ROBOT_SPEED_FACTOR = 1.6
 # A robot that presses against something harder than this [N] springs back when that lets go, within this [s]. A grasp
 # presses with half of it at most.
 PRESSING_N, PRESSED_S = 60.0, 0.2
+# Where nothing was measured for longer than this [s], the robot (or a simulator that has lost time) may have to catch up
+# with its commands, for this long [s].
+GAP_S, CATCHES_UP_S = 0.15, 0.3
 # Speeds of the robot are measured over so many of its messages, since one may come late.
 SPAN = 3
 # Rounding of a position is amplified by the rate once for each difference.
@@ -200,7 +203,9 @@ def jumps_of_the_robot(
         touches: what the robot has touched, oldest first.
     """
     kept = np.ones(max(0, len(measured_ns) - 1), dtype=bool)
-    for since_ns, until_ns in moved_by_others:
+    gaps = np.flatnonzero(np.diff(measured_ns) > GAP_S * 1e9)
+    catching_up = [(measured_ns[gap], measured_ns[gap + 1] + CATCHES_UP_S * 1e9) for gap in gaps]
+    for since_ns, until_ns in [*moved_by_others, *catching_up]:
         kept &= ~((measured_ns[1:] >= since_ns) & (measured_ns[:-1] <= until_ns))
     pressed = [touch for touch in touches if touch.force_n > PRESSING_N]
     pressed_ns = np.array([touch.stamp_ns for touch in pressed], dtype=np.int64)

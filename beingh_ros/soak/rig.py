@@ -6,6 +6,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import rclpy
@@ -22,6 +23,7 @@ from std_srvs.srv import Trigger
 from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError
 from beingh_core.sim import CUBE_COLOURS
+from beingh_ros.graph import QUIET_PUBLISHER
 from beingh_ros.soak.injector import PREFIX, Injector, joint_state_topics
 from beingh_ros.soak.onlooker import Onlooker
 from beingh_ros.soak.processes import (
@@ -66,8 +68,9 @@ class Rig:
         self.onlooker = Onlooker(self._nodes[1], contract, self._heard)
         self.strangers = Strangers(contract, f"{PREFIX}/{joint_state_topics(contract)[0].lstrip('/')}")
         node = self._nodes[1]
-        self._estop = node.create_publisher(Bool, contract.estop_topic, 10)
-        self._instruction = node.create_publisher(String, "policy/instruction", 10)
+        publish = partial(node.create_publisher, event_callbacks=QUIET_PUBLISHER)
+        self._estop = publish(Bool, contract.estop_topic, 10)
+        self._instruction = publish(String, "policy/instruction", 10)
         self._stop = node.create_client(Trigger, "/controller/stop")
         self._reset = node.create_client(Trigger, "/controller/reset")
         self._sim_reset = node.create_client(Trigger, "/sim/reset")
