@@ -113,7 +113,10 @@ def _instruction(value) -> str:
 
 
 def _delay(value, chunk_length: int) -> int:
-    number = np.asarray(0 if value is None else value).reshape(-1)
+    try:
+        number = np.asarray(0 if value is None else value).reshape(-1)
+    except ValueError:  # lists of several lengths
+        number = np.empty(0)
     integral = number.size == 1 and number.dtype.kind in "iuf" and float(number[0]).is_integer()
     if not integral or not 0 <= number[0] <= chunk_length / 2:
         raise BeingHError(

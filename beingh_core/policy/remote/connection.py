@@ -16,7 +16,7 @@ from beingh_core.policy.remote import zmtp
 from beingh_core.policy.remote.headers import MAX_MESSAGE_BYTES
 
 READ_BYTES = 256 << 10
-STALE_READS = 2 * MAX_MESSAGE_BYTES // READ_BYTES  # as much as answers that nobody waits for any more can take
+STALE_READS = 4  # enough for answers that nobody waits for any more
 RETRY_S = 0.02
 
 
