@@ -102,7 +102,7 @@ def test_a_peer_that_sends_without_pause_earns_its_pauses():
     one = Peer(None, "", Bounds(rate=10.0, burst=5.0), 0.0)
     assert [one.charge(1.0, 0.0) for _ in range(5)] == [0.0] * 5
     assert one.charge(1.0, 0.0) == pytest.approx(0.1)
-    assert one.charge(1000.0, 0.0) == pytest.approx(0.5), "what it did while nothing was computed is not held against it"
+    assert one.charge(1000.0, 0.0) == pytest.approx(0.5), "what it did while nothing was computed is soon forgotten"
     assert one.charge(1.0, 100.0) == 0.0
 
 

@@ -20,6 +20,7 @@ from beingh_core.errors import BeingHError
 from beingh_core.policy.remote import protocol, zmtp
 from beingh_core.policy.remote.client import RemotePolicy
 from beingh_core.policy.remote.connection import Connection, address_of
+from beingh_core.policy.remote.server import PolicyServer
 
 POLICY = StubPolicy()
 DEADLINE_S = 0.5
@@ -167,6 +168,16 @@ def test_an_answer_to_an_earlier_request_is_not_taken_for_this_one():
             np.testing.assert_array_equal(output["action_unified"], impostor.chunk["action_unified"])
 
 
+def test_a_host_that_cannot_be_is_told():
+    with pytest.raises(BeingHError, match="is gone or does not answer"):
+        RemotePolicy(f"tcp://{'x' * 70}.example:5555", connect_s=0.1)
+    with pytest.raises(BeingHError, match="cannot listen"):
+        PolicyServer(POLICY, host=f"{'x' * 70}.example", port=0, token=TOKEN)
+
+
+KEY = {"key": "a", "slot": "", "normalization": "none", "rotation": None, "width": None}
+
+
 def facts(**changes):
     return lambda fields: fields | {"facts": fields["facts"] | changes}
 
@@ -189,11 +200,11 @@ def facts(**changes):
         lambda fields: facts(data_config=fields["facts"]["data_config"] | {"views": [["a"]]})(fields),
         lambda fields: facts(
             data_config=fields["facts"]["data_config"]
-            | {"state": [{"key": "a", "slot": "nowhere", "normalization": "none", "rotation": None, "width": None}]}
+            | {"state": [KEY | {"slot": "nowhere"}]}
         )(fields),
         lambda fields: facts(
             data_config=fields["facts"]["data_config"]
-            | {"state": [{"key": "a", "slot": "eef_position", "normalization": "q99", "rotation": None, "width": None}]},
+            | {"state": [KEY | {"slot": "eef_position", "normalization": "q99"}]},
             statistics={"state": {"a": {"q01": "x", "q99": [[1], [2, 3]]}}},
         )(fields),
     ],

@@ -155,7 +155,8 @@ class Batcher:
             if len(group) == 1:
                 self._refuse(group[0][0], error)
                 return
-            self._complaints.tell("one by one", f"a call for {len(group)} robots failed: {type(error).__name__}: {error}")
+            what = f"a call for {len(group)} robots failed: {type(error).__name__}: {error}"
+            self._complaints.tell("one by one", what)
             for one in group:
                 self._infer([one])
             return

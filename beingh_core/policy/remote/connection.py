@@ -163,7 +163,7 @@ def _connected(address: tuple[str, int], end_s: float) -> socket.socket:
             # A port of this machine that nobody listens on, met by itself; kept, it would keep the server out.
             connection.close()
             raise ConnectionRefusedError
-        except OSError:
+        except (OSError, UnicodeError):  # UnicodeError: a host that is no name
             if time.monotonic() + RETRY_S > end_s:
                 raise Lost from None
             time.sleep(RETRY_S)

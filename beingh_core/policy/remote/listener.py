@@ -15,7 +15,7 @@ from beingh_core.policy.remote.peers import Bounds, Peer, Places
 READ_BYTES = 256 << 10
 BACKLOG = 512
 TURN_CONNECTIONS = 16  # accepted before the peers have their turn: time to say who they are
-TURN_MESSAGES = 4  # of one peer, before the others have their turn
+TURN_MESSAGES = 16  # of one peer, before the others have their turn
 SWEEP_S = 0.5
 
 
@@ -41,7 +41,7 @@ class Listener:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             self._door = socket.create_server((host, port), family=family, backlog=BACKLOG)
-        except (OSError, OverflowError) as error:
+        except (OSError, OverflowError, UnicodeError) as error:
             raise BeingHError(
                 f"cannot listen on {host}, port {port}: {error}", remedy="choose another port or stop what uses it"
             ) from None
