@@ -194,7 +194,8 @@ def name(module, attribute):
 
 ARRAY = name("numpy.core.multiarray", "_reconstruct")
 NDARRAY, DTYPE, ENCODE = name("numpy", "ndarray"), name("numpy", "dtype"), name("_codecs", "encode")
-FIVE_MB = text(b"x" * 5_000_000) + b"q\x000"  # a text that is stored, to be named again
+STORED = text(b"x" * 5_000_000) + b"q\x00"  # a text that can be named again
+FIVE_MB = STORED + b"0"
 BYTES_OF_IT = ENCODE + b"h\x00" + text(b"latin1") + b"\x86R"
 
 
@@ -257,6 +258,31 @@ HOSTILE = {
     "deep key": lambda target: archived(program(b"})" + b"\x85" * 4_900 + b"K\x01s")),
     "list in itself": lambda target: archived(program(b"}" + text(b"a") + b"]q\x00h\x00as")),
     "doubling": lambda target: archived(program(b"]q\x00" + b"]h\x00ah\x00aq\x00" * 100)),
+    "one list in thousands of places": lambda target: archived(
+        program(
+            b"}" + text(b"a") + b"](](](",
+            b"K\x01" * 1200 + b"eq\x01",
+            b"h\x01" * 1200 + b"eq\x02",
+            b"h\x02" * 1200 + b"es",
+        )
+    ),
+    "one text in thousands of places": lambda target: archived(
+        program(b"}" + text(b"a") + b"](" + STORED + b"h\x00" * 4000 + b"es")
+    ),
+    "the same bytes as many arrays": lambda target: archived(
+        program(
+            b"}(" + text(b"a") + STORED + text(b"b") + b"](" + array_of(b"J@KL\x00\x85", BYTES_OF_IT + b"q\x01"),
+            array_of(b"J@KL\x00\x85", b"h\x01") * 200 + b"eu",
+        )
+    ),
+    "texts of numbers that are no characters": lambda target: archived(
+        program(
+            b"}" + text(b"a"),
+            array_of(b"K\x01\x85", ENCODE + text(b"\x7f" * 4) + text(b"latin1") + b"\x86R", b"U1") + b"s",
+        )
+    ),
+    "half a character": lambda target: archived(program(b"}" + text(b"a") + text(b"\xed\xa0\x80") + b"s")),
+    "an integer of 2,000 bits": lambda target: saved({"data": 2**2000}),
     "too many levels": lambda target: saved({"a": {"b": {"c": {"d": {"e": 1}}}}}),
     "nothing": lambda target: b"",
     "no archive": lambda target: b"PK\x03\x04" + bytes(100),

@@ -238,6 +238,19 @@ def test_arrays_that_are_not_what_they_declare_are_refused(entry):
         protocol.unpack_arrays({"arrays": [entry]}, memoryview(b"\xff\xd8\xff\xe0"))
 
 
+@pytest.mark.parametrize("shape", [[0], [1, 0, 3], [0] + [2**24] * 4], ids=str)
+def test_arrays_of_nothing_are_refused(shape):
+    with pytest.raises(protocol.ProtocolError, match="shape"):
+        protocol.unpack_arrays({"arrays": [array_entry(shape=shape, bytes=0)]}, memoryview(b""))
+    with pytest.raises(protocol.ProtocolError, match="shape"):
+        protocol.unpack_arrays({"arrays": [array_entry(shape=shape)]}, memoryview(b"1234"))
+
+
+def test_two_arrays_of_one_name_are_refused_before_they_are_read():
+    with pytest.raises(protocol.ProtocolError, match="one name"):
+        protocol.check_arrays({"arrays": [array_entry(), array_entry()]}, memoryview(b"12345678"))
+
+
 def test_messages_beyond_the_limits_are_not_packed():
     with pytest.raises(protocol.ProtocolError, match="too long"):
         protocol.pack({}, {"a": np.zeros(protocol.MAX_MESSAGE_BYTES, dtype=np.uint8)})

@@ -1,4 +1,4 @@
-"""A robot whose policy server is killed in the middle of a chunk: it runs its plan out, holds, and goes on afterwards.
+"""A robot whose policy server is killed or stopped in the middle of a chunk: it runs its plan out, holds, and goes on.
 
 Simulator, controller and policy are the real nodes, started as `ros2 launch` does; the server is `beingh serve`.
 """
@@ -49,21 +49,22 @@ class Watched:
         self.states.append(controller_state.read_state(message))
 
 
-def kill_while_it_infers(server, url, watched):
-    """SIGKILL while a chunk is being computed, until the robot holds; returns when it was killed, monotonic [s]."""
+def hit_while_it_infers(server, url, watched, blow=signal.SIGKILL):
+    """A signal while a chunk is being computed, until the robot holds; returns when it was sent, monotonic [s]."""
 
     def infers():
         counts = ping(url)
         return counts if counts["received"] > counts["served"] else None
 
     counts = wait_until(infers, what="a request in progress")
-    server.kill()
-    killed_s = time.monotonic()
-    server.wait()
+    server.send_signal(blow)
+    hit_s = time.monotonic()
+    if blow == signal.SIGKILL:
+        server.wait()
     wait_until(lambda: watched.observer.at_rest, 20.0, "the plan to run out and the robot to hold")
     # Every chunk of the policy was answered by this server before: the request in progress never was.
-    assert len(watched.chunks.messages) <= counts["served"], "the request was answered just before the kill"
-    return killed_s
+    assert len(watched.chunks.messages) <= counts["served"], "the request was answered just before the signal"
+    return hit_s
 
 
 def assert_moves_within_limits(log):
@@ -100,7 +101,7 @@ def test_a_server_killed_in_the_middle_of_a_chunk(tmp_path, jpeg):
             )
             with ProcessGroup(processes(options), tmp_path / "log", graph.environment) as group:
                 watched.accepted.wait_for(4, 90.0)
-                killed_s = kill_while_it_infers(server, url, watched)
+                killed_s = hit_while_it_infers(server, url, watched)
                 held_after_s = time.monotonic() - killed_s
                 told = wait_until(
                     lambda: next((one for one in reversed(watched.states) if one.cause == CHUNKS_SILENT), None)
@@ -125,6 +126,35 @@ def test_a_server_killed_in_the_middle_of_a_chunk(tmp_path, jpeg):
             found = audit(logs, FR3.joint_names, GROUPS, commit_margin=uac.commit_margin, delay_steps=uac.delay_steps)
             assert found.violations == () and found.ticks > 40
             assert states <= {WAITING, RUNNING}, "nothing was stopped"
+        server.send_signal(signal.SIGINT)
+        assert server.wait(20) == 0
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_a_server_that_is_stopped_in_the_middle_of_a_chunk_and_goes_on(tmp_path):
+    server, url = start_server(tiny_checkpoint(tmp_path / "tiny", FR3), 0)
+    try:
+        with ros_graph() as graph:
+            watched = Watched(graph)
+            options = BringupOptions(
+                contract=patient_contract(tmp_path), simulate=True, policy_url=url, instruction="go", seed=1
+            )
+            with ProcessGroup(processes(options), tmp_path / "log", graph.environment) as group:
+                watched.accepted.wait_for(4, 90.0)
+                hit_while_it_infers(server, url, watched, signal.SIGSTOP)
+                wait_until(lambda: watched.states[-1].cause == CHUNKS_SILENT, what="the controller to tell why it holds")
+                wait_until(lambda: "is gone or does not answer" in group.log_tail("policy", 1000), what="the cause")
+                accepted = len(watched.accepted.messages)
+                server.send_signal(signal.SIGCONT)
+                continued_s = time.monotonic()
+                watched.accepted.wait_for(accepted + 3, 20.0)
+                assert watched.accepted.times_s[accepted] - continued_s < RETURN_S
+                wait_until(lambda: not watched.states[-1].cause, what="the controller to tell that chunks run")
+                group.check()
+                assert {one.state for one in watched.states} <= {WAITING, RUNNING}, "nothing was stopped"
+                assert set(group.stop().values()) == {0}
         server.send_signal(signal.SIGINT)
         assert server.wait(20) == 0
     finally:

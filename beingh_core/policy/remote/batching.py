@@ -3,58 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 import logging
-import queue
 import threading
 import time
+import traceback
 
 from beingh_core.errors import BeingHError
 from beingh_core.policy.observations import check_observation
-from beingh_core.policy.remote.protocol import ProtocolError
+from beingh_core.policy.remote.complaints import Complaints
+from beingh_core.policy.remote.headers import ProtocolError, told
+from beingh_core.policy.remote.waiting import Job, Refused, Waiting
 
 log = logging.getLogger(__name__)
 QUEUE = 8
 JOIN_S = 5.0
 SUMMARY_S = 60.0
-
-
-class Refused(Exception):
-    """A request that is answered with a reason instead of a result.
-
-    Attributes:
-        fields: `code`, `what`, `where`, `allowed` and `remedy`.
-    """
-
-    def __init__(
-        self, code: str, what: str, remedy: str | None = None, *, where: str | None = None, allowed: str | None = None
-    ) -> None:
-        super().__init__(what)
-        self.fields = {"code": code, "what": what, "where": where, "allowed": allowed, "remedy": remedy}
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Job:
-    """A request for a chunk. The callables run in the policy's thread.
-
-    Attributes:
-        deadline_s: When the answer has no value any more, monotonic [s].
-        read: The observations, and keyword arguments that only a computation of its own can take.
-        answer: The reply to a chunk, from (arrays, the policy's times [ms], number of robots in the call).
-        refuse: The reply to a refusal.
-        send: Takes the reply.
-        wanted: Whether somebody still waits for it.
-        came_s: When it came, monotonic [s].
-    """
-
-    deadline_s: float
-    read: Callable[[], tuple[dict, dict]]
-    answer: Callable[[Mapping, dict[str, float], int], bytes]
-    refuse: Callable[[Refused], bytes]
-    send: Callable[[bytes], None]
-    wanted: Callable[[], bool] = lambda: True
-    came_s: float = field(default_factory=time.monotonic)
 
 
 @dataclass
@@ -102,19 +67,24 @@ def check_max_batch(max_batch: int) -> None:
 
 
 class Batcher:
-    """Takes everything that waits, up to `max_batch`, and asks the policy once. `submit` from one thread.
+    """Takes what waits, up to one request of each of `max_batch` clients, and asks the policy once.
+
+    Attributes:
+        computing: Whether the policy's thread is at work.
 
     Args:
         policy: a `BeingHPolicy`, warmed up; used from the thread of this class only.
         counts: kept up to date.
         max_batch: most robots in one call.
+        complaints: hears of requests that were refused and of failures.
     """
 
-    def __init__(self, policy, counts: Counts, max_batch: int) -> None:
+    def __init__(self, policy, counts: Counts, max_batch: int, complaints: Complaints) -> None:
         check_max_batch(max_batch)
         self._policy, self._counts, self._max_batch = policy, counts, max_batch
-        self._jobs: queue.Queue[Job | None] = queue.Queue(maxsize=QUEUE)
-        self._stopping = threading.Event()
+        self._complaints = complaints
+        self._jobs = Waiting(QUEUE)
+        self.computing = False
         self._thread = threading.Thread(target=self._run, name="policy", daemon=True)
 
     def start(self) -> None:
@@ -123,43 +93,41 @@ class Batcher:
 
     def stop(self) -> None:
         """Ends the thread; a computation that is running is waited for a bounded time."""
-        self._stopping.set()
-        try:
-            self._jobs.put_nowait(None)
-        except queue.Full:  # then it is not waiting for a job
-            pass
+        self._jobs.close()
         self._thread.join(JOIN_S)
 
     def submit(self, job: Job) -> None:
-        """Hands over a job.
+        """Hands over a job. Another one may be refused in its place, if that one's client has had its turn later.
 
         Raises:
             Refused: too many are waiting.
         """
-        try:
-            self._jobs.put_nowait(job)
-        except queue.Full:
-            raise Refused(
-                "busy", f"{QUEUE} requests are waiting already", "use fewer robots or a faster server"
-            ) from None
+        out = self._jobs.put(job)
         self._counts.received += 1
+        for other in out:
+            if other.client.open:
+                self._refuse(other, Refused("busy", "others are waiting for longer", "ask again"))
+            else:
+                self._counts.abandoned += 1
 
     def _run(self) -> None:
-        told, told_s = str(self._counts), time.monotonic()
-        while not self._stopping.is_set():
-            batch = [self._jobs.get()]
-            while len(batch) < self._max_batch and not self._jobs.empty():
-                batch.append(self._jobs.get())
-            self._compute([job for job in batch if job is not None])
-            if time.monotonic() - told_s > SUMMARY_S and str(self._counts) != told:
-                told, told_s = str(self._counts), time.monotonic()
-                log.info(told)
+        reported, reported_s = str(self._counts), time.monotonic()
+        while batch := self._jobs.take(self._max_batch):
+            self.computing = True
+            try:
+                self._compute(batch)
+            except Exception as error:  # one bad request must not end the service
+                self._fail(error)
+            self.computing = False
+            if time.monotonic() - reported_s > SUMMARY_S and str(self._counts) != reported:
+                reported, reported_s = str(self._counts), time.monotonic()
+                log.info(reported)
 
     def _compute(self, batch: Sequence[Job]) -> None:
         """Answers every job of a batch, whatever happens to the others."""
         together, alone = [], []
         for job in batch:
-            if not job.wanted():
+            if not job.client.open:
                 self._counts.abandoned += 1
                 continue
             try:
@@ -187,7 +155,8 @@ class Batcher:
             if len(group) == 1:
                 self._refuse(group[0][0], error)
                 return
-            log.warning("a call for %d robots failed (%s); they are computed one by one", len(group), error)
+            what = f"a call for {len(group)} robots failed: {type(error).__name__}: {error}"
+            self._complaints.tell("one by one", what)
             for one in group:
                 self._infer([one])
             return
@@ -206,7 +175,8 @@ class Batcher:
     def _refuse(self, job: Job, error: Exception) -> None:
         counts = self._counts
         if isinstance(error, Refused):
-            counts.expired += 1
+            late = error.fields["code"] == "expired"
+            counts.expired, counts.refused = counts.expired + late, counts.refused + (not late)
             refused = error
         elif isinstance(error, ProtocolError):
             counts.malformed += 1
@@ -214,11 +184,19 @@ class Batcher:
         elif isinstance(error, BeingHError):
             counts.refused += 1
             refused = Refused("input", error.what, error.remedy, where=error.where, allowed=error.allowed)
-        else:  # one bad request must not end the service
-            counts.failed += 1
-            log.error("inference failed", exc_info=error)
-            refused = Refused("internal", f"the server failed: {type(error).__name__}", "read the server's log")
+        else:
+            self._fail(error)
+            what = f"the server failed: {type(error).__name__}"
+            job.send(job.refuse(Refused("internal", what, "read the server's log")))
+            return
+        self._complaints.tell(refused.fields["code"], refused.fields["what"])
         job.send(job.refuse(refused))
+
+    def _fail(self, error: Exception) -> None:
+        self._counts.failed += 1
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        self._complaints.tell("failed", f"{type(error).__name__}: {told(str(error))} ({at.filename}:{at.lineno})")
+        log.debug("failed", exc_info=error)
 
 
 def _check_deadline(job: Job, when: str) -> None:

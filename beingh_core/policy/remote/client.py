@@ -12,9 +12,10 @@ from beingh_core.errors import BeingHError
 from beingh_core.policy.data_configs import DataConfig, KeySpec
 from beingh_core.policy.instruction import check_instruction
 from beingh_core.policy.observations import instruction_of
-from beingh_core.policy.pictures import MAX_SIDE, TRANSFORM, check_image, resize_crop
+from beingh_core.policy.pictures import TRANSFORM, check_image, resize_crop
 from beingh_core.policy.remote.connection import Connection, Lost, address_of
-from beingh_core.policy.remote.protocol import ProtocolError, pack, unpack_arrays, unpack_header
+from beingh_core.policy.remote.headers import Chunk, ProtocolError, Refusal, Reply, Welcome, read, told
+from beingh_core.policy.remote.protocol import pack, unpack_arrays, unpack_header
 from beingh_core.policy.transforms import UnifiedTransform
 from beingh_core.slots import WIDTH
 from beingh_core.validation import shown
@@ -78,10 +79,10 @@ class RemotePolicy:
         try:
             self.data_config = _data_config(self._facts["data_config"])
             self.transform = UnifiedTransform(self.data_config, self._facts["statistics"])
-            self._facts = self._facts | {name: int(self._facts[name]) for name in ("chunk_length", "trained_delay")}
-            self._image_size = _image_size(self._facts.get("image", {}))
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise self._nonsense(f"{type(error).__name__} in its facts") from None
+            self._image_size = _image_size(self._facts.get("image") or {})
+        except (BeingHError, KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
+            self.close()
+            raise self._nonsense(f"{type(error).__name__} in its facts: {told(str(error))}") from None
 
     @property
     def views(self) -> tuple[str, ...]:
@@ -214,18 +215,25 @@ class RemotePolicy:
                 remedy="use a faster server or network, or a longer deadline",
             ) from None
 
-    def _checked(self, reply: Mapping, output: Mapping[str, np.ndarray]) -> dict[str, float]:
+    def _checked(self, fields: Mapping, output: Mapping[str, np.ndarray]) -> dict[str, float]:
         """The server's times, once every array is known to be what a local policy returns."""
         widths = {f"action.{spec.key}": spec.data_width("action") for spec in self.data_config.action}
         expected = {name: (1, self.chunk_length, width) for name, width in (widths | {"action_unified": WIDTH}).items()}
-        timing = reply.get("timing_ms")
         if {name: array.shape for name, array in output.items()} != expected:
             raise self._nonsense("a chunk of other arrays or shapes")
+        if any(array.dtype != np.float32 for array in output.values()):
+            raise self._nonsense("a chunk of other numbers than float32")
         if not all(np.all(np.isfinite(output[name])) for name in widths):
             raise self._nonsense("NaN or infinity")
-        if not isinstance(timing, dict) or not all(isinstance(value, float) for value in timing.values()):
-            raise self._nonsense("no times")
-        return timing
+        return self._read(Chunk, fields).timing_ms
+
+    def _read(self, schema, fields: Mapping):
+        """What the server says, as it is declared."""
+        try:
+            return read(schema, fields)
+        except ProtocolError as error:
+            self.close()
+            raise self._nonsense(str(error)) from None
 
     def _hello(self, timeout_s: float) -> None:
         contract = self._contract
@@ -239,16 +247,18 @@ class RemotePolicy:
         except TimeoutError:
             self.close()
             raise Lost from None
-        facts = reply.get("facts")
-        if not isinstance(facts, dict) or not isinstance(reply.get("session"), str):
-            raise self._nonsense("no facts in the handshake")
+        except BeingHError:
+            self.close()
+            raise
+        welcome = self._read(Welcome, reply)
+        facts = welcome.facts.model_dump()
         if self._facts is not None and facts != self._facts:
             self.close()
             raise BeingHError(
                 f"the policy server at {self.url} came back with another checkpoint",
                 remedy="configure the policy node again, or start the server with the checkpoint it had",
             )
-        self._facts, self._session = facts, reply["session"]
+        self._facts, self._session = facts, welcome.session
 
     def _exchange(self, kind: str, fields: Mapping, arrays: Mapping, timeout_s: float):
         """(fields, arrays) of the server's answer.
@@ -275,28 +285,27 @@ class RemotePolicy:
                 self._connection = Connection(self._address, end)
             self._connection.send(message, end)
             while True:
-                reply, body = unpack_header(self._connection.receive(end))
-                if reply.get("id") in (self._id, 0):  # 0: the server could not read which one it answers
+                header, body = unpack_header(self._connection.receive(end))
+                reply = read(Reply, header)
+                if reply.id in (self._id, 0):  # 0: the server does not tell which one it answers
                     break
-            if not isinstance(reply.get("fields"), dict):
-                raise ProtocolError("`fields` is no map")
-            if reply.get("ok") is True:
-                return reply["fields"], unpack_arrays(reply, body)
-            refusal = {key: reply["fields"].get(key) for key in ("code", "what", "where", "allowed", "remedy")}
-            if not all(value is None or isinstance(value, str) for value in refusal.values()):
-                raise ProtocolError("a refusal is no text")
+            if reply.ok:
+                return reply.fields, unpack_arrays(header, body, ("raw",))
+            refusal = read(Refusal, reply.fields)
         except Lost:
             self.close()
             raise
         except ProtocolError as error:
             self.close()
             raise self._nonsense(str(error)) from None
-        if refusal["code"] == "session":
+        if refusal.code == "session" and kind == "act":
             raise _SessionEnded
-        if refusal["code"] == "input":
-            raise BeingHError(refusal["what"], **{key: refusal[key] for key in ("where", "allowed", "remedy")})
-        self.close()
-        raise BeingHError(f"refused: {refusal['what']}", where=f"policy server at {self.url}", remedy=refusal["remedy"])
+        what, where, allowed, remedy = (
+            text and told(text) for text in (refusal.what, refusal.where, refusal.allowed, refusal.remedy)
+        )
+        if refusal.code == "input":
+            raise BeingHError(what, where=where, allowed=allowed, remedy=remedy)
+        raise BeingHError(f"refused: {what}", where=f"policy server at {self.url}", allowed=allowed, remedy=remedy)
 
     def _nonsense(self, what: str) -> BeingHError:
         return BeingHError(
@@ -310,12 +319,9 @@ class RemotePolicy:
         )
 
 
-def _image_size(fields: Mapping) -> int:
+def _image_size(pictures: Mapping) -> int:
     """Side to which pictures are brought here [pixels]; 0 leaves that to the server."""
-    size = fields.get("size", 0) if fields.get("transform") == TRANSFORM else 0
-    if type(size) is not int or not 0 <= size <= MAX_SIDE:
-        raise ValueError("image size")
-    return size
+    return pictures["size"] if pictures.get("transform") == TRANSFORM else 0
 
 
 def _data_config(fields: Mapping) -> DataConfig:

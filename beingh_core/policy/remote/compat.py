@@ -16,12 +16,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 import time
 
+import numpy as np
+
 
 from beingh_core.errors import BeingHError
 from beingh_core.policy.remote import torch_bytes
-from beingh_core.policy.remote.batching import Counts, Job, Refused
+from beingh_core.policy.remote.headers import ProtocolError, told
 from beingh_core.policy.remote.native import same_token
-from beingh_core.policy.remote.protocol import ProtocolError
+from beingh_core.policy.remote.waiting import Client, Job, Refused, Taken
+from beingh_core.validation import shown
 
 DEADLINE_S = 60.0  # these clients name none
 ENDPOINTS = ("get_action", "get_modality_config", "ping")
@@ -33,59 +36,54 @@ class CompatDialect:
 
     Args:
         policy: tells views and keys.
-        counts: kept up to date.
         token: what clients must send; "" for none.
     """
 
     trusts_strangers = True  # the first message of a client may be an observation
 
-    def __init__(self, policy, counts: Counts, *, token: str) -> None:
-        self._counts, self._token = counts, token.encode()
+    def __init__(self, policy, *, token: str) -> None:
+        self._token = token.encode()
         self._modalities = _modalities(policy)
 
-    def take(
-        self, payload: memoryview, send: Callable[[bytes], None], wanted: Callable[[], bool]
-    ) -> tuple[bool, bytes | Job]:
+    def take(self, payload: memoryview, client: Client, send: Callable[[bytes], None]) -> Taken:
         """See `NativeDialect.take`."""
+        known = not self._token
         try:
             request = torch_bytes.read(payload)
-        except ProtocolError as error:
-            self._counts.malformed += 1
-            return False, _error(Refused("malformed", f"malformed message: {error}"))
-        try:
-            if self._token and not same_token(request.get("api_token"), self._token):
+            if not known and not same_token(request.get("api_token"), self._token):
                 raise Refused("token", "`api_token` is missing or wrong", "give the client the server's token")
-            return True, self._answer(request, send, wanted)
-        except Refused as refused:
-            self._counts.refused += 1
-            return False, _error(refused)
+            known = True
+            return Taken(known, self._answer(request, client, send))
+        except ProtocolError as error:
+            refused = Refused("malformed", "malformed message" + (f": {error}" if known else ""))
+        except Refused as error:
+            refused = error
+        return Taken(known, _error(refused), refused)
 
-    def refusal(self, payload: memoryview, refused: Refused) -> bytes:
-        """See `NativeDialect.refusal`."""
-        self._counts.refused += 1
-        return _error(refused)
-
-    def _answer(self, request: Mapping, send, wanted) -> bytes | Job:
+    def _answer(self, request: Mapping, client: Client, send) -> bytes | Job:
         endpoint, data = request.get("endpoint"), request.get("data")
         if endpoint == "ping":
             return torch_bytes.write({"status": "ok", "message": "the policy server is running"})
         if endpoint == "get_modality_config":
             return torch_bytes.write(self._modalities)
         if endpoint != "get_action":
-            raise Refused("endpoint", f"`endpoint` is {endpoint!r:.40}", allowed=", ".join(ENDPOINTS))
+            raise Refused("endpoint", f"`endpoint` is {shown(endpoint)}", allowed=", ".join(ENDPOINTS))
         if not isinstance(data, dict):
             raise Refused("malformed", "`data` must be the observation, a dictionary")
         return Job(
+            client=client,
             deadline_s=time.monotonic() + DEADLINE_S,
             read=lambda: (_observations(data), {}),
             answer=lambda output, timing_ms, robots: torch_bytes.write(dict(output)),
             refuse=_error,
             send=send,
-            wanted=wanted,
         )
 
 
 def _observations(data: Mapping) -> dict:
+    for name, value in data.items():
+        if name.startswith("video.") and not isinstance(value, np.ndarray):
+            raise ProtocolError(f"{shown(name)} is no array")
     annotations = [name for name in data if name.startswith("annotation.")]
     if INSTRUCTION in data or len(annotations) != 1:
         return dict(data)
@@ -108,5 +106,5 @@ def _modalities(policy) -> dict:
 
 
 def _error(refused: Refused) -> bytes:
-    told = {name: refused.fields[name] for name in ("where", "allowed", "remedy")}
-    return torch_bytes.write({"error": str(BeingHError(refused.fields["what"], **told))})
+    fields = {name: text and told(text) for name, text in refused.fields.items() if name != "code"}
+    return torch_bytes.write({"error": str(BeingHError(**fields))})

@@ -13,9 +13,10 @@ import time
 
 from beingh_core.errors import BeingHError
 from beingh_core.policy.remote import zmtp
-from beingh_core.policy.remote.protocol import MAX_MESSAGE_BYTES
+from beingh_core.policy.remote.headers import MAX_MESSAGE_BYTES
 
 READ_BYTES = 256 << 10
+STALE_READS = 4  # enough for answers that nobody waits for any more
 RETRY_S = 0.02
 
 
@@ -60,16 +61,16 @@ class Connection:
             raise Lost from None
 
     def ended(self) -> bool:
-        """Whether the other end is known to be gone. An answer that nobody waits for any more is dropped."""
+        """Whether the other end is gone, or talks without end. An answer that nobody waits for any more is dropped."""
         try:
-            for _ in self._events:
-                pass
-            while self._read():
+            for _ in range(STALE_READS):
                 for _ in self._events:
                     pass
+                if not self._read():
+                    return False
         except (Lost, zmtp.Malformed):
-            return True
-        return False
+            pass
+        return True
 
     def send(self, message: bytes, end_s: float) -> None:
         """Sends one message.
@@ -112,6 +113,8 @@ class Connection:
                 raise Lost from None
             if not self._read():
                 self._wait(select.POLLIN, end_s)
+            elif time.monotonic() > end_s:  # it talks without end
+                raise TimeoutError
 
     def _read(self) -> bool:
         """Whether new bytes were there."""
@@ -160,7 +163,7 @@ def _connected(address: tuple[str, int], end_s: float) -> socket.socket:
             # A port of this machine that nobody listens on, met by itself; kept, it would keep the server out.
             connection.close()
             raise ConnectionRefusedError
-        except OSError:
+        except (OSError, UnicodeError):  # UnicodeError: a host that is no name
             if time.monotonic() + RETRY_S > end_s:
                 raise Lost from None
             time.sleep(RETRY_S)

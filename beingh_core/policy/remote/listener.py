@@ -3,56 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
 import selectors
 import socket
 import time
 
 from beingh_core.errors import BeingHError
 from beingh_core.policy.remote import zmtp
+from beingh_core.policy.remote.complaints import Complaints
+from beingh_core.policy.remote.peers import Bounds, Peer, Places
 
 READ_BYTES = 256 << 10
-BACKLOG = 128
-TURN_CONNECTIONS = 64  # accepted before the peers have their turn
+BACKLOG = 512
+TURN_CONNECTIONS = 16  # accepted before the peers have their turn: time to say who they are
 TURN_MESSAGES = 16  # of one peer, before the others have their turn
 SWEEP_S = 0.5
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bounds:
-    """What a server spends on its peers.
-
-    Attributes:
-        message_bytes: Largest message of a trusted peer.
-        first_bytes: Largest message of a peer that is not trusted yet.
-        total_bytes: Unfinished messages of all peers together.
-        unsent_bytes: Answers that one peer has not read.
-        peers: Connections.
-        message_s: Longest time from the first byte of a message, or of a connection, to its last [s].
-    """
-
-    message_bytes: int = 16 << 20
-    first_bytes: int = 64 << 10
-    total_bytes: int = 64 << 20
-    unsent_bytes: int = 4 << 20
-    peers: int = 16
-    message_s: float = 10.0
-
-
-class Peer:
-    """One connection; all but `open` belongs to the listener.
-
-    Attributes:
-        open: Whether it is still there. Any thread may read it.
-        trusted: Set by the server for a peer that it serves; others give way first.
-    """
-
-    def __init__(self, connection: socket.socket, limit: int, now_s: float) -> None:
-        self.connection, self.incoming, self.unsent = connection, zmtp.Incoming(limit), bytearray()
-        self.open, self.trusted, self.ready, self.enveloped = True, False, False, False
-        self.since_s: float | None = now_s  # of what is unfinished
-        self.came_s = now_s
-        self.events = iter(())
 
 
 class Listener:
@@ -66,17 +30,18 @@ class Listener:
         host: Address to listen on.
         port: 0 takes a free one.
         bounds: What may be spent.
+        complaints: Hears of those that are dropped.
 
     Raises:
         BeingHError: The address cannot be bound.
     """
 
-    def __init__(self, host: str, port: int, bounds: Bounds) -> None:
-        self._bounds = bounds
+    def __init__(self, host: str, port: int, bounds: Bounds, complaints: Complaints) -> None:
+        self._bounds, self._complaints = bounds, complaints
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             self._door = socket.create_server((host, port), family=family, backlog=BACKLOG)
-        except (OSError, OverflowError) as error:
+        except (OSError, OverflowError, UnicodeError) as error:
             raise BeingHError(
                 f"cannot listen on {host}, port {port}: {error}", remedy="choose another port or stop what uses it"
             ) from None
@@ -89,8 +54,9 @@ class Listener:
             waiting.setblocking(False)
             self._selector.register(waiting, selectors.EVENT_READ)
         self._clapper.setblocking(False)
-        self._peers: set[Peer] = set()
+        self._places = Places(bounds)
         self._unfinished: set[Peer] = set()  # peers with messages left over from the last turn
+        self._paused: dict[Peer, float] = {}  # until when, monotonic [s]
         self._swept_s = time.monotonic()
         self._buffer = memoryview(bytearray(READ_BYTES))
 
@@ -99,11 +65,18 @@ class Listener:
         with contextlib.suppress(OSError):
             self._clapper.send(b"\0")
 
-    def poll(self, timeout_s: float) -> list[tuple[Peer, memoryview]]:
-        """The next messages, after at most `timeout_s` [s]; a peer that breaks a rule is dropped."""
-        ready = self._selector.select(0 if self._unfinished else timeout_s)
+    def poll(self, timeout_s: float, sparing: bool = False) -> list[tuple[Peer, memoryview]]:
+        """The next messages; a peer that breaks a rule is dropped.
+
+        Args:
+            timeout_s: Longest wait [s].
+            sparing: Whether other work in this process needs the time: then a peer that sends without pause is read
+                no faster than the bounds say.
+        """
+        timeout_s = self._resume(timeout_s, sparing)
+        ready = self._selector.select(0 if self._unfinished - self._paused.keys() else timeout_s)
         messages: list[tuple[Peer, memoryview]] = []
-        turn = {key.data: True for key, mask in ready if key.data is not None and mask & selectors.EVENT_READ}
+        turn = {key.data for key, mask in ready if key.data is not None and mask & selectors.EVENT_READ}
         for key, mask in ready:
             if key.fileobj is self._door:
                 self._accept()
@@ -111,14 +84,18 @@ class Listener:
                 self._silence_bell()
             elif mask & selectors.EVENT_WRITE:
                 self._flush(key.data)
-        for peer in list(self._unfinished | turn.keys()):
-            if peer.open:
-                self._read(peer, messages)
+        for peer in self._unfinished | turn:
+            if peer.open and peer not in self._paused:
+                self._read(peer, messages, sparing)
         self._sweep()
         return messages
 
     def trust(self, peer: Peer) -> None:
-        """Allows a peer whole messages and lets others give way to it."""
+        """Makes a peer a known one, which may send whole messages."""
+        if not peer.open or peer.trusted:
+            return
+        if (other := self._places.gives_way_to_known()) is not None:
+            self.drop(other)
         peer.trusted, peer.incoming.limit = True, self._bounds.message_bytes
 
     def send(self, peer: Peer, payload: bytes) -> None:
@@ -128,27 +105,39 @@ class Listener:
 
     def close(self) -> None:
         """Ends all connections."""
-        for peer in list(self._peers):
-            self._drop(peer)
+        for peer in list(self._places.peers):
+            self.drop(peer)
         self._selector.close()
         for one in (self._door, self._bell, self._clapper):
             one.close()
 
+    def drop(self, peer: Peer, violation: str = "") -> None:
+        """Ends a connection, because of a rule that it broke or without one."""
+        if not peer.open:
+            return
+        peer.open = False
+        if violation:
+            self.violations, self.last_violation = self.violations + 1, violation
+            self._complaints.tell("dropped a connection", violation)
+        if peer.watched:
+            self._selector.unregister(peer.connection)
+        peer.connection.close()
+        self._places.peers.discard(peer)
+        self._unfinished.discard(peer)
+        self._paused.pop(peer, None)
+        peer.incoming, peer.unsent, peer.events = zmtp.Incoming(0), bytearray(), iter(())
+
     def _accept(self) -> None:
         for _ in range(TURN_CONNECTIONS):
             try:
-                connection, _ = self._door.accept()
+                connection, address = self._door.accept()
             except OSError:  # no more, gone already, or no descriptors left
                 return
-            self._admit(connection)
+            self._admit(connection, address[0])
 
-    def _admit(self, connection: socket.socket) -> None:
-        if len(self._peers) >= self._bounds.peers:
-            strangers = [peer for peer in self._peers if not peer.trusted]
-            if not strangers:
-                connection.close()
-                return
-            self._drop(min(strangers, key=lambda peer: peer.came_s))
+    def _admit(self, connection: socket.socket, address: str) -> None:
+        if (other := self._places.gives_way_to_stranger()) is not None:
+            self.drop(other)
         connection.setblocking(False)
         for level, option, value in (
             (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
@@ -158,19 +147,46 @@ class Listener:
             (socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPCNT", None), 3),
         ):
             if option is not None:
-                connection.setsockopt(level, option, value)
-        peer = Peer(connection, self._bounds.first_bytes, time.monotonic())
-        self._peers.add(peer)
-        self._selector.register(connection, selectors.EVENT_READ, peer)
+                with contextlib.suppress(OSError):  # gone already
+                    connection.setsockopt(level, option, value)
+        peer = Peer(connection, address, self._bounds, time.monotonic())
+        self._places.peers.add(peer)
+        self._watch(peer)
         self._write(peer, zmtp.GREETING + zmtp.ready("ROUTER"), b"")
 
-    def _read(self, peer: Peer, messages: list) -> None:
+    def _watch(self, peer: Peer) -> None:
+        """Waits for what the peer may do."""
+        wanted = 0 if peer in self._paused else selectors.EVENT_READ
+        wanted |= selectors.EVENT_WRITE if peer.unsent else 0
+        if wanted == peer.watched:
+            return
+        if not peer.watched:
+            self._selector.register(peer.connection, wanted, peer)
+        elif wanted:
+            self._selector.modify(peer.connection, wanted, peer)
+        else:
+            self._selector.unregister(peer.connection)
+        peer.watched = wanted
+
+    def _resume(self, timeout_s: float, sparing: bool) -> float:
+        """Lets those go on whose pause is over; returns how long to wait at most for the next [s]."""
+        now_s = time.monotonic()
+        for peer, until_s in list(self._paused.items()):
+            if not sparing or until_s <= now_s:
+                del self._paused[peer]
+                self._watch(peer)
+            else:
+                timeout_s = min(timeout_s, until_s - now_s)
+        return timeout_s
+
+    def _read(self, peer: Peer, messages: list, sparing: bool) -> None:
         """One turn of a peer: what is left of its last one, or else new bytes."""
+        count = number = 0
         try:
             if peer not in self._unfinished:
                 count = peer.connection.recv_into(self._buffer)
                 if not count:
-                    self._drop(peer)
+                    self.drop(peer)
                     return
                 peer.incoming.feed(self._buffer[:count])
                 peer.events = peer.incoming.events()
@@ -187,17 +203,27 @@ class Listener:
                     return
                 if number >= TURN_MESSAGES:
                     self._unfinished.add(peer)
-                    return
-            if not len(peer.incoming) and peer.ready:
-                peer.since_s = None
-            elif peer.since_s is None:
-                peer.since_s = time.monotonic()
+                    break
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
-            self._drop(peer)
+            self.drop(peer)
+            return
         except zmtp.Malformed as error:
-            self._drop(peer, str(error))
+            self.drop(peer, str(error))
+            return
+        self._keep_time(peer, number)
+        pause_s = peer.charge(number + count / 2**20, peer.heard_s)
+        if sparing and pause_s > 0:
+            self._paused[peer] = peer.heard_s + pause_s
+            self._watch(peer)
+
+    def _keep_time(self, peer: Peer, completed: int) -> None:
+        """Remembers since when a handshake or message is unfinished."""
+        peer.heard_s = time.monotonic()
+        if completed or peer.since_s is None:
+            idle = not len(peer.incoming) and peer.ready
+            peer.since_s = None if idle else peer.heard_s
 
     def _command(self, peer: Peer, body: bytes) -> None:
         if not peer.ready:
@@ -214,15 +240,14 @@ class Listener:
         except (BlockingIOError, InterruptedError):
             pass
         except OSError:
-            self._drop(peer)
+            self.drop(peer)
             return
         if sent == size:
             return
-        if not peer.unsent:
-            self._selector.modify(peer.connection, selectors.EVENT_READ | selectors.EVENT_WRITE, peer)
         peer.unsent += (head + payload)[sent:]
+        self._watch(peer)
         if len(peer.unsent) > self._bounds.unsent_bytes:
-            self._drop(peer, "it does not read its answers")
+            self.drop(peer, "it does not read its answers")
 
     def _flush(self, peer: Peer) -> None:
         try:
@@ -230,40 +255,23 @@ class Listener:
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
-            self._drop(peer)
+            self.drop(peer)
             return
         del peer.unsent[:sent]
-        if not peer.unsent:
-            self._selector.modify(peer.connection, selectors.EVENT_READ, peer)
+        self._watch(peer)
 
     def _sweep(self) -> None:
         """Drops who is too slow, and who holds too much when all together do."""
-        held = {peer: len(peer.incoming) for peer in self._peers}
-        while sum(held.values()) > self._bounds.total_bytes:
-            largest = max(held, key=lambda peer: (not peer.trusted, held[peer]))
-            del held[largest]
-            self._drop(largest, "unfinished messages hold too much memory")
+        while (largest := self._places.too_large()) is not None:
+            self.drop(largest, "unfinished messages hold too much memory")
         now_s = time.monotonic()
         if now_s - self._swept_s < SWEEP_S:
             return
         self._swept_s = now_s
-        for peer in list(self._peers):
-            if peer.since_s is not None and now_s - peer.since_s > self._bounds.message_s:
-                self._drop(peer, "a message takes too long to arrive")
+        for peer, violation in self._places.overdue(now_s):
+            self.drop(peer, violation)
 
     def _silence_bell(self) -> None:
         with contextlib.suppress(OSError):
             while self._bell.recv(4096):
                 pass
-
-    def _drop(self, peer: Peer, violation: str = "") -> None:
-        if not peer.open:
-            return
-        peer.open = False
-        if violation:
-            self.violations, self.last_violation = self.violations + 1, violation
-        self._selector.unregister(peer.connection)
-        peer.connection.close()
-        self._peers.discard(peer)
-        self._unfinished.discard(peer)
-        peer.incoming, peer.unsent, peer.events = zmtp.Incoming(0), bytearray(), iter(())

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 import hmac
 import secrets
 import time
 from typing import TYPE_CHECKING
 
-from beingh_core.policy.pictures import TRANSFORM
-from beingh_core.policy.remote.batching import Counts, Job, Refused
-from beingh_core.policy.remote.protocol import CODECS, VERSION, ProtocolError, pack, unpack_arrays, unpack_header
+from beingh_core.errors import BeingHError
+from beingh_core.policy.pictures import TRANSFORM, check_size
+from beingh_core.policy.remote.batching import Counts
+from beingh_core.policy.remote.headers import REQUESTS, Act, Facts, Hello, ProtocolError, Request, Robot, read, told
+from beingh_core.policy.remote.protocol import CODECS, VERSION, check_arrays, pack, read_arrays, unpack_header
+from beingh_core.policy.remote.waiting import Client, Job, Refused, Taken
+from beingh_core.validation import shown
 
 if TYPE_CHECKING:
     from beingh_core.contract import RobotContract
 
-MAX_DEADLINE_MS = 600_000
+SESSION_BYTES = 16
 OBSERVED = ("video.", "state.")
 EXTRA_ARRAYS = ("prev_chunk", "inference_delay", "noise", "projections")
 
@@ -30,9 +34,12 @@ class NativeDialect:
     Args:
         policy: gives the facts of the handshake.
         contract: the robot it serves; None serves clients without a contract.
-        counts: kept up to date.
+        counts: told to who pings.
         token: what clients must send; "" for none.
         jpeg: whether pictures may come compressed.
+
+    Raises:
+        BeingHError: the facts of the handshake do not fit into a message.
     """
 
     trusts_strangers = False
@@ -40,86 +47,64 @@ class NativeDialect:
     def __init__(self, policy, contract: RobotContract | None, counts: Counts, *, token: str, jpeg: bool) -> None:
         self._contract, self._counts, self._token = contract, counts, token.encode()
         self._codecs = CODECS if jpeg else ("raw",)
-        self._session = secrets.token_hex(16)
+        self._session = secrets.token_hex(SESSION_BYTES)
         self._facts = _facts(policy, contract)
 
-    def take(
-        self, payload: memoryview, send: Callable[[bytes], None], wanted: Callable[[], bool]
-    ) -> tuple[bool, bytes | Job]:
-        """Whether the peer may be trusted, and the answer to its message or the job that will answer it.
+    def take(self, payload: memoryview, client: Client, send: Callable[[bytes], None]) -> Taken:
+        """The answer to a message, or the job that will answer it.
+
+        Nothing of what a client says is told or sent back before its token is known to be right.
 
         Args:
             payload: the message.
+            client: who sent it.
             send: takes the job's answer.
-            wanted: whether the peer is still there.
         """
+        request_id, known = 0, not self._token
         try:
             header, body = unpack_header(payload)
+            if not known and not same_token(header.get("token"), self._token):
+                raise Refused("token", "the token is missing or wrong", "give the client the server's token")
+            known = True
+            request_id = header["id"] if type(header.get("id")) is int else 0
+            return Taken(known, self._answer(_request(header), header, body, client, send))
         except ProtocolError as error:
-            self._counts.malformed += 1
-            return False, _refusal(0, Refused("malformed", f"malformed message: {error}"))
-        request_id = header.get("id") if type(header.get("id")) is int else 0
-        try:
-            self._check_sender(header)
-            answer = self._answer(request_id, header, body, send, wanted)
-        except Refused as refused:
-            self._counts.refused += 1
-            return False, _refusal(request_id, refused)
-        if isinstance(answer, Job):
-            return True, answer
-        return True, pack({"id": request_id, "ok": True, "fields": answer})
+            refused = Refused("malformed", "malformed message" + (f": {error}" if known else ""))
+        except Refused as error:
+            refused = error
+        return Taken(known, _refusal(request_id, refused), refused)
 
-    def refusal(self, payload: memoryview, refused: Refused) -> bytes:
-        """The answer to a message that was read but cannot be served now."""
-        self._counts.refused += 1
-        return _refusal(unpack_header(payload)[0]["id"], refused)
-
-    def _check_sender(self, header: Mapping) -> None:
-        if header.get("version") != VERSION:
-            raise Refused(
-                "version",
-                f"the client speaks protocol version {header.get('version')!r:.20}, this server {VERSION}",
-                "install the same version on both sides",
-            )
-        if self._token and not same_token(header.get("token"), self._token):
-            raise Refused("token", "the token is missing or wrong", "give the client the server's token")
-
-    def _answer(self, request_id: int, header: Mapping, body: memoryview, send, wanted) -> dict | Job:
-        """The reply's fields, or a job."""
-        kind, fields = header.get("type"), header.get("fields")
-        if not isinstance(fields, dict):
-            raise Refused("malformed", "`fields` must be a map")
-        if kind == "ping":
-            return {"session": self._session, "counts": self._counts.plain()}
-        if kind == "hello":
-            self._check_robot(fields)
-            return {"session": self._session, "facts": self._facts}
-        if kind != "act":
-            raise Refused("malformed", f"`type` is {kind!r:.40}; allowed: hello, act, ping")
-        if fields.get("session") != self._session:
+    def _answer(self, request: Request, header: Mapping, body: memoryview, client: Client, send) -> bytes | Job:
+        """The reply, or the job that will make it."""
+        if isinstance(request, Hello):
+            self._check_robot(request.fields)
+            return _reply(request.id, {"session": self._session, "facts": self._facts})
+        if not isinstance(request, Act):
+            return _reply(request.id, {"session": self._session, "counts": self._counts.plain()})
+        if request.fields.session != self._session:
             raise Refused("session", "no handshake was made with this server", "say hello first")
-        deadline_ms = header.get("deadline_ms")
-        if type(deadline_ms) is not int or not 0 < deadline_ms <= MAX_DEADLINE_MS:
-            raise Refused("malformed", f"`deadline_ms` must be an integer from 1 to {MAX_DEADLINE_MS}")
+        entries = check_arrays(header, body, self._codecs)
+        for entry in entries:
+            _check_meaning(entry.name, entry.shape)
         return Job(
-            deadline_s=time.monotonic() + deadline_ms / 1e3,
-            read=lambda: _observations(fields, unpack_arrays(header, body, self._codecs)),
-            answer=lambda output, timing_ms, robots: pack(
-                {"id": request_id, "ok": True, "fields": {"timing_ms": timing_ms, "robots": robots}}, output
+            client=client,
+            deadline_s=time.monotonic() + request.deadline_ms / 1e3,
+            read=lambda: _observations(request.fields.instruction, read_arrays(entries, body)),
+            answer=lambda output, timing_ms, robots: _reply(
+                request.id, {"timing_ms": timing_ms, "robots": robots}, output
             ),
-            refuse=lambda refused: _refusal(request_id, refused),
+            refuse=lambda refused: _refusal(request.id, refused),
             send=send,
-            wanted=wanted,
         )
 
-    def _check_robot(self, fields: Mapping) -> None:
+    def _check_robot(self, robot: Robot) -> None:
         """Refuses a robot that the checkpoint is not for."""
         for key, what in (
             ("joint_names", "the order of the joints"),
             ("chunk_length", "the chunk length"),
             ("contract_hash", "the contract's hash"),
         ):
-            mine, given = self._facts[key], fields.get(key)
+            mine, given = self._facts[key], getattr(robot, key)
             if given != mine and not (key == "chunk_length" and self._contract is None):
                 raise Refused(
                     "contract",
@@ -133,20 +118,41 @@ def same_token(given, token: bytes) -> bool:
     return isinstance(given, str) and hmac.compare_digest(given.encode(errors="replace"), token)
 
 
-def _observations(fields: Mapping, arrays: dict) -> tuple[dict, dict]:
+def _request(header: Mapping) -> Request:
+    """The header of a request, once it follows its schema."""
+    version, kind = header.get("version"), header.get("type")
+    if type(version) is not int or version != VERSION:
+        raise Refused(
+            "version",
+            f"the client speaks protocol version {shown(version)}, this server {VERSION}",
+            "install the same version on both sides",
+        )
+    if not isinstance(kind, str) or kind not in REQUESTS:
+        raise ProtocolError(f"`type` is {shown(kind)}; allowed: {', '.join(REQUESTS)}")
+    return read(REQUESTS[kind], header)
+
+
+def _check_meaning(name: str, shape: Sequence[int]) -> None:
+    """Refuses an array that no policy reads."""
+    if not name.startswith(OBSERVED) and name not in EXTRA_ARRAYS:
+        raise ProtocolError(f"unknown array {shown(name)}")
+    if name.startswith("video.") and len(shape) >= 3:
+        try:
+            check_size(shape[-3], shape[-2], name)
+        except BeingHError as error:
+            raise ProtocolError(told(str(error))) from None
+
+
+def _observations(instruction: str | list[str] | None, arrays: dict) -> tuple[dict, dict]:
     """(observations, what only a computation of its own can take)."""
-    observations = {"language.instruction": fields.get("language.instruction")}
-    for name, array in arrays.items():
-        if not name.startswith(OBSERVED) and name not in EXTRA_ARRAYS:
-            raise ProtocolError(f"unknown array `{name}`")
-        observations[name] = array
+    observations = {"language.instruction": instruction, **arrays}
     options = {name: observations.pop(name) for name in ("noise", "projections") if name in observations}
     return observations, options
 
 
 def _facts(policy, contract: RobotContract | None) -> dict:
     """What a client learns in the handshake; `encode_prefix` needs the statistics."""
-    return {
+    facts = {
         "contract_hash": contract.hash if contract else "",
         "joint_names": list(contract.joint_names) if contract else [],
         "chunk_length": policy.chunk_length,
@@ -156,6 +162,15 @@ def _facts(policy, contract: RobotContract | None) -> dict:
         "image": {"transform": TRANSFORM, "size": policy.image_size},
         "model": policy.model_facts,
     }
+    try:
+        read(Facts, facts)
+        _reply(0, {"session": secrets.token_hex(SESSION_BYTES), "facts": facts})
+    except ProtocolError as error:
+        raise BeingHError(
+            f"what clients must know of this checkpoint cannot be sent: {error}",
+            remedy="serve a checkpoint whose metadata holds the statistics of one robot",
+        ) from None
+    return facts
 
 
 def _plain(value):
@@ -165,5 +180,10 @@ def _plain(value):
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
+def _reply(request_id: int, fields: Mapping, arrays: Mapping | None = None) -> bytes:
+    return pack({"id": request_id, "ok": True, "fields": fields}, arrays)
+
+
 def _refusal(request_id: int, refused: Refused) -> bytes:
-    return pack({"id": request_id, "ok": False, "fields": refused.fields})
+    fields = {name: text and told(text) for name, text in refused.fields.items()}
+    return pack({"id": request_id, "ok": False, "fields": fields})

@@ -10,7 +10,7 @@ Header of a request: `version`, `id`, `type` (hello, act, ping), `token`, `deadl
 Header of a reply: `version`, `id`, `ok`, `fields`, `arrays`; when `ok` is false the fields are `code`, `what`, `where`,
 `allowed` and `remedy`. Each entry of `arrays` is a map of `name`, `dtype` (see `DTYPES`), `shape`, `codec` (raw: C
 order, little endian; jpeg: one RGB picture) and `bytes`, its length in the body. Sizes are checked before anything of
-that size is parsed or allocated.
+that size is parsed or allocated. `headers` declares what each may hold.
 """
 
 from __future__ import annotations
@@ -20,25 +20,22 @@ import io
 import math
 from pathlib import Path
 import struct
+from typing import get_args
 
 import msgpack
 import numpy as np
 from PIL import Image
 
 from beingh_core.errors import BeingHError
+from beingh_core.policy.remote.headers import MAX_MESSAGE_BYTES, Array, Arrays, Codec, Dtype, ProtocolError, read
 
 VERSION = 1
 MAGIC = b"BHRP"
-MAX_MESSAGE_BYTES = 16 << 20
 MAX_HEADER_BYTES = 64 << 10
-MAX_ARRAYS, MAX_DIMS, MAX_NAME = 64, 5, 128
-DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ("uint8", "int32", "int64", "float32", "float64")}
-CODECS = ("raw", "jpeg")
+MAX_JPEG_SEGMENTS, MAX_JPEG_SCANS = 64, 16  # a decoder takes its time for each
+DTYPES = {name: np.dtype(name).newbyteorder("<") for name in get_args(Dtype)}
+CODECS = get_args(Codec)
 _PREFIX = struct.Struct("<4sI")
-
-
-class ProtocolError(Exception):
-    """A message that does not follow the protocol, and why."""
 
 
 def pack(header: Mapping, arrays: Mapping[str, np.ndarray] | None = None, *, jpeg_quality: int = 0) -> bytes:
@@ -106,37 +103,58 @@ def unpack_header(message) -> tuple[dict, memoryview]:
     return header, view[_PREFIX.size + size :]
 
 
-def unpack_arrays(header: Mapping, body: memoryview, codecs: Sequence[str] = CODECS) -> dict[str, np.ndarray]:
-    """The arrays of a message, by name; they own their memory.
+def check_arrays(header: Mapping, body: memoryview, codecs: Sequence[str] = CODECS) -> list[Array]:
+    """What a header says of the arrays in the body, once it fits.
 
     Args:
         header, body: of `unpack_header`.
         codecs: which are allowed.
 
     Raises:
-        ProtocolError: a type, shape or size that is not allowed or does not fit the body.
+        ProtocolError: a name, type, shape or size that is not allowed or does not fit the body.
     """
-    entries = header.get("arrays")
-    if not isinstance(entries, list) or len(entries) > MAX_ARRAYS:
-        raise ProtocolError(f"`arrays` must be a list of at most {MAX_ARRAYS}")
-    sizes = [_checked_size(entry, codecs) for entry in entries]
-    if sum(entry["bytes"] for entry in entries) != len(body):
+    entries = read(Arrays, header).arrays
+    unpacked = 0
+    for entry in entries:
+        size = math.prod(entry.shape) * DTYPES[entry.dtype].itemsize
+        if entry.codec not in codecs:
+            raise ProtocolError(f"`{entry.name}`: {entry.codec} is refused; allowed codecs: {', '.join(codecs)}")
+        if entry.codec == "raw" and size != entry.size:
+            raise ProtocolError(f"`{entry.name}`: shape {entry.shape} of {entry.dtype} is not {entry.size} bytes")
+        if entry.codec == "jpeg" and not _is_picture(entry.dtype, entry.shape):
+            raise ProtocolError(f"`{entry.name}`: a JPEG is uint8 (height, width, 3) or (1, height, width, 3)")
+        unpacked += size
+    if len({entry.name for entry in entries}) != len(entries):
+        raise ProtocolError("two arrays have one name")
+    if sum(entry.size for entry in entries) != len(body):
         raise ProtocolError(f"the arrays declare other sizes than the {len(body)} bytes of the body")
-    if sum(sizes) > MAX_MESSAGE_BYTES:
-        raise ProtocolError(f"the arrays unpack to {sum(sizes)} bytes; allowed: {MAX_MESSAGE_BYTES}")
+    if unpacked > MAX_MESSAGE_BYTES:
+        raise ProtocolError(f"the arrays unpack to {unpacked} bytes; allowed: {MAX_MESSAGE_BYTES}")
+    return entries
+
+
+def read_arrays(entries: Sequence[Array], body: memoryview) -> dict[str, np.ndarray]:
+    """The arrays that `check_arrays` allowed, by name; they own their memory.
+
+    Raises:
+        ProtocolError: a JPEG that cannot be decoded.
+    """
     arrays, offset = {}, 0
     for entry in entries:
-        data = body[offset : offset + entry["bytes"]]
-        offset += entry["bytes"]
-        if entry["codec"] == "jpeg":
-            array = _from_jpeg(data, entry["shape"])
+        data = body[offset : offset + entry.size]
+        offset += entry.size
+        if entry.codec == "jpeg":
+            arrays[entry.name] = _from_jpeg(data, entry.shape)
         else:
-            dtype = DTYPES[entry["dtype"]]
-            array = np.frombuffer(data, dtype=dtype).reshape(entry["shape"]).astype(dtype.newbyteorder("="))
-        arrays[entry["name"]] = array
-    if len(arrays) != len(entries):
-        raise ProtocolError("two arrays have one name")
+            dtype = DTYPES[entry.dtype]
+            array = np.frombuffer(data, dtype=dtype).reshape(entry.shape)
+            arrays[entry.name] = array.astype(dtype.newbyteorder("="))
     return arrays
+
+
+def unpack_arrays(header: Mapping, body: memoryview, codecs: Sequence[str] = CODECS) -> dict[str, np.ndarray]:
+    """The arrays of a message, by name; see `check_arrays` and `read_arrays`."""
+    return read_arrays(check_arrays(header, body, codecs), body)
 
 
 def read_token(path: str | Path) -> str:
@@ -154,28 +172,6 @@ def read_token(path: str | Path) -> str:
     return token
 
 
-def _checked_size(entry, codecs: Sequence[str]) -> int:
-    """Bytes that one entry of `arrays` unpacks to."""
-    if not isinstance(entry, dict) or set(entry) != {"name", "dtype", "shape", "codec", "bytes"}:
-        raise ProtocolError("an array needs name, dtype, shape, codec and bytes, and nothing else")
-    name, dtype, shape, codec, size = (entry[key] for key in ("name", "dtype", "shape", "codec", "bytes"))
-    if not isinstance(name, str) or len(name) > MAX_NAME:
-        raise ProtocolError(f"an array's name must be a text of at most {MAX_NAME} characters")
-    if not isinstance(dtype, str) or dtype not in DTYPES or not isinstance(codec, str) or codec not in codecs:
-        raise ProtocolError(f"`{name}`: allowed types: {', '.join(DTYPES)}; allowed codecs: {', '.join(codecs)}")
-    counts = [size, *shape] if isinstance(shape, list) else [None]
-    if len(counts) > MAX_DIMS + 1 or not all(type(n) is int and 0 <= n <= MAX_MESSAGE_BYTES for n in counts):
-        raise ProtocolError(
-            f"`{name}`: shape and bytes must be at most {MAX_DIMS} lengths from 0 to the message's limit"
-        )
-    unpacked = math.prod(shape) * DTYPES[dtype].itemsize
-    if codec == "raw" and unpacked != size:
-        raise ProtocolError(f"`{name}`: shape {shape} of {dtype} is not {size} bytes")
-    if codec == "jpeg" and not _is_picture(dtype, shape):
-        raise ProtocolError(f"`{name}`: a JPEG is uint8 (height, width, 3) or (1, height, width, 3)")
-    return unpacked
-
-
 def _is_picture(dtype: str, shape) -> bool:
     shape = tuple(shape)
     return dtype == "uint8" and shape[-1:] == (3,) and 0 not in shape and (len(shape) == 3 or shape[:-3] == (1,))
@@ -187,8 +183,9 @@ def _to_jpeg(array: np.ndarray, quality: int) -> bytes:
     return stream.getvalue()
 
 
-def _from_jpeg(data: memoryview, shape: list[int]) -> np.ndarray:
+def _from_jpeg(data: memoryview, shape: Sequence[int]) -> np.ndarray:
     """The picture; its size is compared with the declared one before it is decoded."""
+    _check_jpeg_parts(bytes(data))
     try:
         with Image.open(io.BytesIO(data), formats=["JPEG"]) as picture:
             if (picture.height, picture.width) != tuple(shape[-3:-1]) or picture.mode != "RGB":
@@ -198,3 +195,26 @@ def _from_jpeg(data: memoryview, shape: list[int]) -> np.ndarray:
         raise
     except Exception as error:  # a decoder of foreign bytes fails in many ways
         raise ProtocolError(f"a JPEG cannot be decoded: {type(error).__name__}") from None
+
+
+def _check_jpeg_parts(data: bytes) -> None:
+    """Refuses a JPEG of many segments or scans, each of which costs a decoder time, and one that is too large to open.
+
+    The bytes FF DA begin a scan; in the numbers of a scan they cannot stand.
+    """
+    at = 2
+    for _ in range(MAX_JPEG_SEGMENTS):
+        marker, length = data[at : at + 2], int.from_bytes(data[at + 2 : at + 4], "big")
+        if len(marker) < 2 or marker[0] != 0xFF or length < 2:
+            raise ProtocolError("a JPEG whose segments cannot be read")
+        if 0xC0 <= marker[1] <= 0xCF and marker[1] not in (0xC4, 0xC8, 0xCC):
+            height, width = (int.from_bytes(data[at + n : at + n + 2], "big") for n in (5, 7))
+            if height * width * 3 > MAX_MESSAGE_BYTES:
+                raise ProtocolError(f"a JPEG of {height} x {width} pixels")
+        if marker[1] == 0xDA:
+            break
+        at += 2 + length
+    else:
+        raise ProtocolError(f"a JPEG of more than {MAX_JPEG_SEGMENTS} segments")
+    if data.count(b"\xff\xda") > MAX_JPEG_SCANS:
+        raise ProtocolError(f"a JPEG of more than {MAX_JPEG_SCANS} scans")

@@ -12,10 +12,13 @@ import threading
 from typing import TYPE_CHECKING
 
 from beingh_core.errors import BeingHError
-from beingh_core.policy.remote.batching import Batcher, Counts, Job, Refused
-from beingh_core.policy.remote.listener import Bounds, Listener, Peer
+from beingh_core.policy.remote.batching import Batcher, Counts
+from beingh_core.policy.remote.complaints import Complaints
+from beingh_core.policy.remote.headers import MAX_MESSAGE_BYTES
+from beingh_core.policy.remote.listener import Listener
 from beingh_core.policy.remote.native import NativeDialect
-from beingh_core.policy.remote.protocol import MAX_MESSAGE_BYTES
+from beingh_core.policy.remote.peers import Bounds, Peer
+from beingh_core.policy.remote.waiting import Job, Refused
 
 if TYPE_CHECKING:
     from beingh_core.contract import RobotContract
@@ -61,14 +64,14 @@ class PolicyServer:
                 allowed="127.0.0.1, or any address together with a token",
                 remedy="give --token-file, or leave --host at its default",
             )
-        self.counts = Counts()
+        self.counts, self._complaints = Counts(), Complaints()
         self._dialect = _dialect(compat, policy, contract, self.counts, token or "", jpeg)
-        self._batcher = Batcher(policy, self.counts, max_batch)
+        self._batcher = Batcher(policy, self.counts, max_batch, self._complaints)
         bounds = bounds or Bounds(
             message_bytes=MAX_MESSAGE_BYTES,
             first_bytes=MAX_MESSAGE_BYTES if self._dialect.trusts_strangers else Bounds.first_bytes,
         )
-        self._listener = Listener(host, port, bounds)
+        self._listener = Listener(host, port, bounds, self._complaints)
         self.url = self._listener.url
         self._stopping = threading.Event()
         self._replies: queue.SimpleQueue[tuple[Peer, bytes]] = queue.SimpleQueue()
@@ -77,9 +80,11 @@ class PolicyServer:
         """Serves until `stop`; an inference that is running then is waited for a bounded time."""
         self._batcher.start()
         while not self._stopping.is_set():
-            messages = self._listener.poll(POLL_S)
+            messages = self._listener.poll(POLL_S, sparing=self._batcher.computing)
             while not self._replies.empty():
-                self._listener.send(*self._replies.get())
+                peer, message = self._replies.get()
+                peer.asked -= 1
+                self._listener.send(peer, message)
             for peer, payload in messages:
                 self._take(peer, payload)
         self._batcher.stop()
@@ -98,16 +103,34 @@ class PolicyServer:
         return told
 
     def _take(self, peer: Peer, payload: memoryview) -> None:
-        trusted, answer = self._dialect.take(payload, lambda message: self._reply(peer, message), lambda: peer.open)
-        if trusted and not peer.trusted:
-            self._listener.trust(peer)
-        if isinstance(answer, Job):
-            try:
-                self._batcher.submit(answer)
-                return
-            except Refused as refused:
-                answer = self._dialect.refusal(payload, refused)
-        self._listener.send(peer, answer)
+        """Answers one message, or sees to it that the policy's thread does; whatever it holds, the server goes on."""
+        try:
+            taken = self._dialect.take(payload, peer, lambda message: self._reply(peer, message))
+            answer, refused = taken.answer, taken.refused
+            if taken.known:
+                self._listener.trust(peer)
+            if isinstance(answer, Job):
+                try:
+                    self._batcher.submit(answer)
+                    peer.asked += 1
+                    return
+                except Refused as busy:
+                    answer, refused = answer.refuse(busy), busy
+            if refused is not None:
+                self._count(refused)
+            self._listener.send(peer, answer)
+        except Exception as error:
+            self.counts.failed += 1
+            self._complaints.tell("failed", f"a message made {type(error).__name__}")
+            self._listener.drop(peer, "its message could not be handled")
+
+    def _count(self, refused: Refused) -> None:
+        code = refused.fields["code"]
+        if code == "malformed":
+            self.counts.malformed += 1
+        else:
+            self.counts.refused += 1
+        self._complaints.tell(code, refused.fields["what"])
 
     def _reply(self, peer: Peer, message: bytes) -> None:
         """The policy's thread."""
@@ -120,7 +143,7 @@ def _dialect(compat: bool, policy, contract: RobotContract | None, counts: Count
         return NativeDialect(policy, contract, counts, token=token, jpeg=jpeg)
     from beingh_core.policy.remote.compat import CompatDialect
 
-    return CompatDialect(policy, counts, token=token)
+    return CompatDialect(policy, token=token)
 
 
 def _is_loopback(host: str) -> bool:

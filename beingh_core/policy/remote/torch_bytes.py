@@ -23,7 +23,8 @@ import zipfile
 import numpy as np
 import torch
 
-from beingh_core.policy.remote.protocol import MAX_MESSAGE_BYTES, ProtocolError
+from beingh_core.policy.remote.headers import MAX_MESSAGE_BYTES, ProtocolError
+from beingh_core.validation import shown
 
 MAX_RECORDS, MAX_INSTRUCTIONS, MAX_DEPTH, MAX_DIMS = 32, 5000, 4, 5
 INSTRUCTIONS = frozenset(
@@ -57,7 +58,7 @@ def read(data) -> dict:
         archive = _packed(_renamed(_pickle_of(bytes(data))))
         with torch.serialization.safe_globals(builder.globals):
             value = torch.load(archive, map_location="cpu", weights_only=True)
-        value = _plain(value, MAX_DEPTH)
+        value = builder.plain(value, MAX_DEPTH)
     except ProtocolError:
         raise
     except Exception as error:  # readers of foreign bytes fail in many ways
@@ -96,7 +97,7 @@ def _renamed(pickle: bytes) -> bytes:
         if instruction.name == "GLOBAL":
             ours = _NAMES.get(argument)
             if ours is None:
-                raise ProtocolError(f"the name `{argument!s:.80}` is not allowed: only numpy's arrays are")
+                raise ProtocolError(f"the name {shown(argument)} is not allowed: only numpy's arrays are")
             pieces += [pickle[start:at], f"cbeingh\n{ours}\n".encode()]
             global_at = at
         if instruction.name == "STOP":
@@ -129,16 +130,29 @@ class _Array:
 
     value: np.ndarray | None = None
 
+    def __init__(self, builder: _Builder) -> None:
+        self._builder = builder
+
     def __setstate__(self, state: tuple) -> None:
         _, shape, dtype, is_fortran, data = state
         if type(dtype) is not _Dtype or type(data) is not bytes or type(shape) is not tuple:
             raise ProtocolError("an array without shape, type or numbers")
         if len(shape) > MAX_DIMS or not all(type(n) is int and 0 <= n <= MAX_MESSAGE_BYTES for n in shape):
-            raise ProtocolError(f"an array of shape {shape!s:.80}")
+            raise ProtocolError(f"an array of shape {shown(shape)}")
         if math.prod(shape) * dtype.value.itemsize != len(data):
             raise ProtocolError(f"an array of shape {shape} in {len(data)} bytes")
+        self._builder.spend(len(data))
+        if dtype.value.kind == "U":
+            _check_texts(shape, np.frombuffer(data, "<u4"))
         array = np.frombuffer(data, dtype.value).reshape(shape, order="F" if is_fortran else "C")
         self.value = array.astype(dtype.value.newbyteorder("="))
+
+
+def _check_texts(shape: tuple[int, ...], characters: np.ndarray) -> None:
+    if math.prod(shape) > MAX_INSTRUCTIONS:
+        raise ProtocolError(f"an array of more than {MAX_INSTRUCTIONS} texts")
+    if np.any((characters > 0x10FFFF) | ((characters >= 0xD800) & (characters < 0xE000))):
+        raise ProtocolError("an array of texts with numbers that are no characters")
 
 
 class _Builder:
@@ -149,7 +163,8 @@ class _Builder:
     """
 
     def __init__(self) -> None:
-        self._left = MAX_MESSAGE_BYTES
+        self._bytes_left = 2 * MAX_MESSAGE_BYTES  # once as bytes, once as an array
+        self._items_left = MAX_INSTRUCTIONS
         functions = {
             "array": self._array,
             "Array": _Array,
@@ -160,12 +175,41 @@ class _Builder:
         }
         self.globals = [(function, f"beingh.{name}") for name, function in functions.items()]
 
-    @staticmethod
-    def _array(kind, shape, code) -> _Array:
+    def spend(self, size: int) -> None:
+        """Counts bytes that a message takes up when it is read; one text or bytes can be named many times.
+
+        Raises:
+            ProtocolError: more than a message can hold.
+        """
+        self._bytes_left -= size
+        if self._bytes_left < 0:
+            raise ProtocolError(f"arrays of more than {MAX_MESSAGE_BYTES} bytes")
+
+    def plain(self, value, depth: int):
+        """The value with arrays in place of their stand-ins; one list can stand in many places, so all are counted."""
+        self._items_left -= 1
+        if self._items_left < 0:
+            raise ProtocolError(f"more than {MAX_INSTRUCTIONS} items")
+        if type(value) is int and value.bit_length() > 64:
+            raise ProtocolError("an integer of more than 64 bits")
+        if isinstance(value, str):
+            self.spend(len(value))
+            value.encode()  # fails for half a character
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        if isinstance(value, _Array) and value.value is not None:
+            return value.value
+        if depth and isinstance(value, (list, tuple)):
+            return [self.plain(item, depth - 1) for item in value]
+        if depth and isinstance(value, dict) and all(isinstance(key, str) for key in value):
+            return {self.plain(key, 0): self.plain(item, depth - 1) for key, item in value.items()}
+        raise ProtocolError("something else than texts, numbers, arrays, and lists and dictionaries of a few levels")
+
+    def _array(self, kind, shape, code) -> _Array:
         """numpy makes an empty array, whose state follows."""
         if kind is not _Array:
             raise ProtocolError("an array of another kind")
-        return _Array()
+        return _Array(self)
 
     @staticmethod
     def _dtype(name, align=False, copy=True) -> _Dtype:
@@ -180,12 +224,10 @@ class _Builder:
         return np.frombuffer(data, dtype.value)[0].item()
 
     def _encode(self, text, encoding) -> bytes:
-        """Protocol 2 writes bytes as text. One text can be named many times: the sum is limited."""
+        """Protocol 2 writes bytes as text."""
         if type(text) is not str or encoding != "latin1":
             raise ProtocolError("bytes in another encoding than latin1")
-        self._left -= len(text)
-        if self._left < 0:
-            raise ProtocolError(f"arrays of more than {MAX_MESSAGE_BYTES} bytes")
+        self.spend(len(text))
         return text.encode("latin1")
 
 
@@ -198,16 +240,3 @@ _NAMES = {
     "numpy dtype": "dtype",
     "_codecs encode": "encode",
 }
-
-
-def _plain(value, depth: int):
-    """The value with arrays in place of their stand-ins."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, _Array) and value.value is not None:
-        return value.value
-    if depth and isinstance(value, (list, tuple)):
-        return [_plain(item, depth - 1) for item in value]
-    if depth and isinstance(value, dict) and all(isinstance(key, str) for key in value):
-        return {key: _plain(item, depth - 1) for key, item in value.items()}
-    raise ProtocolError("something else than texts, numbers, arrays, and lists and dictionaries of a few levels")
