@@ -19,7 +19,7 @@ class StubPolicy:
         self.data_config = get_data_config("libero_nonorm")
         self.transform = UnifiedTransform(self.data_config)
         self.views, self.chunk_length, self.trained_delay = self.data_config.views, 16, 8
-        self.model_facts = {"mpg": False}
+        self.image_size, self.model_facts = 224, {"mpg": False}
         self.last_timing_ms = {"total": 0.0}
         self.seconds = seconds
 

@@ -18,7 +18,6 @@ import time
 
 import numpy as np
 
-
 from beingh_core.errors import BeingHError
 from beingh_core.policy.remote import torch_bytes
 from beingh_core.policy.remote.headers import ProtocolError, told

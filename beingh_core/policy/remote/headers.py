@@ -129,10 +129,10 @@ class Config(Schema):
 
 
 class Pictures(Schema):
-    """How the server resizes pictures, and to which side [pixels]."""
+    """How the server resizes pictures, and to which side [pixels]; 0 where it does not say."""
 
-    transform: Name
-    size: Annotated[int, Field(ge=0, le=MAX_SIDE)]
+    transform: Name = ""
+    size: Annotated[int, Field(ge=0, le=MAX_SIDE)] = 0
 
 
 class Facts(Schema):
