@@ -14,6 +14,7 @@ import numpy as np
 from beingh_core.errors import BeingHError
 
 SECONDS, MEGABYTES = 3.0, 500
+LONGEST = 1_000_000
 
 STRANGE = (
     None,
@@ -139,6 +140,7 @@ def _damage_place(rng, holder, key) -> None:
     elif kind == 3 and isinstance(holder, dict):
         holder[f"{key}_"] = holder.pop(key)
     elif kind == 4 and isinstance(holder[key], list) and holder[key]:
-        holder[key] = holder[key] * int(rng.choice([0, 2, 1000]))
+        # Twice a thousandfold would be the test's own memory.
+        holder[key] = holder[key] * min(int(rng.choice([0, 2, 1000])), 1 + LONGEST // len(holder[key]))
     else:
         holder[key] = copy.deepcopy(STRANGE[rng.integers(len(STRANGE))])
