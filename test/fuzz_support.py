@@ -14,6 +14,7 @@ import numpy as np
 from beingh_core.errors import BeingHError
 
 SECONDS, MEGABYTES = 3.0, 500
+MANY = 5_000
 
 STRANGE = (
     None,
@@ -52,7 +53,8 @@ def damage(rng: np.random.Generator, value: object, times: int | None = None) ->
         if not places:
             return STRANGE[rng.integers(len(STRANGE))]
         holder, key = places[rng.integers(len(places))]
-        _damage_place(rng, holder, key)
+        # A thousandfold of a thousandfold would be the test's own memory.
+        _damage_place(rng, holder, key, may_grow=len(places) < MANY)
     return value
 
 
@@ -125,7 +127,7 @@ def _places(value, depth=0):
         yield from _places(entry, depth + 1)
 
 
-def _damage_place(rng, holder, key) -> None:
+def _damage_place(rng, holder, key, may_grow) -> None:
     kind = rng.integers(6)
     if kind == 0:
         del holder[key]
@@ -139,6 +141,6 @@ def _damage_place(rng, holder, key) -> None:
     elif kind == 3 and isinstance(holder, dict):
         holder[f"{key}_"] = holder.pop(key)
     elif kind == 4 and isinstance(holder[key], list) and holder[key]:
-        holder[key] = holder[key] * int(rng.choice([0, 2, 1000]))
+        holder[key] = holder[key] * int(rng.choice([0, 2, 1000 if may_grow else 2]))
     else:
         holder[key] = copy.deepcopy(STRANGE[rng.integers(len(STRANGE))])
