@@ -209,7 +209,9 @@ class ControllerNode(LifecycleNode):
     def _on_joint_state(self, topic: str, message: JointState) -> None:
         now_ns = self._ticks.time.now_ns()
         try:
-            self._controller.joint_state(now_ns, joint_positions(message), joint_velocities(message))
+            positions = joint_positions(message)
+            self._controller.joint_state(now_ns, positions, joint_velocities(message))
+            self._commander.measured(positions)
         except BeingHError as error:
             self.get_logger().error(f"{topic}: {error}", throttle_duration_sec=5.0)
             if not set(self._contract.joint_names).isdisjoint(message.name):
