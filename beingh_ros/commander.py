@@ -6,7 +6,8 @@ along them, from a thread of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -66,6 +67,11 @@ class Commander:
             if problem:
                 self._failed(problem)
 
+    def measured(self, positions: Mapping[str, float]) -> None:
+        """Measured positions by joint name, for drivers that look at them. From any thread."""
+        for driver in self._drivers:
+            driver.measured(positions)
+
     def listeners(self) -> dict[str, int]:
         """How many listen to each command topic of all drivers. From any thread."""
         return {topic: count for driver in self._drivers for topic, count in driver.listeners().items()}
@@ -100,12 +106,15 @@ class Commander:
             self._failed(error)
 
     def statistics(self) -> dict[str, float]:
-        """Count, losses and lateness of the setpoints between the ticks; empty without any. From any thread."""
+        """What the drivers count; count, losses and lateness of the setpoints between the ticks. From any thread."""
         commands = self.commands
+        counts: Counter[str] = Counter()
+        for driver in self._drivers:
+            counts.update(driver.counts())
         if commands is None:
-            return {}
+            return counts
         counted = {"setpoints_sent": commands.sent, "setpoints_missed": commands.missed}
-        return counted | commands.lateness_ms.summary("setpoint_lateness_ms", (50, 99))
+        return dict(counts) | counted | commands.lateness_ms.summary("setpoint_lateness_ms", (50, 99))
 
     def _streamed_to_rest(self, points: Setpoints) -> Setpoints | None:
         """The braking path from the newest setpoint on; None when none was sent."""

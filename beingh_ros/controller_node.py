@@ -189,7 +189,7 @@ class ControllerNode(ManagedNode):
     def _connect(self, contract: RobotContract) -> None:
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(LISTENERS_PERIOD_S, self._look_around, clock=steady)
-        self._joints.connect(self._controller, lambda: self._ticks.time.now_ns())
+        self._joints.connect(self._controller, self._commander.measured, lambda: self._ticks.time.now_ns())
         most = most_bytes(contract)
         chunk = bounded(JointTrajectory, most, self._on_chunk, self._refuse_chunk)
         self.create_subscription(JointTrajectory, "policy/chunk", chunk, RELIABLE, raw=True)

@@ -28,7 +28,7 @@ class ControllerReport:
         controller: Its controller.
         ticks: The thread that sends.
         dry_run: Whether nothing is sent.
-        setpoints: Gives counts and lateness of the setpoints between the ticks.
+        setpoints: Gives what the drivers count, and counts and lateness of the setpoints between the ticks.
 
     Attributes:
         ticks: The thread that sends.
@@ -87,6 +87,8 @@ class ControllerReport:
         refused = self.malformed + self.incomplete + sum(verdicts.values()) - accepted - verdicts.get("useless", 0)
         counted = counters | {"malformed": self.malformed, "incomplete": self.incomplete}
         counted |= {"accepted": accepted, "refused": refused, "overruns": controller.overruns}
+        setpoints = self._setpoints()
+        counted |= {"gripper_ended_short": setpoints.get("gripper_ended_short", 0)}
         recent = self._recent(time.monotonic(), counted)
         values = {
             "state": status.state,
@@ -108,7 +110,7 @@ class ControllerReport:
         values |= self.ticks.periods_ms.summary("tick_period_ms", (50, 99))
         values |= self.ticks.lateness_ms.summary("tick_lateness_ms", (50, 99))
         values |= self._consumed.summary("consumed_delay", (50,))
-        values |= self._setpoints()
+        values |= setpoints
         values |= self._recent_ticks()
         findings = self._state_findings(status, rivals, values["buffer_depth"], accepted)
         findings += [(thresholds.WARN, text) for text in (clock_text, doubled) if text]
@@ -155,4 +157,5 @@ class ControllerReport:
             *thresholds.LATE_CHUNKS.judge(percent(recent.get("late", 0), used)),
             *thresholds.CLIPPED_VALUES.judge(percent(recent.get("clips", 0), values)),
             *thresholds.OVERRUNS.judge(recent["overruns"]),
+            *thresholds.GRIPPER.judge(recent["gripper_ended_short"]),
         ]

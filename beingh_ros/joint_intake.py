@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -43,14 +43,17 @@ class JointIntake:
         self._commanded = frozenset(contract.joint_names)
         self._sources = JointSources(contract.joint_names)
 
-    def connect(self, controller: Controller, now_ns: Callable[[], int]) -> None:
+    def connect(
+        self, controller: Controller, measured: Callable[[Mapping[str, float]], None], now_ns: Callable[[], int]
+    ) -> None:
         """Subscribe.
 
         Args:
             controller: Gets every message.
-            now_ns: Its clock.
+            measured: Gets the positions of every message, by joint.
+            now_ns: The controller's clock.
         """
-        self._controller, self._now_ns = controller, now_ns
+        self._controller, self._measured, self._now_ns = controller, measured, now_ns
         for topic, name in {name: topic for topic, name in self._names.items()}.items():
             self._node.create_subscription(
                 JointState,
@@ -94,3 +97,4 @@ class JointIntake:
         self._sources.heard(topic, positions, message_number(info), time.monotonic())
         stamp_ns = stamp_to_ns(message.header.stamp) or sent_ns(info)
         self._controller.joint_state(now_ns, positions, velocities, stamp_ns)
+        self._measured(positions)

@@ -81,6 +81,13 @@ OVERRUNS = Threshold(
     text="{value:.0f} times a new epoch has begun",
     remedy="the tick thread was held up or the clock was set",
 )
+GRIPPER = Threshold(
+    warn=0.0,
+    error=None,
+    unit="goals",
+    text="{value:.0f} goals of a gripper ended badly with the fingers short of them",
+    remedy="it holds something, or something keeps it from moving",
+)
 TRACKING = Threshold(
     warn=70.0,
     error=None,

@@ -310,7 +310,7 @@ def test_after_a_pause_the_gripper_stays_as_it_is(tmp_path):
         hold(driver, 0.0, range(2, 10))
         wait_until(lambda: len(server.goals) == 1, what="the goal to close")
         server.end("abort", stalled=False)
-        wait_until(lambda: driver._grippers[0][0]._events, what="the failure")
+        wait_until(lambda: driver.counts()["gripper_goals_failed"], what="the failure")
         hold(driver, 0.02, range(100, 110))  # an object of 2 x 0.02 m is between the fingers
         assert driver.problem() is None, "what happened before the reset does not stop the new start"
         hold(driver, 0.03, range(110, 120))
@@ -380,3 +380,60 @@ def test_homing_comes_first_and_is_never_broken_off(tmp_path):
         goal = wait_until(lambda: move.goals, what="a move")[0]
         assert goal.width == pytest.approx(0.08) and homing.cancels == 0 and len(homing.goals) == 1
         move.end("succeed", success=True)
+
+
+class Fingers:
+    """Tells a driver where they are, as the controller does, and asks it for problems."""
+
+    def __init__(self, driver, position):
+        self.driver, self.position = driver, position
+
+    def problem(self, seconds=0.6):
+        end_s, problem = time.monotonic() + seconds, None
+        while time.monotonic() < end_s:
+            self.driver.measured({FINGER: self.position})
+            problem = problem or self.driver.problem()
+            time.sleep(0.01)
+        return problem
+
+
+@pytest.mark.parametrize(
+    ("kind", "outcome"),
+    [("gripper_command", "abort"), ("gripper_command", "cancel"), ("parallel_gripper", "abort"), ("franka", "unsuccessful")],
+)
+def test_every_gripper_is_judged_by_its_fingers(tmp_path, kind, outcome):
+    """It closes and holds something, after a reset too; then it does not open."""
+    import control_msgs.action
+
+    settings = franka() if kind == "franka" else gripper(kind, max_effort=20.0)
+    with two_nodes() as (observer, owner):
+        driver = make_drivers(owner, contract_with(tmp_path, ARM_DRIVER, settings))[1]
+        if kind == "franka":
+            opens, closes = franka_servers(observer, "move", "grasp")
+        else:
+            name = {"gripper_command": "GripperCommand", "parallel_gripper": "ParallelGripperCommand"}[kind]
+            opens = closes = ActionStandIn(observer, getattr(control_msgs.action, name), "/gripper")
+        fingers = Fingers(connected(driver), 0.04)
+        goals = driver._grippers[0][0]
+
+        def fail(server, count):
+            wait_until(lambda: len(server.goals) == count and goals._running is not None, what="a goal")
+            if outcome == "cancel":
+                goals._running.handle.cancel_goal_async()
+                wait_until(lambda: server.cancels, what="the cancellation")
+            server.end(*{"abort": ("abort",), "cancel": ("canceled",), "unsuccessful": ("succeed",)}[outcome])
+
+        fingers.problem(0.1)
+        hold(driver, 0.04, range(2))
+        hold(driver, 0.0, range(2, 4))
+        fingers.position = 0.02
+        fail(closes, 1)
+        assert fingers.problem() is None and driver.counts()["gripper_ended_short"] == 1
+        hold(driver, 0.02, range(100, 102))
+        hold(driver, 0.0, range(102, 130))
+        fail(closes, 2)
+        assert fingers.problem() is None and driver.counts()["gripper_ended_short"] == 2
+        hold(driver, 0.04, range(130, 132))
+        fail(opens, 1 if kind == "franka" else 3)
+        assert "has not moved: it is at 0.020, its goal was 0.040" in fingers.problem()
+        assert driver.counts() == {"gripper_goals_failed": 3, "gripper_ended_short": 2}

@@ -8,7 +8,7 @@ import pytest
 from driver_support import ARM, FINGER, ActionStandIn, contract_with
 from interface_builder import for_children, provide
 from ros_support import NodeProcess, Recorder, ros_graph, wait_until
-from stand_in_robot import StandInRobot
+from stand_in_robot import FR3, H, StandInRobot
 
 from beingh_ros.controller_state import read_state
 from beingh_ros.conversions import read_trajectory
@@ -96,6 +96,32 @@ def test_a_goal_that_fails_stops_the_robot_with_the_reason(tmp_path, failure):
         assert robot.call("reset").success
         robot.wait_for_state("running", since=heard)
         wait_until(lambda: len(arm.goals) > goals + 5, what="goals after the reset")
+
+
+def test_a_gripper_that_holds_something_goes_on_and_one_that_does_not_move_stops_the_robot(tmp_path):
+    with bench(tmp_path) as (robot, start):
+        _, hand = serve(robot)
+        start()
+        robot.start()
+        follow = lambda goal: robot.positions.update({FINGER: max(goal.command.position, 0.02)})
+
+        def send_gripper(position):
+            first, planned = robot.next_tick()
+            rows = planned[:H].copy()
+            rows[FR3.uac.delay_steps :, FR3.joint_names.index(FINGER)] = position
+            robot.send_chunk(rows, first)
+            wait_until(lambda: hand.goals and hand.goals[-1].command.position == position, what="the goal")
+
+        hand.on_goal = follow
+        send_gripper(0.0)
+        hand.end("abort")
+        wait_until(lambda: robot.status()["gripper_ended_short"] == "1", what="an object")
+        status = robot.status()
+        assert status["state"] == "running" and "fingers short" in status["message"]
+        hand.on_goal = None
+        send_gripper(0.04)
+        hand.end("abort")
+        assert "has not moved: it is at 0.020" in robot.wait_for_state("stopping", "driver").reason
 
 
 def test_without_a_server_the_robot_waits_with_a_clear_reason_and_stops_when_one_goes(tmp_path):

@@ -104,6 +104,15 @@ def test_brake_without_jerk_limit_by_hand():
     np.testing.assert_allclose(np.diff(positions, axis=0, prepend=0.0) / DT, [[0.3, -0.05], [0.1, 0.0]], atol=1e-12)
 
 
+@pytest.mark.parametrize(("sign", "jerk"), [(1.0, np.inf), (-1.0, np.inf), (1.0, 40.0), (-1.0, 40.0)])
+def test_brake_never_passes_a_position_limit(sign, jerk):
+    """Too fast for the way that is left: the limit wins; a start outside goes no further out."""
+    limits = make_limits(joints=2, jerk=jerk)
+    past = sign * np.array([[0.88, 1.1], [0.93, 1.15], [0.98, 1.2]])  # 1 rad/s towards the limits at +-1
+    rows = sign * brake(past, limits, DT)
+    assert len(rows) > 2 and (rows == [1.0, 1.2]).all()
+
+
 def test_brake_of_a_velocity_is_a_ramp_to_zero():
     limits = make_limits(joints=1, lower=-0.5, upper=0.5, acceleration=2.0, jerk=20.0, is_velocity=True)
     rows = brake(np.full((3, 1), 0.4), limits, DT)

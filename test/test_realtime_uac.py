@@ -12,8 +12,10 @@ from beingh_core.realtime.uac import DelayEstimator, check_plan, delay_steps
     [
         (0.2, 0.05, 1, 5),  # 4 steps + 1
         (0.21, 0.05, 1, 6),  # 4.2 steps are 5
-        (0.15, 0.05, 0, 3),  # 3.0000000000000004 in floating point
-        (0.3, 0.1, 0, 3),  # 2.9999999999999996
+        (0.14, 0.02, 0, 7),  # 7.000000000000001 in floating point
+        (0.28, 0.04, 1, 8),
+        (0.15, 0.05, 0, 3),  # 2.9999999999999996
+        (0.141, 0.02, 0, 8),  # a step begun is a step
         (0.0, 0.05, 2, 2),
         (0.001, 1 / 30, 0, 1),
         (0.1, 1 / 30, 1, 4),

@@ -24,7 +24,7 @@ def delay_steps(latency_s: float, dt_s: float, margin: int) -> int:
             f"no delay follows from latency {latency_s} s, step {dt_s} s, margin {margin}",
             allowed="latency >= 0, step > 0, margin >= 0",
         )
-    # 0.15 / 0.05 is 3.0000000000000004 in floating point: that is 3 steps, not 4.
+    # 0.14 / 0.02 is 7.000000000000001 in floating point: that is 7 steps, not 8.
     return math.ceil(latency_s / dt_s - 1e-9) + margin
 
 

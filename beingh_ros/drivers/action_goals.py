@@ -23,6 +23,8 @@ DISCOVERY_S = 1.0
 ANSWER_S = 1.0
 SPIN_S = 0.05
 JOIN_S = 1.0
+# (key of the server, status, result, whether a newer goal has replaced it) -> what went wrong, or None.
+Judge = Callable[[str, int, Any, bool], str | None]
 
 
 @dataclass(eq=False)
@@ -31,6 +33,7 @@ class _Goal:
 
     server: str
     message: Any
+    judge: Judge
     number: int = 0
     sent_s: float = 0.0
     kept: bool = False  # neither overwritten nor cancelled by a newer one
@@ -49,8 +52,7 @@ class ActionGoals:
     Args:
         node: Its context and namespace are used; action names are resolved as this node's.
         servers: key -> (action type, action name).
-        judge: (key, status, result, whether a newer goal has replaced it) -> what went wrong with a goal that has
-            ended, or None. Status as in action_msgs/GoalStatus.
+        judge: Says what went wrong with a goal that has ended. Status as in action_msgs/GoalStatus.
         one_at_a_time: Cancel the running goal and wait for its end before the next one; else the server replaces it.
     """
 
@@ -58,7 +60,7 @@ class ActionGoals:
         self,
         node: Node,
         servers: Mapping[str, tuple[type, str]],
-        judge: Callable[[str, int, Any, bool], str | None],
+        judge: Judge,
         *,
         one_at_a_time: bool = False,
     ) -> None:
@@ -92,18 +94,27 @@ class ActionGoals:
         self._thread.start()
         atexit.register(self._thread.join, JOIN_S)  # it must not be in the middleware when the interpreter ends
 
-    def send(self, message: Any, server: str | None = None, *, keep: bool = False) -> threading.Event:
+    def send(
+        self,
+        message: Any,
+        server: str | None = None,
+        *,
+        judge: Judge | None = None,
+        keep: bool = False,
+    ) -> threading.Event:
         """Hand over a goal. Returns at once; from any thread.
 
         Args:
             message: The goal.
             server: Key of its server; by default the only one.
+            judge: Judges the end of this goal, in place of the one for all.
             keep: Newer goals wait until this one has ended, instead of replacing it.
 
         Returns:
             Set when the server has taken or refused the goal, or it was given up.
         """
-        goal = _Goal(server=next(iter(self._clients)) if server is None else server, message=message, kept=keep)
+        server = next(iter(self._clients)) if server is None else server
+        goal = _Goal(server=server, message=message, judge=judge or self._judge, kept=keep)
         with self._lock:
             if keep:
                 self._kept.append(goal)
@@ -129,6 +140,10 @@ class ActionGoals:
         """1 for each action server that is ready, 0 for each that is not."""
         with self._lock:
             return self._ready
+
+    def name(self, server: str) -> str:
+        """Resolved name of a server by its key."""
+        return self._names[server]
 
     def unheard(self) -> str | None:
         """A server that is missing, in words."""
@@ -223,7 +238,7 @@ class ActionGoals:
                 self._running = None
         text = None
         if response is not None:
-            text = self._judge(goal.server, response.status, response.result, replaced)
+            text = goal.judge(goal.server, response.status, response.result, replaced)
         if text is not None:
             with self._lock:
                 self._events.append(f"{self._names[goal.server]}: {text}")

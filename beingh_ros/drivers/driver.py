@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from rclpy.publisher import Publisher
@@ -47,6 +47,13 @@ class Driver(Protocol):
         aborted, once.
         """
         return None
+
+    def measured(self, positions: Mapping[str, float]) -> None:
+        """Note measured positions by joint name. From any thread, with every joint state."""
+
+    def counts(self) -> dict[str, int]:
+        """Counters for the diagnostics. From any thread."""
+        return {}
 
     def listeners(self) -> dict[str, int]:
         """How many listen to each command topic, 0 or 1 for an action server. From any thread; asked often."""

@@ -12,8 +12,8 @@ from rclpy.node import Node
 
 from beingh_core.contract import Driver as DriverSettings
 from beingh_core.contract import RobotContract
-from beingh_ros.drivers.action_goals import SUCCEEDED, ActionGoals
-from beingh_ros.drivers.gripper import GripperDriver
+from beingh_ros.drivers.action_goals import ActionGoals
+from beingh_ros.drivers.gripper import GripperDriver, judge_end
 from beingh_ros.drivers.interfaces import interface
 from beingh_ros.drivers.setpoints import Setpoints
 
@@ -32,7 +32,7 @@ class FrankaGripperDriver(GripperDriver):
         keys = ("move", "grasp", *(["homing"] if settings.options["homing"] else []))
         goals = [
             ActionGoals(
-                node, {key: (self._types[key], f"{group.topic}/{key}") for key in keys}, _judge, one_at_a_time=True
+                node, {key: (self._types[key], f"{group.topic}/{key}") for key in keys}, judge_end, one_at_a_time=True
             )
             for group in settings.groups
         ]
@@ -53,9 +53,3 @@ class FrankaGripperDriver(GripperDriver):
             goal.force = self._options["force"]
             goal.epsilon.inner, goal.epsilon.outer = self._options["epsilon_inner"], self._options["epsilon_outer"]
         return server, goal
-
-
-def _judge(server: str, status: int, result: Any, replaced: bool) -> str | None:
-    if replaced or (status == SUCCEEDED and result.success):
-        return None
-    return f"{server} failed: {result.error}" if result.error else f"{server} failed"

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +15,7 @@ from beingh_core.contract import Driver as DriverSettings
 from beingh_core.contract import RobotContract
 from beingh_ros.drivers.action_goals import CANCELED, SUCCEEDED, ActionGoals
 from beingh_ros.drivers.driver import FLUSH_S, Driver, Starts, columns_of
+from beingh_ros.drivers.grip import GripWatch
 from beingh_ros.drivers.setpoints import Setpoints
 
 # Smaller differences are rounding [rad or m].
@@ -75,13 +80,17 @@ class GripperDriver(Driver):
             (client, columns_of(contract, group.joints)[0], GoalTrigger(options["min_change"], options["max_rate_hz"]))
             for client, group in zip(goals, settings.groups)
         ]
-        self._ranges = [_command_range(contract, group.joints[0], options) for group in settings.groups]
+        self._joints = [group.joints[0] for group in settings.groups]
+        self._ends = [_ends(contract, joint) for joint in self._joints]
+        self._watches = [GripWatch(*ends) for ends in self._ends]
+        self._ranges = [_command_range(options)] * len(settings.groups)
 
     def send(self, points: Setpoints) -> None:
         """Send a goal where one is due: for the newest committed tick."""
         if self._starts.begins(points.stamp_ns):
-            for goals, _, trigger in self._grippers:
+            for (goals, _, trigger), watch in zip(self._grippers, self._watches):
                 goals.forget()
+                watch.forget()
                 trigger.reset()
         for index, (_, column, trigger) in enumerate(self._grippers):
             command, before = float(points.positions[-1, column]), trigger.goal
@@ -103,8 +112,24 @@ class GripperDriver(Driver):
             event.wait(FLUSH_S)
 
     def problem(self) -> str | None:
-        """What the servers have answered, or that they do not."""
-        return next((text for goals, _, _ in self._grippers if (text := goals.problem())), None)
+        """What the servers have answered, or that they do not, or that a gripper has failed."""
+        now_s = time.monotonic()
+        each = zip(self._grippers, self._watches)
+        return next((text for (goals, _, _), watch in each if (text := goals.problem() or watch.problem(now_s))), None)
+
+    def measured(self, positions: Mapping[str, float]) -> None:
+        """Where the fingers are."""
+        now_s = time.monotonic()
+        for joint, watch in zip(self._joints, self._watches):
+            if joint in positions:
+                watch.measured(now_s, positions[joint])
+
+    def counts(self) -> dict[str, int]:
+        """Goals that ended badly and what was made of them, of all grippers."""
+        counts: Counter[str] = Counter()
+        for watch in self._watches:
+            counts.update(watch.counts)
+        return counts
 
     def listeners(self) -> dict[str, int]:
         """Which action servers are ready."""
@@ -116,31 +141,50 @@ class GripperDriver(Driver):
 
     def _send_goal(self, index: int, before: float, command: float) -> threading.Event:
         """Send a gripper from one joint position to another."""
-        opening = 1.0
+        closed, opened = self._ends[index]
+        closing = (command - before) * (opened - closed) < 0.0
+        goals, watch = self._grippers[index][0], self._watches[index]
+        watch.begin(command)
+        position = command
         if self._ranges[index] is not None:
-            closed, opened, closed_command, open_command = self._ranges[index]
-            opening = np.sign(opened - closed)
-        closing = (command - before) * opening < 0.0
-        if self._ranges[index] is not None:
-            command = closed_command + (command - closed) / (opened - closed) * (open_command - closed_command)
-        server, message = self._goal(index, command, closing)
-        return self._grippers[index][0].send(message, server)
+            closed_command, open_command = self._ranges[index]
+            position = closed_command + (command - closed) / (opened - closed) * (open_command - closed_command)
+        server, message = self._goal(index, position, closing)
+        return goals.send(message, server, judge=partial(self._ended, index, command))
+
+    def _ended(self, index: int, goal: float, server: str, status: int, result: Any, replaced: bool) -> None:
+        """Thread of the action client: the fingers tell what the end of a goal means."""
+        if not replaced:
+            text = judge_end(server, status, result, replaced)
+            words = f"{self._grippers[index][0].name(server)}: {text}" if text else ""
+            self._watches[index].ended(goal, time.monotonic(), words, getattr(result, "stalled", False))
 
     def _goal(self, index: int, value: float, closing: bool) -> tuple[str, Any]:
         """Key of the server and the goal that sends one gripper to `value`."""
         raise NotImplementedError
 
 
-def _command_range(contract: RobotContract, joint: str, options: Any) -> tuple[float, float, float, float] | None:
-    """closed, open, closed_command, open_command; None where positions are sent as they are."""
+def _ends(contract: RobotContract, joint: str) -> tuple[float, float]:
+    """closed and open joint positions; the limits where it is not commanded as a gripper."""
+    for signal in contract.action:
+        if signal.joints == (joint,) and signal.closed is not None:
+            return signal.closed, signal.open
+    column = contract.joint_names.index(joint)
+    return float(contract.limits.lower[column]), float(contract.limits.upper[column])
+
+
+def _command_range(options: Any) -> tuple[float, float] | None:
+    """closed_command, open_command; None where positions are sent as they are."""
     if options["closed_command"] is None:
         return None
-    signal = next(s for s in contract.action if s.joints == (joint,) and s.closed is not None)
-    return signal.closed, signal.open, options["closed_command"], options["open_command"]
+    return options["closed_command"], options["open_command"]
 
 
-def judge_gripper(_server: str, status: int, result: Any, replaced: bool) -> str | None:
-    """A gripper that stalls has met an object: that is what grippers do."""
-    if status == SUCCEEDED or replaced or result.stalled:
+def judge_end(server: str, status: int, result: Any, replaced: bool) -> str | None:
+    """What a server says of a goal that has ended; without more than that said, it is a failure."""
+    if replaced or (status == SUCCEEDED and getattr(result, "success", True)):
         return None
-    return "goal was cancelled by somebody else" if status == CANCELED else "goal was aborted"
+    if status == CANCELED:
+        return "goal was cancelled by somebody else"
+    failed = f"{server} failed" if hasattr(result, "success") else "goal was aborted"
+    return f"{failed}: {result.error}" if getattr(result, "error", "") else failed

@@ -9,7 +9,7 @@ from rclpy.node import Node
 from beingh_core.contract import Driver as DriverSettings
 from beingh_core.contract import RobotContract
 from beingh_ros.drivers.action_goals import ActionGoals
-from beingh_ros.drivers.gripper import GripperDriver, judge_gripper
+from beingh_ros.drivers.gripper import GripperDriver, judge_end
 from beingh_ros.drivers.interfaces import interface
 
 
@@ -20,7 +20,7 @@ class ParallelGripperDriver(GripperDriver):
         self._type = interface("control_msgs.action", "ParallelGripperCommand", settings.kind)
         self._max_velocity, self._max_effort = settings.options["max_velocity"], settings.options["max_effort"]
         self._joints = [group.joints[0] for group in settings.groups]
-        goals = [ActionGoals(node, {"gripper": (self._type, group.topic)}, judge_gripper) for group in settings.groups]
+        goals = [ActionGoals(node, {"gripper": (self._type, group.topic)}, judge_end) for group in settings.groups]
         super().__init__(contract, settings, goals)
 
     def _goal(self, index: int, value: float, closing: bool) -> tuple[str, Any]:
