@@ -21,6 +21,7 @@ from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError
 from beingh_ros.bringup import ProcessGroup
 from beingh_ros.demo_recorder import Recorder, VideoThread
+from beingh_ros.graph import QUIET_PUBLISHER
 from beingh_ros.guard import GuardedNode
 from beingh_ros.observer import Observer
 from beingh_ros.sim_node import SPECTATOR_TOPIC
@@ -56,7 +57,9 @@ class DemoSession:
         self._video = VideoThread(video, spectator_fps)
         self.recorder = Recorder(self.node, contract, SPECTATOR_TOPIC, self._heard, self._video)
         self.observer = Observer(self.node, contract, self._heard)
-        self._instruction = self.node.create_publisher(String, "policy/instruction", 10)
+        self._instruction = self.node.create_publisher(
+            String, "policy/instruction", 10, event_callbacks=QUIET_PUBLISHER
+        )
         client = self.node.create_client
         self._seed = client(SetParameters, "/sim/set_parameters")
         self._sim_reset = client(Trigger, "/sim/reset")

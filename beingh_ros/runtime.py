@@ -106,7 +106,7 @@ def run_node(make_node: Callable[[], Node], name: str, args: Sequence[str] | Non
         args: Command line; None takes the process's own.
     """
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    node, stopping, received = None, threading.Event(), []
+    node, stopping, received, running = None, threading.Event(), [], True
 
     def on_signal(number: int, _frame: object) -> None:
         again = stopping.is_set()
@@ -127,6 +127,7 @@ def run_node(make_node: Callable[[], Node], name: str, args: Sequence[str] | Non
             executor.spin_once(timeout_sec=0.1)
         return getattr(node, "exit_status", None) or 0
     except KeyboardInterrupt:
+        running = False
         get_logger(name).info("ended by a signal while it was starting")
         return 0
     except BeingHError as error:
@@ -144,7 +145,7 @@ def run_node(make_node: Callable[[], Node], name: str, args: Sequence[str] | Non
         stopping.set()  # a signal from here on changes nothing
         if node is not None:
             node.close()
-            if received or getattr(node, "exit_status", None):
+            if running and (received or getattr(node, "exit_status", None)):
                 why = received[0] if received else f"an error, with status {node.exit_status}"
                 get_logger(name).info(f"ended by {why}")
             node.destroy_node()

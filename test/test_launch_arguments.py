@@ -100,7 +100,7 @@ def test_a_start_without_policy_is_told_and_every_other_is_checked_first(tmp_pat
     good = write_small_checkpoint(tmp_path / "good")
     assert start(checkpoint=str(good)) == "" and start(policy_url="tcp://a:1") == ""
     for options, words in (
-        ({"checkpoint": str(tmp_path / "nothing")}, "nothing: there is no checkpoint"),
+        ({"checkpoint": str(tmp_path / "nothing")}, "nothing: there is no such directory"),
         ({"checkpoint": "x" * 5000}, "there is no checkpoint"),
         ({"checkpoint": "\0"}, "there is no checkpoint"),
         ({"checkpoint": str(good), "policy_url": "tcp://a:1"}, "both a checkpoint"),
@@ -116,7 +116,7 @@ def test_a_start_without_policy_is_told_and_every_other_is_checked_first(tmp_pat
 def test_a_checkpoint_of_another_robot_is_told_as_that(tmp_path):
     """Also where its statistics have another name than the contract looks for."""
     other = write_small_checkpoint(tmp_path / "other", "ur5e")
-    with pytest.raises(BeingHError, match="was trained for robot `ur5e`, the contract is of `fr3`"):
+    with pytest.raises(BeingHError, match="for robot ur5e \\(data set ur5e\\), the contract is of `fr3`"):
         check_checkpoint(load_contract("fr3"), other)
     (other / "ur5e_metadata.json").write_text("[" * 5000)
     with pytest.raises(BeingHError, match="no statistics of `fr3_cubes`.*Allowed: ur5e"):
@@ -151,8 +151,8 @@ STAND_IN = "#!/bin/sh\necho STARTED {name}\nexit 3\n"
         (False, ["dryrun:=true"], "no argument `dryrun`"),
         (False, ["dry_run:=ture"], "argument dry_run: `ture`"),
         (False, ["simulated:=true", "checkpoint:=good"], "no argument `simulated`"),
-        (False, ["checkpoint:=nothing"], "nothing: there is no checkpoint"),
-        (False, ["robot:=ur5e", "checkpoint:=good"], "was trained for robot `fr3`"),
+        (False, ["checkpoint:=nothing"], "nothing: there is no such directory"),
+        (False, ["robot:=ur5e", "checkpoint:=good"], "for robot fr3 (data set"),
         (True, ["sim:=true", "checkpont:=good"], "did you mean `checkpoint`"),
         (False, ["rviz:=false"], None),
         (True, ["sim:=true", "speed:=1"], None),

@@ -72,10 +72,15 @@ def test_the_simulator_publishes_and_obeys_as_the_robots_drivers_do(tmp_path):
                 .successful
             )
             assert "seed 6" in call(graph, Trigger, "/sim/reset", Trigger.Request()).message
-            assert abs(joint_positions(states.wait_next())["fr3_joint1"]) < 0.01
-            cubes = {marker.ns: marker.pose.position for marker in objects.wait_next().markers}
+            # Messages from before the reset may still be on their way.
+            wait_until(lambda: abs(joint_positions(states.messages[-1])["fr3_joint1"]) < 0.01, what="the arm at home")
             expected = sample_cubes(np.random.default_rng(6))["red"][0]
-            np.testing.assert_allclose([cubes["red"].x, cubes["red"].y], expected[:2], atol=0.005)
+
+            def moved():
+                cubes = {marker.ns: marker.pose.position for marker in objects.messages[-1].markers}
+                return np.allclose([cubes["red"].x, cubes["red"].y], expected[:2], atol=0.005)
+
+            wait_until(moved, what="the cubes of the new scene")
             assert group.stop() == {"sim": 0}
 
 

@@ -1,6 +1,7 @@
 """What the policy refuses before it costs anything: enormous, empty or odd instructions, pictures, states and prefixes."""
 
 import itertools
+import json
 import re
 import time
 
@@ -13,6 +14,7 @@ from remote_support import FR3, make_checkpoint, observation
 
 from beingh_core.contract.encodings import RAW
 from beingh_core.errors import BeingHError
+from beingh_core.model.config import BeingHConfig
 from beingh_core.policy import DataConfig, KeySpec, PromptBuilder, PromptConfig
 from beingh_core.policy.instruction import MAX_BYTES, check_instruction
 from beingh_core.policy.loading import load_for_contract
@@ -178,13 +180,9 @@ def test_no_more_tokens_than_the_decoder_takes(checkpoint):
         builder.build("pick up the cube", 2)
     with pytest.raises(BeingHError, match="3 views"):
         builder.build("pick up", 3)
-    assert PromptConfig.from_model_config(
-        {
-            "vit_config": {"image_size": 224, "patch_size": 14},
-            "action_chunk_length": 16,
-            "llm_config": {"max_position_embeddings": 512},
-        }
-    ).max_length == 512
+    config = json.loads((checkpoint / "config.json").read_text())
+    config["llm_config"]["max_position_embeddings"] = 512
+    assert PromptConfig.from_model_config(BeingHConfig.from_dict(config)).max_length == 512
 
 
 def test_the_number_of_views_is_bounded():
