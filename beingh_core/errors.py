@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 _MOST_LISTED = 60
 
+MAX_PLACE = 600
+
 
 class BeingHError(Exception):
     """A mistake in a file, a setting or an input, told in one message.
@@ -30,7 +32,7 @@ class BeingHError(Exception):
         remedy: str | None = None,
     ) -> None:
         self.what = what
-        self.where = None if where is None else str(where)
+        self.where = None if where is None else _short(str(where))
         if allowed is not None and not isinstance(allowed, str):
             allowed = _listed([str(value) for value in allowed])
         self.allowed = allowed
@@ -54,6 +56,12 @@ def _listed(values: list[str]) -> str:
     """The values in a row, cut where nobody would read on."""
     text = ", ".join(values[:_MOST_LISTED])
     return text if len(values) <= _MOST_LISTED else f"{text} and {len(values) - _MOST_LISTED} more"
+
+
+def _short(place: str) -> str:
+    """A place in printable characters, without its middle when it is absurdly long."""
+    place = "".join(c if c.isprintable() else "?" for c in place)
+    return place if len(place) <= MAX_PLACE else f"{place[: MAX_PLACE // 2]}...{place[-MAX_PLACE // 2 :]}"
 
 
 def _rebuild(what, where, allowed, remedy) -> BeingHError:

@@ -101,8 +101,8 @@ def test_a_start_without_policy_is_told_and_every_other_is_checked_first(tmp_pat
     assert start(checkpoint=str(good)) == "" and start(policy_url="tcp://a:1") == ""
     for options, words in (
         ({"checkpoint": str(tmp_path / "nothing")}, "nothing: there is no such directory"),
-        ({"checkpoint": "x" * 5000}, "there is no checkpoint"),
-        ({"checkpoint": "\0"}, "there is no checkpoint"),
+        ({"checkpoint": "x" * 5000}, "no such directory"),
+        ({"checkpoint": "\0"}, "no such directory"),
         ({"checkpoint": str(good), "policy_url": "tcp://a:1"}, "both a checkpoint"),
         ({"policy_url": "http://a:1"}, "no address of a policy server"),
         ({"policy_url": "tcp://a:1", "policy_token_file": str(tmp_path / "none")}, "token cannot be read"),
@@ -119,7 +119,7 @@ def test_a_checkpoint_of_another_robot_is_told_as_that(tmp_path):
     with pytest.raises(BeingHError, match="for robot ur5e \\(data set ur5e\\), the contract is of `fr3`"):
         check_checkpoint(load_contract("fr3"), other)
     (other / "ur5e_metadata.json").write_text("[" * 5000)
-    with pytest.raises(BeingHError, match="no statistics of `fr3_cubes`.*Allowed: ur5e"):
+    with pytest.raises(BeingHError, match="no metadata of dataset `fr3_cubes`.*Allowed: ur5e"):
         check_checkpoint(load_contract("fr3"), other)
     (other / "ur5e_metadata.json").unlink()
     with pytest.raises(BeingHError, match="the directory holds no metadata"):
