@@ -110,7 +110,7 @@ def _peaks_within(v: np.ndarray, a: np.ndarray, V: np.ndarray) -> np.ndarray:
 
 
 def _stops_inside(q: np.ndarray, v: np.ndarray, a: np.ndarray, limits: TickLimits, asked: np.ndarray) -> np.ndarray:
-    """Whether the stops from states (K, J) stay none beyond a limit (or the start)."""
+    """Whether the stops from states (K, J) stay inside the position limits."""
     A, J = limits.acceleration, limits.jerk
     forward = np.stack([v, -v]).clip(min=0.0)
     push = np.stack([a, -a]).clip(min=0.0)
