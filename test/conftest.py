@@ -13,6 +13,9 @@ import pytest
 
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("repeatable")
+# For `make mutants`: that a test fails is enough.
+phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
+hypothesis.settings.register_profile("no_shrinking", deadline=None, derandomize=True, phases=phases)
 
 # Domains 1..101 have portable ports; the process id keeps parallel runs of the suite apart.
 _domains = itertools.count(os.getpid())

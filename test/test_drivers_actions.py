@@ -399,7 +399,12 @@ class Fingers:
 
 @pytest.mark.parametrize(
     ("kind", "outcome"),
-    [("gripper_command", "abort"), ("gripper_command", "cancel"), ("parallel_gripper", "abort"), ("franka", "unsuccessful")],
+    [
+        ("gripper_command", "abort"),
+        ("gripper_command", "cancel"),
+        ("parallel_gripper", "abort"),
+        ("franka", "unsuccessful"),
+    ],
 )
 def test_every_gripper_is_judged_by_its_fingers(tmp_path, kind, outcome):
     """It closes and holds something, after a reset too; then it does not open."""

@@ -58,7 +58,8 @@ def test_fingers_at_the_goal_have_reached_it():
 
 
 @pytest.mark.parametrize(
-    ("goal", "to", "why"), [(0.0, 0.035, "has not moved"), (0.0, 0.038, "has moved away"), (0.02, 0.01, "beyond its goal")]
+    ("goal", "to", "why"),
+    [(0.0, 0.035, "has not moved"), (0.0, 0.038, "has moved away"), (0.02, 0.01, "beyond its goal")],
 )
 def test_fingers_elsewhere_have_failed_and_it_is_told_once(goal, to, why):
     gripper = Gripper()

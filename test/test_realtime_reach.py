@@ -108,3 +108,17 @@ def test_whatever_the_limits_a_reachable_target_is_reached(journey):
     assert_within(sent, limits, np.tile(start, (3, 1)), dt)
     soon = patience < len(sent) - row
     np.testing.assert_array_less(met_after(sent, goal, row)[soon], patience[soon] + 1e-9)
+
+
+@pytest.mark.parametrize("opens", [True, False])
+def test_a_slow_joint_whose_stop_takes_less_than_a_tick(opens):
+    """Grippers: a tick's jerk moves them more than a tick at full speed does."""
+    jerk, velocity = 0.01, np.array([0.0004, 0.0007, 0.001, 0.0015, 0.002, 0.003, 0.004])  # per tick
+    zeros, ones = np.zeros(len(velocity)), np.ones(len(velocity))
+    limits = JointLimits(lower=zeros, upper=0.02 * ones, velocity=velocity, acceleration=0.02 * ones, jerk=jerk * ones)
+    start, goal = (limits.lower, limits.upper) if opens else (limits.upper, limits.lower)
+    best = best_ticks(start, goal, limits, 1.0)
+    for row in range(16):
+        targets = np.where(np.arange(int(best.max()) + row + 40)[:, None] < row, start, goal)
+        sent = run(targets, start, limits, 1.0, 16, None)
+        assert (met_after(sent, goal, row) <= best).all(), row

@@ -24,7 +24,7 @@ def follow(targets_KJ: np.ndarray, past_3J: np.ndarray, limits: TickLimits) -> n
     Of limits in conflict the change of rate wins over the rate, the rate over the value.
 
     Args:
-        targets_KJ: (K, J) wanted rows, none beyond a limit (or the start).
+        targets_KJ: (K, J) wanted rows, none beyond the limits and the start.
         past_3J: the three rows before them, oldest first.
         limits: of them value, velocity and acceleration.
     """

@@ -7,8 +7,8 @@ Every row made here is safe. Three parts:
 * Otherwise the joint goes after the targets: of the accelerations that the jerk allows it takes the one after which a
   stop, seen from the moving target, would end on the target. It returns to the targets as soon as the next three can
   be met exactly (three rows fix a state).
-* Closed formulas steer; the safety of every row is then found by playing its stop, and from a row that were not safe
-  the joint brakes.
+* Closed formulas steer; the safety of every row is then found by playing its stop. A joint of which a row were not
+  safe is steered again with that check at every row: the nearest safe row stands in, and the joint goes on.
 
 Letters: K rows, J joints, B further axes.
 """
@@ -59,7 +59,7 @@ def follow(targets_KJ: np.ndarray, past_3J: np.ndarray, limits: TickLimits) -> n
     """Rows (K, J) that follow targets as the module says.
 
     Args:
-        targets_KJ: (K, J) wanted rows, none beyond a limit (or the start).
+        targets_KJ: (K, J) wanted rows, none beyond the limits and the start.
         past_3J: the three rows before them, oldest first.
         limits: the limits.
     """
@@ -110,7 +110,7 @@ def _peaks_within(v: np.ndarray, a: np.ndarray, V: np.ndarray) -> np.ndarray:
 
 
 def _stops_inside(q: np.ndarray, v: np.ndarray, a: np.ndarray, limits: TickLimits, asked: np.ndarray) -> np.ndarray:
-    """Whether the stops from states (K, J) stay none beyond a limit (or the start)."""
+    """Whether the stops from states (K, J) stay inside the position limits."""
     A, J = limits.acceleration, limits.jerk
     forward = np.stack([v, -v]).clip(min=0.0)
     push = np.stack([a, -a]).clip(min=0.0)
@@ -139,14 +139,14 @@ class _Chase:
     """Goes after targets of which some are not feasible; in units of the jerk limit, so that it is 1.
 
     Args:
-        targets_KJ: (K, J) wanted rows, none beyond a limit (or the start).
+        targets_KJ: (K, J) wanted rows, none beyond the limits and the start.
         past_3J: the three rows before them.
         limits: the limits.
     """
 
     def __init__(self, targets_KJ: np.ndarray, past_3J: np.ndarray, limits: TickLimits) -> None:
         self._jerk = jerk = limits.jerk * (1.0 - SLACK)
-        # Rows must be safe by whatever rounding: positions by half of what a check forgives, and by stops at the limits.
+        # Rows must be safe by whatever rounding: by half of what a check of positions forgives, with strict stops.
         self._loose = replace(limits.loose(past_3J[2:], 0.5), acceleration=limits.acceleration, jerk=limits.jerk)
         self._full_A, self._full_jerk = limits.acceleration / jerk, limits.jerk / jerk
         self._targets_KJ = targets_KJ
@@ -167,8 +167,8 @@ class _Chase:
         ones = np.ones(J)
         self._gaps, self._gap_bounds = np.empty((6, J)), np.stack([V, A, A, ones, ones, ones])
         slope, curve, ahead = (matrix @ goal for matrix in smoothing(K))
-        # The backward difference at row k is 1/2 curve below the slope, and that before it 3/2. Behind a step the parabola
-        # still moves; the goal moves no faster than its next rows.
+        # The backward difference at row k is 1/2 curve below the slope, and that before it 3/2. Behind a step the
+        # parabola still moves; the goal moves no faster than its next rows.
         least, most = np.minimum(ahead, 0.0), np.maximum(ahead, 0.0)
         self._goal_v = np.clip(slope - 1.5 * curve, least, most)
         goal_a = np.clip(np.clip(slope - 0.5 * curve, least, most) - self._goal_v, -A, A)
@@ -262,7 +262,7 @@ class _Chase:
         return found
 
     def _off_limits(self, wanted: np.ndarray, q: np.ndarray, v: np.ndarray, a: np.ndarray) -> np.ndarray:
-        """As much of the wanted acceleration, beyond that of a stop, as leaves a stop none beyond a limit (or the start).
+        """As much of the wanted acceleration, beyond that of a stop, as leaves a stop inside the position limits.
 
         By the closed formulas, generously: states at the very edge would not be safe for long by rounding.
         """

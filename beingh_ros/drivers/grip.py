@@ -80,7 +80,7 @@ class GripWatch:
                     self._start = self._opened
 
     def ended(self, goal: float, now_s: float, text: str, stalled: bool) -> None:
-        """Note the end of a goal: what went wrong in words, "" for nothing. An older goal than the newest is no matter."""
+        """Note the end of a goal: what went wrong in words, "" for nothing. Only that of the newest goal counts."""
         with self._lock:
             if goal != self._goal:
                 return

@@ -1,0 +1,147 @@
+"""Small faults, each of which one test file must find: (file, text that stands there once, what replaces it, tests).
+
+Faults of the commit buffer's rules are classes of `test_realtime_append_only`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Mutant(NamedTuple):
+    """One fault.
+
+    Attributes:
+        file: Path from the root of the tree.
+        old: Text that stands in it exactly once.
+        new: Text in its place.
+        tests: File in `test/` that fails then.
+    """
+
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+def _of(file: str, tests: str, *faults: tuple[str, str]) -> list[Mutant]:
+    return [Mutant(file, old, new, tests) for old, new in faults]
+
+
+REALTIME = "beingh_core/realtime"
+LIMITS, REACH, LOGIC = "test_realtime_limits.py", "test_realtime_reach.py", "test_nodes_logic.py"
+
+MUTANTS = [
+    *_of(
+        f"{REALTIME}/limits.py",
+        LIMITS,
+        ("stop_rows(past_3J, parts.stop_acceleration,", "stop_rows(past_3J, 2.0 * parts.stop_acceleration,"),
+        (
+            "np.minimum(np.maximum(rows_KJ, np.minimum(limits.lower, start)), np.maximum(limits.upper, start))",
+            "rows_KJ",
+        ),
+        ("np.minimum(limits.jerk * dt_s ** (order + 1), 2.0 * acceleration)", "2.0 * acceleration"),
+        ("np.count_nonzero(rows_KJ != wanted_KJ)", "np.count_nonzero(rows_KJ != targets_KJ)"),
+        ("return np.where(beyond, np.clip(targets_KJ, parts.lower, parts.upper), targets_KJ)", "return targets_KJ"),
+    ),
+    *_of(
+        f"{REALTIME}/second_order.py",
+        REACH,
+        ("target_before = np.where(at_once, position, targets_KJ[0])", "target_before = position"),
+        ("at_once &= np.abs(change) <= limits.acceleration + SAME", "pass"),
+        ("wanted = _between(wanted, -limits.velocity, limits.velocity)", "pass"),
+    ),
+    *_of(
+        f"{REALTIME}/second_order.py",
+        LIMITS,
+        ("wanted = _between(wanted, -slowest, fastest)", "pass"),
+        ("return np.where(np.abs(reached - target) < SAME, target, reached)", "return reached"),
+    ),
+    *_of(
+        f"{REALTIME}/third_order.py",
+        REACH,
+        ("self._goal_v = np.clip(slope - 1.5 * curve, least, most)", "self._goal_v = slope - 1.5 * curve"),
+        ("return np.where(at_once, 0.0, rest) + points", "return rest + points"),
+        ("reached, kept = self._safe_row(reached, q, v, a)", "kept = np.ones(J, dtype=bool)"),
+    ),
+    *_of(
+        f"{REALTIME}/third_order.py",
+        LIMITS,
+        ("return push <= reach(V - speed + push, 1.0) + SLACK * V", "return push <= push"),
+        ("return within & _safe(rows_KJ, v, a, loose, within)", "return within"),
+        ("until[lands] = k + 3", "until[lands] = k + 9"),
+    ),
+    *_of(
+        f"{REALTIME}/stopping.py",
+        LIMITS,
+        ("return x / (m + n.one) + m * n.half", "return x / (m + n.one) + m"),
+        ("np.where(np.abs(step) < AT_REST * jerk, 0.0, step)", "np.where(np.abs(step) < jerk, 0.0, step)"),
+        ("v + np.minimum(np.maximum(wanted, a - jerk), a + jerk)", "v + wanted"),
+        ("q = np.where(is_velocity, v, q + v)", "q = q + v"),
+    ),
+    *_of(
+        f"{REALTIME}/interpolation.py",
+        "test_realtime_interpolation.py",
+        ("most = np.maximum(3.0 / dt_s * room, 0.0)", "most = np.full_like(room, 1e9)"),
+        ("(after - before) / (2.0 * dt_s)", "(after - before) / dt_s"),
+    ),
+    *_of(
+        f"{REALTIME}/uac.py",
+        "test_realtime_uac.py",
+        ("math.ceil(latency_s / dt_s - 1e-9)", "math.ceil(latency_s / dt_s)"),
+        ("if not d <= s <= h - d:", "if not d <= s <= h:"),
+        ("max([self._budget, *self._recent])", "max([0, *self._recent])"),
+    ),
+    *_of(
+        f"{REALTIME}/clock.py",
+        "test_realtime_uac.py",
+        ("return tick if self.stamp_ns(tick) >= stamp_ns else tick + 1", "return tick"),
+    ),
+    *_of(
+        f"{REALTIME}/commit_buffer.py",
+        "test_commit_buffer.py",
+        ("if base > self._next + self.chunk_length:", "if base > self._next + 10 * self.chunk_length:"),
+        ("if consumed > self.delay_steps:", "if consumed >= self.delay_steps:"),
+        ("names.index(joint) for joint in self.joints", "names.index(joint) for joint in names"),
+        ('self._counters["held"] += held', 'self._counters["held"] += 1'),
+    ),
+    *_of(
+        f"{REALTIME}/planner.py",
+        "test_realtime_streams.py",
+        ("if not unchanged:", "if False:"),
+    ),
+    *_of(
+        "beingh_core/contract/codec.py",
+        "test_codec.py",
+        ("np.clip(values, 0.0, 1.0)", "values"),
+        ("position = position + rotation @ move", "position = position + move"),
+        ("turn @ rotation", "rotation @ turn"),
+        ("return vector if turns == 0 else axis", "return vector if True else axis"),
+        ("if not result.converged:", "if result.converged:"),
+        ("min(1.0, MAX_ROTATION_CORRECTION / max(angle, 1e-12))", "1.0"),
+        ("position = start_position + start_rotation @ move", "position = position + rotation @ move"),
+    ),
+    *_of(
+        "beingh_ros/controller.py",
+        LOGIC,
+        ("if late_ns > self._max_late_ns:", "if late_ns > 1000 * self._max_late_ns:"),
+        ("self._estops.add if active else self._estops.discard", "self._estops.add"),
+        ("if result.accepted and self._status.cause == CHUNKS_SILENT:", "if False:"),
+        ("if self._estops:", "if False:"),
+        ("if hearing.lost and self._status.state == RUNNING:", "if False:"),
+    ),
+    *_of(
+        "beingh_ros/measured_joints.py",
+        LOGIC,
+        ("self._newest.items() if not math.isfinite(value)]", "self._newest.items() if value is None]"),
+        ("now_ns - self._newest[n][0] > self._max_age_ns]", "False]"),
+        ("if now_ns - self._recent[0][0] < REST_S * 1e9:", "if False:"),
+    ),
+    *_of(
+        "beingh_ros/tracking.py",
+        LOGIC,
+        ("if not share[joint] > 1.0:", "if True:"),
+        ("if now_ns - self._bad_since_ns < self._patience_ns:", "if False:"),
+        ("since_ns = measured_ns - self._delay_ns", "since_ns = measured_ns"),
+    ),
+]
