@@ -163,6 +163,7 @@ class ControllerNode(ManagedNode):
         """Executor thread, or the main thread after it: the order of stopping."""
         now_ns = self._ticks.time.now_ns()
         self._controller.deactivate(now_ns, reason)
+        self._tell()  # that it stops, before what cuts the plan is sent
         if self._ticks.close() and self._commander.end():
             self._send_path(self._controller.final_path(now_ns))
             self._commander.release()
