@@ -1,8 +1,8 @@
-# make demo | test | mutants | checkpoint | viewer | clean; see README.md.
+# make demo | test | test-slow | mutants | checkpoint | viewer | clean; see README.md.
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test mutants checkpoint viewer environment clean help
+.PHONY: demo test test-slow mutants checkpoint viewer environment clean help
 
 PYTHON ?= python3
 EPISODES ?= 3
@@ -34,6 +34,7 @@ help:
 	@echo "make demo        run EPISODES=3 episodes in simulation, write $(OUT)/report.html"
 	@echo "                 SEED=0  INSTRUCTION='pick up the red cube'  CHECKPOINT=DIR  VIEWER=rerun  OUT=DIR"
 	@echo "make test        run the tests (PYTEST_ARGS='-k name')"
+	@echo "make test-slow   run the thorough ones beside them"
 	@echo "make mutants     break the code in small ways, one at a time: the tests must find each (4 minutes)"
 	@echo "make checkpoint  record demonstrations and train the demo's checkpoint; goes on where it was interrupted"
 	@echo "make clean       remove build files and the environment; out/ and checkpoints/ stay"
@@ -44,6 +45,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	@$(RUN) -m pytest -q $(PYTEST_ARGS)
+
+test-slow: $(STAMP)
+	@$(RUN) -m pytest -q -m slow $(PYTEST_ARGS)
 
 mutants: $(STAMP)
 	@$(RUN) test/mutants/run.py

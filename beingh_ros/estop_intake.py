@@ -10,7 +10,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from std_msgs.msg import Bool
 
 from beingh_ros.estop_sources import EstopSources
-from beingh_ros.graph import QUIET, message_number, resolved, sent_ns, with_info
+from beingh_ros.graph import QUIET, message_number, of_other_type, resolved, sent_ns, with_info
 
 RELIABLE = QoSProfile(depth=10)
 # Only this one hears what a latched publisher said before; a volatile publisher does not match it.
@@ -42,6 +42,14 @@ class EstopIntake:
         if self._sources.active != self._told:
             self._told = self._sources.active
             self._follow(self._told)
+
+    def unheard(self) -> str:
+        """Which publisher cannot be heard because its messages are of another type, in words; "" when each can."""
+        others = of_other_type(self._node, self._topic, "std_msgs/msg/Bool")
+        if not others:
+            return ""
+        told = ", ".join(f"{name} ({kind})" for name, kind in others.items())
+        return f"{self._topic} is published as another type than std_msgs/msg/Bool by {told}: that emergency stop would not be heard"
 
     def _hear(self, message: Bool, info: dict, qos: QoSProfile) -> None:
         sent = sent_ns(info)

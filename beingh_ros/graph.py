@@ -38,6 +38,15 @@ def publishers(node: Node, topic: str) -> list[str]:
     ]
 
 
+def of_other_type(node: Node, topic: str, wanted: str) -> dict[str, str]:
+    """Full name of a node that publishes on a resolved topic with another message type than wanted -> that type."""
+    return {
+        f"{end.node_namespace.rstrip('/')}/{end.node_name}": end.topic_type
+        for end in node.get_publishers_info_by_topic(topic)
+        if end.topic_type != wanted
+    }
+
+
 def rivals(node: Node, topics: Iterable[str]) -> dict[str, list[str]]:
     """Resolved topic -> the other nodes that publish on it; topics without any are left out.
 

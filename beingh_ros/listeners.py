@@ -41,10 +41,10 @@ class Listeners:
         self._counts: dict[str, int] = {}
         self._begun_s: float | None = None
         self._heard = False
-        self._since_s = 0.0
+        self._since_s, self._changed = 0.0, ""
 
     def look(
-        self, now_s: float, counts: Mapping[str, int], unheard: str | None, rivals: str = "", doubled: str = ""
+        self, now_s: float, counts: Mapping[str, int], unheard: str | None, rivals: str = "", obstacle: str = ""
     ) -> Hearing:
         """Judge the present numbers.
 
@@ -53,11 +53,14 @@ class Listeners:
             counts: Listeners by topic or action, and publishers of joint states; empty where nothing is commanded.
             unheard: Which topic has no listener, in words; None when each has.
             rivals: Who else commands the robot, in words.
-            doubled: Which joints several publishers speak for, in words; it stops no robot whose joint states agree.
+            obstacle: What else must be put right before a start, in words: several publishers that speak for one joint, an
+                emergency stop that cannot be heard. It stops no robot that runs.
         """
         if self._begun_s is None:
             self._begun_s = now_s
         if counts != self._counts:
+            changed = [name for name in counts if counts[name] != self._counts.get(name, 0)]
+            self._changed = ", ".join(changed)
             self._counts, self._since_s = dict(counts), now_s
         if rivals:
             return Hearing(rivals, lost=True)
@@ -65,8 +68,8 @@ class Listeners:
             early = not self._heard and now_s - self._begun_s < DISCOVERY_S
             return Hearing(f"waiting for listeners: {unheard}" if early else unheard, lost=True)
         self._heard = True
-        if doubled:
-            return Hearing(doubled)
+        if obstacle:
+            return Hearing(obstacle)
         if counts and now_s - self._since_s < self._settle_s:
-            return Hearing(SETTLING)
+            return Hearing(f"{SETTLING} (the newest change: {self._changed})" if self._changed else SETTLING)
         return Hearing()

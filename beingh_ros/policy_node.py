@@ -81,6 +81,7 @@ class PolicyNode(GuardedNode, ManagedNode):
         self._entities: list = []
         self._error: BeingHError | None = None
         self._log_error = ErrorLog(self.get_logger().error)
+        self._log_instruction = ErrorLog(self.get_logger().error, another_s=0.5)  # a person waits for a word
         self._instructions: deque[tuple[int, str]] = deque(maxlen=16)
         self._gate_log = GateLog(self.get_logger().warning, self.get_logger().info)
         self._chunk_publisher = self.create_lifecycle_publisher(JointTrajectory, "policy/chunk", RELIABLE)
@@ -324,14 +325,15 @@ class PolicyNode(GuardedNode, ManagedNode):
             return
         if said[0]:
             self._instructions.append(said)
-        if message.data == self._inference.instruction:
+        text = message.data.strip()
+        if text == self._inference.instruction:
             return
         try:
-            self._inference.instruct(message.data)
+            self._inference.instruct(text)
         except BeingHError as error:
-            self._log_error("instruction", f"policy/instruction: the old instruction stays: {error}")
+            self._log_instruction("", f"policy/instruction: the old instruction stays: {error}")
             return
-        self.get_logger().info(f"instruction: {shown(message.data)}")
+        self.get_logger().info(f"instruction: {shown(text)}")
 
     def _on_parameters(self, parameters) -> SetParametersResult:
         for parameter in parameters:

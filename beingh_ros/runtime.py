@@ -24,9 +24,11 @@ from rosgraph_msgs.msg import Clock as ClockMessage
 
 from beingh_core.errors import BeingHError
 from beingh_ros.graph import QUIET
+from beingh_ros.launch_arguments import misspelled
 from beingh_ros.quiet_start import was_interrupted
 
 EXIT_USER_ERROR = 2
+OF_RCLPY = ("start_type_description_service",)
 
 
 def declare(
@@ -59,7 +61,22 @@ def declare(
     try:
         return node.declare_parameter(name, default, descriptor).value
     except (rclpy.exceptions.InvalidParameterTypeException, rclpy.exceptions.InvalidParameterValueException) as error:
-        raise BeingHError(str(error), where=f"parameter {name}", remedy=description) from error
+        remedy = f"give a {type(default).__name__}, such as {default!r}; it is: {description}"
+        raise BeingHError(str(error), where=f"parameter {name}", remedy=remedy) from error
+
+
+def refuse_misspelled(node: Node) -> None:
+    """Refuses a given parameter that the node does not have and that looks like one of its own.
+
+    Raises:
+        BeingHError: naming the one that is meant.
+    """
+    given = [name for name in node._parameter_overrides if not node.has_parameter(name)]
+    own = [name for name in node._parameters if "." not in name and name not in OF_RCLPY]
+    for name in given:
+        meant = misspelled(name, own)
+        if meant is not None:
+            raise BeingHError(f"there is no parameter `{name}`", allowed=own, remedy=f"did you mean `{meant}`?")
 
 
 def on_time_going_back(node: Node, react: Callable[[], None]) -> JumpHandle:
@@ -120,6 +137,7 @@ def run_node(make_node: Callable[[], Node], name: str, args: Sequence[str] | Non
         signal.signal(number, on_signal)
     try:
         node = make_node()
+        refuse_misspelled(node)
         gc.freeze()  # modules and model stay: no collection while it runs need look at them
         executor = SingleThreadedExecutor()
         executor.add_node(node)
@@ -138,6 +156,9 @@ def run_node(make_node: Callable[[], Node], name: str, args: Sequence[str] | Non
     except Exception as error:
         if node is None and was_interrupted(error):
             return 0
+        if node is None and type(error).__name__ == "RCLError":
+            get_logger(name).error(f"it cannot be connected: {error}. To fix: use each topic and service for one thing.")
+            return EXIT_USER_ERROR
         if hasattr(node, "failed"):
             node.failed(error)
         raise

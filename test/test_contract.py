@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -265,3 +266,22 @@ def test_the_hash_of_the_shipped_robot_stays():
     """The released checkpoint carries it; a change means that no trained model fits any more."""
     metadata = json.loads((ROOT / "checkpoints" / "fr3_cubes" / "fr3_cubes_metadata.json").read_text())
     assert metadata["fr3_cubes"]["contract_hash"] == load_contract("fr3").hash
+
+
+@pytest.mark.parametrize(
+    "old, new, told",
+    [
+        ("estop_topic: /estop", "estop_topic: /joint_states", "`/joint_states` is the topic of `estop_topic` and of `state`"),
+        ("/wrist_camera/color/image_raw", "/scene_camera/color/image_raw", "`cameras.scene_view` and of `cameras.wrist_view`"),
+        ("/scene_camera/color/image_raw", "joint_states", "`state` and of `cameras.scene_view`"),
+        ("/fr3_arm_controller/joint_trajectory", "/joint_states", "`state` and of `driver`"),
+    ],
+)
+def test_a_topic_carries_one_thing(tmp_path, old, new, told):
+    fr3 = load_contract("fr3")
+    text = fr3.path.read_text().replace("urdf/fr3.urdf", str(fr3.urdf_path))
+    assert old in text
+    path = tmp_path / "fr3.yaml"
+    path.write_text(text.replace(old, new))
+    with pytest.raises(BeingHError, match=re.escape(told)):
+        load_contract(path)

@@ -19,11 +19,11 @@ def test_the_numbers_must_have_settled_with_a_listener_on_each_topic():
     listeners, nobody = Listeners(2.0), "nobody listens on /b"
     assert listeners.look(10.0, {"/a": 1, "/b": 0}, nobody) == Hearing(f"waiting for listeners: {nobody}", lost=True)
     assert listeners.look(10.0 + DISCOVERY_S, {"/a": 1, "/b": 0}, nobody) == Hearing(nobody, lost=True)
-    assert listeners.look(12.0, {"/a": 1, "/b": 1}, None) == Hearing(SETTLING)
-    assert listeners.look(13.9, {"/a": 2, "/b": 1}, None) == Hearing(SETTLING), "an onlooker, then the robot"
-    assert listeners.look(15.8, {"/a": 2, "/b": 1}, None) == Hearing(SETTLING)
+    assert listeners.look(12.0, {"/a": 1, "/b": 1}, None).reason.startswith(SETTLING)
+    assert listeners.look(13.9, {"/a": 2, "/b": 1}, None).reason.startswith(SETTLING), "an onlooker, then the robot"
+    assert listeners.look(15.8, {"/a": 2, "/b": 1}, None).reason.startswith(SETTLING)
     assert listeners.look(15.9, {"/a": 2, "/b": 1}, None) == Hearing()
-    assert listeners.look(99.0, {"/a": 1, "/b": 1}, None) == Hearing(SETTLING), "one that goes is a change too"
+    assert listeners.look(99.0, {"/a": 1, "/b": 1}, None).reason.startswith(SETTLING), "one that goes is a change too"
 
 
 def test_a_listener_that_goes_early_is_lost_and_not_awaited():

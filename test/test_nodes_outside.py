@@ -2,6 +2,8 @@
 
 import io
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -12,8 +14,8 @@ from lifecycle_msgs.srv import ChangeState
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.serialization import serialize_message
 from rich.console import Console
-from ros_support import NodeProcess, Recorder, ros_graph, tiny_checkpoint, wait_matched, wait_until
-from stand_in_robot import DT_NS, FR3, H, controller_beside_robot
+from ros_support import ROOT, NodeProcess, Recorder, ros_graph, tiny_checkpoint, wait_matched, wait_until
+from stand_in_robot import FR3, H, controller_beside_robot
 from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from visualization_msgs.msg import MarkerArray
@@ -266,3 +268,19 @@ def test_the_page_of_the_monitor_is_drawn_whatever_is_reported(value):
     console = Console(file=io.StringIO(), width=100)
     console.print(page(state, Surroundings(title="", hints=[], recording=""), 0.0, 100, 1000))
     assert "fr3" in console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        (["-p", "dryrun:=true"], "there is no parameter `dryrun`"),
+        (["-p", "dry_run:=1"], "give a bool, such as False"),
+        (["-r", "/estop:=/joint_states"], "it cannot be connected"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_line(words, told):
+    command = [sys.executable, "-m", "beingh_ros.controller_node", "--ros-args", "-p", "contract:=fr3", *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30)
+    said = (done.stdout + done.stderr).splitlines()
+    assert done.returncode == 2 and sum(told in line for line in said) == 1, said
+    assert not any("Traceback" in line for line in said)

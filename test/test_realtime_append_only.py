@@ -15,9 +15,6 @@ from realtime_schedules import FAULTS, SCALES, WEIGHTS, Violation, random_schedu
 from beingh_core.realtime.chunk import STATUSES
 from beingh_core.realtime.commit_buffer import CommitBuffer
 
-SCHEDULES = 20_000
-
-
 def events():
     """One event. Kinds are drawn by weight: `one_of` alone would stop as often as it infers."""
     kinds = {
@@ -48,7 +45,8 @@ def run_with_and_without_noise(schedule, buffer_class=CommitBuffer):
     require(np.array_equal(plain, noisy), "an ignored point of a chunk changed what was sent")
 
 
-def test_twenty_thousand_schedules_break_no_rule():
+@pytest.mark.parametrize("schedules", [3_000, pytest.param(20_000, marks=pytest.mark.slow)])
+def test_no_schedule_breaks_a_rule(schedules):
     """Commitment, verdicts and limits; and every verdict was met often."""
     met = Counter()
 
@@ -58,12 +56,12 @@ def test_twenty_thousand_schedules_break_no_rule():
             met[result.status] += 1
             return result
 
-    for seed in range(SCHEDULES):
+    for seed in range(schedules):
         try:
             run(random_schedule(seed), Counting)
         except Violation as violation:
             raise AssertionError(f"schedule {seed}: {violation}") from violation
-    rare = {status: met[status] for status in STATUSES if met[status] < 100}
+    rare = {status: met[status] for status in STATUSES if met[status] < schedules / 200}
     assert rare == {}
 
 
@@ -202,7 +200,7 @@ MUTANTS = [
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_a_broken_buffer_is_found(mutant):
     """The same schedules find a violation in every variant that lacks one of the rules; the real buffer passes there."""
-    for seed in range(SCHEDULES):
+    for seed in range(schedules):
         schedule = random_schedule(seed)
         try:
             run_with_and_without_noise(schedule, mutant)

@@ -226,7 +226,7 @@ def test_targets_within_the_limits_come_out_bit_by_bit(motion):
 
 
 @given(motions())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_a_target_beyond_the_limits_is_approached_and_held(motion):
     """Half a minute of one target outside: the joint ends on its limit, at rest."""
     limits, past, targets, dt = motion

@@ -89,7 +89,7 @@ def patient_contract(directory):
     return str(path)
 
 
-@pytest.mark.parametrize("jpeg", [0, 90])
+@pytest.mark.parametrize("jpeg", [0, pytest.param(90, marks=pytest.mark.slow)])
 def test_a_server_killed_in_the_middle_of_a_chunk(tmp_path, jpeg):
     contract = patient_contract(tmp_path)
     server, url = start_server(tiny_checkpoint(tmp_path / "tiny", FR3), 0)
@@ -133,6 +133,7 @@ def test_a_server_killed_in_the_middle_of_a_chunk(tmp_path, jpeg):
         server.wait()
 
 
+@pytest.mark.slow
 def test_a_server_that_is_stopped_in_the_middle_of_a_chunk_and_goes_on(tmp_path):
     server, url = start_server(tiny_checkpoint(tmp_path / "tiny", FR3), 0)
     try:

@@ -67,8 +67,24 @@ def load_contract(path_or_name: str | Path) -> schema.RobotContract:
         estop_topic=file.topic("estop_topic"),
     )
     file.finish()
+    _check_topics(file, contract)
     _check_kinematics(file, contract)
     return contract
+
+
+def _check_topics(file: Section, contract: schema.RobotContract) -> None:
+    """A topic carries one thing: its messages have one type, and a camera's are one view."""
+    uses = [("estop_topic", contract.estop_topic)]
+    uses += [("state", topic) for topic in contract.joint_state_topics]
+    uses += [(f"cameras.{camera.name}", camera.topic) for camera in contract.cameras]
+    uses += [("driver", group.topic) for group in contract.command_groups]
+    used: dict[str, str] = {}
+    for use, topic in uses:
+        name = topic.lstrip("/")
+        if used.setdefault(name, use) != use:
+            raise file.error(
+                None, f"`{topic}` is the topic of `{used[name]}` and of `{use}`", remedy="give each a topic of its own"
+            )
 
 
 def _check_kinematics(file: Section, contract: schema.RobotContract) -> None:
