@@ -108,7 +108,7 @@ def test_a_robot_that_turns_up_after_a_recorder_is_waited_for(bench):
     robot._states = robot.node.create_publisher(JointState, "/joint_states", 10)
     robot.talking = True
     wait_until(
-        lambda: any(read_state(message).reason == SETTLING for message in robot.state.messages[told:]),
+        lambda: any(read_state(message).reason.startswith(SETTLING) for message in robot.state.messages[told:]),
         what=lambda: [read_state(message) for message in robot.state.messages],
     )
     assert not robot.buffer.messages
