@@ -1,8 +1,9 @@
-"""The one exception class for what a user can fix."""
+"""The one exception class for what a user can fix, and values as it shows them."""
 
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable
 
 _MOST_LISTED = 60
@@ -80,3 +81,14 @@ def did_you_mean(name: object, allowed: Iterable[str]) -> str | None:
     if not close:
         return None
     return "did you mean " + " or ".join(f"`{c}`" for c in close) + "?"
+
+
+def shown(value: object, most: int = 60) -> str:
+    """A value in about `most` characters at most, whatever it is; without control characters."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxlong = short.maxother = most
+    try:
+        text = short.repr(value)
+    except ValueError:  # an integer of more digits than Python writes out
+        text = f"an integer of {value.bit_length()} bits" if isinstance(value, int) else type(value).__name__
+    return "".join(c if c.isprintable() else "?" for c in text)

@@ -10,8 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from beingh_core.errors import BeingHError
-from beingh_core.validation import shown
+from beingh_core.errors import BeingHError, shown
 
 JSON_BYTES, JSON_DEPTH, JSON_DIGITS = 4 << 20, 50, 100
 """Bounds of a JSON file: the largest that people have are 20 times smaller, 8 levels deep."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import reprlib
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
 import pydantic
 from pydantic_core import PydanticCustomError
 
-from beingh_core.errors import BeingHError, did_you_mean
+from beingh_core.errors import BeingHError, did_you_mean, shown
 
 _Schema = TypeVar("_Schema")
 _EXPECTED = "Input should be "
@@ -75,17 +74,6 @@ def at_most(count: int) -> pydantic.BeforeValidator:
         return value
 
     return pydantic.BeforeValidator(validate)
-
-
-def shown(value: object, most: int = 60) -> str:
-    """A value in about `most` characters at most, whatever it is; without control characters."""
-    short = reprlib.Repr()
-    short.maxstring = short.maxlong = short.maxother = most
-    try:
-        text = short.repr(value)
-    except ValueError:  # an integer of more digits than Python writes out
-        text = f"an integer of {value.bit_length()} bits" if isinstance(value, int) else type(value).__name__
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def check(schema: type[_Schema], data: object, *, where: object = None, remedy: str | None = None) -> _Schema:

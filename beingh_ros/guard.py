@@ -10,8 +10,7 @@ from typing import Any
 from rclpy.node import Node
 from rclpy.serialization import deserialize_message
 
-from beingh_core.errors import BeingHError
-from beingh_core.validation import shown
+from beingh_core.errors import BeingHError, shown
 
 
 class GuardedNode(Node):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from beingh_core.errors import nearest
-from beingh_core.validation import shown
+from beingh_core.errors import nearest, shown
 
 _KEPT = 100  # names from strangers
 _TOLD = 4

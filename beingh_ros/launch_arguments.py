@@ -10,8 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from beingh_core.errors import BeingHError, did_you_mean
-from beingh_core.validation import shown
+from beingh_core.errors import BeingHError, did_you_mean, shown
 
 _NAMESPACE = re.compile(r"/?(?:[A-Za-z_]\w*(?:/[A-Za-z_]\w*)*)?/?", re.ASCII)
 MAX_NAMESPACE = 100

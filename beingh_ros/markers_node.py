@@ -18,8 +18,7 @@ from trajectory_msgs.msg import JointTrajectory
 from visualization_msgs.msg import Marker, MarkerArray
 
 from beingh_core.contract import load_contract
-from beingh_core.errors import BeingHError
-from beingh_core.validation import shown
+from beingh_core.errors import BeingHError, shown
 from beingh_ros.conversions import Trajectory, ns_to_duration, ns_to_stamp, read_trajectory
 from beingh_ros.display import PATHS_TOPIC, Arm
 from beingh_ros.eef_path import EefPaths, Trail, without_hold

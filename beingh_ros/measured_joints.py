@@ -10,8 +10,7 @@ import numpy as np
 
 from beingh_core.contract import RobotContract
 from beingh_core.contract.urdf import read_urdf
-from beingh_core.errors import nearest
-from beingh_core.validation import shown
+from beingh_core.errors import nearest, shown
 from beingh_ros.joint_continuity import NOISE_SLIDING, NOISE_TURNING, JointContinuity
 from beingh_ros.stop_causes import JOINT_STATES_INVALID, JOINT_STATES_SILENT
 

@@ -21,8 +21,7 @@ from trajectory_msgs.msg import (
 )
 
 from beingh_core.contract import RobotContract
-from beingh_core.errors import BeingHError
-from beingh_core.validation import shown
+from beingh_core.errors import BeingHError, shown
 from beingh_ros.conversions import NS_PER_S, Trajectory, ns_to_duration, ns_to_stamp, read_trajectory, stamp_to_ns
 
 BASE = "base"

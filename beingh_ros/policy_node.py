@@ -27,9 +27,8 @@ from std_msgs.msg import Float32MultiArray, Header, MultiArrayDimension, MultiAr
 from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
 
 from beingh_core.contract import load_contract
-from beingh_core.errors import BeingHError
+from beingh_core.errors import BeingHError, shown
 from beingh_core.realtime.commit_buffer import SAME_PERIOD_S
-from beingh_core.validation import shown
 from beingh_ros.camera_input import CameraInput
 from beingh_ros.chunk_maker import ChunkMaker, MadeChunk
 from beingh_ros.chunk_schedule import ChunkSchedule, Request, commanded

@@ -234,6 +234,7 @@ def run(schedule, buffer_class=CommitBuffer, noise=None):
             observer.tick()
         elif event == "restart" and observer.stopped:
             observer.come_to_rest()
+            observer.path.append(observer.path[-1])  # the first tick of an epoch is two periods after its announcement
             epochs += 1
             buffer.restart(observer.path[-1], str(epochs))
             observer.begin(str(epochs))

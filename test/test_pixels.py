@@ -9,7 +9,7 @@ from fuzz_support import failures
 from PIL import Image as Picture
 
 from beingh_core.contract import load_contract
-from beingh_core.contract.encodings import COMPRESSED, IMAGE_ENCODINGS, RAW, is_same
+from beingh_core.contract.encodings import IMAGE_ENCODINGS, RAW, is_same
 from beingh_core.data.pixels import compressed_pixels, raw_pixels
 from beingh_core.errors import BeingHError
 

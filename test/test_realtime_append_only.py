@@ -15,6 +15,10 @@ from realtime_schedules import FAULTS, SCALES, WEIGHTS, Violation, random_schedu
 from beingh_core.realtime.chunk import STATUSES
 from beingh_core.realtime.commit_buffer import CommitBuffer
 
+# Most schedules that are tried to find a mutant; most are found by the first few.
+SCHEDULES = 20_000
+
+
 def events():
     """One event. Kinds are drawn by weight: `one_of` alone would stop as often as it infers."""
     kinds = {

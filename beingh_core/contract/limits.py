@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 
+from beingh_core.errors import shown
 from beingh_core.contract.reader import Section
 from beingh_core.contract.schema import MIN_RANGE, POSITION
 from beingh_core.contract.urdf import UrdfFacts
 from beingh_core.realtime.limits import JointLimits
-from beingh_core.validation import shown
 
 # Per second, per second^2 and per second^3 [rad or m].
 _VELOCITY = {"above": 1e-4, "at_most": 100.0}

@@ -19,9 +19,8 @@ from beingh_core.contract.signals import check_action_joints, read_action, read_
 from beingh_core.contract.start import read_start_tolerance
 from beingh_core.contract.urdf import UrdfFacts, read_urdf
 from beingh_core.contract.watchdog import read_watchdog
-from beingh_core.errors import BeingHError, did_you_mean
+from beingh_core.errors import BeingHError, did_you_mean, shown
 from beingh_core.realtime.uac import check_plan, delay_steps
-from beingh_core.validation import shown
 
 MAX_CHUNK, MAX_CAMERAS = 1000, 16
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from beingh_core.contract.yaml_text import read_yaml_file
-from beingh_core.errors import BeingHError, did_you_mean
-from beingh_core.validation import shown
+from beingh_core.errors import BeingHError, did_you_mean, shown
 
 REQUIRED = object()
 # Middleware bounds the names of topics at about 255 with its own prefixes and suffixes.

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from beingh_core.contract.xml_text import Element, read_xml_file
-from beingh_core.errors import BeingHError, did_you_mean
-from beingh_core.validation import shown
+from beingh_core.errors import BeingHError, did_you_mean, shown
 
 # Those of which one number is the position, and the others.
 SINGLE_TYPES = ("revolute", "prismatic", "continuous")

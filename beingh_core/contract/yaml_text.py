@@ -10,8 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from beingh_core.errors import BeingHError
-from beingh_core.validation import shown
+from beingh_core.errors import BeingHError, shown
 
 MAX_BYTES = 256 * 1024
 MAX_ENTRIES = 5_000

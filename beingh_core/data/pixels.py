@@ -13,9 +13,8 @@ import numpy as np
 from PIL import Image
 
 from beingh_core.contract.encodings import COMPRESSED, RAW, Encoding, is_same
-from beingh_core.errors import BeingHError
+from beingh_core.errors import BeingHError, shown
 from beingh_core.policy.pictures import check_size
-from beingh_core.validation import shown
 
 # Rows of pixels that share one row of colours, and its length and stride in those of a row of brightness.
 _COLOUR_PLANE = {"nv12": (2, 1), "nv21": (2, 1), "nv24": (1, 2)}

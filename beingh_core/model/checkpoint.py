@@ -19,9 +19,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from beingh_core.checkpoint_directory import CONFIG
-from beingh_core.errors import BeingHError
+from beingh_core.errors import BeingHError, shown
 from beingh_core.files import COPY_AGAIN, check_file, read_json
-from beingh_core.validation import Schema, at_most, check, shown
+from beingh_core.validation import Schema, at_most, check
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from beingh_core.checkpoint_directory import checkpoint_directory
 from beingh_core.contract import RobotContract
-from beingh_core.errors import BeingHError
+from beingh_core.errors import BeingHError, shown
 from beingh_core.policy.metadata import METADATA_SUFFIX, check_contract, load_metadata
-from beingh_core.validation import shown
 
 
 def check_checkpoint(contract: RobotContract, checkpoint: str | Path, dataset_name: str = "") -> Path:

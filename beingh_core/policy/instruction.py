@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from beingh_core.errors import BeingHError
-from beingh_core.validation import shown
+from beingh_core.errors import BeingHError, shown
 
 # In UTF-8: a text never has more tokens than that, whatever the tokenizer. 1,000 letters are some 180 English words.
 MAX_BYTES = 1024

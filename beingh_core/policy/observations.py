@@ -15,12 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from beingh_core.errors import BeingHError, did_you_mean
+from beingh_core.errors import BeingHError, did_you_mean, shown
 from beingh_core.policy.data_configs import DataConfig
 from beingh_core.policy.instruction import check_instruction
 from beingh_core.policy.pictures import check_image
 from beingh_core.slots import WIDTH
-from beingh_core.validation import shown
 
 MAX_NORMALISED = 1e6  # training keeps values near -1..1; the model's arithmetic overflows far above
 

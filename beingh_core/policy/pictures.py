@@ -8,8 +8,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from beingh_core.errors import BeingHError
-from beingh_core.validation import shown
+from beingh_core.errors import BeingHError, shown
 
 # What `resize_crop` does, as client and server of a policy name it to each other.
 TRANSFORM = "short side bicubic, centre"

@@ -23,11 +23,10 @@ import torch
 from tokenizers import Tokenizer
 
 from beingh_core.checkpoint_directory import CONFIG
-from beingh_core.errors import BeingHError
+from beingh_core.errors import BeingHError, shown
 from beingh_core.files import read_json
 from beingh_core.model.config import BeingHConfig
 from beingh_core.policy.tokenizer import load_tokenizer, tokenizer_file
-from beingh_core.validation import shown
 
 INSTRUCTION_TEMPLATE = (
     "According to the instruction '{task_description}', what's the micro-step actions in the next {k} steps?"

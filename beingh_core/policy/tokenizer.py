@@ -7,9 +7,8 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from beingh_core.errors import BeingHError
+from beingh_core.errors import BeingHError, shown
 from beingh_core.files import COPY_AGAIN, check_file
-from beingh_core.validation import shown
 
 _LARGEST_BYTES = 64 << 20
 """Vocabularies of a quarter of a million words take half of it."""

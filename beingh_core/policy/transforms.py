@@ -11,11 +11,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from beingh_core.errors import BeingHError, did_you_mean
+from beingh_core.errors import BeingHError, did_you_mean, shown
 from beingh_core.policy import rotations
 from beingh_core.policy.data_configs import DataConfig, KeySpec
 from beingh_core.slots import WIDTH
-from beingh_core.validation import shown
 
 # A range (max - min, q99 - q01, std) below this, in the signal's own unit, counts as "never moved".
 RANGE_FLOOR = 1e-6

@@ -44,11 +44,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from beingh_core.errors import BeingHError
+from beingh_core.errors import BeingHError, shown
 from beingh_core.realtime.chunk import ACCEPTED, STATUSES, Chunk, Command, MergeResult
 from beingh_core.realtime.interpolation import Piece, point_velocities
 from beingh_core.realtime.limits import JointLimits, brake, limit_forward
-from beingh_core.validation import shown
 
 # Chunk periods that differ from the tick by less than this are equal [s].
 SAME_PERIOD_S = 1e-6

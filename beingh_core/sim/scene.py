@@ -7,8 +7,7 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
-from beingh_core.errors import BeingHError
-from beingh_core.validation import shown
+from beingh_core.errors import BeingHError, shown
 
 CUBE_COLOURS = {
     "red": (0.85, 0.08, 0.08, 1.0),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from beingh_core.errors import BeingHError
+from beingh_core.errors import BeingHError, shown
 from beingh_core.policy.data_configs import DataConfig, KeySpec
 from beingh_core.policy.instruction import check_instruction
 from beingh_core.policy.observations import instruction_of
@@ -18,7 +18,6 @@ from beingh_core.policy.remote.headers import Chunk, ProtocolError, Refusal, Rep
 from beingh_core.policy.remote.protocol import pack, unpack_arrays, unpack_header
 from beingh_core.policy.transforms import UnifiedTransform
 from beingh_core.slots import WIDTH
-from beingh_core.validation import shown
 
 if TYPE_CHECKING:
     from beingh_core.contract import RobotContract

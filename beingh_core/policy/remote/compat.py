@@ -18,12 +18,11 @@ import time
 
 import numpy as np
 
-from beingh_core.errors import BeingHError
+from beingh_core.errors import BeingHError, shown
 from beingh_core.policy.remote import torch_bytes
 from beingh_core.policy.remote.headers import ProtocolError, told
 from beingh_core.policy.remote.native import same_token
 from beingh_core.policy.remote.waiting import Client, Job, Refused, Taken
-from beingh_core.validation import shown
 
 DEADLINE_S = 60.0  # these clients name none
 ENDPOINTS = ("get_action", "get_modality_config", "ping")

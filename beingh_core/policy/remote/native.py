@@ -9,13 +9,12 @@ import secrets
 import time
 from typing import TYPE_CHECKING
 
-from beingh_core.errors import BeingHError
+from beingh_core.errors import BeingHError, shown
 from beingh_core.policy.pictures import TRANSFORM, check_size
 from beingh_core.policy.remote.batching import Counts
 from beingh_core.policy.remote.headers import REQUESTS, Act, Facts, Hello, ProtocolError, Request, Robot, read, told
 from beingh_core.policy.remote.protocol import CODECS, VERSION, check_arrays, pack, read_arrays, unpack_header
 from beingh_core.policy.remote.waiting import Client, Job, Refused, Taken
-from beingh_core.validation import shown
 
 if TYPE_CHECKING:
     from beingh_core.contract import RobotContract

@@ -23,8 +23,8 @@ import zipfile
 import numpy as np
 import torch
 
+from beingh_core.errors import shown
 from beingh_core.policy.remote.headers import MAX_MESSAGE_BYTES, ProtocolError
-from beingh_core.validation import shown
 
 MAX_RECORDS, MAX_INSTRUCTIONS, MAX_DEPTH, MAX_DIMS = 32, 5000, 4, 5
 INSTRUCTIONS = frozenset(
