@@ -204,7 +204,7 @@ MUTANTS = [
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_a_broken_buffer_is_found(mutant):
     """The same schedules find a violation in every variant that lacks one of the rules; the real buffer passes there."""
-    for seed in range(schedules):
+    for seed in range(SCHEDULES):
         schedule = random_schedule(seed)
         try:
             run_with_and_without_noise(schedule, mutant)
