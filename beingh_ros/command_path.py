@@ -74,8 +74,8 @@ class CommandPath:
         with self._lock:
             self._dt_ns = dt_ns
             kept = self._up_to(start_ns, before_J)
-            changed = kept is not None and self._changes(start_ns, rows_TJ[0])
             under_way_ns = 0 if self._sampled is None else self._sampled[0] - start_ns
+            changed = kept is not None and self._changes(start_ns, rows_TJ, under_way_ns)
             if kept is None and (fresh or self._sampled is None):
                 self._forget()
                 kept = [(start_ns, before_J, np.zeros(len(before_J)))]
@@ -165,10 +165,13 @@ class CommandPath:
         joined = kept and start_ns - kept[-1][0] <= same_ns and np.array_equal(kept[-1][1], before_J)
         return kept if joined and not self._brakes else None
 
-    def _changes(self, start_ns: int, first_J: np.ndarray) -> bool:
-        """Whether the row of the tick is another one than the path is under way to."""
-        known = self._known(start_ns).get(1)
-        return known is None or not np.array_equal(known[0], first_J)
+    def _changes(self, start_ns: int, rows_TJ: np.ndarray, under_way_ns: int) -> bool:
+        """Whether a row that the path is under way to, or has led to, is another one; behind its end it holds its last."""
+        known, last_J = self._known(start_ns), self._knots[-1][1]
+        led_to = rows_TJ[: max(1, math.ceil(under_way_ns / self._dt_ns))]
+        if 1 not in known:
+            return True
+        return any(not np.array_equal(known[i][0] if i in known else last_J, row) for i, row in enumerate(led_to, 1))
 
     def _known(self, start_ns: int) -> dict[int, tuple[np.ndarray, np.ndarray]]:
         """Committed row and velocity by the number of periods after a tick."""

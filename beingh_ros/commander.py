@@ -47,7 +47,8 @@ class Commander:
         """The committed ticks of one tick."""
         if not self._drivers:
             return
-        if self.commands is not None:
+        commands = self.commands  # another thread may end it meanwhile
+        if commands is not None:
             start_ns = self._time.to_steady(output.stamp_ns)
             self._path.extend(
                 start_ns,
@@ -58,7 +59,7 @@ class Commander:
                 fresh=output.fresh,
                 stopping=output.stopping,
             )
-            self.commands.extended(start_ns)
+            commands.extended(start_ns)
         points = self._setpoints(output.stamp_ns, output.committed, output.velocities)
         for driver in self._by_tick:
             self._send_row(driver, points)
@@ -82,8 +83,9 @@ class Commander:
 
     def shift(self, step_ns: int) -> None:
         """Simulated time has jumped by `step_ns`."""
-        if self.commands is not None:
-            self.commands.shift(step_ns)
+        commands = self.commands
+        if commands is not None:
+            commands.shift(step_ns)
 
     def end(self) -> bool:
         """Let no more setpoints out; False when the thread does not end in time."""

@@ -164,7 +164,8 @@ class ControllerNode(ManagedNode):
         now_ns = self._ticks.time.now_ns()
         self._controller.deactivate(now_ns, reason)
         self._tell()  # that it stops, before what cuts the plan is sent
-        if self._ticks.close() and self._commander.end():
+        ticks_end, setpoints_end = self._ticks.close(), self._commander.end()
+        if ticks_end and setpoints_end:
             self._send_path(self._controller.final_path(now_ns))
             self._commander.release()
         else:

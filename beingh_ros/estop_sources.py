@@ -60,13 +60,13 @@ class EstopSources:
             self._release_gone(max(1, publishers))
 
     def _source_of(self, number: int | None, active: bool) -> _Source:
-        """The source that a message continues; between equals, a release belongs to one that holds the stop."""
+        """The source that a message continues; between equals, the one that says the same already: a stop stays rather held."""
         if number is None:
             known = self._sources[:1]
         else:
             known = [source for source in self._sources if 0 < number - source.number <= MOST_LOST and number > 1]
         if known:
-            return min(known, key=lambda source: ((number or 0) - source.number, source.active == active))
+            return min(known, key=lambda source: ((number or 0) - source.number, source.active != active))
         self._sources.append(_Source())
         if len(self._sources) > MOST_SOURCES:
             self._sources.remove(min(self._sources, key=lambda source: (source.active, source.turn)))

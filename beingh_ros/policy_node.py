@@ -36,7 +36,7 @@ from beingh_ros.conversions import Trajectory, some_joint_positions, stamp_to_ns
 from beingh_ros.diagnostics import WARN, Diagnostics, Report, Samples
 from beingh_ros.error_log import ErrorLog
 from beingh_ros.gate_log import GateLog
-from beingh_ros.graph import QUIET
+from beingh_ros.graph import QUIET, sent_ns, with_info
 from beingh_ros.guard import GuardedNode, bounded
 from beingh_ros.inference_thread import InferenceThread
 from beingh_ros.joint_intake import JOINT_STATES
@@ -219,7 +219,7 @@ class PolicyNode(GuardedNode, ManagedNode):
         ]
         for qos in INSTRUCTIONS:  # each publisher fits one of them, so that the others need not complain
             self._entities.append(
-                make(String, "policy/instruction", self._on_instruction, qos, event_callbacks=QUIET)
+                make(String, "policy/instruction", with_info(self._on_instruction), qos, event_callbacks=QUIET)
             )
         if self._reader.has_base:
             base_buffer = bounded(MultiDOFJointTrajectory, most, self._on_base_buffer, refuse)
@@ -319,7 +319,7 @@ class PolicyNode(GuardedNode, ManagedNode):
 
     def _on_instruction(self, message: String, info: Mapping) -> None:
         """Heard once by each subscription that fits: what was said once counts once."""
-        said = info["source_timestamp"], message.data
+        said = sent_ns(info), message.data
         if said in self._instructions:
             return
         if said[0]:

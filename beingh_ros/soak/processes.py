@@ -17,8 +17,6 @@ from beingh_ros.soak.injector import ACCEPTED, BUFFER, CHUNK, PREFIX, joint_stat
 from beingh_ros.soak.stepped_clock import VARIABLE, ClockFile
 
 SIM, CONTROLLER, POLICY, SERVER, TIMER = "sim", "controller", "policy", "server", "empty_timer"
-# The one that a run can do without while it is dead; the others end the run when they end by themselves.
-MORTAL = (POLICY, SERVER)
 PORTS = range(20_000, 30_000)
 
 

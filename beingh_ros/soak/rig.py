@@ -36,8 +36,7 @@ from beingh_ros.soak.processes import (
 )
 from beingh_ros.soak.strangers import Strangers
 
-START_S, CALL_S = 180.0, 20.0
-RESTING_TICKS = 4
+START_S, CALL_S, DISCOVERY_S = 180.0, 20.0, 4.0
 
 
 class Rig:
@@ -230,6 +229,9 @@ class Rig:
         since_ns, heard = self.now_ns(), len(self.onlooker.joint_states)
         self.processes.start(SIM)
         self.need(lambda: len(self.onlooker.joint_states) > heard + 5, START_S, "joint states of the new simulator")
+        # The controller hears joint states through the injector, so it cannot see that their publisher is a new one, after
+        # which it would wait until the new robot surely hears its commands.
+        self.wait(lambda: False, DISCOVERY_S)
         self.moved.append((since_ns, self.now_ns()))
 
     def new_scene(self) -> None:
