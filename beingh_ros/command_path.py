@@ -114,6 +114,12 @@ class CommandPath:
             return self._knots[-1][0] if self._knots else None
 
     @property
+    def newest(self) -> Knot | None:
+        """What was sampled newest; None before that."""
+        with self._lock:
+            return self._sampled
+
+    @property
     def rest_ns(self) -> int | None:
         """Since when the path rests at its end [ns]; None while it may be extended before it gets there."""
         with self._lock:

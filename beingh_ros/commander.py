@@ -19,6 +19,9 @@ from beingh_ros.drivers.driver import Driver
 from beingh_ros.plan import Plan, TickOutput
 from beingh_ros.timing import TimeSource
 
+# Setpoints that differ by less are the same posture [rad or m].
+STILL = 1e-6
+
 
 class Commander:
     """Sends to the drivers. `send` and `shift` from the tick thread, `stop` from another one once that has ended.
@@ -35,6 +38,7 @@ class Commander:
         self._by_tick = tuple(driver for driver in drivers if driver.command_rate_hz is None)
         self._by_rate = tuple(driver for driver in drivers if driver.command_rate_hz is not None)
         self.commands: CommandThread | None = None
+        self._path: CommandPath | None = None
 
     def start(self, time: TimeSource, fail: Callable[[Exception], None] | None = None) -> None:
         """Begin; `time` is the ticks' clock, and `fail` is called with an error that ends the thread of the setpoints."""
@@ -101,6 +105,25 @@ class Commander:
         streamed = self._streamed_to_rest(points) if self._by_rate else None
         for error in stop_drivers(self._drivers, points, streamed):
             self._failed(error)
+        self._forget()
+
+    def come_to_rest(self) -> bool:
+        """Brake what is commanded between the ticks, where no tick is left to brake it; whether anything was sent."""
+        newest = self._path.newest if self._by_rate and self._path is not None else None
+        knots = [] if newest is None else self._path.to_rest()
+        if not any(np.abs(row - newest[1]).max() > STILL for _, row, _ in knots):
+            return False
+        times, positions, velocities = zip(*knots)
+        points = Setpoints(
+            stamp_ns=self._time.to_stamp(newest[0]),
+            times_s=(np.array(times) - newest[0]) / 1e9,
+            positions=np.array(positions),
+            velocities=np.array(velocities),
+        )
+        for error in stop_drivers(self._by_rate, points):
+            self._failed(error)
+        self._forget()
+        return True
 
     def release(self) -> None:
         """Give the robot back, at rest."""
@@ -117,6 +140,11 @@ class Commander:
             return counts
         counted = {"setpoints_sent": commands.sent, "setpoints_missed": commands.missed}
         return dict(counts) | counted | commands.lateness_ms.summary("setpoint_lateness_ms", (50, 99))
+
+    def _forget(self) -> None:
+        """The robot has got its last command."""
+        if self._path is not None:
+            self._path.clear()
 
     def _streamed_to_rest(self, points: Setpoints) -> Setpoints | None:
         """The braking path from the newest setpoint on; None when none was sent."""

@@ -176,6 +176,7 @@ class ControllerNode(ManagedNode):
     def _send_path(self, path: Plan | None) -> None:
         if path is not None:
             self._commander.stop(path)
+        if path is not None or self._commander.come_to_rest():
             self.get_logger().info("sent the braking path")
 
     def _make_ticks(self) -> TickThread:

@@ -124,3 +124,16 @@ def test_a_new_start_and_a_clock_that_is_set():
     assert np.array_equal(path.sample(49 * DT_NS)[0], other)
     path.clear()
     assert path.sample(0) is None
+
+
+@pytest.mark.parametrize("late", [1.2, 1.5, 1.9])
+def test_rows_behind_an_unchanged_first_one_do_not_move_what_was_sampled(late):
+    """From rest, with the tick and the setpoints held up: the motion begins behind the newest setpoint."""
+    path, rest = CommandPath(LIMITS), np.zeros((4, 2))
+    path.extend(0, DT_NS, np.zeros(2), rest, rest)
+    at_ns = DT_NS + round(late * DT_NS)
+    sampled, _ = path.sample(at_ns)
+    moving = np.array([[0.0, 0.0], [0.025, 0.0], [0.075, 0.0], [0.15, 0.0], [0.225, 0.0]])
+    path.extend(DT_NS, DT_NS, np.zeros(2), moving, np.gradient(moving, 0.05, axis=0), fresh=False)
+    after, _ = path.sample(at_ns + STEP_NS)
+    assert abs(after - sampled)[0] <= LIMITS.velocity[0] * STEP_NS / 1e9

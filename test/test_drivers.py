@@ -13,10 +13,13 @@ from trajectory_msgs.msg import JointTrajectory
 
 from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError
+from beingh_ros.commander import Commander
 from beingh_ros.conversions import read_trajectory, stamp_to_ns
 from beingh_ros.drivers import DRIVERS, Driver, make_drivers, stop_drivers
 from beingh_ros.drivers.setpoints import sample_to_rest
 from beingh_ros.drivers.trajectories import trajectory_of
+from beingh_ros.plan import Plan, TickOutput
+from beingh_ros.timing import SteadyTime
 
 ROWS = np.array([[0.1, -0.2, 0.3, -1.0, 0.5, 2.0, 0.7, 0.01], [0.12, -0.18, 0.31, -1.1, 0.52, 2.1, 0.72, 0.02]])
 SLOPES = np.full((2, 8), 0.4)
@@ -346,3 +349,43 @@ def test_a_mistake_in_a_driver_is_one_error(name, tmp_path):
     with pytest.raises(BeingHError) as caught:
         contract_with(tmp_path, *others, HAND_DRIVER, driver)
     assert text in str(caught.value) and "robot.yaml:" in str(caught.value)
+
+
+def test_what_is_commanded_between_the_ticks_is_braked_where_no_tick_is_left():
+    """After a hold-up the node may end before the first tick of its new epoch."""
+    contract = load_contract("ur5e")
+    columns, period_ns = len(contract.joint_names), round(1e9 * contract.dt_s)
+
+    class Stream(Driver):
+        command_rate_hz = 200.0
+
+        def __init__(self):
+            self.sent, self.last = [], None
+
+        def send(self, points):
+            self.sent.append(points.positions[-1].copy())
+
+        def stop(self, points):
+            self.last = points
+
+    stream, time_ = Stream(), SteadyTime()
+    commander = Commander(contract, [stream], pytest.fail)
+    assert not commander.come_to_rest()
+    commander.start(time_, pytest.fail)
+    rows = np.zeros((3, columns))
+    rows[:, 0] = [0.02, 0.04, 0.06]
+    slopes = np.zeros_like(rows)
+    slopes[:, 0] = 0.02 / contract.dt_s
+    stamp_ns = time_.now_ns()
+    plan = Plan(epoch="0@1", stamp_ns=stamp_ns + period_ns, positions=rows)
+    commander.send(
+        TickOutput(
+            stamp_ns=stamp_ns, before=np.zeros(columns), committed=rows, velocities=slopes, plan=plan, fresh=True,
+            stopping=False,
+        )
+    )  # fmt: skip
+    wait_until(lambda: stream.sent and stream.sent[-1][0] > 0.01, what="a setpoint in motion")
+    assert commander.end() and commander.come_to_rest()
+    path = stream.last.positions[:, 0]
+    assert path[0] >= stream.sent[-1][0] and (np.diff(path) >= -1e-9).all()
+    assert stream.last.velocities[-1, 0] == 0.0

@@ -13,6 +13,7 @@ from beingh_core.errors import BeingHError, shown
 # What `resize_crop` does, as client and server of a policy name it to each other.
 TRANSFORM = "short side bicubic, centre"
 MIN_SIDE, MAX_SIDE, MAX_PIXELS = 8, 8192, 1 << 25
+MAX_JPEG_SCANS = 16  # a decoder takes its time for each
 MAX_ASPECT = 8  # a strip of pixels would be enormous once its short side is resized
 
 

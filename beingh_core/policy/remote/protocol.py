@@ -27,12 +27,13 @@ import numpy as np
 from PIL import Image
 
 from beingh_core.errors import BeingHError
+from beingh_core.policy.pictures import MAX_JPEG_SCANS
 from beingh_core.policy.remote.headers import MAX_MESSAGE_BYTES, Array, Arrays, Codec, Dtype, ProtocolError, read
 
 VERSION = 1
 MAGIC = b"BHRP"
 MAX_HEADER_BYTES = 64 << 10
-MAX_JPEG_SEGMENTS, MAX_JPEG_SCANS = 64, 16  # a decoder takes its time for each
+MAX_JPEG_SEGMENTS = 64  # a decoder takes its time for each
 DTYPES = {name: np.dtype(name).newbyteorder("<") for name in get_args(Dtype)}
 CODECS = get_args(Codec)
 _PREFIX = struct.Struct("<4sI")
