@@ -240,7 +240,8 @@ def test_joint_states_of_a_robot_that_publishes_none(tmp_path):
                 time.sleep(0.002)
         states = heard.messages
         assert len(states) >= 20 and sent > 2 * len(states)
-        assert np.median(np.diff(heard.times_s)) > 0.009
+        # A message that comes late is near to the next one, so it is the rate that counts.
+        assert np.mean(np.diff(heard.times_s)) > 0.009
         position = dict(zip(states[0].name, states[0].position))
         assert len(position) == 29 and position["left_hip_pitch_joint"] == 0.0
         for joint, motor in (
