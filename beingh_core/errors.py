@@ -7,7 +7,6 @@ import reprlib
 from collections.abc import Iterable
 
 _MOST_LISTED = 60
-
 MAX_PLACE = 600
 
 
