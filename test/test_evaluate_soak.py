@@ -11,6 +11,7 @@ from soak_support import (
     PERIOD_NS,
     RATE_HZ,
     healthy,
+    sent_at,
     stamp,
     stopped,
     swing,
@@ -19,7 +20,7 @@ from soak_support import (
 from beingh_core.evaluate.motion import Touch, check_limits, sent_path
 from beingh_core.evaluate.seams import SeamFigures, jumps_of
 from beingh_core.evaluate.soak import FaultNote, judge, timing_problems
-from beingh_core.evaluate.stops import deceleration_time
+from beingh_core.evaluate.stops import StopReport, deceleration_time
 from beingh_core.evaluate.ticks import count_ticks
 
 
@@ -176,6 +177,20 @@ def test_what_a_stop_cuts_is_void_only_after_the_stop_was_told():
     assert figures(stopped())["prefix_violations"] == 0
     silent = stopped(tell=False)
     assert figures(silent)["prefix_violations"] > 0
+
+
+@pytest.mark.parametrize("noticed_ms, told_ms", [(-1, 4), (-1, 60), (1, 4), (1, 60)])
+def test_a_stop_takes_effect_between_its_cause_and_its_report(noticed_ms, told_ms):
+    """A cause just before or after a tick is sent cuts that tick or the next one, and only one of them."""
+    recording = stopped()
+    stamp_ns = sent_at(21) + noticed_ms * 1_000_000
+    told = [StopReport(epoch=EPOCH, stamp_ns=stamp_ns, sent_ns=stamp_ns + told_ms * 1_000_000)]
+    recording.reports = told
+    assert figures(recording)["prefix_violations"] == 0
+    twice = stopped(at=23)
+    twice.commands[0][20][1] = twice.commands[0][20][1] + [[0.0, 0.0], [1e-6, 0.0]]
+    twice.reports = told
+    assert figures(twice)["prefix_violations"] > 0
 
 
 def test_after_the_cut_every_promise_holds_again():

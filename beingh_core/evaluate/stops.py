@@ -19,6 +19,8 @@ PROMISED_MS = 100.0
 STILL = 1e-9
 # A report is sent within this after its cause.
 SAME_CLOCK_NS = 250_000_000
+# The controller's clock is read from the system clock this precisely.
+READING_NS = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,26 +63,26 @@ class StopReport:
     sent_ns: int
 
 
-def cut_ticks(logs: Sequence[EpochLog], reports: Sequence[StopReport]) -> dict[str, int]:
-    """Epoch -> first tick that was sent after its first stop.
+def cut_ticks(logs: Sequence[EpochLog], reports: Sequence[StopReport]) -> dict[str, tuple[int, ...]]:
+    """Epoch -> the ticks of which one is the first that its first stop has changed.
 
-    The cause's stamp is of the controller's clock; where that has been set meanwhile, a new epoch has begun and
-    nothing was cut in the old one.
+    The stop took effect between its cause and its report, so that is a tick sent meanwhile or the first one after. The
+    cause's stamp is of the controller's clock; where that has been set meanwhile, a new epoch has begun and nothing was
+    cut in the old one.
     """
-    cuts: dict[str, int] = {}
+    cuts: dict[str, tuple[int, ...]] = {}
     by_name = {log.name: log for log in logs}
     for report in reports:
         log = by_name.get(report.epoch)
         if log is None or report.epoch in cuts or abs(report.sent_ns - report.stamp_ns) > SAME_CLOCK_NS:
             continue
-        later = [
-            rows.first
-            for commands in log.commands
-            for rows in commands
-            if rows.sent_ns is not None and rows.sent_ns > report.stamp_ns
+        sent = [
+            (rows.sent_ns, rows.first) for commands in log.commands for rows in commands if rows.sent_ns is not None
         ]
-        if later:
-            cuts[report.epoch] = min(later)
+        meanwhile = {tick for sent_ns, tick in sent if report.stamp_ns - READING_NS < sent_ns <= report.sent_ns}
+        later = [tick for sent_ns, tick in sent if sent_ns > report.sent_ns]
+        if ticks := meanwhile | set(later and [min(later)]):
+            cuts[report.epoch] = tuple(sorted(ticks))
     return cuts
 
 
