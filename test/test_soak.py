@@ -20,6 +20,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError
+from beingh_ros.bringup import ProcessSpec
 from beingh_ros.cli import main
 from beingh_ros.conversions import read_trajectory, trajectory_message
 from beingh_ros.soak import disturbance as d
@@ -27,6 +28,7 @@ from beingh_ros.soak.fault import HOLDS, RUNS, STOPS
 from beingh_ros.soak.faults import catalogue, schedule
 from beingh_ros.soak.injector import routes
 from beingh_ros.soak.joining import MODES
+from beingh_ros.soak.misspelled import starts_anyway
 from beingh_ros.soak.other_rate import at_rate
 from beingh_ros.soak.other_units import in_other_units
 from beingh_ros.soak.seam import seam_figures
@@ -54,6 +56,13 @@ def test_reordering_lets_every_second_message_overtake():
     effect = d.reordered(1.5)
     arrivals = sorted((i + delay, i) for i in range(6) for delay, _ in effect(i))
     assert [i for _, i in arrivals] == [1, 0, 3, 2, 5, 4]
+
+
+def test_a_misspelled_start_must_be_refused_with_the_right_name():
+    controller = ProcessSpec(name="controller", executable="controller_node", parameters={"contract": "fr3"})
+    assert starts_anyway(controller) == ""
+    another = ProcessSpec(name="controller", executable="cli", parameters={"contract": "fr3"})
+    assert "did not name dry_run" in starts_anyway(another)
 
 
 def test_a_burst_leaves_at_once():

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable
 
 from beingh_ros.soak.fault import HOLDS, RESTART_S, Fault, Makers
+from beingh_ros.soak.misspelled import starts_anyway
 from beingh_ros.soak.other_units import MILLIMETRES, in_other_units
 from beingh_ros.soak.processes import CONTROLLER, POLICY
 from beingh_ros.soak.rig import Rig
@@ -52,6 +53,29 @@ def start_faults() -> Makers:
         rig.processes.kill(POLICY, signal.SIGTERM)
         rig.start_policy(served=False)
 
+    def misspelled() -> Fault:
+        found: list[str] = []
+
+        def begin(rig: Rig) -> int:
+            begin_ns = rig.now_ns()
+            rig.processes.kill(CONTROLLER, signal.SIGTERM)
+            alone_ns = rig.now_ns()
+            problem = starts_anyway(rig.processes.spec(CONTROLLER))
+            moved = len(rig.onlooker.log.sent_since(alone_ns, rig.contract.joint_names[0]))
+            found.append(problem or (f"{moved} commands were sent" if moved else ""))
+            return begin_ns
+
+        return Fault(
+            kind="start_misspelled",
+            seconds=0.0,
+            expected=HOLDS,
+            begin=begin,
+            end=lambda rig: rig.start_controller(),
+            recover_s=RESTART_S,
+            own_stops=("shutdown",),
+            check=lambda _rig: found[0],
+        )
+
     def strangers_end(rig: Rig) -> None:
         rig.strangers.end()
 
@@ -69,6 +93,7 @@ def start_faults() -> Makers:
             "emergency stop",
             own_stops=("shutdown", "estop"),
         ),
+        "start_misspelled": misspelled,
         "start_other_units": lambda: Fault(
             kind="start_other_units",
             seconds=START_S,
