@@ -14,7 +14,7 @@ from beingh_core.contract.encodings import IMAGE_ENCODINGS
 from beingh_core.data.pixels import opencv
 from beingh_core.errors import BeingHError
 from beingh_core.policy.pictures import check_image
-from beingh_ros.conversions import compressed_to_array, image_to_array, stamp_to_ns
+from beingh_ros.messages.conversions import compressed_to_array, image_to_array, stamp_to_ns
 
 BEST_EFFORT, RELIABLE = ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABLE
 DEPTH = 5

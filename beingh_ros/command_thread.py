@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from beingh_core.realtime.samples import Samples
 from beingh_ros.command_path import CommandPath
-from beingh_ros.diagnostics import Samples
 from beingh_ros.drivers.driver import Driver
 from beingh_ros.drivers.setpoints import Setpoints
 from beingh_ros.timing import TimeSource, joined, prefer_this_thread

@@ -20,8 +20,8 @@ from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError
 from beingh_core.evaluate.judge import PickJudge
 from beingh_core.evaluate.video import VideoWriter
-from beingh_ros.conversions import image_to_array, joint_positions, select_joints, stamp_to_ns
-from beingh_ros.diagnostics import read_status
+from beingh_ros.messages.conversions import image_to_array, joint_positions, select_joints, stamp_to_ns
+from beingh_ros.messages.diagnostics import read_status
 
 FILM_PERIOD_NS = 250_000_000
 FEW, MANY = QoSProfile(depth=5), QoSProfile(depth=200)

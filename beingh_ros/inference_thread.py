@@ -8,9 +8,9 @@ from collections.abc import Callable
 import numpy as np
 
 from beingh_core.errors import BeingHError
+from beingh_core.realtime.samples import Samples
 from beingh_ros.chunk_maker import BegunChunk, ChunkMaker, MadeChunk
 from beingh_ros.chunk_schedule import ChunkSchedule, Request
-from beingh_ros.diagnostics import Samples
 from beingh_ros.policy_inputs import PolicyInputs
 
 POLL_S = 0.004

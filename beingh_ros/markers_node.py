@@ -19,11 +19,11 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError, shown
-from beingh_ros.conversions import Trajectory, ns_to_duration, ns_to_stamp, read_trajectory
 from beingh_ros.display import PATHS_TOPIC, Arm
 from beingh_ros.eef_path import EefPaths, Trail, without_hold
 from beingh_ros.guard import GuardedNode, bounded
-from beingh_ros.plan_messages import most_bytes
+from beingh_ros.messages.conversions import Trajectory, ns_to_duration, ns_to_stamp, read_trajectory
+from beingh_ros.messages.plan_messages import most_bytes
 from beingh_ros.runtime import declare, run_node
 
 # red, green, blue, and the width of the line [m]

@@ -18,7 +18,7 @@ from trajectory_msgs.msg import JointTrajectory
 from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError
 from beingh_core.evaluate.wire import WireLog
-from beingh_ros.conversions import Trajectory, read_trajectory, stamp_to_ns
+from beingh_ros.messages.conversions import Trajectory, read_trajectory, stamp_to_ns
 
 # Deep enough that nothing is lost while this process is held up for seconds.
 DEEP = QoSProfile(depth=1000)

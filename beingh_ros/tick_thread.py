@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from beingh_core.realtime.samples import Samples
 from beingh_ros.controller import Controller
-from beingh_ros.diagnostics import Samples
 from beingh_ros.plan import Plan, TickOutput
 from beingh_ros.timing import TimeSource, joined, prefer_this_thread
 

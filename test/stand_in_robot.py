@@ -15,9 +15,9 @@ from trajectory_msgs.msg import JointTrajectory
 
 from beingh_core.contract import load_contract
 from beingh_core.realtime.clock import TickClock, parse_epoch
-from beingh_ros.controller_state import QOS, read_state
-from beingh_ros.conversions import read_trajectory, trajectory_message
-from beingh_ros.diagnostics import read_status
+from beingh_ros.messages.controller_state import QOS, read_state
+from beingh_ros.messages.conversions import read_trajectory, trajectory_message
+from beingh_ros.messages.diagnostics import read_status
 
 FR3 = load_contract("fr3")
 H = FR3.policy.chunk_length

@@ -10,9 +10,9 @@ import sys
 import numpy as np
 import pytest
 import rclpy
+from launch_support import LAUNCHER, ament_prefix, write_small_checkpoint
 from rclpy.context import Context
 from rclpy.node import Node
-from launch_support import LAUNCHER, ament_prefix, write_small_checkpoint
 from ros_support import ROOT, Recorder, next_domain, ros_graph, wait_matched, wait_until
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
@@ -20,7 +20,7 @@ from trajectory_msgs.msg import JointTrajectory
 from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError
 from beingh_ros.bringup import BringupOptions, ProcessGroup, ProcessSpec, processes
-from beingh_ros.conversions import stamp_to_ns, trajectory_message
+from beingh_ros.messages.conversions import stamp_to_ns, trajectory_message
 
 FR3 = load_contract("fr3")
 LAUNCH = ROOT / "launch" / "robot.launch.py"

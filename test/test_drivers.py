@@ -14,10 +14,10 @@ from trajectory_msgs.msg import JointTrajectory
 from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError
 from beingh_ros.commander import Commander
-from beingh_ros.conversions import read_trajectory, stamp_to_ns
 from beingh_ros.drivers import DRIVERS, Driver, make_drivers, stop_drivers
 from beingh_ros.drivers.setpoints import sample_to_rest
 from beingh_ros.drivers.trajectories import trajectory_of
+from beingh_ros.messages.conversions import read_trajectory, stamp_to_ns
 from beingh_ros.plan import Plan, TickOutput
 from beingh_ros.timing import SteadyTime
 

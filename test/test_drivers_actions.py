@@ -25,9 +25,9 @@ from interface_builder import provide
 from ros_support import wait_until
 
 from beingh_core.errors import BeingHError
-from beingh_ros.conversions import read_trajectory
 from beingh_ros.drivers import make_drivers
 from beingh_ros.drivers.gripper import GoalTrigger
+from beingh_ros.messages.conversions import read_trajectory
 
 ROWS = np.tile(np.arange(8) / 10, (2, 1)) + [[0.0], [0.01]]
 FOLLOW = {"kind": "follow_joint_trajectory", "action": "/arm_controller/follow_joint_trajectory", "joints": ARM}

@@ -10,8 +10,8 @@ from interface_builder import for_children, provide
 from ros_support import NodeProcess, Recorder, ros_graph, wait_until
 from stand_in_robot import FR3, H, StandInRobot
 
-from beingh_ros.controller_state import read_state
-from beingh_ros.conversions import read_trajectory
+from beingh_ros.messages.controller_state import read_state
+from beingh_ros.messages.conversions import read_trajectory
 
 FOLLOW = {
     "kind": "follow_joint_trajectory",

@@ -20,9 +20,9 @@ from sensor_msgs.msg import JointState
 
 from beingh_core.contract import load_contract
 from beingh_ros.bringup import ProcessGroup, ProcessSpec
+from beingh_ros.messages.thresholds import ERROR, OK, WARN
 from beingh_ros.monitor.page import Surroundings, page
 from beingh_ros.monitor.state import CONTROLLER, INFERENCE, SILENT_AFTER_S, MonitorState
-from beingh_ros.thresholds import ERROR, OK, WARN
 
 FR3 = load_contract("fr3")
 COMMANDS = {

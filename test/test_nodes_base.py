@@ -12,8 +12,8 @@ from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
 
 from beingh_core.contract.codec import SignalCodec
-from beingh_ros.conversions import array_to_image, stamp_to_ns
-from beingh_ros.plan_messages import PlanReader
+from beingh_ros.messages.conversions import array_to_image, stamp_to_ns
+from beingh_ros.messages.plan_messages import PlanReader
 
 TWIST = {
     "kind": "twist_base",

@@ -13,7 +13,7 @@ from std_msgs.msg import Bool
 from trajectory_msgs.msg import JointTrajectory
 
 from beingh_core.realtime.clock import TickClock
-from beingh_ros.conversions import ns_to_stamp, read_trajectory
+from beingh_ros.messages.conversions import ns_to_stamp, read_trajectory
 
 
 @pytest.fixture

@@ -4,14 +4,14 @@ import time
 
 import pytest
 from ros_support import Recorder, wait_until
+from sensor_msgs.msg import JointState
 from stand_in_robot import ARM, DT_NS, FR3, HAND, controller_beside_robot
 from test_nodes_logic import HOME, NOW, measure_at_rest
-from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
 from beingh_ros.controller import Controller
-from beingh_ros.controller_state import read_state
 from beingh_ros.listeners import DISCOVERY_S, SETTLING, Hearing, Listeners
+from beingh_ros.messages.controller_state import read_state
 from beingh_ros.stop_causes import DRIVER, RUNNING, STOPPED, WAITING
 
 

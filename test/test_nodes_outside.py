@@ -21,9 +21,9 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from visualization_msgs.msg import MarkerArray
 
 from beingh_core.realtime.clock import parse_stamp
-from beingh_ros.controller_state import read_state
-from beingh_ros.conversions import trajectory_message
 from beingh_ros.guard import GuardedNode
+from beingh_ros.messages.controller_state import read_state
+from beingh_ros.messages.conversions import trajectory_message
 from beingh_ros.monitor.page import Surroundings, page
 from beingh_ros.monitor.state import MonitorState
 

@@ -29,8 +29,8 @@ from trajectory_msgs.msg import JointTrajectory
 
 from beingh_core.contract import load_contract
 from beingh_core.realtime.clock import TickClock
-from beingh_ros.conversions import array_to_image, ns_to_stamp, read_trajectory, trajectory_message
-from beingh_ros.diagnostics import read_status
+from beingh_ros.messages.conversions import array_to_image, ns_to_stamp, read_trajectory, trajectory_message
+from beingh_ros.messages.diagnostics import read_status
 
 FR3 = load_contract("fr3")
 H, D = FR3.policy.chunk_length, FR3.uac.delay_steps

@@ -13,9 +13,9 @@ from trajectory_msgs.msg import JointTrajectory
 
 from beingh_core.contract import load_contract
 from beingh_core.realtime.clock import parse_epoch
-from beingh_ros.controller_state import QOS, read_state
-from beingh_ros.conversions import ns_to_stamp, stamp_to_ns
-from beingh_ros.diagnostics import read_status
+from beingh_ros.messages.controller_state import QOS, read_state
+from beingh_ros.messages.conversions import ns_to_stamp, stamp_to_ns
+from beingh_ros.messages.diagnostics import read_status
 
 FR3 = load_contract("fr3")
 ARM, HAND = FR3.driver.groups

@@ -14,8 +14,8 @@ from stand_in_robot import ARM, FR3, controller_beside_robot
 from std_msgs.msg import Bool
 from trajectory_msgs.msg import JointTrajectory
 
-from beingh_ros.controller_state import read_state
-from beingh_ros.conversions import ns_to_stamp
+from beingh_ros.messages.controller_state import read_state
+from beingh_ros.messages.conversions import ns_to_stamp
 from beingh_ros.runtime import hear_latched_clock
 
 LATCHED = QoSProfile(depth=4, durability=DurabilityPolicy.TRANSIENT_LOCAL)

@@ -17,8 +17,8 @@ from std_srvs.srv import SetBool
 from trajectory_msgs.msg import JointTrajectory
 
 from beingh_core.realtime.clock import parse_epoch
-from beingh_ros.controller_state import read_state
-from beingh_ros.conversions import stamp_to_ns
+from beingh_ros.messages.controller_state import read_state
+from beingh_ros.messages.conversions import stamp_to_ns
 
 FAULTY = str(Path(__file__).with_name("faulty_controller.py"))
 MAX_STEP = FR3.limits.acceleration[0] * FR3.dt_s**2 + 1e-9

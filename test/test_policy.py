@@ -2,8 +2,8 @@
 
 import json
 import logging
-from pathlib import Path
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np

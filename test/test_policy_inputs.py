@@ -12,8 +12,8 @@ from beingh_core.errors import BeingHError
 from beingh_core.realtime.clock import parse_epoch
 from beingh_core.realtime.streams import JointHistory, JointStream
 from beingh_ros.chunk_schedule import ChunkSchedule
-from beingh_ros.conversions import some_joint_positions
 from beingh_ros.gate_log import AGAIN_S, PATIENCE_S, GateLog
+from beingh_ros.messages.conversions import some_joint_positions
 from beingh_ros.policy_inputs import PolicyInputs
 from beingh_ros.policy_report import PolicyReport
 

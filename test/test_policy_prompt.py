@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from beingh_core.errors import BeingHError
 from beingh_core.policy.prompt import PromptBuilder, PromptConfig

@@ -20,7 +20,7 @@ from trajectory_msgs.msg import JointTrajectory
 from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError
 from beingh_ros import rerun_log
-from beingh_ros.conversions import array_to_image, ns_to_stamp, trajectory_message
+from beingh_ros.messages.conversions import array_to_image, ns_to_stamp, trajectory_message
 
 FR3 = load_contract("fr3")
 T0_NS, DT_NS, H = 1_700_000_000_123_456_789, round(1e9 / FR3.rate_hz), FR3.policy.chunk_length

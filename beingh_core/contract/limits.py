@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
-from beingh_core.errors import shown
 from beingh_core.contract.reader import Section
 from beingh_core.contract.schema import MIN_RANGE, POSITION
 from beingh_core.contract.urdf import UrdfFacts
+from beingh_core.errors import shown
 from beingh_core.realtime.limits import JointLimits
 
 # Per second, per second^2 and per second^3 [rad or m].

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-
 from beingh_core.contract import Driver as DriverSettings
 from beingh_core.contract import RobotContract
 from beingh_ros.drivers.action_goals import CANCELED, SUCCEEDED, ActionGoals

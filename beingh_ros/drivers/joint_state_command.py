@@ -8,8 +8,8 @@ from sensor_msgs.msg import JointState
 
 from beingh_core.contract import Driver as DriverSettings
 from beingh_core.contract import RobotContract
-from beingh_ros.conversions import ns_to_stamp
 from beingh_ros.drivers.streaming import StreamingDriver
+from beingh_ros.messages.conversions import ns_to_stamp
 
 
 class JointStateCommandDriver(StreamingDriver):

@@ -13,8 +13,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from beingh_ros.messages.thresholds import ERROR, OK, WARN, Finding
 from beingh_ros.monitor.state import CONTROLLER, INFERENCE, SILENT_AFTER_S, STOPPED_STATES, MonitorState, Status
-from beingh_ros.thresholds import ERROR, OK, WARN, Finding
 
 WORDS = {OK: "OK", WARN: "WARN", ERROR: "ERROR"}
 COLOURS = {OK: "green", WARN: "yellow", ERROR: "red"}

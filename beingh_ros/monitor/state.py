@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from beingh_core.realtime.clock import parse_stamp
-from beingh_ros.thresholds import ERROR, OK, WARN, Finding, worst
+from beingh_ros.messages.thresholds import ERROR, OK, WARN, Finding, worst
 
 # Every node reports once a second.
 SILENT_AFTER_S = 3.0

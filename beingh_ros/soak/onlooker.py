@@ -24,16 +24,16 @@ from beingh_core.errors import BeingHError
 from beingh_core.evaluate.motion import Touch
 from beingh_core.evaluate.stops import StopReport
 from beingh_core.evaluate.wire import WireLog
-from beingh_ros.conversions import (
+from beingh_ros.messages.conversions import (
     Trajectory,
     joint_positions,
     read_trajectory,
     select_joints,
     stamp_to_ns,
 )
-from beingh_ros.diagnostics import read_status
-from beingh_ros.sim_contacts import TOPIC as CONTACTS
-from beingh_ros.sim_contacts import contact_force
+from beingh_ros.messages.diagnostics import read_status
+from beingh_ros.messages.sim_contacts import TOPIC as CONTACTS
+from beingh_ros.messages.sim_contacts import contact_force
 from beingh_ros.soak.injector import ACCEPTED, BUFFER, CHUNK, joint_state_topics
 
 DEEP = QoSProfile(depth=5000)

@@ -14,7 +14,7 @@ from std_msgs.msg import Bool
 from trajectory_msgs.msg import JointTrajectory
 
 from beingh_core.contract import RobotContract
-from beingh_ros.conversions import ns_to_stamp
+from beingh_ros.messages.conversions import ns_to_stamp
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 # No multiple of any robot's period, so that its messages come between, before and after the robot's.

@@ -10,7 +10,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
-from beingh_ros.conversions import ns_to_duration, stamp_to_ns
+from beingh_ros.messages.conversions import ns_to_duration, stamp_to_ns
 
 
 def _on(message_type: type, change: Callable[[object], None]) -> Callable[[bytes], bytes]:

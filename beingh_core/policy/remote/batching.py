@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 import logging
 import threading
 import time
 import traceback
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from beingh_core.errors import BeingHError
 from beingh_core.policy.observations import check_observation

@@ -13,8 +13,8 @@ latter, the only `annotation.*` is taken. Requests are read by `torch_bytes`, ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 import time
+from collections.abc import Callable, Mapping
 
 import numpy as np
 

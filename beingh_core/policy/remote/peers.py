@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections import Counter
 from dataclasses import dataclass
-import socket
 
 from beingh_core.policy.remote import zmtp
 

@@ -15,11 +15,11 @@ that size is parsed or allocated. `headers` declares what each may hold.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 import io
 import math
-from pathlib import Path
 import struct
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import get_args
 
 import msgpack

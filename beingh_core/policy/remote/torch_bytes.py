@@ -13,12 +13,12 @@ allocate any amount of memory, and sizes of tensors are not compared with the fi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 import io
 import math
 import pickletools
 import re
 import zipfile
+from collections.abc import Mapping
 
 import numpy as np
 import torch

@@ -22,7 +22,14 @@ from trajectory_msgs.msg import (
 
 from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError, shown
-from beingh_ros.conversions import NS_PER_S, Trajectory, ns_to_duration, ns_to_stamp, read_trajectory, stamp_to_ns
+from beingh_ros.messages.conversions import (
+    NS_PER_S,
+    Trajectory,
+    ns_to_duration,
+    ns_to_stamp,
+    read_trajectory,
+    stamp_to_ns,
+)
 
 BASE = "base"
 # Bytes of a point beside its numbers, and of a message beside its points and names.

@@ -13,7 +13,7 @@ from geometry_msgs.msg import Point
 from visualization_msgs.msg import Marker, MarkerArray
 
 from beingh_core.sim import Contact
-from beingh_ros.conversions import ns_to_duration, ns_to_stamp
+from beingh_ros.messages.conversions import ns_to_duration, ns_to_stamp
 
 TOPIC = "/sim/contacts"
 NEWTONS_PER_M = 1000.0

@@ -6,7 +6,7 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from beingh_core.realtime.clock import parse_stamp
-from beingh_ros.diagnostics import ERROR, OK, WARN, read_status
+from beingh_ros.messages.diagnostics import ERROR, OK, WARN, read_status
 from beingh_ros.stop_causes import REQUESTED, RUNNING, STOPPED, STOPPING, Status
 
 TOPIC = "controller/state"

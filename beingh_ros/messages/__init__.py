@@ -1,0 +1,1 @@
+"""Between ROS messages and the containers of the rooms without ROS."""
