@@ -53,29 +53,6 @@ def start_faults() -> Makers:
         rig.processes.kill(POLICY, signal.SIGTERM)
         rig.start_policy(served=False)
 
-    def misspelled() -> Fault:
-        found: list[str] = []
-
-        def begin(rig: Rig) -> int:
-            begin_ns = rig.now_ns()
-            rig.processes.kill(CONTROLLER, signal.SIGTERM)
-            alone_ns = rig.now_ns()
-            problem = starts_anyway(rig.processes.spec(CONTROLLER))
-            moved = len(rig.onlooker.log.sent_since(alone_ns, rig.contract.joint_names[0]))
-            found.append(problem or (f"{moved} commands were sent" if moved else ""))
-            return begin_ns
-
-        return Fault(
-            kind="start_misspelled",
-            seconds=0.0,
-            expected=HOLDS,
-            begin=begin,
-            end=lambda rig: rig.start_controller(),
-            recover_s=RESTART_S,
-            own_stops=("shutdown",),
-            check=lambda _rig: found[0],
-        )
-
     def strangers_end(rig: Rig) -> None:
         rig.strangers.end()
 
@@ -104,3 +81,28 @@ def start_faults() -> Makers:
             told="statistics",
         ),
     }
+
+
+def misspelled() -> Fault:
+    """The controller is started with a misspelled parameter, and the launch file with a misspelled argument."""
+    found: list[str] = []
+
+    def begin(rig: Rig) -> int:
+        begin_ns = rig.now_ns()
+        rig.processes.kill(CONTROLLER, signal.SIGTERM)
+        alone_ns = rig.now_ns()
+        problem = starts_anyway(rig.processes.spec(CONTROLLER))
+        moved = len(rig.onlooker.log.sent_since(alone_ns, rig.contract.joint_names[0]))
+        found.append(problem or (f"{moved} commands were sent" if moved else ""))
+        return begin_ns
+
+    return Fault(
+        kind="start_misspelled",
+        seconds=0.0,
+        expected=HOLDS,
+        begin=begin,
+        end=lambda rig: rig.start_controller(),
+        recover_s=RESTART_S,
+        own_stops=("shutdown",),
+        check=lambda _rig: found[0],
+    )
