@@ -7,7 +7,16 @@ from __future__ import annotations
 
 import time
 
-from beingh_ros.stop_causes import DRIVER, FOR_JOINT_STATES, REQUESTED, RUNNING, STOPPED, STOPPING, WAITING, Status
+from beingh_core.control.stop_causes import (
+    DRIVER,
+    FOR_JOINT_STATES,
+    REQUESTED,
+    RUNNING,
+    STOPPED,
+    STOPPING,
+    WAITING,
+    Status,
+)
 
 # What keeps the robot from its start is told again after so long; missing joint states first after a moment [s].
 AGAIN_S, FIRST_S = 10.0, 1.0

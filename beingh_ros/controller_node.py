@@ -25,11 +25,16 @@ from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
 
 from beingh_core.contract import RobotContract, load_contract
+from beingh_core.control.commander import Commander
+from beingh_core.control.controller import Controller
+from beingh_core.control.listeners import Listeners
+from beingh_core.control.plan import Plan
+from beingh_core.control.stop_causes import DRIVER, EXCEPTION, STOP_SERVICE, Status
+from beingh_core.control.tick_thread import TickThread
+from beingh_core.control.timing import SimulatedTime, SteadyTime
 from beingh_core.errors import BeingHError
 from beingh_core.realtime.clock import parse_epoch
 from beingh_core.realtime.commit_buffer import Chunk
-from beingh_ros.commander import Commander
-from beingh_ros.controller import Controller
 from beingh_ros.controller_log import ControllerLog
 from beingh_ros.controller_report import ControllerReport
 from beingh_ros.drivers import make_drivers
@@ -37,17 +42,12 @@ from beingh_ros.estop_intake import EstopIntake
 from beingh_ros.graph import resolved, rival_text, rivals
 from beingh_ros.guard import bounded
 from beingh_ros.joint_intake import JointIntake
-from beingh_ros.listeners import Listeners
 from beingh_ros.managed import ManagedNode
 from beingh_ros.messages import controller_state
 from beingh_ros.messages.conversions import Trajectory, ns_to_stamp
 from beingh_ros.messages.diagnostics import Diagnostics, Report
 from beingh_ros.messages.plan_messages import PlanReader, PlanWriter, most_bytes
-from beingh_ros.plan import Plan
 from beingh_ros.runtime import declare, hear_latched_clock, raise_priority, run_node
-from beingh_ros.stop_causes import DRIVER, EXCEPTION, STOP_SERVICE, Status
-from beingh_ros.tick_thread import TickThread
-from beingh_ros.timing import SimulatedTime, SteadyTime
 
 RELIABLE = QoSProfile(depth=10)
 FLUSH_S = 0.5

@@ -6,15 +6,15 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from beingh_core.contract import RobotContract
+from beingh_core.control.controller import Controller
+from beingh_core.control.stop_causes import RUNNING, Status
+from beingh_core.control.tick_thread import TickThread
 from beingh_core.realtime.commit_buffer import MergeResult
 from beingh_core.realtime.samples import Samples
-from beingh_ros.controller import Controller
 from beingh_ros.messages import thresholds
 from beingh_ros.messages.controller_state import state_level
 from beingh_ros.messages.diagnostics import Report
 from beingh_ros.messages.thresholds import RECENT_S, RecentCounts, percent
-from beingh_ros.stop_causes import RUNNING, Status
-from beingh_ros.tick_thread import TickThread
 
 # Counters that are no verdict on a chunk.
 _NO_VERDICTS = ("sent", "held", "clips", "stops")

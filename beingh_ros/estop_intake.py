@@ -9,7 +9,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from std_msgs.msg import Bool
 
-from beingh_ros.estop_sources import EstopSources
+from beingh_core.control.estop_sources import EstopSources
 from beingh_ros.graph import QUIET, message_number, of_other_type, resolved, sent_ns, with_info
 
 RELIABLE = QoSProfile(depth=10)

@@ -10,10 +10,10 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import JointState
 
 from beingh_core.contract import RobotContract
+from beingh_core.control.controller import Controller
+from beingh_core.control.joint_sources import JointSources
 from beingh_core.errors import BeingHError
-from beingh_ros.controller import Controller
 from beingh_ros.graph import NOT_KNOWN, listed, message_number, publishers, resolved, sent_ns, with_info
-from beingh_ros.joint_sources import JointSources
 from beingh_ros.messages.conversions import joint_positions, joint_velocities, stamp_to_ns
 
 # Deep enough for a robot that publishes joint by joint, or at 1 kHz, while the executor is held up for 0.2 s.

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from beingh_core.contract import RobotContract
+from beingh_core.contract.joint_names import ForeignNames
 from beingh_core.errors import BeingHError
 from beingh_core.realtime.streams import MISSING, FreshnessGate, JointHistory, JointStream, Sample, StreamBuffer
 from beingh_ros.chunk_maker import Observation
-from beingh_ros.joint_names import ForeignNames
 from beingh_ros.stream_stats import StreamStats
 
 DEPTH = 30

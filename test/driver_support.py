@@ -17,7 +17,7 @@ from rclpy.task import Future
 from ros_support import ROOT, ros_graph
 
 from beingh_core.contract import RobotContract, load_contract
-from beingh_ros.drivers import Setpoints
+from beingh_core.control.setpoints import Setpoints
 
 FR3 = yaml.safe_load((ROOT / "config" / "robots" / "fr3.yaml").read_text())
 ARM = [f"fr3_joint{i}" for i in range(1, 8)]

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from beingh_core.control.command_path import CommandPath
 from beingh_core.realtime.interpolation import point_velocities
 from beingh_core.realtime.limits import JointLimits
-from beingh_ros.command_path import CommandPath
 
 DT_NS, STEP_NS = 50_000_000, 4_000_000
 LIMITS = JointLimits(

@@ -5,11 +5,14 @@ import pytest
 from ros_support import ROOT
 
 from beingh_core.contract import load_contract
+from beingh_core.control.controller import Controller
+from beingh_core.control.stop_causes import STOP_SERVICE, TRACKING_ERROR
+from beingh_core.control.tick_thread import TickThread
+from beingh_core.control.timing import SteadyTime
 from beingh_core.realtime.clock import parse_epoch
 from beingh_core.realtime.commit_buffer import Chunk
 from beingh_core.realtime.samples import Samples
 from beingh_ros.chunk_schedule import ChunkSchedule
-from beingh_ros.controller import Controller
 from beingh_ros.controller_report import ControllerReport
 from beingh_ros.inference_thread import InferenceThread
 from beingh_ros.messages import thresholds
@@ -17,9 +20,6 @@ from beingh_ros.messages.diagnostics import ERROR, OK, WARN
 from beingh_ros.messages.thresholds import RECENT_S, RecentCounts, Threshold, worst
 from beingh_ros.policy_inputs import PolicyInputs
 from beingh_ros.policy_report import PolicyReport
-from beingh_ros.stop_causes import STOP_SERVICE, TRACKING_ERROR
-from beingh_ros.tick_thread import TickThread
-from beingh_ros.timing import SteadyTime
 
 FR3 = load_contract("fr3")
 HOME = dict(zip(FR3.joint_names, FR3.home))

@@ -12,14 +12,15 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
 from beingh_core.contract import load_contract
+from beingh_core.control.commander import Commander
+from beingh_core.control.driver import Driver, stop_drivers
+from beingh_core.control.plan import Plan, TickOutput
+from beingh_core.control.setpoints import sample_to_rest
+from beingh_core.control.timing import SteadyTime
 from beingh_core.errors import BeingHError
-from beingh_ros.commander import Commander
-from beingh_ros.drivers import DRIVERS, Driver, make_drivers, stop_drivers
-from beingh_ros.drivers.setpoints import sample_to_rest
+from beingh_ros.drivers import DRIVERS, make_drivers
 from beingh_ros.drivers.trajectories import trajectory_of
 from beingh_ros.messages.conversions import read_trajectory, stamp_to_ns
-from beingh_ros.plan import Plan, TickOutput
-from beingh_ros.timing import SteadyTime
 
 ROWS = np.array([[0.1, -0.2, 0.3, -1.0, 0.5, 2.0, 0.7, 0.01], [0.12, -0.18, 0.31, -1.1, 0.52, 2.1, 0.72, 0.02]])
 SLOPES = np.full((2, 8), 0.4)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from beingh_ros.joint_continuity import JUMP_NS, MEMORY_NS, JointContinuity
+from beingh_core.control.joint_continuity import JUMP_NS, MEMORY_NS, JointContinuity
 
 SPEED = 1.3  # [rad/s]
 NOISE = 0.01

@@ -8,13 +8,13 @@ import pytest
 from driver_support import ARM, HAND_DRIVER, contract_with
 
 from beingh_core.contract import load_contract
+from beingh_core.control.command_path import CommandPath
+from beingh_core.control.command_thread import CommandThread
+from beingh_core.control.controller import Controller
+from beingh_core.control.driver import Driver
+from beingh_core.control.stop_causes import CLOCK, RUNNING, STOPPED
+from beingh_core.control.timing import SteadyTime
 from beingh_core.realtime.commit_buffer import Chunk
-from beingh_ros.command_path import CommandPath
-from beingh_ros.command_thread import CommandThread
-from beingh_ros.controller import Controller
-from beingh_ros.drivers.driver import Driver
-from beingh_ros.stop_causes import CLOCK, RUNNING, STOPPED
-from beingh_ros.timing import SteadyTime
 
 NOW = 1_700_000_000_000_000_000
 SETPOINT_NS = 5_000_000

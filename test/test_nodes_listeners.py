@@ -9,10 +9,10 @@ from stand_in_robot import ARM, DT_NS, FR3, HAND, controller_beside_robot
 from test_nodes_logic import HOME, NOW, measure_at_rest
 from trajectory_msgs.msg import JointTrajectory
 
-from beingh_ros.controller import Controller
-from beingh_ros.listeners import DISCOVERY_S, SETTLING, Hearing, Listeners
+from beingh_core.control.controller import Controller
+from beingh_core.control.listeners import DISCOVERY_S, SETTLING, Hearing, Listeners
+from beingh_core.control.stop_causes import DRIVER, RUNNING, STOPPED, WAITING
 from beingh_ros.messages.controller_state import read_state
-from beingh_ros.stop_causes import DRIVER, RUNNING, STOPPED, WAITING
 
 
 def test_the_numbers_must_have_settled_with_a_listener_on_each_topic():

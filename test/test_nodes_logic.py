@@ -9,13 +9,8 @@ import pytest
 from ros_support import ROOT
 
 from beingh_core.contract import load_contract
-from beingh_core.errors import BeingHError
-from beingh_core.realtime.clock import TickClock, parse_epoch
-from beingh_core.realtime.commit_buffer import Chunk
-from beingh_ros.chunk_schedule import ChunkSchedule, commanded
-from beingh_ros.controller import Controller
-from beingh_ros.policy_inputs import PolicyInputs
-from beingh_ros.stop_causes import (
+from beingh_core.control.controller import Controller
+from beingh_core.control.stop_causes import (
     CAUSES,
     CHUNKS_SILENT,
     CLOCK,
@@ -30,8 +25,13 @@ from beingh_ros.stop_causes import (
     TRACKING_ERROR,
     WAITING,
 )
+from beingh_core.control.timing import SimulatedTime, SteadyTime
+from beingh_core.errors import BeingHError
+from beingh_core.realtime.clock import TickClock, parse_epoch
+from beingh_core.realtime.commit_buffer import Chunk
+from beingh_ros.chunk_schedule import ChunkSchedule, commanded
+from beingh_ros.policy_inputs import PolicyInputs
 from beingh_ros.stream_stats import StreamStats
-from beingh_ros.timing import SimulatedTime, SteadyTime
 from beingh_ros.trajectory_follower import TrajectoryFollower
 
 FR3 = load_contract("fr3")

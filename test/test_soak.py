@@ -148,7 +148,7 @@ def test_a_clock_step_reaches_a_running_process(tmp_path):
         "import sys, time\n"
         "from beingh_ros.soak.stepped_clock import install\n"
         "install(sys.argv[1])\n"
-        "from beingh_ros.timing import SteadyTime\n"
+        "from beingh_core.control.timing import SteadyTime\n"
         "steady = SteadyTime()\n"
         "print('ready', flush=True)\n"
         "sys.stdin.readline()\n"

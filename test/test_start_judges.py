@@ -10,15 +10,13 @@ from ros_support import ROOT
 from test_nodes_logic import DT_NS, FR3, HOME, NOW, Robot, measure_at_rest
 
 from beingh_core.contract import load_contract
-from beingh_core.errors import BeingHError
-from beingh_ros.controller import Controller
-from beingh_ros.controller_log import ControllerLog
-from beingh_ros.estop_sources import EstopSources
-from beingh_ros.joint_continuity import MEMORY_NS
-from beingh_ros.joint_sources import MEMORY_S, JointSources
-from beingh_ros.listeners import SETTLING, Hearing, Listeners
-from beingh_ros.measured_joints import start_position
-from beingh_ros.stop_causes import (
+from beingh_core.control.controller import Controller
+from beingh_core.control.estop_sources import EstopSources
+from beingh_core.control.joint_continuity import MEMORY_NS
+from beingh_core.control.joint_sources import MEMORY_S, JointSources
+from beingh_core.control.listeners import SETTLING, Hearing, Listeners
+from beingh_core.control.measured_joints import start_position
+from beingh_core.control.stop_causes import (
     DRIVER,
     JOINT_STATES_INVALID,
     RUNNING,
@@ -28,7 +26,9 @@ from beingh_ros.stop_causes import (
     WAITING,
     Status,
 )
-from beingh_ros.tracking import TrackingWatch
+from beingh_core.control.tracking import TrackingWatch
+from beingh_core.errors import BeingHError
+from beingh_ros.controller_log import ControllerLog
 
 ARM_ZEROS = HOME | {name: 0.0 for name in FR3.joint_names[:7] if name not in ("fr3_joint4", "fr3_joint6")}
 AWAY = HOME | {"fr3_joint1": 0.6, "fr3_joint3": -0.4}

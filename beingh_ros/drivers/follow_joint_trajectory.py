@@ -14,10 +14,10 @@ from rclpy.node import Node
 
 from beingh_core.contract import Driver as DriverSettings
 from beingh_core.contract import RobotContract
+from beingh_core.control.driver import FLUSH_S, Driver, Starts, columns_of
+from beingh_core.control.setpoints import Setpoints
 from beingh_ros.drivers.action_goals import CANCELED, SUCCEEDED, ActionGoals
-from beingh_ros.drivers.driver import FLUSH_S, Driver, Starts, columns_of
 from beingh_ros.drivers.interfaces import interface
-from beingh_ros.drivers.setpoints import Setpoints
 from beingh_ros.drivers.trajectories import trajectory_of
 
 INVALID_GOAL = -1

@@ -12,10 +12,10 @@ from rclpy.node import Node
 
 from beingh_core.contract import Driver as DriverSettings
 from beingh_core.contract import RobotContract
+from beingh_core.control.setpoints import Setpoints
 from beingh_ros.drivers.action_goals import ActionGoals
 from beingh_ros.drivers.gripper import GripperDriver, judge_end
 from beingh_ros.drivers.interfaces import interface
-from beingh_ros.drivers.setpoints import Setpoints
 
 
 class FrankaGripperDriver(GripperDriver):

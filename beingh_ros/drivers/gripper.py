@@ -11,10 +11,10 @@ from typing import Any
 
 from beingh_core.contract import Driver as DriverSettings
 from beingh_core.contract import RobotContract
+from beingh_core.control.driver import FLUSH_S, Driver, Starts, columns_of
+from beingh_core.control.setpoints import Setpoints
 from beingh_ros.drivers.action_goals import CANCELED, SUCCEEDED, ActionGoals
-from beingh_ros.drivers.driver import FLUSH_S, Driver, Starts, columns_of
 from beingh_ros.drivers.grip import GripWatch
-from beingh_ros.drivers.setpoints import Setpoints
 
 # Smaller differences are rounding [rad or m].
 SAME = 1e-9

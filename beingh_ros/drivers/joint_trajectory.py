@@ -15,8 +15,9 @@ from trajectory_msgs.msg import JointTrajectory
 
 from beingh_core.contract import Driver as DriverSettings
 from beingh_core.contract import RobotContract
-from beingh_ros.drivers.driver import FLUSH_S, Driver, columns_of, count_listeners
-from beingh_ros.drivers.setpoints import Setpoints
+from beingh_core.control.driver import FLUSH_S, Driver, columns_of
+from beingh_core.control.setpoints import Setpoints
+from beingh_ros.drivers.publishing import count_listeners
 from beingh_ros.drivers.trajectories import trajectory_of
 
 

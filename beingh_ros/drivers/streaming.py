@@ -13,8 +13,9 @@ from rclpy.qos import QoSProfile
 
 from beingh_core.contract import Driver as DriverSettings
 from beingh_core.contract import RobotContract
-from beingh_ros.drivers.driver import FLUSH_S, Driver, columns_of, count_listeners
-from beingh_ros.drivers.setpoints import Setpoints, sample_to_rest
+from beingh_core.control.driver import FLUSH_S, Driver, columns_of
+from beingh_core.control.setpoints import Setpoints, sample_to_rest
+from beingh_ros.drivers.publishing import count_listeners
 
 # Only the newest command counts; reliable delivery still brings the last one of a stop to a slow subscriber.
 QUEUE = 1

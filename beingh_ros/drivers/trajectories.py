@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from beingh_ros.drivers.setpoints import Setpoints
+from beingh_core.control.setpoints import Setpoints
 from beingh_ros.messages.conversions import NS_PER_S, ns_to_duration, ns_to_stamp
 
 # Where the only row left is due already, it is to be reached after this time: at 0 the controller would step to it.

@@ -8,7 +8,7 @@ from rclpy.node import Node
 
 from beingh_core.contract import Driver as DriverSettings
 from beingh_core.contract import RobotContract
-from beingh_ros.drivers.setpoints import Setpoints, sample_to_rest
+from beingh_core.control.setpoints import Setpoints, sample_to_rest
 from beingh_ros.drivers.streaming import StreamingDriver
 from beingh_ros.messages.conversions import ns_to_stamp
 

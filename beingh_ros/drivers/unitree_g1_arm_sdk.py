@@ -14,10 +14,10 @@ from rclpy.qos import qos_profile_sensor_data
 
 from beingh_core.contract import Driver as DriverSettings
 from beingh_core.contract import RobotContract
+from beingh_core.control.setpoints import Setpoints, sample_to_rest
 from beingh_core.errors import BeingHError, did_you_mean
 from beingh_ros.drivers.action_goals import DISCOVERY_S
 from beingh_ros.drivers.interfaces import interface
-from beingh_ros.drivers.setpoints import Setpoints, sample_to_rest
 from beingh_ros.drivers.streaming import StreamingDriver
 from beingh_ros.drivers.unitree_crc import low_cmd_crc
 

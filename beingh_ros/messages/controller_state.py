@@ -5,9 +5,9 @@ from __future__ import annotations
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
+from beingh_core.control.stop_causes import REQUESTED, RUNNING, STOPPED, STOPPING, Status
 from beingh_core.realtime.clock import parse_stamp
 from beingh_ros.messages.diagnostics import ERROR, OK, WARN, read_status
-from beingh_ros.stop_causes import REQUESTED, RUNNING, STOPPED, STOPPING, Status
 
 TOPIC = "controller/state"
 # Latched: who comes later hears the newest.

@@ -122,7 +122,7 @@ MUTANTS = [
         ("position = start_position + start_rotation @ move", "position = position + rotation @ move"),
     ),
     *_of(
-        "beingh_ros/controller.py",
+        "beingh_core/control/controller.py",
         LOGIC,
         ("if late_ns > self._max_late_ns:", "if late_ns > 1000 * self._max_late_ns:"),
         ("self._estops.add if active else self._estops.discard", "self._estops.add"),
@@ -131,14 +131,14 @@ MUTANTS = [
         ("if hearing.lost and self._status.state == RUNNING:", "if False:"),
     ),
     *_of(
-        "beingh_ros/measured_joints.py",
+        "beingh_core/control/measured_joints.py",
         LOGIC,
         ("self._newest.items() if not math.isfinite(value)]", "self._newest.items() if value is None]"),
         ("now_ns - self._newest[n][0] > self._max_age_ns]", "False]"),
         ("if now_ns - self._recent[0][0] < REST_S * 1e9:", "if False:"),
     ),
     *_of(
-        "beingh_ros/tracking.py",
+        "beingh_core/control/tracking.py",
         LOGIC,
         ("if not share[joint] > 1.0:", "if True:"),
         ("if now_ns - self._bad_since_ns < self._patience_ns:", "if False:"),

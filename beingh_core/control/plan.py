@@ -1,4 +1,4 @@
-"""What the controller hands to those who send and publish. No ROS here.
+"""What the controller hands to those who send and publish.
 
 Letters: J commanded columns, T committed ticks, M planned ticks.
 """

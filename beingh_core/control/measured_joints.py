@@ -1,4 +1,4 @@
-"""What the joint states tell about the joints that are commanded. No ROS here."""
+"""What the joint states tell about the joints that are commanded."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 
 from beingh_core.contract import RobotContract
 from beingh_core.contract.urdf import read_urdf
+from beingh_core.control.joint_continuity import NOISE_SLIDING, NOISE_TURNING, JointContinuity
+from beingh_core.control.stop_causes import JOINT_STATES_INVALID, JOINT_STATES_SILENT
 from beingh_core.errors import nearest, shown
-from beingh_ros.joint_continuity import NOISE_SLIDING, NOISE_TURNING, JointContinuity
-from beingh_ros.stop_causes import JOINT_STATES_INVALID, JOINT_STATES_SILENT
 
 # At rest: for REST_S, each joint stays within what REST_SPEED would travel; one that reports at most that speed may
 # vary by the noise of its sensor to both sides.

@@ -1,14 +1,14 @@
-"""The thread that sends: one controller tick at each tick time, nothing else. No ROS here."""
+"""The thread that sends: one controller tick at each tick time, nothing else."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 
+from beingh_core.control.controller import Controller
+from beingh_core.control.plan import Plan, TickOutput
+from beingh_core.control.timing import TimeSource, joined, prefer_this_thread
 from beingh_core.realtime.samples import Samples
-from beingh_ros.controller import Controller
-from beingh_ros.plan import Plan, TickOutput
-from beingh_ros.timing import TimeSource, joined, prefer_this_thread
 
 IDLE_POLL_S = 0.005
 JOIN_S = 1.0

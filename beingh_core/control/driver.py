@@ -1,14 +1,13 @@
-"""What the controller node needs of a driver."""
+"""What the controller needs of a driver, and how all of them are stopped."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from rclpy.publisher import Publisher
-
 from beingh_core.contract import RobotContract
-from beingh_ros.drivers.setpoints import Setpoints
+from beingh_core.control.setpoints import Setpoints
 
 # Longest wait for the last command to leave [s].
 FLUSH_S = 0.5
@@ -71,11 +70,6 @@ def columns_of(contract: RobotContract, joints: Sequence[str]) -> list[int]:
     return [column[name] for name in joints]
 
 
-def count_listeners(publishers: Iterable[Publisher]) -> dict[str, int]:
-    """Matched subscribers by topic."""
-    return {publisher.topic_name: publisher.get_subscription_count() for publisher in publishers}
-
-
 class Starts:
     """Finds out when the controller begins anew, from the stamps of its commands.
 
@@ -91,3 +85,44 @@ class Starts:
         """Whether this command is the first one, or the first after a pause."""
         before, self._stamp_ns = self._stamp_ns, stamp_ns
         return before is None or not 0 <= stamp_ns - before <= self._longest_ns
+
+
+def stop_drivers(drivers: Sequence[Driver], points: Setpoints, streamed: Setpoints | None = None) -> list[str]:
+    """Send the braking path through all drivers at the same time: some of them take as long as the braking.
+
+    Args:
+        drivers: The drivers.
+        points: The path from the newest tick on.
+        streamed: The path from the newest setpoint on, for drivers with a command rate; None for the same.
+
+    Returns:
+        What went wrong; one driver's failure keeps no other from stopping.
+    """
+    return _side_by_side(
+        [
+            (driver, lambda d=driver: d.stop(points if streamed is None or d.command_rate_hz is None else streamed))
+            for driver in drivers
+        ]
+    )
+
+
+def release_drivers(drivers: Sequence[Driver]) -> list[str]:
+    """Give the robot back through all drivers at the same time; see `stop_drivers`."""
+    return _side_by_side([(driver, driver.release) for driver in drivers])
+
+
+def _side_by_side(calls: Sequence[tuple[Driver, Callable[[], None]]]) -> list[str]:
+    errors: list[str] = []
+
+    def run(driver: Driver, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception as error:
+            errors.append(f"{type(driver).__name__}: {error}")
+
+    threads = [threading.Thread(target=run, args=pair, daemon=True) for pair in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return errors

@@ -1,4 +1,4 @@
-"""The ticks of the controller: their times, what is sent at each, and how they go on when one comes late. No ROS here.
+"""The ticks of the controller: their times, what is sent at each, and how they go on when one comes late.
 
 What the robot was sent goes on being what it does: a tick that comes late finds it under way along the committed ticks.
 Those stand, even if a stop has cut them. When they have run out, the robot has held the last one, or, commanded between
@@ -14,10 +14,10 @@ import math
 import numpy as np
 
 from beingh_core.contract import RobotContract
+from beingh_core.control.plan import Plan, TickOutput
 from beingh_core.realtime.clock import TickClock, epoch_id
 from beingh_core.realtime.commit_buffer import Command, CommitBuffer
 from beingh_core.realtime.interpolation import point_velocities
-from beingh_ros.plan import Plan, TickOutput
 
 # Time between the announcement of an epoch and its first tick.
 START_LEAD_TICKS = 2

@@ -1,4 +1,4 @@
-"""Whether the robot hears its commands, and only these: who listens on the command topics, and since when. No ROS here.
+"""Whether the robot hears its commands, and only these: who listens on the command topics, and since when.
 
 A publisher is matched with its subscribers one by one, over a second or more, and what is published before that is
 lost: the plan would go on without the robot, which would then jump after it. A recorder may be matched before the

@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from beingh_core.contract import RobotContract
-from beingh_ros.command_path import CommandPath
-from beingh_ros.command_thread import CommandThread
-from beingh_ros.drivers import Setpoints, release_drivers, stop_drivers
-from beingh_ros.drivers.driver import Driver
-from beingh_ros.plan import Plan, TickOutput
-from beingh_ros.timing import TimeSource
+from beingh_core.control.command_path import CommandPath
+from beingh_core.control.command_thread import CommandThread
+from beingh_core.control.driver import Driver, release_drivers, stop_drivers
+from beingh_core.control.plan import Plan, TickOutput
+from beingh_core.control.setpoints import Setpoints
+from beingh_core.control.timing import TimeSource
 
 # Setpoints that differ by less are the same posture [rad or m].
 STILL = 1e-6

@@ -1,4 +1,4 @@
-"""The thread that sends setpoints at the robots' own command rates, between the ticks. No ROS here."""
+"""The thread that sends setpoints at the robots' own command rates, between the ticks."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from beingh_core.control.command_path import CommandPath
+from beingh_core.control.driver import Driver
+from beingh_core.control.setpoints import Setpoints
+from beingh_core.control.timing import TimeSource, joined, prefer_this_thread
 from beingh_core.realtime.samples import Samples
-from beingh_ros.command_path import CommandPath
-from beingh_ros.drivers.driver import Driver
-from beingh_ros.drivers.setpoints import Setpoints
-from beingh_ros.timing import TimeSource, joined, prefer_this_thread
 
 IDLE_POLL_S = 0.005
 JOIN_S = 1.0

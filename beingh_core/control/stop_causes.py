@@ -1,4 +1,4 @@
-"""Why the controller stops, and its state as it is published. No ROS here."""
+"""Why the controller stops, and its state as it is published."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The controller's states and ticks, without messages. No ROS here.
+"""The controller's states and ticks, without messages.
 
     waiting --robot at rest--> running --stop--> stopping --brakes--> stopped (sends nothing) --reset--> waiting
 
@@ -14,12 +14,10 @@ from dataclasses import replace
 import numpy as np
 
 from beingh_core.contract import RobotContract
-from beingh_core.errors import BeingHError
-from beingh_core.realtime.commit_buffer import Chunk, Command, CommitBuffer, MergeResult
-from beingh_ros.listeners import Hearing
-from beingh_ros.measured_joints import NOT_AT_REST, Problem, measured_joints, start_position
-from beingh_ros.plan import Plan, TickOutput
-from beingh_ros.stop_causes import (
+from beingh_core.control.listeners import Hearing
+from beingh_core.control.measured_joints import NOT_AT_REST, Problem, measured_joints, start_position
+from beingh_core.control.plan import Plan, TickOutput
+from beingh_core.control.stop_causes import (
     CHUNKS_SILENT,
     CLOCK,
     DRIVER,
@@ -34,8 +32,10 @@ from beingh_ros.stop_causes import (
     WAITING,
     Status,
 )
-from beingh_ros.tick_plan import TickPlan
-from beingh_ros.tracking import TrackingWatch, following_problem
+from beingh_core.control.tick_plan import TickPlan
+from beingh_core.control.tracking import TrackingWatch, following_problem
+from beingh_core.errors import BeingHError
+from beingh_core.realtime.commit_buffer import Chunk, Command, CommitBuffer, MergeResult
 
 Values = Mapping[str, float]  # by joint name
 # Ticks that come later than this stop it: the robot may have been moved meanwhile.

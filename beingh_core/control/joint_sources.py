@@ -1,4 +1,4 @@
-"""Whether several publishers speak for one joint, from the numbers of their messages. No ROS here."""
+"""Whether several publishers speak for one joint, from the numbers of their messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the samples of each joint can be one joint's motion. No ROS here.
+"""Whether the samples of each joint can be one joint's motion.
 
 A joint moves at most `MARGIN` times its speed limit. What it has moved beyond that is a level, which falls with time at
 that speed. A level above what the joint may do in `SLACK_S` is a jump, so a robot that is simulated or read in steps

@@ -1,4 +1,4 @@
-"""Whether the robot follows its commands. No ROS here."""
+"""Whether the robot follows its commands."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections import deque
 import numpy as np
 
 from beingh_core.contract import RobotContract
-from beingh_ros.measured_joints import MeasuredJoints, Problem
-from beingh_ros.stop_causes import TRACKING_ERROR
+from beingh_core.control.measured_joints import MeasuredJoints, Problem
+from beingh_core.control.stop_causes import TRACKING_ERROR
 
 # Half a tick, at most this share of `tracking_time_s`, is "shortly before".
 SLACK = 0.25

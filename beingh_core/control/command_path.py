@@ -1,4 +1,4 @@
-"""The commanded path between ticks, for robots that take commands at a higher rate. No ROS here.
+"""The commanded path between ticks, for robots that take commands at a higher rate.
 
 The command of tick n is to be reached one period after the tick, as with a trajectory. So from tick n on the path leads
 from command n - 1 to command n: cubic, through both exactly, with velocities that are fixed before the path gets there.

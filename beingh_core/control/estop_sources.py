@@ -1,4 +1,4 @@
-"""Which publishers of the emergency stop hold it. No ROS here.
+"""Which publishers of the emergency stop hold it.
 
 The middleware numbers the messages of each publisher from 1 on; a message that follows one of them is from the same
 publisher. Where it gives no numbers, all publishers count as one, and the newest message holds.

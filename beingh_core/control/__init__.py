@@ -1,0 +1,1 @@
+"""From chunks to commands: the controller, its ticks, and what sends them."""
