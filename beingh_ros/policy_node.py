@@ -28,23 +28,23 @@ from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
 
 from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError, shown
+from beingh_core.inference.chunk_maker import ChunkMaker, MadeChunk
+from beingh_core.inference.chunk_schedule import ChunkSchedule, Request, commanded
+from beingh_core.inference.inference_thread import InferenceThread
+from beingh_core.inference.policy_inputs import PolicyInputs
+from beingh_core.inference.policy_loading import load_policy
 from beingh_core.realtime.commit_buffer import SAME_PERIOD_S
 from beingh_core.realtime.samples import Samples
 from beingh_ros.camera_input import CameraInput
-from beingh_ros.chunk_maker import ChunkMaker, MadeChunk
-from beingh_ros.chunk_schedule import ChunkSchedule, Request, commanded
 from beingh_ros.error_log import ErrorLog
 from beingh_ros.gate_log import GateLog
 from beingh_ros.graph import QUIET, sent_ns, with_info
 from beingh_ros.guard import GuardedNode, bounded
-from beingh_ros.inference_thread import InferenceThread
 from beingh_ros.joint_intake import JOINT_STATES
 from beingh_ros.managed import ManagedNode
 from beingh_ros.messages.conversions import Trajectory, some_joint_positions, stamp_to_ns
 from beingh_ros.messages.diagnostics import WARN, Diagnostics, Report
 from beingh_ros.messages.plan_messages import PlanReader, PlanWriter, most_bytes
-from beingh_ros.policy_inputs import PolicyInputs
-from beingh_ros.policy_loading import load_policy
 from beingh_ros.policy_report import PolicyReport
 from beingh_ros.runtime import declare, on_time_going_back, run_node
 

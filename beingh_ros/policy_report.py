@@ -6,13 +6,13 @@ import time
 from collections import defaultdict
 
 from beingh_core.contract import RobotContract
+from beingh_core.inference.chunk_schedule import ChunkSchedule
+from beingh_core.inference.inference_thread import InferenceThread
+from beingh_core.inference.policy_inputs import PolicyInputs
 from beingh_core.realtime.samples import Samples
-from beingh_ros.chunk_schedule import ChunkSchedule
-from beingh_ros.inference_thread import InferenceThread
 from beingh_ros.messages import thresholds
 from beingh_ros.messages.diagnostics import ERROR, WARN, Report
 from beingh_ros.messages.thresholds import RecentCounts, percent
-from beingh_ros.policy_inputs import PolicyInputs
 
 # Nothing was measured later than now, but for what two clocks may differ [s].
 CLOCK_AHEAD_S = 0.05

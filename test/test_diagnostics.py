@@ -9,16 +9,16 @@ from beingh_core.control.controller import Controller
 from beingh_core.control.stop_causes import STOP_SERVICE, TRACKING_ERROR
 from beingh_core.control.tick_thread import TickThread
 from beingh_core.control.timing import SteadyTime
+from beingh_core.inference.chunk_schedule import ChunkSchedule
+from beingh_core.inference.inference_thread import InferenceThread
+from beingh_core.inference.policy_inputs import PolicyInputs
 from beingh_core.realtime.clock import parse_epoch
 from beingh_core.realtime.commit_buffer import Chunk
 from beingh_core.realtime.samples import Samples
-from beingh_ros.chunk_schedule import ChunkSchedule
 from beingh_ros.controller_report import ControllerReport
-from beingh_ros.inference_thread import InferenceThread
 from beingh_ros.messages import thresholds
 from beingh_ros.messages.diagnostics import ERROR, OK, WARN
 from beingh_ros.messages.thresholds import RECENT_S, RecentCounts, Threshold, worst
-from beingh_ros.policy_inputs import PolicyInputs
 from beingh_ros.policy_report import PolicyReport
 
 FR3 = load_contract("fr3")

@@ -10,12 +10,12 @@ from ros_support import wait_until
 
 from beingh_core.contract import load_contract
 from beingh_core.contract.kinematics import Kinematics
+from beingh_core.inference.chunk_maker import ChunkMaker, Observation
+from beingh_core.inference.chunk_schedule import ChunkSchedule
+from beingh_core.inference.inference_thread import InferenceThread
+from beingh_core.inference.policy_inputs import PolicyInputs
 from beingh_core.policy import BeingHPolicy, data_config_for
 from beingh_core.realtime.clock import TickClock
-from beingh_ros.chunk_maker import ChunkMaker, Observation
-from beingh_ros.chunk_schedule import ChunkSchedule
-from beingh_ros.inference_thread import InferenceThread
-from beingh_ros.policy_inputs import PolicyInputs
 
 FR3 = load_contract("fr3")
 HOME = dict(zip(FR3.joint_names, FR3.home))

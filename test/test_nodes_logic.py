@@ -27,11 +27,11 @@ from beingh_core.control.stop_causes import (
 )
 from beingh_core.control.timing import SimulatedTime, SteadyTime
 from beingh_core.errors import BeingHError
+from beingh_core.inference.chunk_schedule import ChunkSchedule, commanded
+from beingh_core.inference.policy_inputs import PolicyInputs
+from beingh_core.inference.stream_stats import StreamStats
 from beingh_core.realtime.clock import TickClock, parse_epoch
 from beingh_core.realtime.commit_buffer import Chunk
-from beingh_ros.chunk_schedule import ChunkSchedule, commanded
-from beingh_ros.policy_inputs import PolicyInputs
-from beingh_ros.stream_stats import StreamStats
 from beingh_ros.trajectory_follower import TrajectoryFollower
 
 FR3 = load_contract("fr3")

@@ -18,12 +18,12 @@ msgpack = pytest.importorskip("msgpack")
 from remote_support import FR3, SET_A, TOKEN, Served, make_checkpoint, observation, start_server
 
 from beingh_core.errors import BeingHError
+from beingh_core.inference.policy_loading import load_policy
 from beingh_core.policy import BeingHPolicy, data_config_for
 from beingh_core.policy.remote import protocol
 from beingh_core.policy.remote.client import RemotePolicy
 from beingh_core.policy.remote.connection import Lost, _connected
 from beingh_core.policy.remote.server import PolicyServer
-from beingh_ros.policy_loading import load_policy
 
 CASES = ("libero", "libero_rtc")
 

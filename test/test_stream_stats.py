@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from beingh_ros.stream_stats import StreamStats
+from beingh_core.inference.stream_stats import StreamStats
 
 START_NS, MS = 1_700_000_000_000_000_000, 1_000_000
 

@@ -1,4 +1,4 @@
-"""Joints that come under other names than the contract's: which ones, and what they have in common. No ROS here."""
+"""Joints that come under other names than the contract's: which ones, and what they have in common."""
 
 from __future__ import annotations
 

@@ -18,9 +18,9 @@ from beingh_core.contract import RobotContract
 from beingh_core.contract.urdf import read_urdf
 from beingh_core.evaluate.judge import PickJudge
 from beingh_core.evaluate.seams import SeamFigures, jumps_of, summarize_jumps
+from beingh_core.inference.chunk_maker import ChunkMaker, Observation
 from beingh_core.policy.loading import load_for_contract
 from beingh_core.sim import CUBE_COLOURS, SimRobot
-from beingh_ros.chunk_maker import ChunkMaker, Observation
 from beingh_ros.soak.joining import MODES, Joining
 
 EPISODE_S = 15.0

@@ -1,4 +1,4 @@
-"""The thread that infers, so that no callback ever waits for the model. No ROS here."""
+"""The thread that infers, so that no callback ever waits for the model."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Callable
 import numpy as np
 
 from beingh_core.errors import BeingHError
+from beingh_core.inference.chunk_maker import BegunChunk, ChunkMaker, MadeChunk
+from beingh_core.inference.chunk_schedule import ChunkSchedule, Request
+from beingh_core.inference.policy_inputs import PolicyInputs
 from beingh_core.realtime.samples import Samples
-from beingh_ros.chunk_maker import BegunChunk, ChunkMaker, MadeChunk
-from beingh_ros.chunk_schedule import ChunkSchedule, Request
-from beingh_ros.policy_inputs import PolicyInputs
 
 POLL_S = 0.004
 PERIODS = 20  # of pictures, whose median counts

@@ -1,4 +1,4 @@
-"""The policy's stamped inputs: stream buffers, freshness gate, and the observation at one time. No ROS here."""
+"""The policy's stamped inputs: stream buffers, freshness gate, and the observation at one time."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 from beingh_core.contract import RobotContract
 from beingh_core.contract.joint_names import ForeignNames
 from beingh_core.errors import BeingHError
+from beingh_core.inference.chunk_maker import Observation
+from beingh_core.inference.stream_stats import StreamStats
 from beingh_core.realtime.streams import MISSING, FreshnessGate, JointHistory, JointStream, Sample, StreamBuffer
-from beingh_ros.chunk_maker import Observation
-from beingh_ros.stream_stats import StreamStats
 
 DEPTH = 30
 JOINT_DEPTH = 1000  # a second of a robot that publishes at 1 kHz: pictures are older than positions

@@ -1,4 +1,4 @@
-"""From one observation and the commands that will run meanwhile to the next chunk of joint commands. No ROS here.
+"""From one observation and the commands that will run meanwhile to the next chunk of joint commands.
 
 Letters: J commanded joints, H chunk length, d locked prefix.
 """

@@ -1,4 +1,4 @@
-"""When the policy infers, for which base tick, and behind which prefix (DESIGN 4.4). No ROS here.
+"""When the policy infers, for which base tick, and behind which prefix (DESIGN 4.4).
 
 Letters: J commanded joints, M planned ticks, d locked prefix, s execution steps, H chunk length.
 """

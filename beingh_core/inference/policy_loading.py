@@ -1,4 +1,4 @@
-"""The policy of a node: a model of its own, or a server's. No ROS here."""
+"""The policy of a node: a model of its own, or a server's."""
 
 from __future__ import annotations
 

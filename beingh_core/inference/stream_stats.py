@@ -1,4 +1,4 @@
-"""Rate, jitter and losses of a stamped stream, from its stamps alone. No ROS here."""
+"""Rate, jitter and losses of a stamped stream, from its stamps alone."""
 
 from __future__ import annotations
 

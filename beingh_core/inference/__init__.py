@@ -1,0 +1,1 @@
+"""From streams of observations to chunks."""
