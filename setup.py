@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 
 NAME = "beingh_ros"
 SHARE = f"share/{NAME}"
-NODES = ("policy_node", "controller_node", "sim_node", "markers_node", "unitree_joint_states", "demo")
+NODES = ("policy_node", "controller_node", "sim_node", "markers_node", "unitree_joint_states")
 
 
 def shared(*patterns):
@@ -51,6 +51,6 @@ setup(
     },
     zip_safe=False,
     entry_points={
-        "console_scripts": ["beingh = beingh_ros.cli:main", *(f"{node} = {NAME}.{node}:main" for node in NODES)]
+        "console_scripts": ["beingh = beingh_ros.cli:main", *(f"{node} = {NAME}.nodes.{node}:main" for node in NODES), "demo = beingh_ros.demo:main"]
     },
 )

@@ -47,3 +47,6 @@ markers_node (node `markers`), the paths of the end effectors for RViz
     subscribes  controller/buffer, policy/chunk
     parameters  contract, rate_hz, trail_s, use_sim_time
 """
+
+# `python -m beingh_ros.controller_node` starts a node where nothing is installed, as `ros2 run` does.
+__path__.append(f"{__path__[0]}/nodes")

@@ -21,10 +21,10 @@ from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError
 from beingh_ros.bringup import ProcessGroup
 from beingh_ros.demo_recorder import Recorder, VideoThread
-from beingh_ros.graph import QUIET_PUBLISHER
-from beingh_ros.guard import GuardedNode
+from beingh_ros.nodes.graph import QUIET_PUBLISHER
+from beingh_ros.nodes.guard import GuardedNode
+from beingh_ros.nodes.sim_node import SPECTATOR_TOPIC
 from beingh_ros.observer import Observer
-from beingh_ros.sim_node import SPECTATOR_TOPIC
 
 START_TIMEOUT_S = 180.0
 CALL_TIMEOUT_S = 20.0

@@ -7,9 +7,9 @@ from std_msgs.msg import String
 
 from beingh_core.control.command_path import CommandPath
 from beingh_core.control.controller import Controller
-from beingh_ros.controller_node import ControllerNode
 from beingh_ros.drivers.joint_trajectory import JointTrajectoryDriver
-from beingh_ros.runtime import run_node
+from beingh_ros.nodes.controller_node import ControllerNode
+from beingh_ros.nodes.runtime import run_node
 
 
 def fail(*_arguments):

@@ -15,11 +15,11 @@ from beingh_core.inference.policy_inputs import PolicyInputs
 from beingh_core.realtime.clock import parse_epoch
 from beingh_core.realtime.commit_buffer import Chunk
 from beingh_core.realtime.samples import Samples
-from beingh_ros.controller_report import ControllerReport
 from beingh_ros.messages import thresholds
 from beingh_ros.messages.diagnostics import ERROR, OK, WARN
 from beingh_ros.messages.thresholds import RECENT_S, RecentCounts, Threshold, worst
-from beingh_ros.policy_report import PolicyReport
+from beingh_ros.nodes.controller_report import ControllerReport
+from beingh_ros.nodes.policy_report import PolicyReport
 
 FR3 = load_contract("fr3")
 HOME = dict(zip(FR3.joint_names, FR3.home))
@@ -134,7 +134,7 @@ def test_buffer_depth_counts_the_steps_left_and_running_dry_is_a_warning():
 
 def test_late_chunks_useless_chunks_and_clips_raise_the_level_and_recover(monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr("beingh_ros.controller_report.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("beingh_ros.nodes.controller_report.time.monotonic", lambda: clock[0])
 
     def look(bench):
         clock[0] += 1.0

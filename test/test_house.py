@@ -44,8 +44,8 @@ def below(*roots):
 
 def test_the_checks_look_at_real_files():
     assert len(sources(CORE)) > 40 and len(sources(ROS)) > 15
-    assert (2, "rclpy.node") in {(2, module) for _, module in imported(ROS / "policy_node.py")} or any(
-        module.startswith("rclpy") for _, module in imported(ROS / "policy_node.py")
+    assert (2, "rclpy.node") in {(2, module) for _, module in imported(ROS / "nodes" / "policy_node.py")} or any(
+        module.startswith("rclpy") for _, module in imported(ROS / "nodes" / "policy_node.py")
     )
 
 

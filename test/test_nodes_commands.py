@@ -15,9 +15,9 @@ from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
 
 from beingh_core.errors import BeingHError
 from beingh_core.realtime.clock import parse_epoch
-from beingh_ros.guard import bounded
 from beingh_ros.messages.conversions import read_trajectory, stamp_to_ns
 from beingh_ros.messages.plan_messages import PlanReader, PlanWriter, most_bytes
+from beingh_ros.nodes.guard import bounded
 
 FAULTY = str(Path(__file__).with_name("faulty_controller.py"))
 RATE_HZ, STEP_NS = 250.0, 4_000_000

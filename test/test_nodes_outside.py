@@ -21,11 +21,11 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from visualization_msgs.msg import MarkerArray
 
 from beingh_core.realtime.clock import parse_stamp
-from beingh_ros.guard import GuardedNode
 from beingh_ros.messages.controller_state import read_state
 from beingh_ros.messages.conversions import trajectory_message
 from beingh_ros.monitor.page import Surroundings, page
 from beingh_ros.monitor.state import MonitorState
+from beingh_ros.nodes.guard import GuardedNode
 
 CONFIGURE, CLEANUP = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_CLEANUP
 ACTIVATE, DEACTIVATE = Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_DEACTIVATE
@@ -279,7 +279,7 @@ def test_the_page_of_the_monitor_is_drawn_whatever_is_reported(value):
     ],
 )
 def test_a_mistake_on_the_command_line_is_one_line(words, told):
-    command = [sys.executable, "-m", "beingh_ros.controller_node", "--ros-args", "-p", "contract:=fr3", *words]
+    command = [sys.executable, "-m", "beingh_ros.nodes.controller_node", "--ros-args", "-p", "contract:=fr3", *words]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30)
     said = (done.stdout + done.stderr).splitlines()
     assert done.returncode == 2 and sum(told in line for line in said) == 1, said

@@ -16,7 +16,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from beingh_ros.messages.controller_state import read_state
 from beingh_ros.messages.conversions import ns_to_stamp
-from beingh_ros.runtime import hear_latched_clock
+from beingh_ros.nodes.runtime import hear_latched_clock
 
 LATCHED = QoSProfile(depth=4, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 FINGER = "fr3_finger_joint1"

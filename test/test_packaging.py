@@ -95,7 +95,7 @@ def test_every_package_folder_is_installed():
 
 def test_the_readme_lists_every_parameter_service_and_launch_argument():
     readme = (ROOT / "README.md").read_text()
-    for node in (ROOT / "beingh_ros").glob("*_node.py"):
+    for node in (ROOT / "beingh_ros" / "nodes").glob("*_node.py"):
         source = node.read_text()
         section = readme.split(f"**{node.stem}**")[1].split("\n**")[0]
         names = re.findall(r'declare\(self, "(\w+)"', source) + re.findall(r'create_service\(\w+, "([~/\w]+)"', source)

@@ -13,9 +13,9 @@ from beingh_core.inference.chunk_schedule import ChunkSchedule
 from beingh_core.inference.policy_inputs import PolicyInputs
 from beingh_core.realtime.clock import parse_epoch
 from beingh_core.realtime.streams import JointHistory, JointStream
-from beingh_ros.gate_log import AGAIN_S, PATIENCE_S, GateLog
 from beingh_ros.messages.conversions import some_joint_positions
-from beingh_ros.policy_report import PolicyReport
+from beingh_ros.nodes.gate_log import AGAIN_S, PATIENCE_S, GateLog
+from beingh_ros.nodes.policy_report import PolicyReport
 
 pytest.importorskip("rclpy")
 from sensor_msgs.msg import JointState

@@ -28,7 +28,7 @@ from beingh_core.control.stop_causes import (
 )
 from beingh_core.control.tracking import TrackingWatch
 from beingh_core.errors import BeingHError
-from beingh_ros.controller_log import ControllerLog
+from beingh_ros.nodes.controller_log import ControllerLog
 
 ARM_ZEROS = HOME | {name: 0.0 for name in FR3.joint_names[:7] if name not in ("fr3_joint4", "fr3_joint6")}
 AWAY = HOME | {"fr3_joint1": 0.6, "fr3_joint3": -0.4}
@@ -261,7 +261,7 @@ class Lines:
 
 def test_what_it_waits_for_is_warned_of_again_and_again(monkeypatch):
     now_s, logger = [100.0], Lines()
-    monkeypatch.setattr("beingh_ros.controller_log.time.monotonic", lambda: now_s[0])
+    monkeypatch.setattr("beingh_ros.nodes.controller_log.time.monotonic", lambda: now_s[0])
     log, waiting = ControllerLog(logger, "/controller/reset"), controller(topics=["/cell/joint_states"])
 
     def pass_time(seconds):
@@ -285,7 +285,7 @@ def test_what_it_waits_for_is_warned_of_again_and_again(monkeypatch):
 
 def test_a_robot_that_goes_is_an_error_unless_this_node_is_ended_as_well(monkeypatch):
     now_s = [100.0]
-    monkeypatch.setattr("beingh_ros.controller_log.time.monotonic", lambda: now_s[0])
+    monkeypatch.setattr("beingh_ros.nodes.controller_log.time.monotonic", lambda: now_s[0])
     gone = Status(state=STOPPING, cause=DRIVER, reason="nobody listens on /arm", stamp_ns=5)
     for ended, passed_s, levels in ((False, 1.0, ["error"]), (True, 0.2, ["info"]), (True, 1.0, ["error"])):
         log = ControllerLog(Lines(), "/controller/reset")

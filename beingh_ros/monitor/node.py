@@ -11,10 +11,10 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory
 
-from beingh_ros.guard import GuardedNode, bounded
 from beingh_ros.messages.conversions import stamp_to_ns
 from beingh_ros.messages.diagnostics import read_status
 from beingh_ros.monitor.state import CONTROLLER, INFERENCE, MonitorState
+from beingh_ros.nodes.guard import GuardedNode, bounded
 
 BUFFER = "controller/buffer"
 LATCHED = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rclpy.node import Node
 
-from beingh_ros.runtime import raise_priority, run_node
+from beingh_ros.nodes.runtime import raise_priority, run_node
 
 
 class EmptyTimer(Node):

@@ -23,7 +23,7 @@ from std_srvs.srv import Trigger
 from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError
 from beingh_core.sim import CUBE_COLOURS
-from beingh_ros.graph import QUIET_PUBLISHER
+from beingh_ros.nodes.graph import QUIET_PUBLISHER
 from beingh_ros.soak.injector import PREFIX, Injector, joint_state_topics
 from beingh_ros.soak.onlooker import Onlooker
 from beingh_ros.soak.processes import (

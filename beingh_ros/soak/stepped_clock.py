@@ -48,7 +48,7 @@ def install(path: str) -> None:
 
 def main() -> int:
     """Entry point: the controller node with that clock."""
-    from beingh_ros.controller_node import main as run_controller
+    from beingh_ros.nodes.controller_node import main as run_controller
 
     if VARIABLE in os.environ:
         install(os.environ[VARIABLE])

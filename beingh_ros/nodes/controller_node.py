@@ -35,19 +35,19 @@ from beingh_core.control.timing import SimulatedTime, SteadyTime
 from beingh_core.errors import BeingHError
 from beingh_core.realtime.clock import parse_epoch
 from beingh_core.realtime.commit_buffer import Chunk
-from beingh_ros.controller_log import ControllerLog
-from beingh_ros.controller_report import ControllerReport
 from beingh_ros.drivers import make_drivers
-from beingh_ros.estop_intake import EstopIntake
-from beingh_ros.graph import resolved, rival_text, rivals
-from beingh_ros.guard import bounded
-from beingh_ros.joint_intake import JointIntake
-from beingh_ros.managed import ManagedNode
 from beingh_ros.messages import controller_state
 from beingh_ros.messages.conversions import Trajectory, ns_to_stamp
 from beingh_ros.messages.diagnostics import Diagnostics, Report
 from beingh_ros.messages.plan_messages import PlanReader, PlanWriter, most_bytes
-from beingh_ros.runtime import declare, hear_latched_clock, raise_priority, run_node
+from beingh_ros.nodes.controller_log import ControllerLog
+from beingh_ros.nodes.controller_report import ControllerReport
+from beingh_ros.nodes.estop_intake import EstopIntake
+from beingh_ros.nodes.graph import resolved, rival_text, rivals
+from beingh_ros.nodes.guard import bounded
+from beingh_ros.nodes.joint_intake import JointIntake
+from beingh_ros.nodes.managed import ManagedNode
+from beingh_ros.nodes.runtime import declare, hear_latched_clock, raise_priority, run_node
 
 RELIABLE = QoSProfile(depth=10)
 FLUSH_S = 0.5

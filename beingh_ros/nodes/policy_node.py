@@ -6,7 +6,7 @@ push and return. Inference has its own thread.
 
 from __future__ import annotations
 
-from beingh_ros.quiet_start import end_quietly_while_importing, was_interrupted
+from beingh_ros.nodes.quiet_start import end_quietly_while_importing, was_interrupted
 
 end_quietly_while_importing(__name__)
 
@@ -35,18 +35,18 @@ from beingh_core.inference.policy_inputs import PolicyInputs
 from beingh_core.inference.policy_loading import load_policy
 from beingh_core.realtime.commit_buffer import SAME_PERIOD_S
 from beingh_core.realtime.samples import Samples
-from beingh_ros.camera_input import CameraInput
-from beingh_ros.error_log import ErrorLog
-from beingh_ros.gate_log import GateLog
-from beingh_ros.graph import QUIET, sent_ns, with_info
-from beingh_ros.guard import GuardedNode, bounded
-from beingh_ros.joint_intake import JOINT_STATES
-from beingh_ros.managed import ManagedNode
 from beingh_ros.messages.conversions import Trajectory, some_joint_positions, stamp_to_ns
 from beingh_ros.messages.diagnostics import WARN, Diagnostics, Report
 from beingh_ros.messages.plan_messages import PlanReader, PlanWriter, most_bytes
-from beingh_ros.policy_report import PolicyReport
-from beingh_ros.runtime import declare, on_time_going_back, run_node
+from beingh_ros.nodes.camera_input import CameraInput
+from beingh_ros.nodes.error_log import ErrorLog
+from beingh_ros.nodes.gate_log import GateLog
+from beingh_ros.nodes.graph import QUIET, sent_ns, with_info
+from beingh_ros.nodes.guard import GuardedNode, bounded
+from beingh_ros.nodes.joint_intake import JOINT_STATES
+from beingh_ros.nodes.managed import ManagedNode
+from beingh_ros.nodes.policy_report import PolicyReport
+from beingh_ros.nodes.runtime import declare, on_time_going_back, run_node
 
 RELIABLE = QoSProfile(depth=10)
 # What was said before the node came is heard only by one that asks for it, what is said volatile or best effort only by

@@ -21,10 +21,10 @@ from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError, shown
 from beingh_ros.display import PATHS_TOPIC, Arm
 from beingh_ros.eef_path import EefPaths, Trail, without_hold
-from beingh_ros.guard import GuardedNode, bounded
 from beingh_ros.messages.conversions import Trajectory, ns_to_duration, ns_to_stamp, read_trajectory
 from beingh_ros.messages.plan_messages import most_bytes
-from beingh_ros.runtime import declare, run_node
+from beingh_ros.nodes.guard import GuardedNode, bounded
+from beingh_ros.nodes.runtime import declare, run_node
 
 # red, green, blue, and the width of the line [m]
 COMMITTED, PREDICTED, CHUNK = (0.10, 0.75, 0.35, 0.006), (0.95, 0.60, 0.10, 0.004), (0.35, 0.55, 0.95, 0.002)

@@ -23,9 +23,9 @@ from rclpy.time import Time
 from rosgraph_msgs.msg import Clock as ClockMessage
 
 from beingh_core.errors import BeingHError
-from beingh_ros.graph import QUIET
 from beingh_ros.launch_arguments import misspelled
-from beingh_ros.quiet_start import was_interrupted
+from beingh_ros.nodes.graph import QUIET
+from beingh_ros.nodes.quiet_start import was_interrupted
 
 EXIT_USER_ERROR = 2
 OF_RCLPY = ("start_type_description_service",)

@@ -10,7 +10,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from std_msgs.msg import Bool
 
 from beingh_core.control.estop_sources import EstopSources
-from beingh_ros.graph import QUIET, message_number, of_other_type, resolved, sent_ns, with_info
+from beingh_ros.nodes.graph import QUIET, message_number, of_other_type, resolved, sent_ns, with_info
 
 RELIABLE = QoSProfile(depth=10)
 # Only this one hears what a latched publisher said before; a volatile publisher does not match it.

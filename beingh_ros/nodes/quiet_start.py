@@ -18,7 +18,8 @@ def end_quietly_while_importing(module: str) -> None:
         module: `__name__` of the node's module.
     """
     name = Path(sys.argv[0]).stem
-    if module not in ("__main__", f"beingh_ros.{name}"):  # the latter in the script that an installation makes
+    # In the script that an installation makes, the node's module has its own name.
+    if module not in ("__main__", f"beingh_ros.nodes.{name}"):
         return
 
     def end(number: int, _frame: object) -> None:

@@ -13,8 +13,8 @@ from beingh_core.contract import RobotContract
 from beingh_core.control.controller import Controller
 from beingh_core.control.joint_sources import JointSources
 from beingh_core.errors import BeingHError
-from beingh_ros.graph import NOT_KNOWN, listed, message_number, publishers, resolved, sent_ns, with_info
 from beingh_ros.messages.conversions import joint_positions, joint_velocities, stamp_to_ns
+from beingh_ros.nodes.graph import NOT_KNOWN, listed, message_number, publishers, resolved, sent_ns, with_info
 
 # Deep enough for a robot that publishes joint by joint, or at 1 kHz, while the executor is held up for 0.2 s.
 JOINT_STATES = QoSProfile(depth=200, reliability=ReliabilityPolicy.BEST_EFFORT)

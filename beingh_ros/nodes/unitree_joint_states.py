@@ -14,8 +14,8 @@ from sensor_msgs.msg import JointState
 
 from beingh_ros.drivers.interfaces import interface
 from beingh_ros.drivers.unitree_g1_arm_sdk import UPPER_BODY
-from beingh_ros.guard import GuardedNode
-from beingh_ros.runtime import run_node
+from beingh_ros.nodes.guard import GuardedNode
+from beingh_ros.nodes.runtime import run_node
 
 _LEG = ("hip_pitch", "hip_roll", "hip_yaw", "knee", "ankle_pitch", "ankle_roll")
 # In the order of the motors, from 0 on.
