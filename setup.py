@@ -51,6 +51,6 @@ setup(
     },
     zip_safe=False,
     entry_points={
-        "console_scripts": ["beingh = beingh_ros.cli:main", *(f"{node} = {NAME}.nodes.{node}:main" for node in NODES), "demo = beingh_ros.demo:main"]
+        "console_scripts": ["beingh = beingh_ros.cli:main", *(f"{node} = {NAME}.nodes.{node}:main" for node in NODES), f"demo = {NAME}.demo.command:main"]
     },
 )

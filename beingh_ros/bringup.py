@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from beingh_core.contract import load_contract
+from beingh_core.contract.arms import arms_of
 from beingh_core.errors import BeingHError
 from beingh_core.inference.policy_loading import check_one_source
 from beingh_core.policy.checkpoint_check import check_checkpoint
 from beingh_core.policy.remote.connection import address_of
 from beingh_core.policy.remote.protocol import read_token
-from beingh_ros.display import arms_of
 
 PACKAGE = "beingh_ros"
 _SOURCE_ROOT = Path(__file__).resolve().parent.parent

@@ -182,8 +182,8 @@ def _robot_state_publisher(contract, text):
 def _rviz(contract, text):
     from launch_ros.actions import Node
 
-    from beingh_ros.display import rviz_config
     from beingh_ros.launch_arguments import flag
+    from beingh_ros.monitor.display import rviz_config
 
     with tempfile.NamedTemporaryFile("w", prefix="beingh_", suffix=".rviz", delete=False, encoding="utf-8") as file:
         file.write(rviz_config(contract, RVIZ_CONFIG, text["namespace"]))

@@ -15,7 +15,7 @@ from untrained_checkpoint import write_untrained
 
 from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError
-from beingh_ros.demo import CHECKPOINT, Demo, _instruction
+from beingh_ros.demo.command import CHECKPOINT, Demo, _instruction
 
 
 @pytest.fixture(scope="module")

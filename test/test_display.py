@@ -16,7 +16,7 @@ from ros_support import ROOT, ros_graph, wait_until
 
 from beingh_core.contract import load_contract
 from beingh_ros.bringup import BringupOptions, ProcessGroup, processes
-from beingh_ros.display import rviz_config
+from beingh_ros.monitor.display import rviz_config
 
 FR3 = load_contract("fr3")
 TEMPLATE = ROOT / "config" / "rviz" / "beingh.rviz"

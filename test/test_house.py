@@ -70,6 +70,51 @@ def test_the_robot_contract_and_the_simulator_need_no_model():
         )
 
 
+def room_of(module):
+    """Room of a module of ours; a file beside the rooms is "core" or "ros"."""
+    root, *rest = module.split(".")
+    folder = ROOT / root / (rest[0] if rest else "")
+    return rest[0] if rest and folder.is_dir() else {"beingh_core": "core", "beingh_ros": "ros"}[root]
+
+
+# Room -> rooms that it may use beside itself and the files that stand beside the rooms of the core.
+ARROWS = {
+    "control": {"realtime", "contract"},
+    "inference": {"policy", "realtime", "contract"},
+    "messages": {"control", "contract", "data"},
+    "drivers": {"messages", "control", "realtime", "contract"},
+    "nodes": {"messages", "drivers", "control", "inference", "policy", "realtime", "contract", "data", "sim"},
+    "demo": {"nodes", "messages", "monitor", "evaluate", "policy", "realtime", "contract", "data", "sim", "ros"},
+    "monitor": {"nodes", "messages", "evaluate", "realtime", "contract", "data"},
+    "soak": {"nodes", "messages", "demo", "evaluate", "inference", "policy", "realtime", "contract", "data", "sim", "ros"},
+}
+
+
+@pytest.mark.parametrize("room", ARROWS)
+def test_each_room_uses_only_what_lies_below_it(room):
+    folder = next(root / room for root in (CORE, ROS) if (root / room).is_dir())
+    used = {
+        (room_of(module), str(path.relative_to(ROOT)))
+        for path in sources(folder)
+        for _, module in imported(path)
+        if module.split(".")[0] in ("beingh_core", "beingh_ros")
+    }
+    assert {(other, path) for other, path in used if other not in ARROWS[room] | {room, "core"}} == set()
+
+
+def test_a_module_of_ours_is_imported_by_the_name_of_the_folder_in_which_it_stands():
+    """`beingh_ros.__path__` lets nodes be started without their folder's name; imported like that, they would be loaded twice."""
+    for path in [*sources(CORE), *sources(ROS), *sources(ROOT / "test")]:
+        for line, module in imported(path):
+            if module.split(".")[0] in ("beingh_core", "beingh_ros"):
+                file = ROOT / module.replace(".", "/")
+                assert file.is_dir() or file.with_suffix(".py").exists(), f"{path}:{line} imports {module}"
+
+
+def test_the_ros_package_can_be_taken_in_at_a_glance():
+    assert len([path for path in ROS.iterdir() if path.name != "__pycache__"]) <= 12
+
+
 def test_the_audit_of_the_wire_shares_no_code_with_the_controller():
     judges = ("wire", "commitment", "seams", "ticks", "motion", "stops")
     files = [CORE / "evaluate" / f"{name}.py" for name in judges]

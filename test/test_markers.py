@@ -11,9 +11,10 @@ from trajectory_msgs.msg import JointTrajectory
 from visualization_msgs.msg import Marker, MarkerArray
 
 from beingh_core.contract import load_contract
-from beingh_ros.display import PATHS_TOPIC, arms_of
-from beingh_ros.eef_path import EefPaths, Trail, without_hold
+from beingh_core.contract.arms import arms_of
+from beingh_core.contract.eef_path import EefPaths, Trail, without_hold
 from beingh_ros.messages.conversions import stamp_to_ns, trajectory_message
+from beingh_ros.messages.topics import PATHS_TOPIC
 
 FR3 = load_contract("fr3")
 MODEL = pin.buildModelFromUrdf(str(FR3.urdf_path))

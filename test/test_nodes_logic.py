@@ -32,7 +32,7 @@ from beingh_core.inference.policy_inputs import PolicyInputs
 from beingh_core.inference.stream_stats import StreamStats
 from beingh_core.realtime.clock import TickClock, parse_epoch
 from beingh_core.realtime.commit_buffer import Chunk
-from beingh_ros.trajectory_follower import TrajectoryFollower
+from beingh_core.sim.trajectory_follower import TrajectoryFollower
 
 FR3 = load_contract("fr3")
 DT_NS = 50_000_000

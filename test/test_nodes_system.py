@@ -20,7 +20,6 @@ from beingh_core.contract import load_contract
 from beingh_core.realtime.clock import TickClock, parse_epoch
 from beingh_core.sim import sample_cubes
 from beingh_ros.bringup import BringupOptions, ProcessGroup, processes
-from beingh_ros.display import PATHS_TOPIC
 from beingh_ros.messages.conversions import (
     image_to_array,
     joint_positions,
@@ -29,6 +28,7 @@ from beingh_ros.messages.conversions import (
     trajectory_message,
 )
 from beingh_ros.messages.diagnostics import read_status
+from beingh_ros.messages.topics import PATHS_TOPIC
 
 FR3 = load_contract("fr3")
 H, D = FR3.policy.chunk_length, FR3.uac.delay_steps

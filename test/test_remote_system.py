@@ -25,8 +25,8 @@ from beingh_core.control.stop_causes import CHUNKS_SILENT, RUNNING, WAITING
 from beingh_core.evaluate.commitment import audit
 from beingh_core.evaluate.seams import sent_positions
 from beingh_ros.bringup import BringupOptions, ProcessGroup, processes
+from beingh_ros.demo.observer import Observer
 from beingh_ros.messages import controller_state
-from beingh_ros.observer import Observer
 
 FR3 = load_contract("fr3")
 GROUPS = tuple(group.joints for group in FR3.command_groups)

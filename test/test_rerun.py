@@ -19,8 +19,8 @@ from trajectory_msgs.msg import JointTrajectory
 
 from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError
-from beingh_ros import rerun_log
 from beingh_ros.messages.conversions import array_to_image, ns_to_stamp, trajectory_message
+from beingh_ros.monitor import rerun_log
 
 FR3 = load_contract("fr3")
 T0_NS, DT_NS, H = 1_700_000_000_123_456_789, round(1e9 / FR3.rate_hz), FR3.policy.chunk_length
@@ -105,7 +105,7 @@ def publish_once_everything(graph):
 
 def test_a_recording_holds_what_was_said_when_it_was_said(tmp_path, monkeypatch):
     pytest.importorskip("rerun", reason="rerun-sdk is optional: make viewer")
-    from beingh_ros.viewer import RerunViewer
+    from beingh_ros.monitor.viewer import RerunViewer
 
     heard = set()
     for name in ("picture", "joints", "chunk", "path", "place", "number", "event"):

@@ -9,8 +9,8 @@ from rcl_interfaces.srv import GetParameters
 from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError
 from beingh_ros.monitor.node import MonitorNode
-from beingh_ros.rerun_log import rerun_sdk
-from beingh_ros.viewer import RerunViewer
+from beingh_ros.monitor.rerun_log import rerun_sdk
+from beingh_ros.monitor.viewer import RerunViewer
 
 
 class Recording:

@@ -18,11 +18,12 @@ from trajectory_msgs.msg import JointTrajectory
 from visualization_msgs.msg import Marker, MarkerArray
 
 from beingh_core.contract import load_contract
+from beingh_core.contract.arms import Arm
+from beingh_core.contract.eef_path import EefPaths, Trail, without_hold
 from beingh_core.errors import BeingHError, shown
-from beingh_ros.display import PATHS_TOPIC, Arm
-from beingh_ros.eef_path import EefPaths, Trail, without_hold
 from beingh_ros.messages.conversions import Trajectory, ns_to_duration, ns_to_stamp, read_trajectory
 from beingh_ros.messages.plan_messages import most_bytes
+from beingh_ros.messages.topics import PATHS_TOPIC
 from beingh_ros.nodes.guard import GuardedNode, bounded
 from beingh_ros.nodes.runtime import declare, run_node
 

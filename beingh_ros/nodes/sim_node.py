@@ -26,17 +26,17 @@ from trajectory_msgs.msg import JointTrajectory
 from visualization_msgs.msg import Marker, MarkerArray
 
 from beingh_core.contract import RobotContract, load_contract
+from beingh_core.contract.arms import base_frame
 from beingh_core.control.timing import SteadyTime
 from beingh_core.errors import BeingHError
 from beingh_core.sim import CUBE_COLOURS, CUBE_SIZE_M, SimRobot
-from beingh_ros.display import base_frame
+from beingh_core.sim.trajectory_follower import TrajectoryFollower
 from beingh_ros.messages.conversions import array_to_image, ns_to_stamp, read_trajectory
 from beingh_ros.messages.plan_messages import most_bytes
-from beingh_ros.messages.sim_contacts import TOPIC as CONTACTS_TOPIC
-from beingh_ros.messages.sim_contacts import contact_markers
 from beingh_ros.nodes.guard import GuardedNode, bounded
 from beingh_ros.nodes.runtime import declare, raise_priority, run_node
-from beingh_ros.trajectory_follower import TrajectoryFollower
+from beingh_ros.nodes.sim_contacts import TOPIC as CONTACTS_TOPIC
+from beingh_ros.nodes.sim_contacts import contact_markers
 
 STEP_NS = 10_000_000  # physics and reference update
 JOINT_STATE_RATE_HZ = 50.0

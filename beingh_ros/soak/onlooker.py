@@ -32,8 +32,8 @@ from beingh_ros.messages.conversions import (
     stamp_to_ns,
 )
 from beingh_ros.messages.diagnostics import read_status
-from beingh_ros.messages.sim_contacts import TOPIC as CONTACTS
-from beingh_ros.messages.sim_contacts import contact_force
+from beingh_ros.nodes.sim_contacts import TOPIC as CONTACTS
+from beingh_ros.nodes.sim_contacts import contact_force
 from beingh_ros.soak.injector import ACCEPTED, BUFFER, CHUNK, joint_state_topics
 
 DEEP = QoSProfile(depth=5000)

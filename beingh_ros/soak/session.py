@@ -11,7 +11,7 @@ from pathlib import Path
 
 from beingh_core.contract import load_contract
 from beingh_core.evaluate.soak import SoakRecord, judge
-from beingh_ros.demo import checkpoint_directory, isolate
+from beingh_ros.demo.command import checkpoint_directory, isolate
 from beingh_ros.soak.processes import POLICY, TIMER, SystemProcesses
 from beingh_ros.soak.rig import Rig
 from beingh_ros.soak.runner import Soak

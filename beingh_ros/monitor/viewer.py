@@ -15,16 +15,16 @@ from std_msgs.msg import Float32MultiArray, Header
 from trajectory_msgs.msg import JointTrajectory
 
 from beingh_core.contract import RobotContract
+from beingh_core.contract.eef_path import EefPaths, without_hold
 from beingh_core.errors import BeingHError
 from beingh_core.realtime.clock import parse_stamp
-from beingh_ros.eef_path import EefPaths, without_hold
 from beingh_ros.messages.conversions import Trajectory, joint_positions, read_trajectory, stamp_to_ns
 from beingh_ros.messages.diagnostics import read_status
 from beingh_ros.messages.plan_messages import most_bytes
 from beingh_ros.messages.thresholds import OK
+from beingh_ros.monitor.rerun_log import RerunLog
 from beingh_ros.nodes.camera_input import CameraInput
 from beingh_ros.nodes.guard import bounded
-from beingh_ros.rerun_log import RerunLog
 
 VIEWERS = ("none", "rerun")
 LATCHED = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)

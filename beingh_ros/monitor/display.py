@@ -2,39 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from beingh_core.contract import RobotContract
-
-# Where the paths of the end effectors are published, relative to the namespace.
-PATHS_TOPIC = "markers/eef_path"
-
-
-@dataclass(frozen=True)
-class Arm:
-    """An end effector whose joints are all commanded: its link, the link of the positions, the joints between."""
-
-    eef_frame: str
-    base_frame: str
-    joints: tuple[str, ...]
-
-
-def arms_of(contract: RobotContract) -> tuple[Arm, ...]:
-    """The end effectors of a contract, those that are commanded first; empty when it names no frame of one."""
-    found: dict[str, Arm] = {}
-    for signal in (*contract.action, *contract.state):
-        if signal.eef_frame and set(signal.joints) <= set(contract.joint_names):
-            found.setdefault(signal.eef_frame, Arm(signal.eef_frame, signal.base_frame, tuple(signal.joints)))
-    return tuple(found.values())
-
-
-def base_frame(contract: RobotContract) -> str:
-    """The frame in which positions of the hand and of objects are told; "world" for a robot without any."""
-    frames = [signal.base_frame for signal in (*contract.state, *contract.action) if signal.base_frame]
-    return frames[0] if frames else "world"
+from beingh_core.contract.arms import arms_of, base_frame
+from beingh_ros.messages.topics import PATHS_TOPIC
 
 
 def rviz_config(contract: RobotContract, template: Path, namespace: str = "") -> str:

@@ -1,4 +1,4 @@
-"""What joint_trajectory_controller (Jazzy) does with a topic message, for the simulator. No ROS here.
+"""What joint_trajectory_controller (Jazzy) does with a topic message, for the simulator.
 
 Behaviour: a new trajectory replaces the running one at once; its first segment starts from the last
 desired positions (`interpolate_from_desired_state: true`); positions are interpolated linearly; the last

@@ -1,4 +1,4 @@
-"""The path of the end effectors for rows of joint commands. No ROS here.
+"""The path of the end effectors for rows of joint commands.
 
 Letters: J joints, T rows.
 """
@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from beingh_core.contract import RobotContract
+from beingh_core.contract.arms import Arm, arms_of
 from beingh_core.contract.kinematics import Kinematics
-from beingh_ros.display import Arm, arms_of
 
 
 class EefPaths:

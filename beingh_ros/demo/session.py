@@ -20,11 +20,11 @@ from std_srvs.srv import Trigger
 from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError
 from beingh_ros.bringup import ProcessGroup
-from beingh_ros.demo_recorder import Recorder, VideoThread
+from beingh_ros.demo.observer import Observer
+from beingh_ros.demo.recorder import Recorder, VideoThread
 from beingh_ros.nodes.graph import QUIET_PUBLISHER
 from beingh_ros.nodes.guard import GuardedNode
 from beingh_ros.nodes.sim_node import SPECTATOR_TOPIC
-from beingh_ros.observer import Observer
 
 START_TIMEOUT_S = 180.0
 CALL_TIMEOUT_S = 20.0

@@ -23,9 +23,9 @@ from beingh_core.evaluate.report import write_report
 from beingh_core.evaluate.seams import seams, sent_positions
 from beingh_core.sim import CUBE_COLOURS
 from beingh_ros.bringup import BringupOptions, ProcessGroup, check_start, processes
-from beingh_ros.demo_progress import PlainProgress, make_progress
-from beingh_ros.demo_session import FIRST_CHUNK_TIMEOUT_S, DemoSession
-from beingh_ros.viewer import VIEWERS, RerunViewer
+from beingh_ros.demo.progress import PlainProgress, make_progress
+from beingh_ros.demo.session import FIRST_CHUNK_TIMEOUT_S, DemoSession
+from beingh_ros.monitor.viewer import VIEWERS, RerunViewer
 
 ROBOT = "fr3"
 CHECKPOINT = "checkpoints/fr3_cubes"
@@ -292,7 +292,3 @@ def main(args: Sequence[str] | None = None) -> int:
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
-
-
-if __name__ == "__main__":
-    sys.exit(main())

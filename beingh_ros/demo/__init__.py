@@ -1,0 +1,1 @@
+"""The demo: episodes in simulation, judged and reported."""
