@@ -81,7 +81,7 @@ def room_of(module):
 ARROWS = {
     "control": {"realtime", "contract"},
     "inference": {"policy", "realtime", "contract"},
-    "messages": {"control", "contract", "data"},
+    "messages": {"control", "realtime", "contract", "data"},
     "drivers": {"messages", "control", "realtime", "contract"},
     "nodes": {"messages", "drivers", "control", "inference", "policy", "realtime", "contract", "data", "sim"},
     "demo": {"nodes", "messages", "monitor", "evaluate", "policy", "realtime", "contract", "data", "sim", "ros"},
