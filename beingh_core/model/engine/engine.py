@@ -26,7 +26,7 @@ from beingh_core.model.layers import rms_norm, rotary_table
 from beingh_core.model.mpg import enhance, unit_directions
 
 if TYPE_CHECKING:
-    from beingh_core.model.beingh import BeingH
+    from beingh_core.model.network import BeingHNetwork
 
 KEPT_WORKSPACES = 8
 """Shapes whose memory, and on a GPU whose graphs, are kept; the least recently used one goes first."""
@@ -51,7 +51,7 @@ class Engine:
         bucket: Prompts are filled up to a multiple of this many tokens; None chooses for the device.
     """
 
-    def __init__(self, model: BeingH, *, pack: bool = True, bucket: int | None = None) -> None:
+    def __init__(self, model: BeingHNetwork, *, pack: bool = True, bucket: int | None = None) -> None:
         self.model, self.config = model, model.config
         self.device, self.dtype = model.device, model.dtype
         decoder = model.language_model.model

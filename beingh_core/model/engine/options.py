@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from beingh_core.errors import BeingHError
 
 if TYPE_CHECKING:
-    from beingh_core.model.beingh import BeingH
+    from beingh_core.model.network import BeingHNetwork
 
 
 class Options(NamedTuple):
@@ -21,7 +21,7 @@ class Options(NamedTuple):
 
 
 def read_options(
-    model: BeingH,
+    model: BeingHNetwork,
     refinement_iters: int | None,
     num_steps: int | None,
     mpg_lambda: float | None,
