@@ -111,6 +111,20 @@ def test_a_module_of_ours_is_imported_by_the_name_of_the_folder_in_which_it_stan
                 assert file.is_dir() or file.with_suffix(".py").exists(), f"{path}:{line} imports {module}"
 
 
+def test_no_module_needs_itself_by_way_of_others():
+    paths = [*sources(CORE), *sources(ROS)]
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
+    needs = {}
+    for name, path in names.items():
+        nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+        parts = {(node.module, f"{node.module}.{alias.name}") for node in nodes for alias in node.names}
+        needs[name] = {part if part in names else module for module, part in parts} & names.keys() - {name}
+    while free := [name for name, needed in needs.items() if not needed & needs.keys()]:
+        for name in free:
+            del needs[name]
+    assert sorted(needs) == []
+
+
 def test_the_ros_package_can_be_taken_in_at_a_glance():
     assert len([path for path in ROS.iterdir() if path.name != "__pycache__"]) <= 12
 
@@ -137,10 +151,10 @@ def test_launch_packages_are_imported_where_they_are_used():
 def test_every_module_says_what_it_is_and_stays_readable(path):
     tree = ast.parse(path.read_text())
     assert ast.get_docstring(tree), "no module docstring"
-    assert len(path.read_text().splitlines()) <= 400
+    assert len(path.read_text().splitlines()) < 400
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            assert node.end_lineno - node.lineno < 80, f"{node.name} is too long to read"
+            assert node.end_lineno - node.lineno + 1 < 60, f"{node.name} is too long to read"
 
 
 @pytest.mark.parametrize("module", ["beingh_core.contract", "beingh_core.evaluate.report", "beingh_core.policy"])

@@ -149,7 +149,6 @@ def judge(record: SoakRecord) -> Verdict:
     line = timeline(logs, wire.joints, wire.groups)
     stops = tuple((note, _measure(line, note, record.limits, wire.rate_hz)) for note in record.stops)
     jumps = _jumps(record, measured_ns, measured)
-    periods, timer = tick_periods_ms(logs), np.diff(np.asarray(record.timer_ns, dtype=np.int64)) / 1e6
     figures = {
         "ticks": ticks.sent,
         "prefix_violations": len(prefix),
@@ -158,17 +157,7 @@ def judge(record: SoakRecord) -> Verdict:
         "ticks_doubled": ticks.doubled,
         "jumps_of_the_robot": sum(jump.touch is None for jump in jumps),
         "jumps_after_contact": sum(jump.touch is not None for jump in jumps),
-        "faults": dict(Counter(note.kind for note in record.faults)),
-        "stops": [
-            {"cause": note.cause, "latency_ms": round(stop.latency_ms, 2), "recovered": note.recovered}
-            for note, stop in stops
-        ],
-        "tick_period_ms": percentiles(periods, 50, 99),
-        "empty_timer_period_ms": percentiles(timer, 50, 99),
-        "seam": {
-            mode: {"p95_rad_s": seam.p95_rad_s, "inside_p95_rad_s": seam.inside_p95_rad_s}
-            for mode, seam in record.seam.items()
-        },
+        **_measured_figures(record, logs, stops),
     }
     problems = [
         *_promises(figures, stops, record),
@@ -186,6 +175,26 @@ def judge(record: SoakRecord) -> Verdict:
         comparisons=found.comparisons,
         excused=tuple(_in_words(jump, wire.joints) for jump in jumps if jump.touch is not None),
     )
+
+
+def _measured_figures(
+    record: SoakRecord, logs: Sequence[EpochLog], stops: Sequence[tuple[StopNote, StopFigures]]
+) -> dict[str, object]:
+    """Figures that are no count of broken promises."""
+    timer = np.diff(np.asarray(record.timer_ns, dtype=np.int64)) / 1e6
+    return {
+        "faults": dict(Counter(note.kind for note in record.faults)),
+        "stops": [
+            {"cause": note.cause, "latency_ms": round(stop.latency_ms, 2), "recovered": note.recovered}
+            for note, stop in stops
+        ],
+        "tick_period_ms": percentiles(tick_periods_ms(logs), 50, 99),
+        "empty_timer_period_ms": percentiles(timer, 50, 99),
+        "seam": {
+            mode: {"p95_rad_s": seam.p95_rad_s, "inside_p95_rad_s": seam.inside_p95_rad_s}
+            for mode, seam in record.seam.items()
+        },
+    }
 
 
 def tick_periods_ms(logs: Sequence[EpochLog]) -> np.ndarray:

@@ -161,22 +161,7 @@ def model_config(settings: Mapping[str, Any], vocab_size: int) -> dict[str, Any]
         "downsample_ratio": 0.5,
         "select_layer": -1,
         "connector_arch": "internvl_connector",
-        "vit_config": {
-            "model_type": "intern_vit_6b",
-            "hidden_size": vision["hidden"],
-            "intermediate_size": vision["mlp"],
-            "num_hidden_layers": vision["layers"],
-            "num_attention_heads": vision["heads"],
-            "image_size": vision["image"],
-            "patch_size": vision["patch"],
-            "num_channels": 3,
-            "layer_norm_eps": 1e-6,
-            "qkv_bias": True,
-            "qk_normalization": False,
-            "norm_type": "layer_norm",
-            "hidden_act": "gelu",
-            "initializer_factor": 1.0,
-        },
+        "vit_config": _vision_config(vision),
         "llm_config": {
             **shared,
             "use_mot": True,
@@ -186,4 +171,23 @@ def model_config(settings: Mapping[str, Any], vocab_size: int) -> dict[str, Any]
             "layer_module": "Qwen3MoTDecoderLayer",
             "expert_config": {**shared, "hidden_size": decoder["act_hidden"], "intermediate_size": decoder["act_mlp"]},
         },
+    }
+
+
+def _vision_config(vision: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "model_type": "intern_vit_6b",
+        "hidden_size": vision["hidden"],
+        "intermediate_size": vision["mlp"],
+        "num_hidden_layers": vision["layers"],
+        "num_attention_heads": vision["heads"],
+        "image_size": vision["image"],
+        "patch_size": vision["patch"],
+        "num_channels": 3,
+        "layer_norm_eps": 1e-6,
+        "qkv_bias": True,
+        "qk_normalization": False,
+        "norm_type": "layer_norm",
+        "hidden_act": "gelu",
+        "initializer_factor": 1.0,
     }

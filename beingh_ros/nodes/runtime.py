@@ -148,30 +148,41 @@ def run_node(make_node: Callable[[], Node], name: str, args: Sequence[str] | Non
         running = False
         get_logger(name).info("ended by a signal while it was starting")
         return 0
-    except BeingHError as error:
-        if node is None and was_interrupted(error):
-            return 0
-        get_logger(name).error(str(error))
-        return EXIT_USER_ERROR
     except Exception as error:
-        if node is None and was_interrupted(error):
-            return 0
-        if node is None and type(error).__name__ == "RCLError":
-            get_logger(name).error(f"it cannot be connected: {error}. To fix: use each topic and service for one thing.")
-            return EXIT_USER_ERROR
-        if hasattr(node, "failed"):
-            node.failed(error)
-        raise
+        status = _status_of(error, node, name)
+        if status is None:
+            raise
+        return status
     finally:
         stopping.set()  # a signal from here on changes nothing
         if node is not None:
-            node.close()
-            if running and (received or getattr(node, "exit_status", None)):
-                why = received[0] if received else f"an error, with status {node.exit_status}"
-                get_logger(name).info(f"ended by {why}")
-            node.destroy_node()
+            _end(node, name, received[0] if received else "", told=running)
         rclpy.try_shutdown()
         gc.freeze()  # and none at the end, which would take seconds with torch
         # ros2 launch may repeat the signal; while the interpreter ends, that must not kill it.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
+
+
+def _status_of(error: Exception, node: Node | None, name: str) -> int | None:
+    """Tell an error that has ended a node, and give the exit status; None for a defect, which wants its traceback."""
+    if node is None and was_interrupted(error):
+        return 0
+    if isinstance(error, BeingHError):
+        get_logger(name).error(str(error))
+        return EXIT_USER_ERROR
+    if node is None and type(error).__name__ == "RCLError":
+        get_logger(name).error(f"it cannot be connected: {error}. To fix: use each topic and service for one thing.")
+        return EXIT_USER_ERROR
+    if hasattr(node, "failed"):
+        node.failed(error)
+    return None
+
+
+def _end(node: Node, name: str, signal_name: str, *, told: bool) -> None:
+    """Close a node, and say what has ended it."""
+    node.close()
+    status = getattr(node, "exit_status", None)
+    if told and (signal_name or status):
+        get_logger(name).info(f"ended by {signal_name or f'an error, with status {status}'}")
+    node.destroy_node()

@@ -37,36 +37,17 @@ def start_faults() -> Makers:
             **{"own_stops": ("shutdown",), **more},
         )
 
-    def button_released(rig: Rig) -> None:
-        rig.strangers.release_button()
-        rig.need(lambda: rig.reset()[0], RESTART_S, "a reset")
-        rig.strangers.end()
-
-    def other_units(rig: Rig) -> int:
-        begin_ns = rig.now_ns()
-        rig.processes.kill(POLICY, signal.SIGTERM)
-        wrong = in_other_units(rig.processes.checkpoint, MILLIMETRES, rig.processes.out)
-        rig.start_policy(served=False, checkpoint=wrong)
-        return begin_ns
-
-    def own_units(rig: Rig) -> None:
-        rig.processes.kill(POLICY, signal.SIGTERM)
-        rig.start_policy(served=False)
-
-    def strangers_end(rig: Rig) -> None:
-        rig.strangers.end()
-
     return {
         "start_slider": controller_meets(
-            "start_slider", lambda rig: rig.strangers.slider(), strangers_end, "forgotten_slider"
+            "start_slider", lambda rig: rig.strangers.slider(), _strangers_end, "forgotten_slider"
         ),
         "start_commander": controller_meets(
-            "start_commander", lambda rig: rig.strangers.commander(), strangers_end, "other_commander"
+            "start_commander", lambda rig: rig.strangers.commander(), _strangers_end, "other_commander"
         ),
         "start_estop": controller_meets(
             "start_estop",
             lambda rig: rig.strangers.button(),
-            button_released,
+            _button_released,
             "emergency stop",
             own_stops=("shutdown", "estop"),
         ),
@@ -75,8 +56,8 @@ def start_faults() -> Makers:
             kind="start_other_units",
             seconds=START_S,
             expected=HOLDS,
-            begin=other_units,
-            end=own_units,
+            begin=_other_units,
+            end=_own_units,
             recover_s=RESTART_S,
             told="statistics",
         ),
@@ -106,3 +87,26 @@ def misspelled() -> Fault:
         own_stops=("shutdown",),
         check=lambda _rig: found[0],
     )
+
+
+def _button_released(rig: Rig) -> None:
+    rig.strangers.release_button()
+    rig.need(lambda: rig.reset()[0], RESTART_S, "a reset")
+    rig.strangers.end()
+
+
+def _other_units(rig: Rig) -> int:
+    begin_ns = rig.now_ns()
+    rig.processes.kill(POLICY, signal.SIGTERM)
+    wrong = in_other_units(rig.processes.checkpoint, MILLIMETRES, rig.processes.out)
+    rig.start_policy(served=False, checkpoint=wrong)
+    return begin_ns
+
+
+def _own_units(rig: Rig) -> None:
+    rig.processes.kill(POLICY, signal.SIGTERM)
+    rig.start_policy(served=False)
+
+
+def _strangers_end(rig: Rig) -> None:
+    rig.strangers.end()

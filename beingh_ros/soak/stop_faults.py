@@ -35,14 +35,7 @@ def stop_faults(contract: RobotContract, rng: random.Random) -> Makers:
 
     return {
         "brake_held_up": lambda: _brake_held_up(contract, rng),
-        "joint_states_slider": lambda: Fault(
-            kind="joint_states_slider",
-            seconds=1.5,
-            expected=STOPS,
-            begin=lambda rig: (rig.strangers.slider(), rig.now_ns())[1] + round(1e9 * DISCOVERY_S),
-            end=lambda rig: rig.strangers.end(),
-            cause="joint_states_invalid",
-        ),
+        "joint_states_slider": _slider,
         "robot_restart": lambda: Fault(
             kind="robot_restart",
             seconds=watchdog.joint_states_s + 1.0,
@@ -81,6 +74,21 @@ def stop_faults(contract: RobotContract, rng: random.Random) -> Makers:
             cause="stop_service",
         ),
     }
+
+
+def _slider() -> Fault:
+    def begin(rig: Rig) -> int:
+        rig.strangers.slider()
+        return rig.now_ns() + round(1e9 * DISCOVERY_S)
+
+    return Fault(
+        kind="joint_states_slider",
+        seconds=1.5,
+        expected=STOPS,
+        begin=begin,
+        end=lambda rig: rig.strangers.end(),
+        cause="joint_states_invalid",
+    )
 
 
 def _kill_robot(rig: Rig) -> int:
