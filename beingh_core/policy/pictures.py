@@ -6,6 +6,7 @@ A robot's computer without a model shrinks its pictures with the same code as th
 from __future__ import annotations
 
 import re
+from itertools import islice
 
 import numpy as np
 from PIL import Image
@@ -15,7 +16,8 @@ from beingh_core.errors import BeingHError, shown
 # What `resize_crop` does, as client and server of a policy name it to each other.
 TRANSFORM = "short side bicubic, centre"
 MIN_SIDE, MAX_SIDE, MAX_PIXELS = 8, 8192, 1 << 25
-MAX_JPEG_SEGMENTS, MAX_JPEG_SCANS = 64, 16  # a decoder takes its time for each
+# A decoder takes its time for each; segments stand before the pixels, and as many may stand among them.
+MAX_JPEG_SEGMENTS, MAX_JPEG_SCANS = 64, 16
 MAX_ASPECT = 8  # a strip of pixels would be enormous once its short side is resized
 # A segment begins with FF and its kind, with any number of FF before. Among the numbers of a scan, 00 and D0 to D7 follow FF.
 _MARKER = re.compile(rb"\xff+([\x01-\xfe])", re.DOTALL)
@@ -87,7 +89,8 @@ def check_jpeg(data: bytes) -> None:
             if height * width > MAX_PIXELS:
                 raise BeingHError(f"a JPEG of {height} x {width} pixels")
         at, segments = at + length, segments + 1
-    if segments + sum(1 for _ in _LATER_MARKER.finditer(data, at)) > MAX_JPEG_SEGMENTS:
+    later = sum(1 for _ in islice(_LATER_MARKER.finditer(data, at), MAX_JPEG_SEGMENTS + 1))
+    if max(segments, later) > MAX_JPEG_SEGMENTS:
         raise BeingHError(f"a JPEG of more than {MAX_JPEG_SEGMENTS} segments")
     if data.count(b"\xff\xda") > MAX_JPEG_SCANS:
         raise BeingHError(f"a JPEG of more than {MAX_JPEG_SCANS} scans")
