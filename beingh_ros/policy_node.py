@@ -32,7 +32,7 @@ from beingh_core.realtime.commit_buffer import SAME_PERIOD_S
 from beingh_ros.camera_input import CameraInput
 from beingh_ros.chunk_maker import ChunkMaker, MadeChunk
 from beingh_ros.chunk_schedule import ChunkSchedule, Request, commanded
-from beingh_ros.conversions import Trajectory, some_joint_positions, stamp_to_ns
+from beingh_ros.conversions import Trajectory, joint_positions, stamp_to_ns
 from beingh_ros.diagnostics import WARN, Diagnostics, Report, Samples
 from beingh_ros.error_log import ErrorLog
 from beingh_ros.gate_log import GateLog
@@ -277,7 +277,7 @@ class PolicyNode(GuardedNode, ManagedNode):
 
     def _on_joint_state(self, topic: str, message: JointState) -> None:
         try:
-            positions = some_joint_positions(message)
+            positions = joint_positions(message, self._inputs.wanted[topic])
         except BeingHError as error:
             self._inputs.set_aside(topic, str(error))
             self._log_error(topic, f"{self.resolve_topic_name(topic)}: {error}")

@@ -102,7 +102,7 @@ def test_a_jump_that_no_tracking_watches_stops_it_too():
         if now_ns + 20_000_000 > (robot.controller.next_tick_ns() or 2**63):
             robot.controller.tick(robot.controller.next_tick_ns())
     status = robot.controller.status
-    assert status.cause == JOINT_STATES_INVALID and "fr3_finger_joint1 went from 0.040 to 0.000" in status.reason
+    assert status.cause == JOINT_STATES_INVALID and "fr3_finger_joint1 went from 0.04 to 0 within" in status.reason
 
 
 def test_alternating_good_and_bad_samples_are_bad():
@@ -240,13 +240,13 @@ def test_names_that_come_instead_are_told_with_the_nearest():
     foreign = {f"left_{name}": value for name, value in HOME.items()}
     waiting.joint_state(NOW, foreign | {"x\ny" * 1000: 0.0})
     reason = waiting.status.reason
-    assert "left_fr3_joint1, left_fr3_joint2" in reason and "nearest to fr3_joint1: left_fr3_joint1" in reason
+    assert "left_fr3_joint1, left_fr3_joint2" in reason and "the names have the prefix 'left_'. To fix" in reason
     assert len(reason) < 500 and "\n" not in reason
     for k in range(200):
         waiting.joint_state(NOW + k, {f"{k}_{i}": 0.0 for i in range(50)})
     assert len(waiting.status.reason) < 500
     waiting.joint_state(NOW + DT_NS, HOME)
-    assert "named" not in waiting.status.reason
+    assert "instead" not in waiting.status.reason
 
 
 class Lines:
@@ -314,7 +314,7 @@ def test_a_start_outside_the_limits_says_how_far_and_what_to_do():
     row = np.array(FR3.home)
     row[1], row[4] = FR3.limits.lower[1] - 0.02, FR3.limits.upper[4] + 0.05
     start, problem = start_position(FR3, row)
-    assert "fr3_joint5" in problem and "0.050 outside" in problem and "1 more" in problem and "move it back" in problem
+    assert "fr3_joint5" in problem and "0.05 outside" in problem and "1 more" in problem and "move it back" in problem
     row[4] = FR3.home[4]
     assert "fr3_joint2" in start_position(FR3, row)[1]
     row[1] = FR3.limits.lower[1] - 0.009
@@ -331,7 +331,7 @@ def test_the_tolerance_stands_in_the_contract(tmp_path):
     row = np.array(FR3.home)
     row[1] = FR3.limits.lower[1] - 0.04
     assert start_position(contract, row)[1] == ""
-    assert "0.040 outside" in start_position(replace(contract, start_tolerance=FR3.start_tolerance), row)[1]
+    assert "0.04 outside" in start_position(replace(contract, start_tolerance=FR3.start_tolerance), row)[1]
 
 
 @pytest.mark.parametrize(
