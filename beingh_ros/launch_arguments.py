@@ -14,6 +14,7 @@ from beingh_core.errors import BeingHError, did_you_mean, shown
 
 _NAMESPACE = re.compile(r"/?(?:[A-Za-z_]\w*(?:/[A-Za-z_]\w*)*)?/?", re.ASCII)
 MAX_NAMESPACE = 100
+_OPTIONS_WITH_VALUE = ("--launch-prefix", "--launch-prefix-filter")  # of `ros2 launch`
 
 
 def check_names(
@@ -84,11 +85,15 @@ def namespace(values: dict[str, str]) -> str:
 
 
 def _is_started_by_name(words: Sequence[str], package: str, launch_file: Path) -> bool:
-    pairs = zip(words, words[1:])
-    by_package = any(first == package and second == launch_file.name for first, second in pairs)
-    return by_package or any(
-        word.endswith(launch_file.name) and "/" in word and Path(word).resolve() == launch_file for word in words
-    )
+    """As `ros2 launch` takes them, the words are a launch file's path, or a package and the name of its launch file.
+
+    Without a slash, only the first word is a path: the second may be the name of a file of another package.
+    """
+    with_value = {at + 1 for at, word in enumerate(words) if word in _OPTIONS_WITH_VALUE}
+    places = [w for at, w in enumerate(words) if at and not (w.startswith("-") or ":=" in w or at in with_value)]
+    places = places[1:] if places[:1] == ["launch"] else places
+    paths = {*places[:1], *(word for word in places if "/" in word)}
+    return places[:2] == [package, launch_file.name] or any(Path(path).resolve() == launch_file for path in paths)
 
 
 def _check_typed(typed: Sequence[tuple[str, str]], arguments: Collection[str]) -> None:

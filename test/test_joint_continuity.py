@@ -95,7 +95,7 @@ def test_a_robot_in_motion_hides_no_second_source():
 
 def test_a_step_that_stays_is_a_jump_and_no_contradiction():
     contradictions, jump = judge([(t, t, 0.0 if t < 2 else 0.6) for t in np.arange(0, 3, 0.02)])
-    assert not contradictions and jump.startswith("a went from 0.000 to 0.600 within 0.020 s")
+    assert not contradictions and jump.startswith("a went from 0 to 0.6 within 0.020 s")
 
 
 def test_a_jump_counts_after_a_while_and_not_beyond_a_start():
@@ -115,7 +115,7 @@ def test_a_contradiction_is_remembered_and_then_forgotten():
     for came, _, position in samples:
         watch.add("a", START + round(came * 1e9), 0, position)
     last_ns = START + 2_020_000_000
-    assert "a went from 0.000 to 0.500" in watch.contradiction(last_ns + MEMORY_NS)
+    assert "a went from 0 to 0.5 within" in watch.contradiction(last_ns + MEMORY_NS)
     assert watch.contradiction(last_ns + MEMORY_NS + 1) is None
 
 

@@ -51,6 +51,31 @@ def test_a_misspelled_name_is_refused_with_the_right_one(start, name, meant):
         check([*start, "robot:=fr3", f"{name}:=true"], {"robot", name})
 
 
+@pytest.mark.parametrize("options", [[], ["--debug"], ["-a", "--launch-prefix", "gdb"], ["--launch-prefix-filter=x"]])
+def test_a_launch_file_may_be_named_from_its_own_folder_or_by_another_path(options, tmp_path, monkeypatch):
+    ros2 = BY_NAME[:2] + options
+    (tmp_path / "cell.launch.py").symlink_to(LAUNCH)
+    for folder, words in (
+        (LAUNCH.parent, [*ros2, LAUNCH.name]),
+        (LAUNCH.parent, ["start_cell", LAUNCH.name]),
+        (LAUNCH.parent, [*ros2, f"./{LAUNCH.name}"]),
+        (ROOT, [*ros2, f"launch/{LAUNCH.name}"]),
+        (tmp_path, [*ros2, "cell.launch.py"]),
+        (tmp_path, [*ros2, str(tmp_path / "cell.launch.py")]),
+        (tmp_path, [*ros2, "beingh_ros", LAUNCH.name]),
+    ):
+        monkeypatch.chdir(folder)
+        check([*words, "robot:=fr3"])
+        with pytest.raises(BeingHError, match="no argument `speed`"):
+            check([*words, "speed:=1"])
+
+
+def test_a_file_of_another_package_that_has_our_name_is_not_ours(monkeypatch):
+    monkeypatch.chdir(LAUNCH.parent)
+    check([*OF_ANOTHER, "speed:=1"])
+    check([*OF_ANOTHER[:2], "other.launch.py", f"file:={LAUNCH}", "speed:=1"])
+
+
 def test_of_our_own_launch_file_every_argument_must_be_known():
     check([*BY_NAME, *(f"{name}:=x" for name in ARGUMENTS)], ARGUMENTS)
     with pytest.raises(BeingHError, match="no argument `speed`. Allowed: robot, checkpoint.*dry_run"):
@@ -149,6 +174,7 @@ STAND_IN = "#!/bin/sh\necho STARTED {name}\nexit 3\n"
     "parent, words, told",
     [
         (False, ["dryrun:=true"], "no argument `dryrun`"),
+        ("from its folder", ["speed:=1"], "no argument `speed`"),
         (False, ["dry_run:=ture"], "argument dry_run: `ture`"),
         (False, ["simulated:=true", "checkpoint:=good"], "no argument `simulated`"),
         (False, ["checkpoint:=nothing"], "nothing: there is no such directory"),
@@ -167,9 +193,11 @@ def test_ros_launch_starts_nothing_after_a_mistake(tmp_path, parent, words, told
     paths = filter(None, [str(prefix), os.environ.get("AMENT_PREFIX_PATH")])
     environment = os.environ | {"AMENT_PREFIX_PATH": ":".join(paths), "ROS_LOG_DIR": str(tmp_path / "log")}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    file = tmp_path / "parent.launch.py" if parent else LAUNCH
+    file, folder = tmp_path / "parent.launch.py" if parent else LAUNCH, tmp_path
+    if parent == "from its folder":
+        file, folder = LAUNCH.name, LAUNCH.parent
     command = [sys.executable, "-c", LAUNCHER, str(file), *words]
-    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=60)
     text = done.stdout + done.stderr
     assert "Traceback" not in text, text
     if told is None:

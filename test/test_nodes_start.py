@@ -12,6 +12,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 from stand_in_robot import ARM, FR3, controller_beside_robot
 from std_msgs.msg import Bool
+from std_srvs.srv import SetBool
 from trajectory_msgs.msg import JointTrajectory
 
 from beingh_ros.messages.controller_state import read_state
@@ -66,12 +67,36 @@ def test_what_two_panels_said_before_is_obeyed_until_the_one_that_pressed_releas
     robot.wait_for_state("running")
 
 
+def test_a_panel_that_holds_the_stop_is_released_by_no_restart_of_another_but_when_it_has_gone(bench):
+    panels = []
+    robot, _ = bench(before=lambda robot: panels.append(latched(robot, False, True)))
+    robot.wait_for_state("stopped", "estop")
+    held = lambda: read_state(robot.state.messages[-1]).estop
+    others = []
+    for _ in range(4):
+        while others:
+            robot.node.destroy_publisher(others.pop())
+        other = robot.node.create_publisher(Bool, FR3.estop_topic, 10)
+        others.append(other)
+        wait_until(lambda: other.get_subscription_count() >= 2, what="the controller")  # noqa: B023
+        for _ in range(3):
+            other.publish(Bool(data=False))
+        assert robot.call("estop", SetBool.Request(data=False)).success  # another source; it is answered behind these
+        assert not robot.call("reset").success and held()
+    robot.node.destroy_publisher(robot.estop)  # it never spoke: it might be the one that pressed
+    robot.node.destroy_publisher(panels.pop())
+    timer = robot.node.create_timer(0.1, lambda: other.publish(Bool(data=False)))
+    wait_until(lambda: not held(), what="the release")
+    timer.cancel()
+    assert robot.call("reset").success
+
+
 def test_a_stop_that_was_released_before_is_none_and_joints_may_come_from_their_own_drivers(bench):
     def two_drivers(robot):
         latched(robot, True, False)
         finger = robot.positions.pop(FINGER)
         hand = robot.node.create_publisher(JointState, "/joint_states", 10)
-        robot.node.create_timer(0.033, lambda: say(robot, hand, name=[FINGER], position=[finger]))
+        robot.node.create_timer(0.033, lambda: say(robot, hand, name=[FINGER, "lamp", "lamp"], position=[finger, 0.0, 1.0]))
         force = robot.node.create_publisher(JointState, "/joint_states", 10)
         silent = [dict(name=[FINGER], effort=[12.5]), dict(name=list(ARM.joints), velocity=[0.0] * 7)]
         silent.append(dict(name=[FINGER]))

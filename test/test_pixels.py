@@ -285,6 +285,20 @@ def test_a_compressed_mosaic_is_a_colour_picture():
     )
 
 
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"dpi": (9, 9)}, {"comment": b"\xff\xda" * 9}])
+def test_jpegs_of_cameras_are_read(options):
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    data = compressed(pixels, "JPEG", quality=95, **options)
+    plain = compressed_pixels(data, text="jpeg", promised="jpeg")
+    assert plain.shape == (48, 64, 3)
+    for same in (
+        data + b"\0" * 1000,  # padded to the size of a buffer
+        data[:2] + b"\xff\xff" + data[2:],  # fill bytes
+        data[:2] + b"\xff\xe5\x00\x11padding-of-them" * 40 + data[2:],
+    ):
+        np.testing.assert_array_equal(compressed_pixels(same, text="jpeg", promised="jpeg"), plain)
+
+
 def png_of(width, height):
     """A PNG of few bytes that declares any size."""
     data = bytearray(compressed(np.zeros((1, 1, 3), np.uint8), "PNG"))
@@ -308,6 +322,10 @@ def png_of(width, height):
         ("", PNG, "jpeg", "is a png in truth"),
         ("jpeg", b"", "jpeg", "with 0 bytes is not an 8-bit"),
         ("jpeg", b"\xff\xd8\xff", "jpeg", "not an 8-bit JPEG"),
+        ("jpeg", JPEG[:2] + b"\xff\xfe\x00\x02" * 65 + JPEG[2:], "jpeg", "a JPEG of more than 64 segments"),
+        ("", JPEG[:2] + b"\xff\xe1\x00\x02" * 500_000 + JPEG[2:], None, "a JPEG of more than 64 segments"),
+        ("jpeg", JPEG[:-2] + b"\xff\xdb\x00\x02" * 100_000 + JPEG[-2:], "jpeg", "a JPEG of more than 64 segments"),
+        ("jpeg", JPEG[:-2] + b"\xff\xda\x00\x02" * 20 + JPEG[-2:], "jpeg", "a JPEG of more than 16 scans"),
         ("jpeg", JPEG[: len(JPEG) // 2], "jpeg", "not an 8-bit JPEG"),
         ("png", PNG[: len(PNG) // 2], "png", "not an 8-bit JPEG"),
         ("png", png_of(60_000, 60_000), "png", "decompression bomb"),

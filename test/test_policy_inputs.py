@@ -13,7 +13,7 @@ from beingh_core.inference.chunk_schedule import ChunkSchedule
 from beingh_core.inference.policy_inputs import PolicyInputs
 from beingh_core.realtime.clock import parse_epoch
 from beingh_core.realtime.streams import JointHistory, JointStream
-from beingh_ros.messages.conversions import some_joint_positions
+from beingh_ros.messages.conversions import joint_positions
 from beingh_ros.nodes.gate_log import AGAIN_S, PATIENCE_S, GateLog
 from beingh_ros.nodes.policy_report import PolicyReport
 
@@ -181,16 +181,28 @@ def test_a_merged_sample_holds_what_was_known_of_each_joint():
         (JointState(name=["a", "b"], effort=[1.0, 2.0]), {}),
         (JointState(name=["a"], velocity=[0.0]), {}),
         (JointState(), {}),
-        (JointState(name=["a", "b", "a"], position=[1.0, 2.0, 3.0]), {"a": 3.0, "b": 2.0}),
+        (JointState(name=["a", "b", "a"], effort=[1.0, 2.0, 3.0]), {}),
     ],
 )
-def test_joint_states_need_not_be_about_positions_or_about_each_joint_once(message, positions):
-    assert some_joint_positions(message) == positions
+def test_joint_states_need_not_be_about_positions(message, positions):
+    assert joint_positions(message, {"a"}) == positions
+
+
+@pytest.mark.parametrize("other", [1.0, 3.0, math.nan])
+def test_a_wanted_joint_may_come_once_in_a_message_and_foreign_ones_as_often_as_they_like(other):
+    message = JointState(name=["a", "b", "a"], position=[1.0, 2.0, other])
+    assert joint_positions(message, {"b"})["b"] == 2.0
+    with pytest.raises(BeingHError, match="holds a more than once. To fix: .*each joint once"):
+        joint_positions(message, {"a", "b"})
+    many = [f"{k}\n" * 100 for k in range(500)]
+    with pytest.raises(BeingHError, match="and 496 more joints more than once") as caught:
+        joint_positions(JointState(name=many * 2, position=[0.0] * 1000), many)
+    assert len(str(caught.value)) < 600 and "\n" not in str(caught.value)
 
 
 def test_joint_states_of_another_length_are_refused():
     with pytest.raises(BeingHError, match="2 names and 1 positions"):
-        some_joint_positions(JointState(name=["a", "b"], position=[1.0]))
+        joint_positions(JointState(name=["a", "b"], position=[1.0]))
 
 
 def test_what_holds_nothing_to_use_closes_nothing_but_is_told_when_nothing_better_comes():

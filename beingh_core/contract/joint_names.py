@@ -8,10 +8,13 @@ from beingh_core.errors import nearest, shown
 
 _KEPT = 100  # names from strangers
 _TOLD = 4
+_LONGEST = 200  # of a name that is compared with others
 
 
 class ForeignNames:
     """The names heard on a topic that are not wanted there. One writer; reading from another thread is safe.
+
+    What was told is kept until names are new: who waits for joints asks with every message.
 
     Args:
         wanted: Names of the contract.
@@ -20,6 +23,7 @@ class ForeignNames:
     def __init__(self, wanted: Iterable[str]) -> None:
         self._wanted = frozenset(wanted)
         self._names: dict[str, None] = {}
+        self._told: tuple[tuple[str, ...], int, str] = ((), 0, "")
 
     def add(self, names: Iterable[str]) -> None:
         """Note the names of one message."""
@@ -32,17 +36,25 @@ class ForeignNames:
     def told(self, missing: Sequence[str]) -> str:
         """What came instead of the missing joints, as the rest of a sentence; "" when nothing did."""
         names = list(self._names)
-        if not names:
+        if not names or not missing:
             return ""
-        text = f"; instead come {_listed(names)}"
-        affixes = _affixes(missing, names)
-        if affixes is not None:
-            parts = zip(("prefix", "suffix"), affixes)
-            text += ": the names have the " + " and the ".join(f"{kind} {shown(part)}" for kind, part in parts if part)
-        else:
-            near = nearest(missing[0], names)
-            text += f"; nearest to `{missing[0]}`: {_listed(near)}" if near else ""
-        return f"{text}. To fix: the joint names of the contract must be those of the robot"
+        told = self._told
+        if told[:2] != (tuple(missing), len(names)):
+            told = self._told = (tuple(missing), len(names), _compared(names, missing))
+        return told[2]
+
+
+def _compared(names: Sequence[str], missing: Sequence[str]) -> str:
+    text = f"; instead come {_listed(names)}"
+    short = [name for name in names if len(name) <= _LONGEST]
+    affixes = _affixes(missing, short)
+    if affixes is not None:
+        parts = zip(("prefix", "suffix"), affixes)
+        text += ": the names have the " + " and the ".join(f"{kind} {shown(part)}" for kind, part in parts if part)
+    else:
+        near = nearest(missing[0], short)
+        text += f"; nearest to `{missing[0]}`: {_listed(near)}" if near else ""
+    return f"{text}. To fix: the joint names of the contract must be those of the robot"
 
 
 def _affixes(missing: Sequence[str], names: Sequence[str]) -> tuple[str, str] | None:

@@ -108,12 +108,6 @@ class CommandPath:
             self._forget()
 
     @property
-    def end_ns(self) -> int | None:
-        """Time of the last point [ns], None without one."""
-        with self._lock:
-            return self._knots[-1][0] if self._knots else None
-
-    @property
     def newest(self) -> Knot | None:
         """What was sampled newest; None before that."""
         with self._lock:
@@ -124,6 +118,12 @@ class CommandPath:
         """Since when the path rests at its end [ns]; None while it may be extended before it gets there."""
         with self._lock:
             return self._knots[-1][0] if self._brakes else None
+
+    @property
+    def still(self) -> bool:
+        """Whether what was sampled newest is the end of the path, or nothing was."""
+        with self._lock:
+            return self._sampled is None or (self._brakes and self._sampled[0] >= self._knots[-1][0])
 
     def sample(self, at_ns: int) -> tuple[np.ndarray, np.ndarray] | None:
         """Position (J,) and velocity (J,) at a time, the first point before the path; None without a path."""

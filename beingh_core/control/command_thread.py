@@ -14,6 +14,8 @@ from beingh_core.control.timing import TimeSource, joined, prefer_this_thread
 from beingh_core.realtime.samples import Samples
 
 IDLE_POLL_S = 0.005
+# The longest wait for a time that a clock that is set may move meanwhile [ns].
+LOOK_NS = 20_000_000
 JOIN_S = 1.0
 # A thread that has sent nothing for longer than this, and than so many setpoints, goes on where it was: a jump to where
 # it should be is no motion for a robot [ns].
@@ -76,8 +78,10 @@ class CommandThread:
                     stream.next = 0
 
     def shift(self, step_ns: int) -> None:
-        """Move the schedule with a clock that was set."""
+        """Move the schedule with a clock that was set, unless it has followed that already, as a sender held up does."""
         with self._lock:
+            if self._start_ns is not None and 0 < step_ns > 2 * (self._time.steady_ns() - self._due_ns()):
+                return
             self._path.shift(step_ns)
             if self._start_ns is not None:
                 self._start_ns += step_ns
@@ -94,29 +98,32 @@ class CommandThread:
     def _command_until_closed(self) -> None:
         while not self._ending.is_set():
             with self._lock:
-                start_ns = self._start_ns
-            if start_ns is None:
+                due_ns = None if self._start_ns is None else self._due_ns()
+            if due_ns is None:
                 self._ending.wait(IDLE_POLL_S)
-                continue
-            stream = min(self._streams, key=lambda s: s.due_ns(start_ns))
-            if self._time.wait_until_steady(stream.due_ns(start_ns), self._ending):
-                return
-            with self._lock:
-                if self._start_ns != start_ns:  # the clock was set meanwhile
-                    continue
-            self._command(stream, start_ns)
+            elif not self._time.wait_until_steady(min(due_ns, self._time.steady_ns() + LOOK_NS), self._ending):
+                self._command()
 
-    def _command(self, stream: _Stream, start_ns: int) -> None:
-        now_ns = self._time.steady_ns()
-        if now_ns < stream.due_ns(start_ns):
-            return
-        newest = stream.newest(now_ns - start_ns)
-        self.missed += newest - stream.next
-        stream.next = newest
-        at_ns = stream.due_ns(start_ns)
-        stream.next += 1
-        self._path.hold_up(at_ns - stream.period_ns, max(HELD_UP_NS, HELD_UP_SETPOINTS * stream.period_ns))
-        sampled = self._path.sample(at_ns)
+    def _due_ns(self) -> int:
+        """Under the lock, of a schedule: time of the next setpoint."""
+        return min(stream.due_ns(self._start_ns) for stream in self._streams)
+
+    def _command(self) -> None:
+        """Send the next setpoint if it is due."""
+        with self._lock:
+            if self._start_ns is None:
+                return
+            stream, start_ns = min(self._streams, key=lambda s: s.due_ns(self._start_ns)), self._start_ns
+            now_ns = self._time.steady_ns()
+            if now_ns < stream.due_ns(start_ns):
+                return
+            newest = stream.newest(now_ns - start_ns)
+            self.missed += newest - stream.next
+            stream.next = newest
+            at_ns = stream.due_ns(start_ns)
+            stream.next += 1
+            self._path.hold_up(at_ns - stream.period_ns, max(HELD_UP_NS, HELD_UP_SETPOINTS * stream.period_ns))
+            sampled = self._path.sample(at_ns)
         if sampled is None:
             return
         points = Setpoints(

@@ -125,6 +125,10 @@ class Commander:
         self._forget()
         return True
 
+    def still(self) -> bool:
+        """Whether nothing moves between the ticks once these have ended. From any thread."""
+        return self._path is None or self._path.still
+
     def release(self) -> None:
         """Give the robot back, at rest."""
         for error in release_drivers(self._drivers):

@@ -32,7 +32,7 @@ from beingh_core.control.stop_causes import (
     WAITING,
     Status,
 )
-from beingh_core.control.tick_plan import TickPlan
+from beingh_core.control.tick_plan import TickPlan, longest_late_ticks
 from beingh_core.control.tracking import TrackingWatch, following_problem
 from beingh_core.errors import BeingHError
 from beingh_core.realtime.commit_buffer import Chunk, Command, CommitBuffer, MergeResult
@@ -52,12 +52,14 @@ class Controller:
     Args:
         contract: Robot.
         joint_state_timeout_s: Without joint states for longer it stops [s]; 0 for the contract's.
-        max_late_ticks: A tick that comes later than this many periods ends the epoch; the next epoch starts
-            at the last command, so that no burst of overdue commands leaves. A stop goes on from there.
+        max_late_ticks: A tick that comes later than this many periods, or later than the robot can go on by what it was
+            sent, ends the epoch; the next epoch starts at the last command, so that no burst of overdue commands
+            leaves. A stop goes on from there.
         watch_tracking: Whether a robot that does not follow stops it; off where nothing is sent to the robot.
         topics: Of the joint states, for messages; the contract's where none are given.
         publishers: Gives who publishes joint states, for messages.
         changed: Called with every new status, under the lock: it must only hand over.
+        still: Whether what is commanded between the ticks has come to rest by itself, where they have ended.
     """
 
     def __init__(
@@ -70,10 +72,11 @@ class Controller:
         topics: Iterable[str] = (),
         publishers: Callable[[], str] = str,
         changed: Callable[[Status], None] = lambda _status: None,
+        still: Callable[[], bool] = lambda: True,
     ) -> None:
         self._contract = contract
         self._dt_ns = 1e9 / contract.rate_hz
-        self._max_late_ns = max_late_ticks * self._dt_ns
+        self._max_late_ns = min(max_late_ticks, longest_late_ticks(contract)) * self._dt_ns
         self._lock = threading.RLock()
         topics = ", ".join(tuple(topics) or contract.joint_state_topics)
         timeout_s = joint_state_timeout_s or contract.watchdog.joint_states_s
@@ -87,6 +90,8 @@ class Controller:
         self._waiting = f"{FOR_JOINT_STATES} on {topics}"
         self._status = Status(state=WAITING, reason=self._waiting)
         self._active, self._changed, self._unheard = True, changed, ""
+        self._still = still
+        self._look_ns: int | None = None  # when to look whether it is still; there are no ticks any more
         self.overruns = 0
 
     @property
@@ -201,8 +206,10 @@ class Controller:
                 self._wait_for_joints()
 
     def next_tick_ns(self) -> int | None:
-        """Time of the next tick to be sent, None when there is none."""
+        """When `tick` is to be called next, None when there is no need."""
         with self._lock:
+            if self._look_ns is not None:
+                return self._look_ns
             return None if self._at_rest else self._ticks.next_ns()
 
     def announcement(self) -> Plan | None:
@@ -214,6 +221,9 @@ class Controller:
         """Commit the next tick, which is due; None when there is nothing to send."""
         with self._lock:
             if self._at_rest:
+                return None
+            if self._look_ns is not None:
+                self._let_come_to_rest(now_ns)
                 return None
             late_ns = now_ns - self.next_tick_ns()
             if late_ns > self._max_late_ns:
@@ -234,6 +244,9 @@ class Controller:
             if self._at_rest:
                 return
             self.stop(CLOCK, reason, now_ns)
+            if self._look_ns is not None:
+                self._let_come_to_rest(now_ns)
+                return
             if self._ticks.rests():
                 self._come_to_rest()
                 return
@@ -246,14 +259,15 @@ class Controller:
         """Stop, and give the whole braking path at once; nothing can be sent after it.
 
         Returns:
-            Plan from the last sent tick, which is at its stamp, to rest; None when it rests already.
+            Plan from the last sent tick, which is at its stamp, to rest; None when it rests already, but for what is
+            commanded between the ticks.
         """
         with self._lock:
             self._active = False
             self.stop(cause, reason, now_ns)
             if self._at_rest:
                 return None
-            path = self._ticks.braking_path(now_ns, self._max_late_ns)
+            path = None if self._look_ns is not None else self._ticks.braking_path(now_ns, self._max_late_ns)
             self._come_to_rest()
             return path
 
@@ -334,7 +348,7 @@ class Controller:
             self._retime(now_ns + round(self._dt_ns), late_ns + round(self._dt_ns))
         elif late_ns > MAX_HOLD_UP_NS:
             self.stop(CLOCK, f"the ticks were held up for {late_ns / 1e9:.1f} s", now_ns)
-            self._come_to_rest()
+            self._let_come_to_rest(now_ns)
         else:
             left = self._last_sent
             start = self._ticks.begin_again(now_ns)
@@ -344,8 +358,14 @@ class Controller:
         self._ticks.retime(due_ns, late_ns)
         self._become(replace(self._status, epoch=self._ticks.epoch))
 
+    def _let_come_to_rest(self, now_ns: int) -> None:
+        """Without a tick: what was commanded by them rests, what is commanded between them brakes by itself."""
+        self._look_ns = now_ns + round(self._dt_ns)
+        if self._still():
+            self._come_to_rest()
+
     def _come_to_rest(self) -> None:
-        self._at_rest = True
+        self._at_rest, self._look_ns = True, None
         if self._reset_wanted:
             self._wait_for_joints()
         else:

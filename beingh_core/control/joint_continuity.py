@@ -9,7 +9,9 @@ other.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+
+from beingh_core.control.turns import way
 
 MARGIN, SLACK_S, BACK_S = 3.0, 0.1, 0.03
 # Steps up to this are noise of the sensor [rad or m].
@@ -27,10 +29,11 @@ class JointContinuity:
 
     Args:
         bounds: Joint -> (speed limit [rad/s or m/s], steps that do not count [rad or m]).
+        endless: Those of the joints that turn without end: steps of whole turns are none.
     """
 
-    def __init__(self, bounds: Mapping[str, tuple[float, float]]) -> None:
-        self._bounds = dict(bounds)
+    def __init__(self, bounds: Mapping[str, tuple[float, float]], endless: Collection[str] = ()) -> None:
+        self._bounds, self._endless = dict(bounds), frozenset(endless)
         self._joints: dict[str, _Joint] = {}
         self._contradiction: tuple[int, str] | None = None
         self._jump: tuple[int, str] | None = None
@@ -46,13 +49,13 @@ class JointContinuity:
         """
         joint = self._joints.get(name)
         if joint is None:
-            self._joints[name] = _Joint(*self._bounds[name], now_ns, stamp_ns, position)
+            self._joints[name] = _Joint(*self._bounds[name], name in self._endless, now_ns, stamp_ns, position)
             return
         before, before_ns = joint.position, joint.sampled_ns
         if not joint.add(now_ns, stamp_ns, position):
             return
         text = (
-            f"{name} went from {before:.3f} to {position:.3f} within {max(0, joint.sampled_ns - before_ns) / 1e9:.3f} s"
+            f"{name} went from {before:.4g} to {position:.4g} within {max(0, joint.sampled_ns - before_ns) / 1e9:.3f} s"
         )
         if joint.is_back:
             # The first words stand while it goes on.
@@ -84,6 +87,10 @@ class JointContinuity:
         """Steps of a joint that do not count [rad or m]."""
         return self._bounds[name][1]
 
+    def is_endless(self, name: str) -> bool:
+        """Whether a joint turns without end."""
+        return name in self._endless
+
     def clock_leads_s(self) -> dict[str, float]:
         """How far the stamps of each joint are ahead of this clock, next to 0 in order, negative behind [s]."""
         delays = {name: joint.delay_ns for name, joint in self._joints.items()}
@@ -97,8 +104,10 @@ class _Joint:
     came, and a stamp that goes back starts anew: stamps alone can explain no jump.
     """
 
-    def __init__(self, speed: float, noise: float, now_ns: int, stamp_ns: int, position: float) -> None:
-        self._speed, self._noise = MARGIN * speed, noise
+    def __init__(
+        self, speed: float, noise: float, endless: bool, now_ns: int, stamp_ns: int, position: float
+    ) -> None:
+        self._speed, self._noise, self._endless = MARGIN * speed, noise, endless
         self.position = self._origin = position
         self._level, self.is_back = 0.0, False
         self._window_ns = now_ns
@@ -117,12 +126,12 @@ class _Joint:
         sampled_ns = self._sample_time(now_ns, stamp_ns)
         if self._level <= 0.0:
             self._level, self._origin = 0.0, self.position
-        excess = max(0.0, abs(position - self.position) - self._noise)
+        excess = max(0.0, abs(way(position, self.position, self._endless)) - self._noise)
         # Bounded, so that it falls soon once there is only one source.
         self._level = min(self._level, self._speed * SLACK_S) + excess
         self._level -= self._speed * (sampled_ns - self.sampled_ns) / 1e9
         self.position, self.sampled_ns = position, sampled_ns
-        self.is_back = abs(position - self._origin) < 0.5 * self._level
+        self.is_back = abs(way(position, self._origin, self._endless)) < 0.5 * self._level
         return excess > 0.0 and self._level > self._speed * (BACK_S if self.is_back else SLACK_S)
 
     def _sample_time(self, now_ns: int, stamp_ns: int) -> int:

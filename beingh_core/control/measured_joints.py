@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from beingh_core.contract import RobotContract
+from beingh_core.contract.joint_names import ForeignNames
+from beingh_core.contract.schema import POSITION
 from beingh_core.contract.urdf import read_urdf
 from beingh_core.control.joint_continuity import NOISE_SLIDING, NOISE_TURNING, JointContinuity
 from beingh_core.control.stop_causes import JOINT_STATES_INVALID, JOINT_STATES_SILENT
-from beingh_core.errors import nearest, shown
+from beingh_core.control.turns import endless_joints, nearest_turn
 
 # At rest: for REST_S, each joint stays within what REST_SPEED would travel; one that reports at most that speed may
 # vary by the noise of its sensor to both sides.
@@ -23,8 +25,6 @@ NOT_AT_REST = "waiting for the robot to be at rest"
 
 # Stamps that differ from this computer's clock by more are told: ahead, and behind (late messages count as that) [s].
 CLOCK_AHEAD_S, CLOCK_BEHIND_S = 0.03, 0.2
-# Foreign joint names that are remembered, and how many of them are told.
-MOST_NAMES, TOLD_NAMES = 64, 4
 # These move at their own speed: the limits of the contract do not reach them.
 GOAL_DRIVERS = ("gripper_command", "parallel_gripper", "franka_gripper")
 
@@ -32,18 +32,24 @@ Problem = tuple[str, str]  # cause, reason
 
 
 def start_position(contract: RobotContract, measured_J: np.ndarray) -> tuple[np.ndarray, str]:
-    """Where to start from a measured posture (J,), and why that is impossible ("" when it is not)."""
+    """Where to start from a measured posture (J,), and why that is impossible ("" when it is not).
+
+    A joint without limits starts at the very angle that the robot reports, not whole turns away, within what a contract
+    may hold.
+    """
     limits = contract.limits
-    start = np.clip(measured_J, limits.lower, limits.upper)
-    beyond = np.where(limits.is_velocity, 0.0, np.abs(start - measured_J))
+    lower, upper = np.maximum(limits.lower, POSITION["at_least"]), np.minimum(limits.upper, POSITION["at_most"])
+    start = np.clip(measured_J, lower, upper)
+    with np.errstate(over="ignore"):
+        beyond = np.where(limits.is_velocity, 0.0, np.abs(start - measured_J))
     far = beyond > contract.start_tolerance
     if not far.any():
         return start, ""
     joint = int(np.argmax(np.where(far, beyond, -1.0)))
     more = f" (and {far.sum() - 1} more joints outside theirs)" if far.sum() > 1 else ""
     return start, (
-        f"{contract.joint_names[joint]} is at {measured_J[joint]:.3f}, {beyond[joint]:.3f} outside its limits "
-        f"{limits.lower[joint]:.3f} to {limits.upper[joint]:.3f}{more}, and a start may be at most "
+        f"{contract.joint_names[joint]} is at {measured_J[joint]:.4g}, {beyond[joint]:.4g} outside its limits "
+        f"{lower[joint]:.4g} to {upper[joint]:.4g}{more}, and a start may be at most "
         f"{contract.start_tolerance[joint]:g} outside: move it back by hand or with the robot's own program, slowly; "
         "if it stands where it may, correct its calibration, `limits.position` or `start_tolerance` in the contract"
     )
@@ -60,7 +66,8 @@ def measured_joints(
     limit = dict(zip(contract.joint_names, contract.limits.velocity))
     speed = {name: max(limit[name], urdf[name].velocity if name in own_speed else 0.0) for name in names}
     noise = {name: NOISE_SLIDING if urdf[name].type == "prismatic" else NOISE_TURNING for name in names}
-    continuity = JointContinuity({name: (speed[name], noise[name]) for name in names})
+    endless = {name for name, is_endless in zip(contract.joint_names, endless_joints(contract)) if is_endless}
+    continuity = JointContinuity({name: (speed[name], noise[name]) for name in names}, endless)
     return MeasuredJoints(names, is_joint, max_age_s, topics, continuity, publishers)
 
 
@@ -90,9 +97,9 @@ class MeasuredJoints:
         self._newest: dict[str, tuple[int, float]] = {}
         self._velocity: dict[str, float] = {}
         self._recent: deque[tuple[int, np.ndarray, np.ndarray]] = deque()
-        self._others: dict[str, None] = {}
-        self._instead: tuple[tuple[str, ...], int, str] = ((), 0, "")
+        self._foreign = ForeignNames(joints)
         self._continuity, self._publishers = continuity, publishers
+        self._endless = np.array([continuity.is_endless(name) for name in joints], dtype=bool)
         self._twice_noise = np.array([2 * continuity.noise(name) for name in joints])
         self._contradicted: tuple[str, str] | None = None  # what, with who publishes
 
@@ -111,9 +118,8 @@ class MeasuredJoints:
         for name in heard:
             if math.isfinite(positions[name]):
                 self._continuity.add(name, now_ns, stamp_ns, positions[name])
-        if len(heard) < len(positions) and len(self._others) < MOST_NAMES:
-            others = [name for name in positions if name not in self._joints]
-            self._others.update(dict.fromkeys(others[:MOST_NAMES]))
+        if len(heard) < len(positions):
+            self._foreign.add(positions)
 
     def forget(self) -> None:
         """Drop every position, so that only later messages count; contradictions are remembered."""
@@ -162,7 +168,7 @@ class MeasuredJoints:
         if not late:
             return None
         never = [name for name in late if name not in self._newest]
-        text = f"no fresh joint states on {self._topics} of {', '.join(late)}{self._heard_instead(never)}"
+        text = f"no fresh joint states on {self._topics} of {', '.join(late)}{self._foreign.told(never)}"
         return JOINT_STATES_SILENT, text
 
     def clock_difference(self) -> tuple[float, str]:
@@ -206,33 +212,24 @@ class MeasuredJoints:
         velocities = np.array([self._velocity.get(name, math.inf) for name in self._joints])
         if self._recent and self._recent[-1][0] > now_ns:
             self._recent.clear()
-        self._recent.append((now_ns, self.positions(), np.abs(velocities)))
+        positions = self.positions()
+        if self._recent:
+            positions = nearest_turn(positions, self._recent[-1][1], self._endless)
+        self._recent.append((now_ns, positions, np.abs(velocities)))
         while len(self._recent) > 2 and self._recent[1][0] <= now_ns - REST_S * 1e9:
             self._recent.popleft()
         if now_ns - self._recent[0][0] < REST_S * 1e9:
             return NOT_AT_REST
         reported = np.array([speeds for _, _, speeds in self._recent]).max(axis=0)
-        span = np.ptp(np.array([positions for _, positions, _ in self._recent]), axis=0)
+        with np.errstate(over="ignore"):
+            span = np.ptp(np.array([positions for _, positions, _ in self._recent]), axis=0)
         speed = span / ((now_ns - self._recent[0][0]) / 1e9)
         noise = (reported <= REST_SPEED) & (span <= self._twice_noise)
         joint = int(np.argmax(np.where(noise, 0.0, speed)))
         if speed[joint] > REST_SPEED and not noise[joint]:
-            return f"{NOT_AT_REST}: {self._joints[joint]} moves at {speed[joint]:.2f} per second"
+            return f"{NOT_AT_REST}: {self._joints[joint]} moves at {speed[joint]:.3g} per second"
         return None
 
     def _published_by(self) -> str:
         names = self._publishers()
         return f"; published by {names}" if names else ""
-
-    def _heard_instead(self, missing: list[str]) -> str:
-        """The names that come and are not wanted, with the one nearest to the first that is missing."""
-        if not self._others or not missing:
-            return ""
-        key = (tuple(missing), len(self._others))
-        if self._instead[:2] != key:
-            told = [shown(name).strip("'") for name in list(self._others)[:TOLD_NAMES]]
-            more = f" and {len(self._others) - TOLD_NAMES} more" if len(self._others) > TOLD_NAMES else ""
-            close = nearest(missing[0], [name for name in self._others if len(name) < 200], count=1)
-            hint = f" (nearest to {missing[0]}: {shown(close[0]).strip(chr(39))})" if close else ""
-            self._instead = (*key, f"; what comes there is named {', '.join(told)}{more}{hint}")
-        return self._instead[2]

@@ -23,6 +23,14 @@ from beingh_core.realtime.interpolation import point_velocities
 START_LEAD_TICKS = 2
 # A robot that has less than this part of a period behind it towards a committed tick can still be sent elsewhere.
 UNDER_WAY = 0.25
+# Drivers whose robot steps to where a trajectory is when that comes after its first point.
+ON_GRID = ("joint_trajectory", "follow_joint_trajectory")
+
+
+def longest_late_ticks(contract: RobotContract) -> float:
+    """How many periods late a tick may come without a step: until then the robot is under way by what it was sent."""
+    on_grid = any(driver.kind in ON_GRID for driver in contract.drivers)
+    return max(contract.uac.commit_margin, UNDER_WAY) if on_grid else math.inf
 
 
 class TickPlan:

@@ -9,6 +9,7 @@ import numpy as np
 from beingh_core.contract import RobotContract
 from beingh_core.control.measured_joints import MeasuredJoints, Problem
 from beingh_core.control.stop_causes import TRACKING_ERROR
+from beingh_core.control.turns import endless_joints, nearest_turn
 
 # Half a tick, at most this share of `tracking_time_s`, is "shortly before".
 SLACK = 0.25
@@ -20,7 +21,8 @@ class TrackingWatch:
     A robot follows with a delay, so a joint is in order anywhere between the smallest and the largest command of the
     last `tracking_delay_s`, give or take `tracking_error`; it may be out of that for `tracking_time_s`, counted from the
     first joint state that shows it. A check shortly before that time is up decides: the next one would be a tick late.
-    Only as long a time in order ends the count: among samples that are now in order and now not, some are wrong.
+    Only as long a time in order ends the count: among samples that are now in order and now not, some are wrong. Of
+    joints that turn without end, whole turns do not count.
 
     Args:
         contract: Robot; its `watchdog`.
@@ -30,6 +32,7 @@ class TrackingWatch:
         watchdog = contract.watchdog
         self._names = contract.joint_names
         self._allowed = np.array(watchdog.tracking_error)
+        self._endless = endless_joints(contract)
         self._watched = bool(np.isfinite(self._allowed).any())
         self._delay_ns = watchdog.tracking_delay_s * 1e9
         time_s = watchdog.tracking_time_s
@@ -65,8 +68,11 @@ class TrackingWatch:
         # The first one behind the measurement counts: the joints were on the way to it.
         until = next((n for n, (at_ns, _) in enumerate(self._commands) if at_ns > measured_ns), len(self._commands))
         rows_TJ = np.array([row for _, row in self._commands][: until + 1])
-        excess = np.maximum(rows_TJ.min(axis=0) - measured_J, measured_J - rows_TJ.max(axis=0))
-        share = excess / self._allowed
+        least, most = rows_TJ.min(axis=0), rows_TJ.max(axis=0)
+        near_J = nearest_turn(measured_J, 0.5 * (least + most), self._endless)
+        with np.errstate(over="ignore", invalid="ignore"):
+            excess = np.maximum(least - near_J, near_J - most)
+            share = excess / self._allowed
         joint = int(np.nanargmax(share))
         self.worst = max(0.0, float(share[joint]))
         if not share[joint] > 1.0:
@@ -81,7 +87,7 @@ class TrackingWatch:
         if now_ns - self._bad_since_ns < self._patience_ns:
             return None
         return (
-            f"{self._names[joint]} is at {measured_J[joint]:.3f}, {excess[joint]:.3f} away from its commands "
+            f"{self._names[joint]} is at {measured_J[joint]:.4g}, {excess[joint]:.4g} away from its commands "
             f"of the last {self._delay_ns / 1e9:g} s (allowed: {self._allowed[joint]:g})"
         )
 

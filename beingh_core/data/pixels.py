@@ -14,7 +14,7 @@ from PIL import Image
 
 from beingh_core.contract.encodings import COMPRESSED, RAW, Encoding, is_same
 from beingh_core.errors import BeingHError, shown
-from beingh_core.policy.pictures import MAX_JPEG_SCANS, check_size
+from beingh_core.policy.pictures import check_jpeg, check_size
 
 # Rows of pixels that share one row of colours, and its length and stride in those of a row of brightness.
 _COLOUR_PLANE = {"nv12": (2, 1), "nv21": (2, 1), "nv24": (1, 2)}
@@ -31,6 +31,7 @@ _OPENCV = {
 }
 _NARROWED = ((np.arange(1 << 16) + 128) // 257).astype(np.uint8)  # round(v * 255 / 65535)
 _PNG_BITS = 24  # byte of a PNG file that holds the bits of a value
+_JPEG = b"\xff\xd8"  # how such a file begins
 _SEEN = {True: "colour", False: "grey"}
 _WORDS = {"jpeg": "jpeg", "jpg": "jpeg", "png": "png"}
 
@@ -116,10 +117,6 @@ def compressed_pixels(data, *, text: str, promised: str | None = None) -> np.nda
     if compression != (named or compression) or (wanted is not None and compression != wanted.layout):
         raise _other_format(f"compressed image of format {shown(text)} is a {compression} in truth", promised)
     check_size(picture.height, picture.width, "compressed image", min_side=1)
-    # The bytes FF DA begin a scan; in the numbers of a scan they cannot stand.
-    scans = bytes(data).count(b"\xff\xda") if compression == "jpeg" else 0
-    if scans > MAX_JPEG_SCANS:
-        raise _unreadable(data, text, f": it has {scans} scans, more than {MAX_JPEG_SCANS}")
     grey = picture.mode in ("1", "L", "LA")
     try:
         mode = "L" if grey else "RGB"
@@ -139,8 +136,10 @@ def compressed_pixels(data, *, text: str, promised: str | None = None) -> np.nda
 def _open(data, text: str) -> Image.Image:
     """The picture in a file; only its header has been read."""
     try:
+        if bytes(data[:2]) == _JPEG:
+            check_jpeg(bytes(data))
         picture = Image.open(io.BytesIO(data), formats=("JPEG", "PNG"))
-    except Image.DecompressionBombError as error:
+    except (BeingHError, Image.DecompressionBombError) as error:
         raise _unreadable(data, text, f": {error}") from None
     except Exception:  # as above; PIL's texts name its own objects
         raise _unreadable(data, text) from None

@@ -36,6 +36,9 @@ class PolicyInputs:
     Args:
         contract: Robot.
         resolve: The name under which a topic of the contract is known on the network.
+
+    Attributes:
+        wanted: Topic of joint states, as in the contract -> the joints that are taken from it.
     """
 
     def __init__(self, contract: RobotContract, resolve: Callable[[str], str] = str) -> None:
@@ -47,10 +50,11 @@ class PolicyInputs:
         self._by_topic: dict[str, list[str]] = {}
         for name in self._joints:
             self._by_topic.setdefault(sources[name], []).append(name)
-        self._histories = {
-            topic: JointHistory({joint for name in names for joint in self._joints[name]}, JOINT_DEPTH)
+        self.wanted = {
+            topic: frozenset(joint for name in names for joint in self._joints[name])
             for topic, names in self._by_topic.items()
         }
+        self._histories = {topic: JointHistory(joints, JOINT_DEPTH) for topic, joints in self.wanted.items()}
         self.streams: dict[str, StreamBuffer | JointStream] = {
             f"video.{camera.name}": StreamBuffer(f"video.{camera.name}", camera.max_age_s, DEPTH)
             for camera in contract.cameras
@@ -60,10 +64,7 @@ class PolicyInputs:
         }
         self.topics = {name: resolve(topic) for name, topic in sources.items()}
         self.stats = {name: StreamStats() for name in self.streams}
-        self._foreign = {
-            topic: ForeignNames(joint for name in names for joint in self._joints[name])
-            for topic, names in self._by_topic.items()
-        }
+        self._foreign = {topic: ForeignNames(joints) for topic, joints in self.wanted.items()}
         self._gate = FreshnessGate(list(self.streams.values()))
         self._refused: dict[str, str] = {}
         self._not_finite: dict[str, dict[str, float]] = {name: {} for name in self._joints}

@@ -5,6 +5,9 @@ A robot's computer without a model shrinks its pictures with the same code as th
 
 from __future__ import annotations
 
+import re
+from itertools import islice
+
 import numpy as np
 from PIL import Image
 
@@ -13,8 +16,14 @@ from beingh_core.errors import BeingHError, shown
 # What `resize_crop` does, as client and server of a policy name it to each other.
 TRANSFORM = "short side bicubic, centre"
 MIN_SIDE, MAX_SIDE, MAX_PIXELS = 8, 8192, 1 << 25
-MAX_JPEG_SCANS = 16  # a decoder takes its time for each
+# A decoder takes its time for each; segments stand before the pixels, and as many may stand among them.
+MAX_JPEG_SEGMENTS, MAX_JPEG_SCANS = 64, 16
 MAX_ASPECT = 8  # a strip of pixels would be enormous once its short side is resized
+# A segment begins with FF and its kind, with any number of FF before. Among the numbers of a scan, 00 and D0 to D7 follow FF.
+_MARKER = re.compile(rb"\xff+([\x01-\xfe])", re.DOTALL)
+_LATER_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]", re.DOTALL)
+_SCAN, _WITHOUT_LENGTH = 0xDA, (0x01, *range(0xD0, 0xDA))
+_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 def check_size(height: int, width: int, name: str, min_side: int = MIN_SIDE) -> None:
@@ -58,6 +67,33 @@ def check_image(image: np.ndarray, name: str = "image") -> np.ndarray:
         )
     check_size(*image.shape[:2], name)
     return image
+
+
+def check_jpeg(data: bytes) -> None:
+    """Refuses a JPEG of many segments or scans, each of which costs a decoder time, or of more pixels than a picture has.
+
+    Only what stands before the pixels is read; what follows there is counted wherever it stands.
+
+    Raises:
+        BeingHError: too many segments, scans or pixels, or segments that cannot be read.
+    """
+    at, segments, kind = 2, 0, None
+    while kind != _SCAN and segments <= MAX_JPEG_SEGMENTS:
+        marker = _MARKER.match(data, at)
+        kind, at = (marker[1][0], marker.end()) if marker else (None, at)
+        length = 0 if kind in _WITHOUT_LENGTH else int.from_bytes(data[at : at + 2], "big")
+        if marker is None or (length < 2 and kind not in _WITHOUT_LENGTH):
+            raise BeingHError("a JPEG whose segments cannot be read")
+        if kind in _SIZES:
+            height, width = (int.from_bytes(data[at + n : at + n + 2], "big") for n in (3, 5))
+            if height * width > MAX_PIXELS:
+                raise BeingHError(f"a JPEG of {height} x {width} pixels")
+        at, segments = at + length, segments + 1
+    later = sum(1 for _ in islice(_LATER_MARKER.finditer(data, at), MAX_JPEG_SEGMENTS + 1))
+    if max(segments, later) > MAX_JPEG_SEGMENTS:
+        raise BeingHError(f"a JPEG of more than {MAX_JPEG_SEGMENTS} segments")
+    if data.count(b"\xff\xda") > MAX_JPEG_SCANS:
+        raise BeingHError(f"a JPEG of more than {MAX_JPEG_SCANS} scans")
 
 
 def resize_crop(image: np.ndarray, size: int) -> np.ndarray:

@@ -139,7 +139,7 @@ class Recorder:
 
     def _on_joints(self, topic: str, message: JointState) -> None:
         try:
-            positions = select_joints(joint_positions(message), self._joints)
+            positions = select_joints(joint_positions(message, self._joints), self._joints)
         except BeingHError:
             return  # another robot's; the controller says what it misses
         stamp_ns = self.newest_ns[topic] = stamp_to_ns(message.header.stamp)

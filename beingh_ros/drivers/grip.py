@@ -158,4 +158,4 @@ class GripWatch:
     def _fail(self, text: str, why: str) -> None:
         self._bad_end, self._in_a_row = None, 0
         where, goal = self._recent[-1][1], self._goal
-        self._problem = f"{text}, and the gripper {why}: it is at {where:.3f}, its goal was {goal:.3f}"
+        self._problem = f"{text}, and the gripper {why}: it is at {where:.4g}, its goal was {goal:.4g}"

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import array
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +18,12 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from beingh_core.data.pixels import compressed_pixels, raw_pixels
-from beingh_core.errors import BeingHError
+from beingh_core.errors import BeingHError, shown
 
 NS_PER_S = 1_000_000_000
 # A point may be this far from its time [ns]: far more than rounding, far less than anything that moves.
 POINT_TOLERANCE_NS = 100_000
+_TOLD = 4  # names
 
 
 def stamp_to_ns(stamp: Time | Duration) -> int:
@@ -88,36 +90,32 @@ def compressed_to_array(message: CompressedImage, encoding: str | None = None) -
     return compressed_pixels(message.data, text=message.format, promised=encoding)
 
 
-def joint_positions(message: JointState) -> dict[str, float]:
-    """Joint name -> position [rad or m]; NaN is passed on.
+def joint_positions(message: JointState, wanted: Container[str] | None = None) -> dict[str, float]:
+    """Joint name -> position [rad or m]; NaN is passed on, and velocities or efforts alone give none.
+
+    Args:
+        message: Joint state, with any joints.
+        wanted: Joints that may come once only, since nobody knows which of two positions is right; None for all.
 
     Raises:
-        BeingHError: When names and positions differ in number or a name comes twice.
-    """
-    positions = dict(zip(message.name, map(float, message.position)))
-    if len(message.name) != len(message.position) or len(positions) != len(message.name):
-        raise BeingHError(
-            f"joint state has {len(message.name)} names ({len(set(message.name))} different) "
-            f"and {len(message.position)} positions",
-            remedy="fix the publisher: one position for each joint name",
-        )
-    return positions
-
-
-def some_joint_positions(message: JointState) -> dict[str, float]:
-    """Joint name -> position [rad or m] of a message that need not be about positions, or about each joint once.
-
-    Velocities or efforts alone give none, and of a name that comes twice the last position counts.
-
-    Raises:
-        BeingHError: When names and positions differ in number.
+        BeingHError: When names and positions differ in number, or a wanted joint comes twice.
     """
     if len(message.position) not in (0, len(message.name)):
         raise BeingHError(
             f"joint state has {len(message.name)} names and {len(message.position)} positions",
             remedy="fix the publisher: one position for each joint name",
         )
-    return dict(zip(message.name, map(float, message.position)))
+    positions = dict(zip(message.name, map(float, message.position)))
+    if message.position and len(positions) < len(message.name):
+        counts = Counter(message.name)
+        twice = [shown(n)[1:-1] for n, count in counts.items() if count > 1 and (wanted is None or n in wanted)]
+        if twice:
+            more = f" and {len(twice) - _TOLD} more joints" if len(twice) > _TOLD else ""
+            raise BeingHError(
+                f"joint state holds {', '.join(twice[:_TOLD])}{more} more than once",
+                remedy="let its publisher, or the node that merges several into it, name each joint once in a message",
+            )
+    return positions
 
 
 def joint_velocities(message: JointState) -> dict[str, float]:

@@ -92,7 +92,7 @@ TRACKING = Threshold(
     warn=70.0,
     error=None,
     unit="% of the tracking error that stops it",
-    text="a joint is {value:.0f} % of the allowed error away from its command",
+    text="a joint is {value:.4g} % of the allowed error away from its command",
     remedy="lower the limits, or see what holds it",
 )
 LATENCY = Threshold(

@@ -105,7 +105,7 @@ def _controller(state: MonitorState, now_s: float) -> RenderableType | None:
     )
     share = report.number("tracking_error_share")
     if share is not None:
-        rows.add_row("joints", f"lag of {100 * share:.0f} % of what stops it")
+        rows.add_row("joints", f"lag of {100 * share:.4g} % of what stops it")
     return _panel("controller", report, rows, now_s)
 
 

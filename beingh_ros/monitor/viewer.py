@@ -94,7 +94,7 @@ class RerunViewer:
 
     def _on_joints(self, message: JointState) -> None:
         try:
-            positions = joint_positions(message)
+            positions = joint_positions(message, self._contract.joint_names)
         except BeingHError:
             return  # the nodes that need it say so
         stamp_ns = stamp_to_ns(message.header.stamp)

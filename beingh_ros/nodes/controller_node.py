@@ -89,6 +89,7 @@ class ControllerNode(ManagedNode):
             topics=self._joints.topics,
             publishers=self._joints.publishers,
             changed=self._on_change,
+            still=lambda: self._commander.still(),
         )
         settle_s = declare(
             self,

@@ -10,7 +10,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from std_msgs.msg import Bool
 
 from beingh_core.control.estop_sources import EstopSources
-from beingh_ros.nodes.graph import QUIET, message_number, of_other_type, resolved, sent_ns, with_info
+from beingh_ros.nodes.graph import QUIET, endpoints, message_number, of_other_type, resolved, sent_ns, with_info
 
 RELIABLE = QoSProfile(depth=10)
 # Only this one hears what a latched publisher said before; a volatile publisher does not match it.
@@ -38,7 +38,11 @@ class EstopIntake:
             )  # fmt: skip
 
     def look(self) -> None:
-        """Often: follow what is said. Of what was said before this node began, only the end counts."""
+        """Often: follow what is said, and by whom. Of what was said before this node began, only the end counts."""
+        self._sources.look(endpoints(self._node, self._topic), time.monotonic())
+        self._follow_sources()
+
+    def _follow_sources(self) -> None:
         if self._sources.active != self._told:
             self._told = self._sources.active
             self._follow(self._told)
@@ -54,7 +58,9 @@ class EstopIntake:
     def _hear(self, message: Bool, info: dict, qos: QoSProfile) -> None:
         sent = sent_ns(info)
         replayed = qos is LATCHED and 0 < sent < self._begun_ns
-        publishers = self._node.count_publishers(self._topic)
-        self._sources.heard(message.data, message_number(info), sent, publishers, replayed=replayed)
+        present = endpoints(self._node, self._topic)
+        self._sources.heard(
+            message.data, message_number(info), sent, present, time.monotonic(), replayed=replayed
+        )
         if not replayed:
-            self.look()
+            self._follow_sources()

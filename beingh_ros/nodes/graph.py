@@ -38,6 +38,11 @@ def publishers(node: Node, topic: str) -> list[str]:
     ]
 
 
+def endpoints(node: Node, topic: str) -> set[bytes]:
+    """What tells each publisher of a resolved topic from every other one, also from one that comes after it."""
+    return {bytes(end.endpoint_gid) for end in node.get_publishers_info_by_topic(topic)}
+
+
 def of_other_type(node: Node, topic: str, wanted: str) -> dict[str, str]:
     """Full name of a node that publishes on a resolved topic with another message type than wanted -> that type."""
     return {

@@ -40,7 +40,9 @@ class JointIntake:
         for signal in contract.state:
             for joint in signal.joints:
                 self._homes.setdefault(joint, set()).add(self._names[signal.topic])
-        self._commanded = frozenset(contract.joint_names)
+        self._wanted = {
+            topic: frozenset(name for name in contract.joint_names if self._is_home(topic, name)) for topic in self.topics
+        }
         self._sources = JointSources(contract.joint_names)
 
     def connect(
@@ -87,14 +89,18 @@ class JointIntake:
             return  # efforts or velocities alone say nothing about positions
         now_ns = self._now_ns()
         try:
-            positions, velocities = joint_positions(message), joint_velocities(message)
+            positions, velocities = joint_positions(message, self._wanted[topic]), joint_velocities(message)
         except BeingHError as error:
             self._node.get_logger().error(f"{topic}: {error}", throttle_duration_sec=5.0)
-            if not self._commanded.isdisjoint(message.name):
+            if not self._wanted[topic].isdisjoint(message.name):
                 self._controller.malformed_joint_state(now_ns, f"{topic}: {error}")
             return
-        positions = {name: value for name, value in positions.items() if topic in self._homes.get(name, (topic,))}
+        positions = {name: value for name, value in positions.items() if self._is_home(topic, name)}
         self._sources.heard(topic, positions, message_number(info), time.monotonic())
         stamp_ns = stamp_to_ns(message.header.stamp) or sent_ns(info)
         self._controller.joint_state(now_ns, positions, velocities, stamp_ns)
         self._measured(positions)
+
+    def _is_home(self, topic: str, joint: str) -> bool:
+        """Whether a joint is taken from this topic."""
+        return topic in self._homes.get(joint, (topic,))

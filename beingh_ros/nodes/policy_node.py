@@ -35,7 +35,7 @@ from beingh_core.inference.policy_inputs import PolicyInputs
 from beingh_core.inference.policy_loading import load_policy
 from beingh_core.realtime.commit_buffer import SAME_PERIOD_S
 from beingh_core.realtime.samples import Samples
-from beingh_ros.messages.conversions import Trajectory, some_joint_positions, stamp_to_ns
+from beingh_ros.messages.conversions import Trajectory, joint_positions, stamp_to_ns
 from beingh_ros.messages.diagnostics import WARN, Diagnostics, Report
 from beingh_ros.messages.plan_messages import PlanReader, PlanWriter, most_bytes
 from beingh_ros.nodes.camera_input import CameraInput
@@ -278,7 +278,7 @@ class PolicyNode(GuardedNode, ManagedNode):
 
     def _on_joint_state(self, topic: str, message: JointState) -> None:
         try:
-            positions = some_joint_positions(message)
+            positions = joint_positions(message, self._inputs.wanted[topic])
         except BeingHError as error:
             self._inputs.set_aside(topic, str(error))
             self._log_error(topic, f"{self.resolve_topic_name(topic)}: {error}")

@@ -27,13 +27,12 @@ import numpy as np
 from PIL import Image
 
 from beingh_core.errors import BeingHError
-from beingh_core.policy.pictures import MAX_JPEG_SCANS
+from beingh_core.policy.pictures import check_jpeg
 from beingh_core.policy.remote.headers import MAX_MESSAGE_BYTES, Array, Arrays, Codec, Dtype, ProtocolError, read
 
 VERSION = 1
 MAGIC = b"BHRP"
 MAX_HEADER_BYTES = 64 << 10
-MAX_JPEG_SEGMENTS = 64  # a decoder takes its time for each
 DTYPES = {name: np.dtype(name).newbyteorder("<") for name in get_args(Dtype)}
 CODECS = get_args(Codec)
 _PREFIX = struct.Struct("<4sI")
@@ -186,36 +185,15 @@ def _to_jpeg(array: np.ndarray, quality: int) -> bytes:
 
 def _from_jpeg(data: memoryview, shape: Sequence[int]) -> np.ndarray:
     """The picture; its size is compared with the declared one before it is decoded."""
-    _check_jpeg_parts(bytes(data))
     try:
+        check_jpeg(bytes(data))
         with Image.open(io.BytesIO(data), formats=["JPEG"]) as picture:
             if (picture.height, picture.width) != tuple(shape[-3:-1]) or picture.mode != "RGB":
                 raise ProtocolError(f"a JPEG of {picture.mode} {picture.size} is declared as {shape}")
             return np.array(picture).reshape(shape)
     except ProtocolError:
         raise
+    except BeingHError as error:
+        raise ProtocolError(str(error)) from None
     except Exception as error:  # a decoder of foreign bytes fails in many ways
         raise ProtocolError(f"a JPEG cannot be decoded: {type(error).__name__}") from None
-
-
-def _check_jpeg_parts(data: bytes) -> None:
-    """Refuses a JPEG of many segments or scans, each of which costs a decoder time, and one that is too large to open.
-
-    The bytes FF DA begin a scan; in the numbers of a scan they cannot stand.
-    """
-    at = 2
-    for _ in range(MAX_JPEG_SEGMENTS):
-        marker, length = data[at : at + 2], int.from_bytes(data[at + 2 : at + 4], "big")
-        if len(marker) < 2 or marker[0] != 0xFF or length < 2:
-            raise ProtocolError("a JPEG whose segments cannot be read")
-        if 0xC0 <= marker[1] <= 0xCF and marker[1] not in (0xC4, 0xC8, 0xCC):
-            height, width = (int.from_bytes(data[at + n : at + n + 2], "big") for n in (5, 7))
-            if height * width * 3 > MAX_MESSAGE_BYTES:
-                raise ProtocolError(f"a JPEG of {height} x {width} pixels")
-        if marker[1] == 0xDA:
-            break
-        at += 2 + length
-    else:
-        raise ProtocolError(f"a JPEG of more than {MAX_JPEG_SEGMENTS} segments")
-    if data.count(b"\xff\xda") > MAX_JPEG_SCANS:
-        raise ProtocolError(f"a JPEG of more than {MAX_JPEG_SCANS} scans")
