@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import reprlib
 from collections.abc import Iterable
 
@@ -74,6 +75,19 @@ def nearest(name: object, allowed: Iterable[str], count: int = 3) -> list[str]:
     return difflib.get_close_matches(str(name), [str(a) for a in allowed], n=count, cutoff=0.5)
 
 
+def misspelled(name: str, arguments: Iterable[str]) -> str | None:
+    """The argument that a name stands for but for case, separators or one wrong, missing, doubled or exchanged letter.
+
+    One letter makes another word of a short name (`speed`, `seed`), and a digit at the end counts things (`robot2`).
+    """
+    for argument in arguments:
+        found, wanted = _letters(name), _letters(argument)
+        may_differ = len(wanted) >= 5 and not name[-1:].isdigit()
+        if found == wanted or (may_differ and _is_one_edit(found, wanted)):
+            return argument
+    return None
+
+
 def did_you_mean(name: object, allowed: Iterable[str]) -> str | None:
     """The sentence "write `x`" (or "`x` or `y`") for a mistyped name, None when nothing is close."""
     close = nearest(name, allowed)
@@ -91,3 +105,19 @@ def shown(value: object, most: int = 60) -> str:
     except ValueError:  # an integer of more digits than Python writes out
         text = f"an integer of {value.bit_length()} bits" if isinstance(value, int) else type(value).__name__
     return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\W_]", "", name).lower()
+
+
+def _is_one_edit(one: str, other: str) -> bool:
+    """Whether a letter was left out, put in, replaced or exchanged with its neighbour."""
+    short, long = sorted((one, other), key=len)
+    if len(long) - len(short) > 1:
+        return False
+    at = next((i for i, (a, b) in enumerate(zip(short, long)) if a != b), len(short))
+    if len(short) < len(long):
+        return short[at:] == long[at + 1 :]
+    exchanged = short[:at] + short[at : at + 2][::-1] + short[at + 2 :]
+    return short[at + 1 :] == long[at + 1 :] or exchanged == long

@@ -7,10 +7,10 @@ move. A launch file that includes ours hands all its own configurations down, an
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from beingh_core.errors import BeingHError, did_you_mean, shown
+from beingh_core.errors import BeingHError, did_you_mean, misspelled, shown
 
 _NAMESPACE = re.compile(r"/?(?:[A-Za-z_]\w*(?:/[A-Za-z_]\w*)*)?/?", re.ASCII)
 MAX_NAMESPACE = 100
@@ -41,19 +41,6 @@ def check_names(
         meant = None if name in arguments else misspelled(name, arguments)
         if meant is not None and meant not in inherited:
             raise _unknown(name, arguments, f"did you mean `{meant}`? If `{name}` is something else, give {meant} too")
-
-
-def misspelled(name: str, arguments: Iterable[str]) -> str | None:
-    """The argument that a name stands for but for case, separators or one wrong, missing, doubled or exchanged letter.
-
-    One letter makes another word of a short name (`speed`, `seed`), and a digit at the end counts things (`robot2`).
-    """
-    for argument in arguments:
-        found, wanted = _letters(name), _letters(argument)
-        may_differ = len(wanted) >= 5 and not name[-1:].isdigit()
-        if found == wanted or (may_differ and _is_one_edit(found, wanted)):
-            return argument
-    return None
 
 
 def flag(values: dict[str, str], name: str, automatic: bool | None = None) -> bool:
@@ -112,22 +99,6 @@ def _check_typed(typed: Sequence[tuple[str, str]], arguments: Collection[str]) -
 
 def _unknown(name: str, arguments: Collection[str], remedy: str | None) -> BeingHError:
     return BeingHError(f"there is no argument `{_short(name)}`", allowed=arguments, remedy=remedy)
-
-
-def _letters(name: str) -> str:
-    return re.sub(r"[\W_]", "", name).lower()
-
-
-def _is_one_edit(one: str, other: str) -> bool:
-    """Whether a letter was left out, put in, replaced or exchanged with its neighbour."""
-    short, long = sorted((one, other), key=len)
-    if len(long) - len(short) > 1:
-        return False
-    at = next((i for i, (a, b) in enumerate(zip(short, long)) if a != b), len(short))
-    if len(short) < len(long):
-        return short[at:] == long[at + 1 :]
-    exchanged = short[:at] + short[at : at + 2][::-1] + short[at + 2 :]
-    return short[at + 1 :] == long[at + 1 :] or exchanged == long
 
 
 def _short(text: str) -> str:

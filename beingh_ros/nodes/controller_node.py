@@ -73,24 +73,7 @@ class ControllerNode(ManagedNode):
         self._changes: deque[Status] = deque()
         self._change = self.create_guard_condition(self._tell)
         self._joints = JointIntake(self, contract)
-        self._controller = Controller(
-            contract,
-            joint_state_timeout_s=declare(
-                self,
-                "joint_state_timeout_s",
-                0.0,
-                "without joint states for longer it stops [s]; 0: as the contract says",
-                between=(0.0, 60.0),
-            ),
-            max_late_ticks=declare(
-                self, "max_late_ticks", 2.0, "a tick later than this starts a new epoch [periods]", between=(1.0, 100.0)
-            ),
-            watch_tracking=not self._dry_run,
-            topics=self._joints.topics,
-            publishers=self._joints.publishers,
-            changed=self._on_change,
-            still=lambda: self._commander.still(),
-        )
+        self._controller = self._make_controller(contract)
         settle_s = declare(
             self,
             "listener_settle_s",
@@ -132,6 +115,26 @@ class ControllerNode(ManagedNode):
             self.trigger_activate()
         else:
             self._controller.deactivate(self._ticks.time.now_ns(), "not activated")
+
+    def _make_controller(self, contract: RobotContract) -> Controller:
+        return Controller(
+            contract,
+            joint_state_timeout_s=declare(
+                self,
+                "joint_state_timeout_s",
+                0.0,
+                "without joint states for longer it stops [s]; 0: as the contract says",
+                between=(0.0, 60.0),
+            ),
+            max_late_ticks=declare(
+                self, "max_late_ticks", 2.0, "a tick later than this starts a new epoch [periods]", between=(1.0, 100.0)
+            ),
+            watch_tracking=not self._dry_run,
+            topics=self._joints.topics,
+            publishers=self._joints.publishers,
+            changed=self._on_change,
+            still=lambda: self._commander.still(),
+        )
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start ticking; the robot moves once it is measured at rest and chunks come."""

@@ -22,8 +22,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.time import Time
 from rosgraph_msgs.msg import Clock as ClockMessage
 
-from beingh_core.errors import BeingHError
-from beingh_ros.launch_arguments import misspelled
+from beingh_core.errors import BeingHError, misspelled
 from beingh_ros.nodes.graph import QUIET
 from beingh_ros.nodes.quiet_start import was_interrupted
 
