@@ -23,7 +23,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float32MultiArray, Header, MultiArrayDimension, MultiArrayLayout, String
+from std_msgs.msg import Float32MultiArray, Header, String
 from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
 
 from beingh_core.contract import load_contract
@@ -37,6 +37,7 @@ from beingh_core.realtime.commit_buffer import SAME_PERIOD_S
 from beingh_core.realtime.samples import Samples
 from beingh_ros.messages.conversions import Trajectory, joint_positions, stamp_to_ns
 from beingh_ros.messages.diagnostics import WARN, Diagnostics, Report
+from beingh_ros.messages.latency import latency_message
 from beingh_ros.messages.plan_messages import PlanReader, PlanWriter, most_bytes
 from beingh_ros.nodes.camera_input import CameraInput
 from beingh_ros.nodes.error_log import ErrorLog
@@ -62,7 +63,6 @@ SUCCESS, FAILURE, FATAL = (
     TransitionCallbackReturn.ERROR,
 )
 CLOCKS = "set the clocks of this computer and of the publisher by one (chrony), and stamp with the time of measurement"
-LATENCY_FIELDS = ("inference_ms", "latency_ms")
 
 
 class PolicyNode(GuardedNode, ManagedNode):
@@ -353,10 +353,7 @@ class PolicyNode(GuardedNode, ManagedNode):
             self._base_publisher.publish(base)
         self._chunk_publisher.publish(self._writer.joints(made.positions, request.stamp_ns, request.epoch))
         latency_ms = (self.get_clock().now().nanoseconds - made.observation_ns) / 1e6
-        layout = MultiArrayLayout(
-            dim=[MultiArrayDimension(label=",".join(LATENCY_FIELDS), size=len(LATENCY_FIELDS), stride=1)]
-        )
-        self._latency_publisher.publish(Float32MultiArray(layout=layout, data=[made.inference_ms, latency_ms]))
+        self._latency_publisher.publish(latency_message(made.inference_ms, latency_ms))
 
     def _on_failure(self, error: Exception) -> None:
         """Inference thread: report what a user can fix, end the node on a defect."""
