@@ -3,7 +3,7 @@
 ruckig's time-optimal motion is the judge of the time.
 """
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ MOVES = ((0.0, 1.0), (1.0, 0.0), (0.5, 1.0), (0.5, 0.0), (0.0, 0.5), (0.2, 0.3),
 EVERY = (1, 6, None)  # ticks between chunks; None: a chunk runs to its end
 
 
-@lru_cache(maxsize=None)
+@cache
 def optimal_s(distance, velocity, acceleration, jerk):
     """Duration of the time-optimal motion [s]."""
     order, motion = ruckig.InputParameter(1), ruckig.Trajectory(1)

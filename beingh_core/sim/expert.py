@@ -6,8 +6,8 @@ wrong cube, in mid-motion, with the gripper half closed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Mapping
 
 import numpy as np
 

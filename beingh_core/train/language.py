@@ -8,7 +8,7 @@ so learns to look for its cube in the pictures, in the instruction as well as in
 from __future__ import annotations
 
 import re
-from typing import Iterable
+from collections.abc import Iterable
 
 import numpy as np
 
