@@ -440,5 +440,5 @@ def test_every_gripper_is_judged_by_its_fingers(tmp_path, kind, outcome):
         assert fingers.problem() is None and driver.counts()["gripper_ended_short"] == 2
         hold(driver, 0.04, range(130, 132))
         fail(opens, 1 if kind == "franka" else 3)
-        assert "has not moved: it is at 0.020, its goal was 0.040" in fingers.problem()
+        assert "has not moved: it is at 0.02, its goal was 0.04" in fingers.problem()
         assert driver.counts() == {"gripper_goals_failed": 3, "gripper_ended_short": 2}

@@ -121,7 +121,7 @@ def test_a_gripper_that_holds_something_goes_on_and_one_that_does_not_move_stops
         hand.on_goal = None
         send_gripper(0.04)
         hand.end("abort")
-        assert "has not moved: it is at 0.020" in robot.wait_for_state("stopping", "driver").reason
+        assert "has not moved: it is at 0.02" in robot.wait_for_state("stopping", "driver").reason
 
 
 def test_without_a_server_the_robot_waits_with_a_clear_reason_and_stops_when_one_goes(tmp_path):
