@@ -132,6 +132,7 @@ class ControllerNode(ManagedNode):
             self.trigger_activate()
         else:
             self._controller.deactivate(self._ticks.time.now_ns(), "not activated")
+            self.tell_waiting()
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start ticking; the robot moves once it is measured at rest and chunks come."""
