@@ -71,8 +71,9 @@ def _rebuild(what, where, allowed, remedy) -> BeingHError:
 
 
 def nearest(name: object, allowed: Iterable[str], count: int = 3) -> list[str]:
-    """The allowed names that look most like `name`, best first (empty when none is close)."""
-    return difflib.get_close_matches(str(name), [str(a) for a in allowed], n=count, cutoff=0.5)
+    """The allowed names that look most like `name` in any case, best first (empty when none is close)."""
+    written = {str(a).lower(): str(a) for a in allowed}
+    return [written[found] for found in difflib.get_close_matches(str(name).lower(), written, n=count, cutoff=0.5)]
 
 
 def misspelled(name: str, arguments: Iterable[str]) -> str | None:

@@ -20,7 +20,11 @@ from beingh_core.errors import BeingHError
 from beingh_core.model import BeingH, BeingHConfig
 from beingh_core.model.checkpoint import INDEX, WEIGHTS
 from beingh_core.model.initialise import without_weights
+from beingh_core.policy.checkpoint_check import check_checkpoint
+from beingh_core.policy.data_configs import DataConfig, KeySpec
 from beingh_core.policy.loading import load_for_contract
+from beingh_core.policy.motion import still_values
+from beingh_core.policy.tokenizer import load_tokenizer
 
 FR3 = load_contract("fr3")
 TENSOR = "language_model.model.layers.0.mlp.up_proj.weight"
@@ -242,6 +246,8 @@ def test_a_tokenizer_that_does_not_fit(checkpoint):
 
     edit_json(path, add)
     refused(checkpoint, str(path), f"token number {size}", f"embedding of {size} words")
+    for name in TOKENIZER_FILES:
+        (checkpoint / name).unlink()
     path.write_text(good.replace("<|state_start|>", "<|other|>"))
     refused(checkpoint, str(path), "no token `<|state_start|>`")
     for wrong in ("{}", "[]", "3", '{"model": ' + "[" * 100_000, good.replace('"BPE"', '"Other"')):
@@ -249,6 +255,103 @@ def test_a_tokenizer_that_does_not_fit(checkpoint):
         refused(checkpoint, str(path), "cannot be read as a tokenizer")
     os.truncate(path, 1 << 30)
     refused(checkpoint, str(path), "1073741824 bytes")
+
+
+TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    (
+        ("tokenizer_config.json", {"added_tokens_decoder": {"3": {"content": "<img>"}}}, "added_tokens_decoder.3: the token '<img>' has the number 3 here"),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"266": {"content": "pick up the blue"}}}, "has no token 'pick up the blue'"),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"x": {"content": "<img>"}}}, "added_tokens_decoder"),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"259": {"content": 3}}}, "added_tokens_decoder.259.content: 3"),
+        ("tokenizer_config.json", {"added_tokens_decoder": ["<img>"]}, "added_tokens_decoder: ['<img>']"),
+        ("tokenizer_config.json", {"add_prefix_space": True}, "add_prefix_space is true here and false"),
+        ("tokenizer_config.json", {"add_prefix_space": "no"}, "add_prefix_space: 'no'"),
+        ("tokenizer_config.json", {"eos_token": "<other>"}, "eos_token: tokenizer.json has no token '<other>'"),
+        ("special_tokens_map.json", {"pad_token": {"content": "<other>"}}, "pad_token: tokenizer.json has no token '<other>'"),
+        ("special_tokens_map.json", {"pad_token": 7}, "pad_token"),
+        ("special_tokens_map.json", {"additional_special_tokens": ["<img>", "<new>"]}, "no token '<new>'"),
+        ("added_tokens.json", {"<img>": 4}, "the token '<img>' has the number 4 here"),
+        ("added_tokens.json", {"<img>": "259"}, "<img>: '259'"),
+        ("tokenizer_config.json", [], "is not a JSON object"),
+    ),
+)  # fmt: skip
+def test_files_that_contradict_the_tokenizer(checkpoint, name, content, said):
+    (checkpoint / name).write_text(json.dumps(content))
+    refused(checkpoint, str(checkpoint / name), said)
+
+
+@pytest.mark.parametrize(
+    "content",
+    (
+        None,
+        {},
+        {"model_max_length": "many", "chat_template": 3, "added_tokens_decoder": None, "bos_token": None},
+        {"added_tokens_decoder": {"259": {"content": "<img>", "lstrip": "?"}}, "add_prefix_space": False},
+        {"eos_token": {"content": "<|im_end|>"}, "additional_special_tokens": ["<img>", {"content": "</img>"}]},
+    ),
+)
+def test_files_that_change_no_token_are_not_needed(checkpoint, content):
+    for name in TOKENIZER_FILES:
+        if content is None:
+            (checkpoint / name).unlink()
+        else:
+            (checkpoint / name).write_text(json.dumps(content))
+    load_tokenizer(checkpoint)
+
+
+STILL = ("min", "max", "mean", "std", "q01", "q99")
+
+
+@pytest.mark.parametrize("kind", ("state", "action"))
+@pytest.mark.parametrize("value", (0.0, 0.4))
+def test_statistics_of_a_robot_that_never_moved(checkpoint, kind, value):
+    def edit(content):
+        for entry in (content["fr3_cubes"], *content["fr3_cubes_variants"].values()):
+            rows = {name: [0.0 if name == "std" else value] * 3 for name in STILL}
+            entry["statistics"][kind] = {"eef_position": rows, "gripper_position": {n: [0.0] for n in STILL}}
+
+    edit_json(checkpoint / METADATA, edit)
+    refused(checkpoint, str(checkpoint / METADATA), "nothing ever moved", f"{kind}.eef_position")
+    with pytest.raises(BeingHError, match="nothing ever moved"):
+        check_checkpoint(FR3, checkpoint)
+
+
+def test_one_value_that_never_moved_is_a_warning(checkpoint, caplog):
+    def edit(content):
+        for entry in (content["fr3_cubes"], *content["fr3_cubes_variants"].values()):
+            for row in entry["statistics"]["state"]["eef_position"].values():
+                row[2] = 0.0
+
+    edit_json(checkpoint / METADATA, edit)
+    load_for_contract(FR3, checkpoint, threads=1)
+    assert "state.eef_position[2] never moved" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("modes", "rows", "still"),
+    (
+        (("q99", "q99"), ((0.0, 1.0), (0.5, 0.5)), ["state.gripper_position[0]"]),
+        (("none", "q99"), ((0.0, 1.0), (0.5, 0.5)), ["state.gripper_position[0]"]),
+        (("none", "q99"), ((0.3, 0.3), (0.5, 0.5)), ["state.gripper_position[0]"]),
+        (("mean_std", "none"), ((0.3, 0.1), None), []),
+        (("q99", "none"), (None, None), []),
+        (("q99", "none"), ("odd", None), []),
+    ),
+)
+def test_a_locked_gripper_and_what_is_not_normalised_are_no_reason_to_refuse(modes, rows, still):
+    keys = ("arm_joint_position", "gripper_position")
+    state = tuple(KeySpec(key=key, normalization=mode, width=1) for key, mode in zip(keys, modes))
+    names = [("mean", "std") if mode == "mean_std" else ("q01", "q99") for mode in modes]
+    statistics = {
+        key: row if row in (None, "odd") else dict(zip(pair, ([value] for value in row)))
+        for key, pair, row in zip(keys, names, rows)
+    }
+    config = DataConfig(name="x", views=("a",), state=state, action=(KeySpec(key="arm_joint_position"),))
+    assert still_values(config, {"state": statistics}) == still
 
 
 @pytest.mark.parametrize(

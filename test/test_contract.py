@@ -285,3 +285,44 @@ def test_a_topic_carries_one_thing(tmp_path, old, new, told):
     path.write_text(text.replace(old, new))
     with pytest.raises(BeingHError, match=re.escape(told)):
         load_contract(path)
+
+
+SLIPS = {
+    "a comma": ("latency_budget_s: 0.2 ", "latency_budget_s: 0,2 ", "`0,2` is not a number.*write a point, not a comma: 0.2"),
+    "a unit": ("latency_budget_s: 0.2 ", "latency_budget_s: 200 ms ", "without `ms`"),
+    "a share": ("velocity_scale: 0.5", "velocity_scale: 50%", "Allowed: more than 0, at most 1.*without `%`"),
+    "a quoted count": ("chunk_length: 16", 'chunk_length: "16"', '`"16"` is a text, not an integer.*without quotes: 16'),
+    "a whole float": ("chunk_length: 16", "chunk_length: 16.0", "`16.0` is not an integer.*write 16"),
+    "a number for a name": ("robot: fr3", "robot: 3", '`3` is not a text.*write it in quotes: "3"'),
+    "one joint, no list": ("joints: &hand [fr3_finger_joint1]", "joints: &hand fr3_finger_joint1", r"write a list.*`\[fr3_finger_joint1\]`"),
+    "nothing": ("estop_topic: /estop", "estop_topic:", "estop_topic: nothing is written behind the colon"),
+    "no space": ("estop_topic: /estop", "estop_topic:/estop", "a space behind each `:`"),
+    "half a key": ("rate_hz: 20", "rate: 20", "`rate_hz` is missing.*rename `rate`"),
+    "degrees": ("fr3_joint4: -2.3377", "fr3_joint4: -134", "home.fr3_joint4.*write radians, not degrees: -2.3387"),
+    "capitals": ("encoding: rgb8", "encoding: RGB8", "did you mean `rgb8`"),
+    "a misspelled alias": ("joints: *hand, closed", "joints: *hands, closed", "write `&NAME` before the value"),
+    "a ROS package": ("urdf/fr3.urdf", "package://franka/robots/fr3.urdf", "`package://franka/robots/fr3.urdf` names a ROS package.*Allowed: a path.*prefix --share franka`.*`/robots/fr3.urdf`"),
+    "a launch file's way": ("urdf/fr3.urdf", "$(find franka)/fr3.urdf", "names a ROS package.*prefix --share franka`.*`/fr3.urdf`"),
+    "a URL of a file": ("urdf/fr3.urdf", "file:///opt/fr3.urdf", "is a URL, not a path.*write `/opt/fr3.urdf`"),
+    "a URL": ("urdf/fr3.urdf", "https://example.org/fr3.urdf", "is a URL, not a path.*download the file"),
+    "home": ("urdf/fr3.urdf", "~/fr3.urdf", "neither `~` nor"),
+    "another case": ("urdf/fr3.urdf", "urdf/FR3.urdf", "there is no file `urdf/FR3.urdf`.*did you mean `urdf/fr3.urdf`"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SLIPS)
+def test_a_slip_of_the_pen_is_told_with_what_to_write(name, tmp_path):
+    old, new, told = SLIPS[name]
+    text = load_contract("fr3").path.read_text()
+    assert old in text
+    (tmp_path / "fr3.yaml").write_text(text.replace(old, new))
+    with pytest.raises(BeingHError, match="fr3.yaml:.*" + told):
+        load_contract(tmp_path / "fr3.yaml")
+
+
+def test_a_contract_without_its_ending_is_found_by_name(tmp_path):
+    (tmp_path / "mine.yaml").write_text("")
+    with pytest.raises(BeingHError, match="did you mean `.*mine.yaml`"):
+        load_contract(tmp_path / "mine")
+    with pytest.raises(BeingHError, match="did you mean `fr3`"):
+        load_contract("FR3")

@@ -82,10 +82,10 @@ def test_yaml_that_holds_more_than_a_contract(name, tmp_path):
         ("9" * 50, "is out of range. Allowed: more than 0.5, at most 1000"),
         ("1e-308", "1e-308 is out of range"), ("1e308", r"1e\+308 is out of range"), ("1e999", "inf is not finite"),
         ("-0.0", "-0 is out of range"), (".nan", "nan is not finite. Allowed: more than 0.5"), ("-.inf", "not finite"),
-        ("010", "`010` is not a number. To fix: write a number in decimal digits"), ("0x14", "`0x14` is not a number"),
+        ("010", "without leading zeros: 10"), ("0x14", "`0x14` is not a number"),
         ("1:30", "`1:30` is not a number"), ("2024-01-31", "`2024-01-31` is not a number"), ("1_0", "`1_0` is not a number"),
-        ("0b1", "not a number"), ("'20'", "`20` is not a number"), ("~", "`None` is not a number"),
-        ("on", "`True` is not a number"), ("[20]", "is not a number"), ("x" * 100_000, "is not a number"),
+        ("0b1", "not a number"), ("'20'", "`\"20\"` is a text, not a number. Allowed: more than 0.5, at most 1000. To fix: write it without quotes: 20"), ("~", "nothing is written behind the colon. Allowed: more than 0.5, at most 1000. To fix: write a number"),
+        ("on", "`true` is not a number"), ("[20]", "is not a number"), ("x" * 100_000, "is not a number"),
     ],
 )  # fmt: skip
 def test_a_number_is_written_in_plain_digits_and_of_sensible_size(value, words, tmp_path):

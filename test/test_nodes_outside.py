@@ -166,6 +166,7 @@ def test_every_order_of_transitions_is_answered_and_every_state_ends_in_order(be
     assert "Traceback" not in process.output
     assert process.output.splitlines()[-1].endswith(f"ended by {number.name}")
     assert process.output.count("Allowed:") == sum(step < 0 for step in steps)
+    assert process.output.count("ros2 lifecycle set /controller configure") == 1
 
 
 def test_after_cleanup_and_activation_the_controller_moves_the_robot_again(bench):

@@ -336,8 +336,9 @@ def test_statistics_in_other_units_close_the_gate_of_a_remote_policy_too_unless_
 
 
 def test_a_lifecycle_manager_starts_and_pauses_it(bench):
-    around, _ = bench(autostart=False)
+    around, process = bench(autostart=False)
     around.wait_status("message", "not configured")
+    assert process.output.count("ros2 lifecycle set /policy configure") == 1
     assert around.change_state(Transition.TRANSITION_CONFIGURE)
     around.wait_status("gate", "^lifecycle: the node is not active$")
     assert not around.chunks.messages

@@ -161,3 +161,19 @@ def test_a_rotation_is_the_same_on_either_branch():
 )
 def test_statistics_that_are_not_there_are_left_to_the_normalisation(rows):
     assert trained_range(FR3, with_mode("q99"), {"state": {"eef_position": rows}}).problem(fr3_state()) is None
+
+
+def test_x_and_y_that_are_swapped_are_told():
+    swapped = trained_range(FR3, data_config_for(FR3), demo(lambda row: row[[1, 0, 2]]))
+    assert "order looks different: y where x belongs, x where y belongs" in swapped.problem(fr3_state())
+    assert trained_range(FR3, data_config_for(FR3), DEMO).problem(fr3_state()) is None
+
+
+def test_no_posture_of_the_demo_looks_swapped():
+    """All over the box in which the expert works, and a usual width beyond one of its sides."""
+    trained, rng = trained_range(FR3, data_config_for(FR3), DEMO), np.random.default_rng(2)
+    rows = {name: np.array(row) for name, row in DEMO["state"]["eef_position"].items()}
+    gripper = fr3_state()["gripper_position"]
+    for position in rng.uniform(rows["min"], rows["max"], (2000, 3)):
+        position[rng.integers(3)] += rng.uniform(-1.0, 1.0) * (rows["q99"] - rows["q01"]).min()
+        assert trained.problem({"eef_position": position, "gripper_position": gripper}) is None

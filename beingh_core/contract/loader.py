@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +19,7 @@ from beingh_core.contract.reader import MAX_TEXT, Section, read_yaml
 from beingh_core.contract.signals import check_action_joints, read_action, read_state
 from beingh_core.contract.start import read_start_tolerance
 from beingh_core.contract.urdf import UrdfFacts, read_urdf
+from beingh_core.contract.urdf_path import urdf_path
 from beingh_core.contract.watchdog import read_watchdog
 from beingh_core.errors import BeingHError, did_you_mean, shown
 from beingh_core.realtime.uac import check_plan, delay_steps
@@ -35,7 +37,7 @@ def load_contract(path_or_name: str | Path) -> schema.RobotContract:
         BeingHError: naming the file, the key with its line, what is allowed and the remedy.
     """
     file = read_yaml(_find(path_or_name))
-    urdf = read_urdf(_urdf_path(file))
+    urdf = read_urdf(urdf_path(file))
     frames = (_link(file, "base_frame", urdf), _link(file, "eef_frame", urdf))
     rate_hz = file.number("rate_hz", above=0.5, at_most=1000.0)
     drivers = read_drivers(file, urdf)
@@ -105,11 +107,17 @@ def _find(path_or_name: str | Path) -> Path:
         raise BeingHError(f"{shown(str(path))} is no robot contract", allowed="the name of a robot, or a path")
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
         if not is_file(path):
-            raise BeingHError("there is no such robot contract", where=path)
+            beside = path.with_name(f"{path.name}.yaml")
+            raise BeingHError(
+                "there is no such robot contract",
+                where=path,
+                allowed=f"the path of a YAML file, or one of the names {', '.join(_robots())}",
+                remedy=f"did you mean `{beside}`?" if is_file(beside) else "correct the path",
+            )
         return path
     found = find_in_package(Path("config", "robots", f"{path}.yaml"))
     if found is None:
-        names = sorted({f.stem for root in package_roots() for f in (root / "config" / "robots").glob("*.yaml")})
+        names = _robots()
         raise BeingHError(
             f"there is no robot contract `{path}`",
             allowed=names,
@@ -118,18 +126,9 @@ def _find(path_or_name: str | Path) -> Path:
     return found
 
 
-def _urdf_path(file: Section) -> Path:
-    """The URDF: absolute, beside the YAML file, or below the package root."""
-    written = Path(file.get("urdf", str))
-    beside = file.path.parent / written
-    found = beside if is_file(beside) else find_in_package(written)
-    if found is None or not is_file(found):
-        raise file.error(
-            "urdf",
-            f"there is no file `{written}` beside this contract or in the package",
-            remedy="correct the path (it is relative to this file or to the package root)",
-        )
-    return found
+def _robots() -> list[str]:
+    """Names of the contracts of this package."""
+    return sorted({f.stem for root in package_roots() for f in (root / "config" / "robots").glob("*.yaml")})
 
 
 def _link(file: Section, key: str, urdf: UrdfFacts) -> str:
@@ -214,5 +213,11 @@ def _read_home(file: Section, joint_names: tuple[str, ...], limits) -> tuple[flo
             raise section.error(None, f"joint `{joint}` has no home position", remedy=f"add `{joint}: <position>`")
         low, high = limits.lower[index], limits.upper[index]
         if not low <= home[joint] <= high:
-            raise section.error(joint, f"{home[joint]:g} is outside the limits", allowed=f"{low:g} to {high:g}")
+            turned = math.radians(home[joint])
+            raise section.error(
+                joint,
+                f"{home[joint]:g} is outside the limits",
+                allowed=f"{low:g} to {high:g}",
+                remedy=f"write radians, not degrees: {turned:.4f}" if abs(home[joint]) > 7 and low <= turned <= high else None,
+            )
     return tuple(home[joint] for joint in joint_names)

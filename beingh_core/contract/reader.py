@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from beingh_core.contract.written import not_of_kind, quoted
 from beingh_core.contract.yaml_text import read_yaml_file
-from beingh_core.errors import BeingHError, did_you_mean, shown
+from beingh_core.errors import BeingHError, did_you_mean
 
 REQUIRED = object()
 # Middleware bounds the names of topics at about 255 with its own prefixes and suffixes.
@@ -56,13 +57,14 @@ class Section:
         """The whole mapping, for a reader with a schema of its own."""
         return self._data
 
-    def get(self, key: str, kind: type, default: Any = REQUIRED) -> Any:
+    def get(self, key: str, kind: type, default: Any = REQUIRED, *, allowed: str | None = None) -> Any:
         """The value of a key.
 
         Args:
             key: name of the key.
             kind: str, int, float (also takes an int), list or dict.
             default: value when the key is absent; without it the key is required.
+            allowed: the allowed values in words, for the error.
 
         Raises:
             BeingHError: absent and required, or of another type.
@@ -70,26 +72,32 @@ class Section:
         self._known.add(key)
         if key not in self._data:
             if default is REQUIRED:
-                raise self.error(None, f"`{key}` is missing", remedy=f"add `{key}:` here")
+                raise self.error(None, f"`{key}` is missing", remedy=f"add `{key}:` here{self._instead(key)}")
             return default
         value = self._data[key]
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            article = "an" if kind is int else "a"
-            what = f"{_quoted(value)} is not {article} {_KIND_NAMES[kind]}"
-            raise self.error(key, what, remedy=f"write {_KIND_HINTS[kind]}")
+            what, remedy = not_of_kind(value, kind)
+            raise self.error(key, what, allowed=allowed, remedy=remedy)
         if kind is str and not (len(value) <= MAX_TEXT and value.isprintable()):
             raise self.error(
-                key, f"{_quoted(value)} is too long or unprintable", allowed=f"up to {MAX_TEXT} printable characters"
+                key, f"{quoted(value)} is too long or unprintable", allowed=f"up to {MAX_TEXT} printable characters"
             )
         return value
+
+    def _instead(self, key: str) -> str:
+        """The key that nobody asked for and that looks like a mistyped one, as the rest of a remedy."""
+        for other in self._data:
+            if other not in self._known and len(other) > 2 and (key.startswith(other) or other.startswith(key)):
+                return f", or rename `{other}`, if that is what it means"
+        return ""
 
     def name(self, key: str) -> str:
         """A text that is not empty and may be part of a file's name."""
         value = self.get(key, str)
         if not value.strip(" .") or "/" in value:
-            raise self.error(key, f"{_quoted(value)} is not a name", remedy="write a word, without slashes")
+            raise self.error(key, f"{quoted(value)} is not a name", remedy="write a word, without slashes")
         return value
 
     def number(
@@ -116,13 +124,14 @@ class Section:
         Raises:
             BeingHError: absent and required, of another type, not finite or out of bounds.
         """
-        value = self.get(key, kind, default)
+        allowed = _range(above, at_least, at_most)
+        value = self.get(key, kind, default, allowed=allowed)
         if key not in self._data:
             return value
         low = (above is None or value > above) and (at_least is None or value >= at_least)
         if not (low and abs(value) < float("inf") and (at_most is None or value <= at_most)):
             what = f"{value:g} is {'out of range' if abs(value) < float('inf') else 'not finite'}"
-            raise self.error(key, what, allowed=_range(above, at_least, at_most), remedy=remedy)
+            raise self.error(key, what, allowed=allowed, remedy=remedy)
         return value
 
     def is_mapping(self, key: str) -> bool:
@@ -139,7 +148,7 @@ class Section:
         allowed = list(allowed)
         value = self.get(key, str, default)
         if key in self._data and value not in allowed:
-            raise self.error(key, f"unknown value {_quoted(value)}", allowed=allowed, remedy=did_you_mean(value, allowed))
+            raise self.error(key, f"unknown value {quoted(value)}", allowed=allowed, remedy=did_you_mean(value, allowed))
         return value
 
     def topic(self, key: str) -> str:
@@ -148,7 +157,7 @@ class Section:
         if len(topic) > MAX_TOPIC or not _TOPIC.fullmatch(topic):
             raise self.error(
                 key,
-                f"{_quoted(topic)} is not a topic name",
+                f"{quoted(topic)} is not a topic name",
                 allowed=f"up to {MAX_TOPIC} characters: letters, digits, `_` and `/`",
                 remedy="write it like `/joint_states`",
             )
@@ -166,9 +175,9 @@ class Section:
             )
         for index, value in enumerate(values):
             if not isinstance(value, str) or not (0 < len(value) <= MAX_TEXT and value.isprintable()):
-                raise self.error(key, f"{_quoted(value)} is not a name", remedy="write a list of names, odd ones in quotes")
+                raise self.error(key, f"{quoted(value)} is not a name", remedy="write a list of names, odd ones in quotes")
             if value in values[:index]:
-                raise self.error(key, f"{_quoted(value)} is listed twice", remedy="list it once")
+                raise self.error(key, f"{quoted(value)} is listed twice", remedy="list it once")
         return tuple(values)
 
     def section(self, key: str, *, optional: bool = False) -> Section:
@@ -185,7 +194,7 @@ class Section:
         for index, value in enumerate(values):
             keys = (*self.keys, key, str(index))
             if not isinstance(value, dict):
-                raise self.error(key, f"item {index} ({_quoted(value)}) is not a mapping", remedy="write `{key: value}`")
+                raise self.error(key, f"item {index} ({quoted(value)}) is not a mapping", remedy="write `{key: value}`")
             found.append(Section(self.path, value, self._lines, keys))
         return found
 
@@ -208,17 +217,6 @@ class Section:
         self.refuse_unknown(sorted(self._known))
 
 
-_KIND_NAMES: dict[type, str] = {str: "text", int: "integer", float: "number", bool: "flag", list: "list", dict: "mapping"}
-_KIND_HINTS: dict[type, str] = {
-    str: "text (in quotes if it looks like a number)",
-    int: "a whole number in decimal digits",
-    float: "a number in decimal digits, such as 0.5",
-    bool: "`true` or `false`",
-    list: "`[a, b]`",
-    dict: "`{key: value}`",
-}
-
-
 def read_yaml(path: Path) -> Section:
     """Reads a YAML file whose top level is a mapping.
 
@@ -229,12 +227,6 @@ def read_yaml(path: Path) -> Section:
     if not isinstance(data, dict):
         raise BeingHError("the file is not a mapping of keys", where=path, remedy="start it with `robot: NAME`")
     return Section(path, data, lines)
-
-
-def _quoted(value: object) -> str:
-    """A value of whatever size in backquotes, a text without its own."""
-    text = shown(value)
-    return f"`{text[1:-1] if isinstance(value, str) else text}`"
 
 
 def _range(above: float | None, at_least: float | None, at_most: float | None) -> str:

@@ -102,10 +102,13 @@ def _not_yaml(path: Path, text: str, error: yaml.YAMLError) -> BeingHError:
     problem = str(getattr(error, "problem", None) or getattr(error, "context", None))
     if isinstance(error, yaml.reader.ReaderError):
         problem = f"the character U+{error.character:04X} is not allowed"
+    remedy = "indent with spaces, not tabs, write a space behind each `:`, and put a text with `:`, `#`, `{` or `[` in quotes"
+    if "undefined alias" in problem:
+        remedy = "write `&NAME` before the value that `*NAME` stands for, further up in the file"
     return BeingHError(
         f"this is not YAML: {''.join(c if c.isprintable() else '?' for c in problem[:200])}",
         where=f"{path}:{line + 1}",
-        remedy="indent with spaces, not tabs, and put a text with `:`, `#`, `{` or `[` in quotes",
+        remedy=remedy,
     )
 
 

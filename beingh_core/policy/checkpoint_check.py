@@ -7,7 +7,9 @@ from pathlib import Path
 from beingh_core.checkpoint_directory import checkpoint_directory
 from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError, shown
-from beingh_core.policy.metadata import METADATA_SUFFIX, check_contract, load_metadata
+from beingh_core.policy.from_contract import data_config_for
+from beingh_core.policy.metadata import METADATA_SUFFIX, check_contract, load_metadata, select_statistics
+from beingh_core.policy.motion import still_values
 
 
 def check_checkpoint(contract: RobotContract, checkpoint: str | Path, dataset_name: str = "") -> Path:
@@ -22,7 +24,8 @@ def check_checkpoint(contract: RobotContract, checkpoint: str | Path, dataset_na
         Its directory.
 
     Raises:
-        BeingHError: No checkpoint there, one of another robot, which is named, or one without the statistics.
+        BeingHError: No checkpoint there, one of another robot, which is named, one without the statistics, or
+            with those of a robot that never moved.
     """
     directory, dataset_name = checkpoint_directory(checkpoint), dataset_name or contract.policy.dataset_name
     names = sorted(path.name[: -len(METADATA_SUFFIX)] for path in directory.glob(f"*{METADATA_SUFFIX}"))
@@ -34,7 +37,10 @@ def check_checkpoint(contract: RobotContract, checkpoint: str | Path, dataset_na
             allowed=names or "nothing: the directory holds no metadata",
             remedy=f"give a checkpoint of `{contract.robot}`, or name other statistics in {contract.path}",
         )
-    check_contract(load_metadata(directory, dataset_name), contract)
+    metadata = load_metadata(directory, dataset_name)
+    check_contract(metadata, contract)
+    statistics, _ = select_statistics(metadata, embodiment_tag=contract.robot)
+    still_values(data_config_for(contract), statistics, metadata.path)
     return directory
 
 

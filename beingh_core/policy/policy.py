@@ -20,6 +20,7 @@ from beingh_core.policy import metadata as metadata_files
 from beingh_core.policy.data_configs import DataConfig, get_data_config
 from beingh_core.policy.image import eval_transform
 from beingh_core.policy.instruction import check_instruction
+from beingh_core.policy.motion import still_values
 from beingh_core.policy.observations import Observation, check_observation
 from beingh_core.policy.prompt import INSTRUCTION_TEMPLATE, PromptBuilder
 from beingh_core.policy.transforms import UnifiedTransform
@@ -90,6 +91,9 @@ class BeingHPolicy:
             self.metadata, embodiment_tag=embodiment_tag, variant=metadata_variant, mode=stats_selection_mode
         )
         self.transform = UnifiedTransform(self.data_config, statistics, source=self.metadata.path)
+        still = still_values(self.data_config, statistics, self.metadata.path)
+        if still:
+            log.warning(f"{self.metadata.path}: {', '.join(still)} never moved in training and says nothing to the policy")
         self.prompts = PromptBuilder.from_pretrained(directory, instruction_template)
         self.model = BeingH.from_pretrained(directory, device=device, dtype=dtype)
         self.engine = Engine(self.model)

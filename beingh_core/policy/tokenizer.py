@@ -9,6 +9,7 @@ from tokenizers import Tokenizer
 
 from beingh_core.errors import BeingHError, shown
 from beingh_core.files import COPY_AGAIN, check_file
+from beingh_core.policy.tokenizer_files import check_tokenizer_files
 
 _LARGEST_BYTES = 64 << 20
 """Vocabularies of a quarter of a million words take half of it."""
@@ -32,7 +33,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     transformers, which takes seconds to import.
 
     Raises:
-        BeingHError: no such file, or it cannot be read.
+        BeingHError: no such file, it cannot be read, or the files beside it contradict it.
     """
     file = tokenizer_file(path)
     older = file.name == _OLDER[0]
@@ -40,12 +41,16 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         check_file(file.parent / name, largest=_LARGEST_BYTES, remedy=_REMEDY)
     try:
         if not older:
-            return Tokenizer.from_file(str(file))
+            tokenizer = Tokenizer.from_file(str(file))
+            check_tokenizer_files(tokenizer, file.parent)
+            return tokenizer
         from transformers import AutoTokenizer
 
         # Code that comes with a checkpoint is never run, nor is the user asked whether it may.
         found = AutoTokenizer.from_pretrained(file.parent, local_files_only=True, trust_remote_code=False)
         return found.backend_tokenizer
+    except BeingHError:
+        raise
     except Exception as error:  # tokenizers raises bare Exception
         raise BeingHError(
             f"cannot be read as a tokenizer: {shown(str(error), 200)}", where=file, remedy=COPY_AGAIN

@@ -5,7 +5,8 @@ uses) the usual values of a dimension and W their width:
 
 - A measured value is far outside when it is more than max(3 W, 5 % of the physical range) outside of the usual values
   and of min..max, where training saw no motion at all more than 25 % of the physical range. For the joints of a signal
-  W is enough when two or more are outside and another order or sign explains all of them.
+  W is enough when two or more are outside and another order or sign explains all of them; for x, y and z 0.75 W are
+  enough when another order does.
 - Statistics are impossible when usual values lie outside of the physical range by more than half of that range (twice
   for a gripper's 0..1, for which conventions differ): no robot of this kind has ever been there.
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from beingh_core.contract import RobotContract
     from beingh_core.contract.urdf import UrdfJoint
 
-_FAR_WIDTHS, _EXPLAINED_WIDTHS, _FAR_SHARE, _STILL_SHARE = 3.0, 1.0, 0.05, 0.25
+_FAR_WIDTHS, _EXPLAINED_WIDTHS, _SWAPPED_WIDTHS, _FAR_SHARE, _STILL_SHARE = 3.0, 1.0, 0.75, 0.05, 0.25
 _STILL = 1e-6  # as RANGE_FLOOR of the normalisation
 _UNBOUNDED_SPAN, _NO_END = 1.0, 1e3
 _GRIPPER_MARGIN = 2.0
@@ -89,6 +90,8 @@ class _Trained:
         outside = self.outside(values)
         if (outside > self.tolerance(_FAR_WIDTHS)).any():
             return True
+        if self.physical.kind == "length":
+            return bool((outside > self.tolerance(_SWAPPED_WIDTHS)).sum() > 1) and _order(values, self) is not None
         several = self.physical.kind == "angle" and (outside > self.tolerance(_EXPLAINED_WIDTHS)).sum() > 1
         return bool(several) and likely_cause(values, self) != ""
 

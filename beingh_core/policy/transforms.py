@@ -23,7 +23,7 @@ MAX_VALUE = 1e6  # metres or radians; beyond, a sensor is broken, and the model'
 
 STATISTICS = ("min", "max", "mean", "std", "q01", "q99")
 _REMEDY = "compute the statistics again, or use the checkpoint with the data config or robot it was trained for"
-_NEEDED = {
+NEEDED = {
     "none": (),
     "binary": (),
     "q99": ("q01", "q99"),
@@ -52,7 +52,7 @@ class Normalizer:
 
     def __init__(self, mode: str, statistics: Mapping | None, width: int, *, where: str) -> None:
         self.mode = mode
-        needed = _NEEDED[mode]
+        needed = NEEDED[mode]
         if not needed:
             return
         rows = [_statistic(statistics, name, mode, width, where) for name in needed]

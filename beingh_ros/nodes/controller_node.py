@@ -115,6 +115,7 @@ class ControllerNode(ManagedNode):
             self.trigger_activate()
         else:
             self._controller.deactivate(self._ticks.time.now_ns(), "not activated")
+            self.tell_waiting()
 
     def _make_controller(self, contract: RobotContract) -> Controller:
         return Controller(

@@ -21,6 +21,11 @@ class ManagedNode(LifecycleNode):
         service.callback = self._checked(service.callback)
         self._callbacks = {state: self._told(callback) for state, callback in self._callbacks.items()}
 
+    def tell_waiting(self) -> None:
+        """Say that nothing happens before somebody configures and activates it, and how to."""
+        command = f"ros2 lifecycle set {self.get_fully_qualified_name()}"
+        self.get_logger().info(f"waits to be configured: `{command} configure`, then `{command} activate`")
+
     def _checked(self, change: Callable) -> Callable:
         def checked(request: ChangeState.Request, response: ChangeState.Response) -> ChangeState.Response:
             state, possible = self._state_machine.current_state[1], self._state_machine.available_transitions

@@ -97,6 +97,8 @@ class PolicyNode(GuardedNode, ManagedNode):
             if self.trigger_configure() != SUCCESS:
                 raise self._error or RuntimeError("configure failed")
             self.trigger_activate()
+        else:
+            self.tell_waiting()
 
     def close(self) -> None:
         """Stop inference; nothing is published after."""
@@ -168,8 +170,7 @@ class PolicyNode(GuardedNode, ManagedNode):
         value = {
             name: self.get_parameter(name).value
             for name in ("contract", "checkpoint", "dataset_name", "instruction", "device", "torch_threads", "seed")
-            + ("early_start",)
-            + ("policy_url", "policy_token_file", "policy_jpeg_quality")
+            + ("early_start", "policy_url", "policy_token_file", "policy_jpeg_quality")
         }
         contract = load_contract(value["contract"])
         policy = load_policy(
