@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from beingh_core.contract import load_contract
+from beingh_core.contract.keys import CONTRACT
 from beingh_core.contract.limits import read_limits
 from beingh_core.contract.reader import read_yaml
 from beingh_core.contract.urdf import read_urdf
@@ -74,13 +75,13 @@ def test_limits_of_a_base_are_velocities(tmp_path):
     (tmp_path / "limits.yaml").write_text(
         "velocity: {base_x: 0.5}\nacceleration: {fr3_joint1: 5, base_x: 1}\njerk: {fr3_joint1: 50, base_x: 4}\n"
     )
-    section = read_yaml(tmp_path / "limits.yaml")
+    section = read_yaml(tmp_path / "limits.yaml", CONTRACT.below("limits"))
     limits = read_limits(section, read_urdf(ROOT / "urdf" / "fr3.urdf"), ("fr3_joint1",), ("base_x",))
     assert limits.is_velocity.tolist() == [False, True]
     assert (limits.lower[1], limits.upper[1]) == (-0.5, 0.5)
     assert (limits.acceleration.tolist(), limits.jerk.tolist()) == ([5, 1], [50, 4])
     with pytest.raises(BeingHError, match="base_y"):
-        read_limits(read_yaml(tmp_path / "limits.yaml"), read_urdf(ROOT / "urdf" / "fr3.urdf"), ("fr3_joint1",), ("base_y", "base_x"))
+        read_limits(read_yaml(tmp_path / "limits.yaml", CONTRACT.below("limits")), read_urdf(ROOT / "urdf" / "fr3.urdf"), ("fr3_joint1",), ("base_y", "base_x"))
 
 
 def edit(document, dotted, value):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from beingh_core.contract import schema
-from beingh_core.contract.driver_options import DRIVER_KINDS, DriverKind
+from beingh_core.contract.driver_options import DRIVER_KINDS, DriverKind, read_option
 from beingh_core.contract.reader import Section
 from beingh_core.contract.signals import check_joints
 from beingh_core.contract.urdf import UrdfFacts
@@ -63,7 +63,7 @@ def _read_driver(section: Section, urdf: UrdfFacts, seen: dict[str, str]) -> sch
         remedy = f"add `- {{{kind.endpoint}: ..., joints: [...]}}`"
         raise section.error("groups", f"no command {kind.endpoint} is given", remedy=remedy)
     joints = tuple(joint for group in groups for joint in group.joints)
-    options = {key: read(section, key, joints) for key, read in kind.options.items()}
+    options = {name: read_option(section, name, key, joints) for name, key in kind.options.items()}
     for entry in [*entries, section]:
         entry.finish()
     return schema.Driver(kind=name, groups=groups, options=MappingProxyType(options), is_velocity=kind.is_velocity)

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from beingh_core.contract import schema
 from beingh_core.contract.drivers import check_gripper_commands, command_names, read_drivers
 from beingh_core.contract.encodings import IMAGE_ENCODINGS
+from beingh_core.contract.keys import CONTRACT
 from beingh_core.contract.limits import read_limits
 from beingh_core.contract.paths import find_in_package, is_file, package_roots
 from beingh_core.contract.reader import MAX_TEXT, Section, read_yaml
@@ -22,7 +23,7 @@ from beingh_core.contract.watchdog import read_watchdog
 from beingh_core.errors import BeingHError, did_you_mean, shown
 from beingh_core.realtime.uac import check_plan, delay_steps
 
-MAX_CHUNK, MAX_CAMERAS = 1000, 16
+MAX_CAMERAS = 16
 
 
 def load_contract(path_or_name: str | Path) -> schema.RobotContract:
@@ -34,10 +35,10 @@ def load_contract(path_or_name: str | Path) -> schema.RobotContract:
     Raises:
         BeingHError: naming the file, the key with its line, what is allowed and the remedy.
     """
-    file = read_yaml(_find(path_or_name))
+    file = read_yaml(_find(path_or_name), CONTRACT)
     urdf = read_urdf(_urdf_path(file))
     frames = (_link(file, "base_frame", urdf), _link(file, "eef_frame", urdf))
-    rate_hz = file.number("rate_hz", above=0.5, at_most=1000.0)
+    rate_hz = file.number("rate_hz")
     drivers = read_drivers(file, urdf)
     positions, velocities = command_names(drivers)
     joint_names = positions + velocities
@@ -159,14 +160,14 @@ def _read_cameras(cameras: Section) -> tuple[schema.CameraStream, ...]:
 
 def _read_uac(uac: Section, dt_s: float, chunk_length: int) -> schema.Uac:
     """Timing, refused where chunks could not take over from each other."""
-    budget = uac.number("latency_budget_s", above=0.001, at_most=60.0)
-    margin = uac.number("margin_steps", at_least=0, at_most=MAX_CHUNK, kind=int)
+    budget = uac.number("latency_budget_s")
+    margin = uac.number("margin_steps", kind=int)
     settings = schema.Uac(
         latency_budget_s=budget,
         margin_steps=margin,
-        commit_margin=uac.number("commit_margin", at_least=0, at_most=MAX_CHUNK, kind=int),
-        execution_steps=uac.number("execution_steps", at_least=1, at_most=MAX_CHUNK, kind=int),
-        blend_steps=uac.number("blend_steps", 0, at_least=0, at_most=MAX_CHUNK, kind=int),
+        commit_margin=uac.number("commit_margin", kind=int),
+        execution_steps=uac.number("execution_steps", kind=int),
+        blend_steps=uac.number("blend_steps", kind=int),
         delay_steps=delay_steps(budget, dt_s, margin),
     )
     uac.finish()
@@ -194,7 +195,7 @@ def _read_policy(
     modes = {key: normalization.choice(key, schema.NORMALIZATIONS) for key in keys}
     normalization.finish()
     settings = schema.PolicySettings(
-        chunk_length=policy.number("chunk_length", at_least=1, at_most=MAX_CHUNK, kind=int),
+        chunk_length=policy.number("chunk_length", kind=int),
         dataset_name=policy.name("dataset_name"),
         normalization=MappingProxyType(modes),
     )
@@ -205,9 +206,7 @@ def _read_policy(
 def _read_home(file: Section, joint_names: tuple[str, ...], limits) -> tuple[float, ...]:
     """Start posture of every commanded joint, inside the limits; a base starts at rest."""
     joints = [joint for joint, is_velocity in zip(joint_names, limits.is_velocity) if not is_velocity]
-    home = {joint: 0.0 for joint in joint_names if joint not in joints} | file.named_numbers(
-        "home", joints, **schema.POSITION
-    )
+    home = {joint: 0.0 for joint in joint_names if joint not in joints} | file.named_numbers("home", joints)
     section = file.section("home")
     for index, joint in enumerate(joint_names):
         if joint not in home:

@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from beingh_core.contract.key import REQUIRED, Key
 from beingh_core.contract.yaml_text import read_yaml_file
 from beingh_core.errors import BeingHError, did_you_mean, shown
 
-REQUIRED = object()
+DECLARED = object()
 # Middleware bounds the names of topics at about 255 with its own prefixes and suffixes.
 MAX_TOPIC, MAX_TEXT, MAX_NAMES = 200, 500, 200
 _TOPIC = re.compile(r"[~/]?[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
@@ -26,10 +27,13 @@ class Section:
         data: the mapping.
         lines: line number of each key path of the file.
         keys: path of this mapping in the file.
+        declared: what this mapping takes; default and bounds of its numbers.
     """
 
-    def __init__(self, path: Path, data: dict, lines: dict, keys: tuple[str, ...] = ()) -> None:
-        self.path, self.keys = path, keys
+    def __init__(
+        self, path: Path, data: dict, lines: dict, keys: tuple[str, ...] = (), declared: Key | None = None
+    ) -> None:
+        self.path, self.keys, self.declared = path, keys, declared
         self._data, self._lines = data, lines
         self._known: set[str] = set()
 
@@ -95,7 +99,7 @@ class Section:
     def number(
         self,
         key: str,
-        default: Any = REQUIRED,
+        default: Any = DECLARED,
         *,
         above: float | None = None,
         at_least: float | None = None,
@@ -103,11 +107,11 @@ class Section:
         kind: type = float,
         remedy: str | None = None,
     ) -> Any:
-        """A finite number within bounds; the default may be any value.
+        """A finite number within bounds; the default may be any value. Without bounds, those of `keys` hold.
 
         Args:
             key: name of the key.
-            default: value when the key is absent; without it the key is required.
+            default: value when the key is absent; without it that of `keys`, where it may be required.
             above: bound below, not allowed itself.
             at_least, at_most: bounds, allowed themselves.
             kind: float, or int.
@@ -116,6 +120,11 @@ class Section:
         Raises:
             BeingHError: absent and required, of another type, not finite or out of bounds.
         """
+        declared = self.declared.below(key) if self.declared else None
+        if declared is not None and above is at_least is at_most is None:
+            above, at_least, at_most = declared.above, declared.at_least, declared.at_most
+        if default is DECLARED:
+            default = declared.default if declared else REQUIRED
         value = self.get(key, kind, default)
         if key not in self._data:
             return value
@@ -174,7 +183,7 @@ class Section:
     def section(self, key: str, *, optional: bool = False) -> Section:
         """The mapping below a key (an empty one when optional and absent)."""
         data = self.get(key, dict, {} if optional else REQUIRED)
-        return Section(self.path, data, self._lines, (*self.keys, key))
+        return Section(self.path, data, self._lines, (*self.keys, key), self.declared and self.declared.below(key))
 
     def sections(self, key: str) -> list[Section]:
         """The mappings of a list below a key."""
@@ -186,7 +195,7 @@ class Section:
             keys = (*self.keys, key, str(index))
             if not isinstance(value, dict):
                 raise self.error(key, f"item {index} ({_quoted(value)}) is not a mapping", remedy="write `{key: value}`")
-            found.append(Section(self.path, value, self._lines, keys))
+            found.append(Section(self.path, value, self._lines, keys, self.declared and self.declared.below(key)))
         return found
 
     def named_numbers(self, key: str, names: Iterable[str], **bounds: float) -> dict[str, float]:
@@ -219,8 +228,8 @@ _KIND_HINTS: dict[type, str] = {
 }
 
 
-def read_yaml(path: Path) -> Section:
-    """Reads a YAML file whose top level is a mapping.
+def read_yaml(path: Path, declared: Key | None = None) -> Section:
+    """Reads a YAML file whose top level is a mapping, `declared` where its keys are.
 
     Raises:
         BeingHError: see `read_yaml_file`, or not a mapping.
@@ -228,7 +237,7 @@ def read_yaml(path: Path) -> Section:
     data, lines = read_yaml_file(path)
     if not isinstance(data, dict):
         raise BeingHError("the file is not a mapping of keys", where=path, remedy="start it with `robot: NAME`")
-    return Section(path, data, lines)
+    return Section(path, data, lines, declared=declared)
 
 
 def _quoted(value: object) -> str:
