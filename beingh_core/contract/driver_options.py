@@ -118,15 +118,15 @@ DRIVER_KINDS: dict[str, DriverKind] = {
     ),
     "gripper_command": DriverKind(
         endpoint="action",
-        options=_GRIPPER | {"max_effort": number("of a goal", "N, N m", at_least=0.0, at_most=_EFFORT)},
+        options=_GRIPPER | {"max_effort": number("effort of a goal", "N, N m", at_least=0.0, at_most=_EFFORT)},
         joints_per_group=1,
     ),
     "parallel_gripper": DriverKind(
         endpoint="action",
         options=_GRIPPER
         | {
-            "max_effort": number("of a goal", "N, N m", absent="the server's own", above=0.0, at_most=_EFFORT),
-            "max_velocity": number("of a goal", "m/s, rad/s", absent="the server's own", above=1e-4, at_most=100.0),
+            "max_effort": number("effort of a goal", "N, N m", absent="the server's own", above=0.0, at_most=_EFFORT),
+            "max_velocity": number("velocity of a goal", "m/s, rad/s", absent="the server's own", above=1e-4, at_most=100.0),
         },
         joints_per_group=1,
     ),
@@ -137,8 +137,8 @@ DRIVER_KINDS: dict[str, DriverKind] = {
             "closed_command": number("width between the fingers when closed", "m", **_WIDTH),
             "open_command": number("width between the fingers when open", "m", **_WIDTH),
             "max_rate_hz": number("goals per second, at most", "Hz", default=2.0, **_GOAL_RATE),
-            "speed": number("of the fingers", "m/s", above=1e-4, at_most=10.0),
-            "force": number("of a grasp", "N", above=0.01, at_most=1000.0),
+            "speed": number("speed of the fingers", "m/s", above=1e-4, at_most=10.0),
+            "force": number("force of a grasp", "N", above=0.01, at_most=1000.0),
             "epsilon_inner": number("a grasp may end narrower by", "m", default=0.08, **_WIDTH),
             "epsilon_outer": number("a grasp may end wider by", "m", default=0.08, **_WIDTH),
             "homing": flag("homes the hand once when the robot begins to run"),
@@ -154,7 +154,7 @@ DRIVER_KINDS: dict[str, DriverKind] = {
             "hold": names("further joints that are kept where they are", default=()),
             "ramp_in_s": number("the weight of arm_sdk rises in", "s", default=5.0, **SECONDS),
             "ramp_out_s": number("the weight of arm_sdk falls in", "s", default=2.0, **SECONDS),
-            "state_topic": topic("topic of the robot's LowState", default="/lf/lowstate"),
+            "state_topic": topic("topic of the robot's LowState", default="lf/lowstate"),
         },
     ),
 }

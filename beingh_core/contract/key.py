@@ -23,6 +23,7 @@ class Key:
         default: value where the key is absent; REQUIRED where it must be there.
         absent: in place of `default` in words, where another key or the URDF decides.
         above, at_least, at_most: bounds of a number, the first not allowed itself.
+        or_infinite: whether `.inf` is allowed beside the bounds.
         choices: the only values allowed, or the only names of a mapping whose names are free otherwise.
         keys: keys of a mapping, or of each mapping of a list.
         each: what stands under each name of a mapping whose names are free (joints, views, slots).
@@ -37,6 +38,7 @@ class Key:
     above: float | None = None
     at_least: float | None = None
     at_most: float | None = None
+    or_infinite: bool = False
     choices: tuple[str, ...] = ()
     keys: Mapping[str, Key] = field(default_factory=dict)
     each: Key | None = None
@@ -52,9 +54,12 @@ class Key:
         """Arguments of `Section.number`."""
         return {"above": self.above, "at_least": self.at_least, "at_most": self.at_most}
 
-    def below(self, name: str) -> Key | None:
-        """The key of that name in this mapping; None where it is not declared or depends on `kind`."""
-        return self if self.type == PER_JOINT else self.keys.get(name, self.each)
+    def below(self, name: str, kind: object = None) -> Key | None:
+        """The key of that name in this mapping, whose key `kind` has that value; None where it is not declared."""
+        if self.type == PER_JOINT:
+            return self
+        more = self.by_kind.get(kind, {}) if isinstance(kind, str) else {}
+        return self.keys.get(name) or more.get(name) or self.each
 
 
 def text(help: str, **more: Any) -> Key:

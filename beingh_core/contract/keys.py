@@ -65,7 +65,7 @@ LIMITS = {
     "velocity_scale": number("factor on the URDF's velocities", default=1.0, above=0.0, at_most=1.0),
     "velocity": table(
         "lower than the URDF's; of a base the largest speed",
-        number("limit", "rad/s, m/s", **VELOCITY),
+        number("limit", "rad/s, m/s", absent="the URDF's, times velocity_scale", **VELOCITY),
         default={},
     ),
     "position": table("narrower than the URDF's", Key(type=NUMBERS, help="[lower, upper]", unit=_JOINT), default={}),
@@ -92,11 +92,12 @@ UAC = {
 WATCHDOG = {
     "joint_states_s": number("stops without joint states for longer", "s", default=0.5, **SECONDS),
     "tracking_error": per_joint(
-        "stops when a joint is further from its commands; `.inf` switches it off",
+        "stops when a joint is further from its commands; `.inf` switches that off",
         _JOINT,
         absent="0.2 rad, 0.05 m; grippers, hands and a base are not watched",
         above=0.0001,
         at_most=1000.0,
+        or_infinite=True,
     ),
     "tracking_delay_s": number("the robot may follow so much later", "s", default=0.2, above=0.001, at_most=10.0),
     "tracking_time_s": number("and be further away for so long", "s", default=0.1, above=0.001, at_most=10.0),
@@ -118,6 +119,7 @@ DRIVER = {
     "kind": choice("how it commands", DRIVER_KINDS),
     "groups": listed("command topics or actions; one may stand in the driver itself", GROUP, absent="the driver's own"),
     **GROUP,
+    "joints": names("its joints, in message order", absent="`groups`"),
 }
 CONTRACT = mapping(
     "a robot contract",
@@ -130,10 +132,10 @@ CONTRACT = mapping(
         "cameras": table("name of the view -> camera, in the order of the prompt", mapping("a camera", CAMERA)),
         "state": table("slot -> where it comes from", mapping("a state signal", STATE), choices=tuple(slots.STATE_SLOTS)),
         "action": table("slot -> what it commands", mapping("an action signal", ACTION), choices=tuple(slots.ACTION_SLOTS)),
-        "limits": mapping("limits of what is commanded", LIMITS),
+        "limits": mapping("limits of what is commanded; the URDF's positions and velocities can only be narrowed", LIMITS),
         "driver": mapping("the driver of a robot that has one", DRIVER, by_kind=DRIVER_KEYS, absent="`drivers`"),
         "drivers": listed("drivers; each joint goes out exactly once", DRIVER, by_kind=DRIVER_KEYS, absent="`driver`"),
-        "uac": mapping("timing of chunks", UAC),
+        "uac": mapping("timing of chunks; H is the chunk's length, d the locked prefix", UAC),
         "watchdog": mapping("when the controller stops by itself", WATCHDOG, default={}),
         "policy": mapping("what the checkpoint must agree with", POLICY),
         # The default is the noise of a sensor at an end stop. The first command is the limit itself, so the most is the

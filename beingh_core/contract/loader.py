@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from beingh_core.contract import schema
+from beingh_core.contract.assumed import read_assumed
 from beingh_core.contract.drivers import check_gripper_commands, command_names, read_drivers
 from beingh_core.contract.encodings import IMAGE_ENCODINGS
 from beingh_core.contract.keys import CONTRACT
@@ -65,6 +66,7 @@ def load_contract(path_or_name: str | Path) -> schema.RobotContract:
         start_tolerance=read_start_tolerance(file, joint_names),
         home=_read_home(file, joint_names, limits),
         estop_topic=file.topic("estop_topic"),
+        assumed=read_assumed(file),
     )
     file.finish()
     _check_topics(file, contract)

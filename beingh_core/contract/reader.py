@@ -48,12 +48,20 @@ class Section:
         """An error at `key` of this section."""
         return BeingHError(what, where=self.where(key), **details)
 
+    def _below(self, key: str) -> Key | None:
+        """What is declared of a key."""
+        return self.declared.below(key, self._data.get("kind")) if self.declared else None
+
     def __contains__(self, key: str) -> bool:
         return key in self._data
 
     def names(self) -> list[str]:
         """The keys written in the file, in order; for sections whose keys are names."""
         return list(self._data)
+
+    def lines(self) -> dict[str, int]:
+        """Line of every key of the whole file, by its dotted path."""
+        return {".".join(keys): line for keys, line in self._lines.items()}
 
     @property
     def data(self) -> dict[str, Any]:
@@ -120,7 +128,7 @@ class Section:
         Raises:
             BeingHError: absent and required, of another type, not finite or out of bounds.
         """
-        declared = self.declared.below(key) if self.declared else None
+        declared = self._below(key)
         if declared is not None and above is at_least is at_most is None:
             above, at_least, at_most = declared.above, declared.at_least, declared.at_most
         if default is DECLARED:
@@ -152,14 +160,14 @@ class Section:
         return value
 
     def topic(self, key: str) -> str:
-        """A ROS topic name, absolute or relative."""
+        """A ROS topic name: relative to the namespace of the nodes, or absolute with `/` before it."""
         topic = self.get(key, str)
         if len(topic) > MAX_TOPIC or not _TOPIC.fullmatch(topic):
             raise self.error(
                 key,
                 f"{_quoted(topic)} is not a topic name",
                 allowed=f"up to {MAX_TOPIC} characters: letters, digits, `_` and `/`",
-                remedy="write it like `/joint_states`",
+                remedy="write it like `joint_states`, in the namespace of the nodes, or `/joint_states`, in none",
             )
         return topic
 
@@ -183,7 +191,7 @@ class Section:
     def section(self, key: str, *, optional: bool = False) -> Section:
         """The mapping below a key (an empty one when optional and absent)."""
         data = self.get(key, dict, {} if optional else REQUIRED)
-        return Section(self.path, data, self._lines, (*self.keys, key), self.declared and self.declared.below(key))
+        return Section(self.path, data, self._lines, (*self.keys, key), self._below(key))
 
     def sections(self, key: str) -> list[Section]:
         """The mappings of a list below a key."""
@@ -195,7 +203,7 @@ class Section:
             keys = (*self.keys, key, str(index))
             if not isinstance(value, dict):
                 raise self.error(key, f"item {index} ({_quoted(value)}) is not a mapping", remedy="write `{key: value}`")
-            found.append(Section(self.path, value, self._lines, keys, self.declared and self.declared.below(key)))
+            found.append(Section(self.path, value, self._lines, keys, self._below(key)))
         return found
 
     def named_numbers(self, key: str, names: Iterable[str], **bounds: float) -> dict[str, float]:

@@ -178,6 +178,21 @@ class PolicySettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Assumption:
+    """A value of the file that no source gives.
+
+    Attributes:
+        key: dotted path of the key, of a value or of all below it.
+        measure: what to measure on the robot, and how.
+        line: line of the key in the file.
+    """
+
+    key: str
+    measure: str
+    line: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class RobotContract:
     """Everything that live nodes, export, replay and training need to know of one robot.
 
@@ -195,6 +210,7 @@ class RobotContract:
         start_tolerance: (J,) how far outside its limits a joint may stand at the start [rad or m].
         home: (J,) start posture [rad or m].
         estop_topic: topic of the emergency stop (std_msgs/Bool).
+        assumed: values that no source gives.
     """
 
     robot: str
@@ -213,6 +229,7 @@ class RobotContract:
     start_tolerance: tuple[float, ...]
     home: tuple[float, ...]
     estop_topic: str
+    assumed: tuple[Assumption, ...] = ()
 
     @property
     def dt_s(self) -> float:
@@ -238,8 +255,8 @@ class RobotContract:
 
     @property
     def joint_state_topics(self) -> tuple[str, ...]:
-        """Topics of the joint states, each once."""
-        return tuple(dict.fromkeys(signal.topic for signal in self.state)) or ("/joint_states",)
+        """Topics of the joint states as the file names them, each once."""
+        return tuple(dict.fromkeys(signal.topic for signal in self.state)) or ("joint_states",)
 
     @property
     def hash(self) -> str:
