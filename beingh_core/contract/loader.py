@@ -15,7 +15,7 @@ from beingh_core.contract.drivers import check_gripper_commands, command_names, 
 from beingh_core.contract.encodings import IMAGE_ENCODINGS
 from beingh_core.contract.keys import CONTRACT
 from beingh_core.contract.limits import read_limits
-from beingh_core.contract.paths import find_in_package, is_file, package_roots
+from beingh_core.contract.paths import contract_files, find_in_package, is_file
 from beingh_core.contract.reader import MAX_TEXT, Section, read_yaml
 from beingh_core.contract.signals import check_action_joints, read_action, read_state
 from beingh_core.contract.start import read_start_tolerance
@@ -112,7 +112,7 @@ def _find(path_or_name: str | Path) -> Path:
         return path
     found = find_in_package(Path("config", "robots", f"{path}.yaml"))
     if found is None:
-        names = sorted({f.stem for root in package_roots() for f in (root / "config" / "robots").glob("*.yaml")})
+        names = sorted(contract_files())
         raise BeingHError(
             f"there is no robot contract `{path}`",
             allowed=names,

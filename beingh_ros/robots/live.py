@@ -1,0 +1,202 @@
+"""The contract against the running graph: topics, types, QoS, rates, joint names, encodings, subscribers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from functools import partial
+
+from rclpy.action import get_action_server_names_and_types_by_node
+from rclpy.node import Node
+from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
+from sensor_msgs.msg import JointState
+
+from beingh_core.contract import RobotContract
+from beingh_core.contract.check import ERROR, OK, WARN, Row, checked
+from beingh_core.contract.joint_names import ForeignNames
+from beingh_core.errors import BeingHError, did_you_mean
+from beingh_ros.messages.conversions import joint_positions, stamp_to_ns
+from beingh_ros.nodes.camera_input import RELIABLE, CameraInput
+from beingh_ros.nodes.graph import listed, of_other_type, publishers, resolved
+from beingh_ros.nodes.joint_intake import JOINT_STATES
+from beingh_ros.robots.drivers import Endpoints
+from beingh_ros.robots.heard import Heard
+
+JOINT_STATE, BOOL = "sensor_msgs/msg/JointState", "std_msgs/msg/Bool"
+# As the drivers publish.
+COMMANDS = QoSProfile(depth=1)
+
+
+class LiveCheck(Node):
+    """Subscribes to what the nodes of a robot subscribe to and looks at the graph; publishes and calls nothing.
+
+    Spin it for a while, then take the rows. Executor thread.
+
+    Args:
+        contract: Robot.
+        namespace: Of its nodes, "" for the root.
+        options: Of the node, such as its context.
+    """
+
+    def __init__(self, contract: RobotContract, namespace: str = "", **options) -> None:
+        name = f"beingh_check_{os.getpid()}"
+        super().__init__(name, namespace=f"/{namespace}", start_parameter_services=False, **options)
+        self._contract = contract
+        self._pictures = {camera.name: Heard() for camera in contract.cameras}
+        self._joints = {topic: {} for topic in contract.joint_state_topics}
+        self._messages = {topic: Heard() for topic in contract.joint_state_topics}
+        self._cameras: dict[str, CameraInput] = {}
+        for camera in contract.cameras:
+            try:
+                take = partial(self._on_picture, camera.name)
+                self._cameras[camera.name] = CameraInput(self, camera, take, self._pictures[camera.name].refuse)
+            except BeingHError as error:  # no OpenCV
+                self._pictures[camera.name].refuse(error)
+        for topic in contract.joint_state_topics:
+            self.create_subscription(JointState, topic, partial(self._on_joints, topic), JOINT_STATES)
+        self.create_timer(0.25, self._match)
+
+    def rows(self, endpoints: Endpoints | None) -> list[Row]:
+        """What was found; without `endpoints` nothing about commands."""
+        rows = [checked(f"live cameras.{name}", partial(self._camera, name)) for name in self._pictures]
+        rows += [checked(f"live {topic}", partial(self._joint_states, topic)) for topic in self._joints]
+        rows += [checked("live joints", self._commanded_joints), *self._commands(endpoints), self._estop()]
+        return [self._with_warning(row) for row in rows]
+
+    def _on_picture(self, name: str, stamp_ns: int, pixels) -> None:
+        height, width = pixels.shape[:2]
+        self._pictures[name].take(stamp_ns, self._now_ns(), f"{width}x{height}")
+
+    def _on_joints(self, topic: str, message: JointState) -> None:
+        try:
+            positions = joint_positions(message, self._contract.joint_names)
+        except BeingHError as error:
+            self._messages[topic].refuse(error)
+            return
+        stamp_ns, now_ns = stamp_to_ns(message.header.stamp), self._now_ns()
+        self._messages[topic].take(stamp_ns, now_ns)
+        for joint in positions:
+            self._joints[topic].setdefault(joint, Heard()).take(stamp_ns, now_ns)
+
+    def _match(self) -> None:
+        for camera in self._cameras.values():
+            camera.match_publishers()
+
+    def _now_ns(self) -> int:
+        return self.get_clock().now().nanoseconds
+
+    def _published(self, topic: str, kind: str) -> str:
+        """Who publishes on a topic, in words.
+
+        Raises:
+            BeingHError: Nobody, or somebody another type.
+        """
+        name = resolved(self, topic)
+        if others := of_other_type(self, name, kind):
+            told = ", ".join(f"{node} ({other})" for node, other in others.items())
+            raise BeingHError(f"{name} is published as another type by {told}", allowed=kind)
+        found = publishers(self, name)
+        if not found:
+            same = [other for other, kinds in self.get_topic_names_and_types() if kind in kinds and other != name]
+            shown = [other for other in same if self.count_publishers(other)]
+            raise BeingHError(
+                f"nobody publishes {name}",
+                allowed=shown or None,
+                remedy=did_you_mean(name, shown) or "start its driver, correct the topic in the contract, or give --namespace",
+            )
+        return f"{name} from {listed(found)}"
+
+    def _camera(self, name: str) -> str:
+        camera = next(camera for camera in self._contract.cameras if camera.name == name)
+        who, heard = self._published(camera.topic, camera.type), self._pictures[name]
+        heard.check(who, camera.max_age_s)
+        reliable = name in self._cameras and self._cameras[name].reliability == RELIABLE
+        return f"{who}: {camera.encoding}, {heard.told()}, {'reliable' if reliable else 'best effort'}"
+
+    def _joint_states(self, topic: str) -> str:
+        who, heard = self._published(topic, JOINT_STATE), self._joints[topic]
+        signals = [signal for signal in self._contract.state if signal.topic == topic]
+        wanted = list(dict.fromkeys(joint for signal in signals for joint in signal.joints))
+        _refuse_missing(who, heard, wanted)
+        self._messages[topic].check(who, min((s.max_age_s for s in signals), default=self._contract.watchdog.joint_states_s))
+        for signal in signals:
+            for joint in signal.joints:
+                heard[joint].check(f"{joint} of {who}", signal.max_age_s)
+        return f"{who}: {len(wanted)} joints, {self._messages[topic].told()}"
+
+    def _commanded_joints(self) -> str:
+        """Every commanded joint is measured somewhere, often enough for the watchdog."""
+        heard: dict[str, Heard] = {}
+        for joints in self._joints.values():
+            heard = joints | heard
+        limits = self._contract.limits
+        joints = [name for name, moves in zip(self._contract.joint_names, limits.is_velocity) if not moves]
+        _refuse_missing("joint states", heard, joints)
+        for joint in joints:
+            heard[joint].check(joint, self._contract.watchdog.joint_states_s)
+        return f"all {len(joints)} commanded joints are measured"
+
+    def _commands(self, endpoints: Endpoints | None) -> list[Row]:
+        if endpoints is None:
+            return [Row(level=ERROR, subject="live commands", found="not compared, since the drivers cannot be made")]
+        rows = [checked(f"live {topic}", partial(self._listened, topic, kind)) for topic, kind in endpoints.commands.items()]
+        rows += [checked(f"live {name}", partial(self._served, name, kind)) for name, kind in endpoints.actions.items()]
+        rows += [checked(f"live {topic}", partial(self._published, topic, kind)) for topic, kind in endpoints.states.items()]
+        return rows
+
+    def _listened(self, topic: str, kind: str) -> str:
+        """Subscribers of a command topic."""
+        found = self.get_subscriptions_info_by_topic(topic)
+        if not found:
+            raise BeingHError(
+                f"nobody subscribes to {topic}",
+                remedy="load and start the robot's controller, correct the topic in the contract, or give --namespace",
+            )
+        for end in found:
+            who = f"{end.node_namespace.rstrip('/')}/{end.node_name}"
+            if end.topic_type != kind:
+                raise BeingHError(f"{who} takes {end.topic_type} on {topic}", allowed=kind, remedy="choose another driver kind")
+            fits, why = qos_check_compatible(COMMANDS, end.qos_profile)
+            if fits == QoSCompatibility.ERROR:
+                raise BeingHError(f"the QoS of {who} on {topic} refuses the commands: {why}")
+        commander = f"{self.get_namespace().rstrip('/')}/controller"
+        rivals = [name for name in publishers(self, topic) if name != commander]
+        if rivals:
+            raise BeingHError(f"{listed(rivals)} publishes on {topic}, too", remedy="end it: two commanders stop the robot")
+        names = listed(f"{end.node_namespace.rstrip('/')}/{end.node_name}" for end in found)
+        return f"{kind}, subscribed by {names}"
+
+    def _served(self, action: str, kind: str) -> str:
+        """Servers of an action."""
+        for name, space in self.get_node_names_and_namespaces():
+            types = dict(get_action_server_names_and_types_by_node(self, name, space)).get(action)
+            if types and kind not in types:
+                raise BeingHError(f"{space.rstrip('/')}/{name} serves {action} as {types[0]}", allowed=kind)
+            if types:
+                return f"{kind}, served by {space.rstrip('/')}/{name}"
+        raise BeingHError(f"nobody serves the action {action}", remedy="start its controller; see `ros2 action list`")
+
+    def _estop(self) -> Row:
+        topic = self._contract.estop_topic
+        try:
+            return Row(level=OK, subject="live estop_topic", found=self._published(topic, BOOL))
+        except BeingHError as error:
+            level = ERROR if of_other_type(self, resolved(self, topic), BOOL) else WARN
+            return Row(level=level, subject="live estop_topic", found=str(error))
+
+    def _with_warning(self, row: Row) -> Row:
+        """A row that is fine, with what may be meant otherwise."""
+        slow = [
+            f"slower than rate_hz {self._contract.rate_hz:g}"
+            for name, heard in self._pictures.items()
+            if row.subject == f"live cameras.{name}" and heard.rate_hz < 0.9 * self._contract.rate_hz
+        ]
+        return Row(level=WARN, subject=row.subject, found=f"{row.found}: {slow[0]}") if slow and row.level == OK else row
+
+
+def _refuse_missing(who: str, heard: dict[str, Heard], wanted: Iterable[str]) -> None:
+    missing = [joint for joint in wanted if joint not in heard]
+    if missing:
+        foreign = ForeignNames(wanted)
+        foreign.add(heard)
+        raise BeingHError(f"{who}: no {', '.join(missing[:4])}{' and more' if missing[4:] else ''}{foreign.told(missing)}")
