@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from functools import partial
 
 from rclpy.action import get_action_server_names_and_types_by_node
+from rclpy.duration import Duration
 from rclpy.node import Node
-from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
+from rclpy.qos import LivelinessPolicy, QoSCompatibility, QoSProfile, qos_check_compatible
 from sensor_msgs.msg import JointState
 
 from beingh_core.contract import RobotContract
@@ -23,8 +24,11 @@ from beingh_ros.robots.drivers import Endpoints
 from beingh_ros.robots.heard import Heard
 
 JOINT_STATE, BOOL = "sensor_msgs/msg/JointState", "std_msgs/msg/Bool"
-# As the drivers publish.
-COMMANDS = QoSProfile(depth=1)
+# As the drivers publish, in the words of the graph, where no deadline is an infinite one.
+INFINITE = Duration(nanoseconds=2**63 - 1)
+COMMANDS = QoSProfile(
+    depth=1, deadline=INFINITE, liveliness=LivelinessPolicy.AUTOMATIC, liveliness_lease_duration=INFINITE
+)
 
 
 class LiveCheck(Node):
