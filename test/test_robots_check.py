@@ -158,18 +158,20 @@ class Cell:
     """A robot's side of the wire in a namespace, with some of it wrong."""
 
     def __init__(self, graph, name, *, image=Image, encoding="rgb8", prefix="", joint_rate_hz=50.0, age_s=0.0,
-                 subscribers=True, durability=DurabilityPolicy.VOLATILE, rival=False, estop=Bool, camera="scene_camera"):  # fmt: skip
+                 subscribers=True, durability=DurabilityPolicy.VOLATILE, rival=False, estop=Bool, camera="scene_camera",
+                 picture_rate_hz=20.0, cameras=1):  # fmt: skip
         self.graph, self.prefix, self.age_s, self.image, self.encoding = graph, prefix, age_s, image, encoding
         make = graph.create_publisher
         names = [f"/{name}/{place}/color/image_raw" for place in (camera, "wrist_camera")]
         self.cameras = [make(image, names[0], 5), make(Image, names[1], 5)]
+        self.more = [make(image, names[0], 5) for _ in range(cameras - 1)]
         self.states = make(JointState, f"/{name}/joint_states", 10)
         self.kept = [make(estop, f"/{name}/estop", 1)] if estop else []
         qos = QoSProfile(depth=1, durability=durability)
         topics = [f"/{name}/{group.topic}" for group in FR3.driver.groups][: None if subscribers else 1]
         self.kept += [graph.create_subscription(JointTrajectory, topic, lambda _: None, qos) for topic in topics]
         self.kept += [make(JointTrajectory, topics[0], 1)] if rival else []
-        graph.create_timer(0.05, self._pictures)
+        graph.create_timer(1.0 / picture_rate_hz, self._pictures)
         graph.create_timer(1.0 / joint_rate_hz, self._joints)
 
     def _stamp_ns(self):
@@ -210,6 +212,8 @@ FAULTS = {
     "rival": ({"rival": True}, {"live /rival/fr3_arm_controller/joint_trajectory": "/observer publishes"}),
     "estop": ({"estop": String}, {"live estop_topic": "another type"}),
     "no_button": ({"estop": None}, {}),
+    "slow_camera": ({"picture_rate_hz": 10.0}, {}),
+    "two_cameras": ({"cameras": 2}, {}),
 }  # fmt: skip
 
 
@@ -240,6 +244,9 @@ def test_each_fault_of_a_running_robot_is_told_where_it_is():
     assert re.search(r"rgb8, 24x16, 1\d\.\d Hz|2\d\.\d Hz", fine["live cameras.scene_view"].found)
     assert "reliable" in fine["live cameras.scene_view"].found and "8 joints" in fine["live joint_states"].found
     assert found["no_button"]["live estop_topic"].level == WARN
+    for name, words in (("slow_camera", "slower than rate_hz, 20"), ("two_cameras", "2 publishers")):
+        row = found[name]["live cameras.scene_view"]
+        assert row.level == WARN and words in row.found, row
 
 
 def test_the_command_compares_with_the_running_graph_and_tells_scripts(monkeypatch, capsys):

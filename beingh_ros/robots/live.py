@@ -12,7 +12,7 @@ from rclpy.node import Node
 from rclpy.qos import LivelinessPolicy, QoSCompatibility, QoSProfile, qos_check_compatible
 from sensor_msgs.msg import JointState
 
-from beingh_core.contract import RobotContract
+from beingh_core.contract import CameraStream, RobotContract
 from beingh_core.contract.check import ERROR, OK, WARN, Row, checked
 from beingh_core.contract.joint_names import ForeignNames
 from beingh_core.errors import BeingHError, did_you_mean
@@ -62,10 +62,10 @@ class LiveCheck(Node):
 
     def rows(self, endpoints: Endpoints | None) -> list[Row]:
         """What was found; without `endpoints` nothing about commands."""
-        rows = [checked(f"live cameras.{name}", partial(self._camera, name)) for name in self._pictures]
+        rows = [self._camera_row(name) for name in self._pictures]
         rows += [checked(f"live {topic}", partial(self._joint_states, topic)) for topic in self._joints]
         rows += [checked("live joints", self._commanded_joints), *self._commands(endpoints), self._estop()]
-        return [self._with_warning(row) for row in rows]
+        return rows
 
     def _on_picture(self, name: str, stamp_ns: int, pixels) -> None:
         height, width = pixels.shape[:2]
@@ -110,8 +110,20 @@ class LiveCheck(Node):
             )
         return f"{name} from {listed(found)}"
 
-    def _camera(self, name: str) -> str:
+    def _camera_row(self, name: str) -> Row:
+        """What is found of a camera; a warning where it works, but hardly as it is meant."""
         camera = next(camera for camera in self._contract.cameras if camera.name == name)
+        row = checked(f"live cameras.{name}", partial(self._camera, name, camera))
+        doubts = []
+        if self._pictures[name].rate_hz < 0.9 * self._contract.rate_hz:
+            doubts.append(f"slower than rate_hz, {self._contract.rate_hz:g}")
+        if (count := self.count_publishers(camera.topic)) > 1:
+            doubts.append(f"{count} publishers, whose pictures would alternate")
+        if row.level != OK or not doubts:
+            return row
+        return Row(level=WARN, subject=row.subject, found=f"{row.found}; {'; '.join(doubts)}")
+
+    def _camera(self, name: str, camera: CameraStream) -> str:
         who, heard = self._published(camera.topic, camera.type), self._pictures[name]
         heard.check(who, camera.max_age_s)
         reliable = name in self._cameras and self._cameras[name].reliability == RELIABLE
@@ -187,15 +199,6 @@ class LiveCheck(Node):
         except BeingHError as error:
             level = ERROR if of_other_type(self, resolved(self, topic), BOOL) else WARN
             return Row(level=level, subject="live estop_topic", found=str(error))
-
-    def _with_warning(self, row: Row) -> Row:
-        """A row that is fine, with what may be meant otherwise."""
-        slow = [
-            f"slower than rate_hz {self._contract.rate_hz:g}"
-            for name, heard in self._pictures.items()
-            if row.subject == f"live cameras.{name}" and heard.rate_hz < 0.9 * self._contract.rate_hz
-        ]
-        return Row(level=WARN, subject=row.subject, found=f"{row.found}: {slow[0]}") if slow and row.level == OK else row
 
 
 def _refuse_missing(who: str, heard: dict[str, Heard], wanted: Iterable[str]) -> None:
