@@ -9,13 +9,15 @@ import numpy as np
 import yaml
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from ros_support import ROOT, NodeProcess, ros_graph, wait_matched
+from ros_support import ROOT, NodeProcess, ros_graph, wait_matched, wait_until
 from stand_in_robot import FR3, StandInRobot
-from std_msgs.msg import Bool
+from std_msgs.msg import Bool, String
 
 from beingh_core.contract import load_contract
 from beingh_ros.messages.controller_state import read_state
 from beingh_ros.messages.conversions import read_trajectory
+from beingh_ros.nodes import estop_intake
+from beingh_ros.nodes.estop_intake import EstopIntake
 
 # One topic of diagnostics for all robots is the convention of ROS; names of nodes tell them apart there.
 SHARED = {"/diagnostics", "/rosout", "/parameter_events"}
@@ -119,6 +121,21 @@ def topics_of(contract):
     drivers = [group.topic for group in contract.command_groups]
     states = [driver.options["state_topic"] for driver in contract.drivers if "state_topic" in driver.options]
     return [*(c.topic for c in contract.cameras), *contract.joint_state_topics, *drivers, *states, contract.estop_topic]
+
+
+def test_an_emergency_stop_that_is_published_in_another_namespace_only_is_told(monkeypatch):
+    """A button that was heard while names in contracts were absolute."""
+    monkeypatch.setattr(estop_intake, "FOUND_S", 0.2)
+    with ros_graph() as graph:
+        node = Node("controller", context=graph.context, namespace="/left")
+        intake = EstopIntake(node, "estop", lambda _: None)
+        button = graph.create_publisher(Bool, "/estop", 1)
+        graph.create_publisher(String, "/other/estop", 1)
+        wait_until(lambda: "/left/estop, but there is /estop: " in intake.elsewhere(), what="the warning")
+        graph.create_publisher(Bool, "/left/estop", 1)
+        wait_until(lambda: intake.elsewhere() == "", what="its end")
+        node.destroy_node()
+        graph.destroy_publisher(button)
 
 
 def test_no_node_names_a_topic_or_service_outside_its_namespace():

@@ -332,6 +332,8 @@ class ControllerNode(ManagedNode):
         hearing = self._listeners.look(time.monotonic(), counts, unheard, others, obstacle)
         self._controller.listeners(hearing, self._ticks.time.now_ns())
         self._estop.look()
+        if elsewhere := self._estop.elsewhere():
+            self.get_logger().warning(elsewhere, once=True)
         self._log.look()
 
     def _look(self) -> Report:

@@ -16,6 +16,8 @@ DESCRIPTION = "Robots are described by contracts: config/robots/NAME.yaml of thi
 CHECK = """Looks at everything that would fail later: the file, the URDF, cameras, kinematics, the codec, the drivers and their
 messages; with --live at the running graph, too: topics, types, QoS, rates, joint names, encodings, subscribers.
 It publishes nothing. Prints one line for each thing and the values that no source gives. The exit status is 1 on any error."""
+# Long enough to tell rates.
+MEASURED_S = 2.0
 ROS_REMEDY = "source /opt/ros/$ROS_DISTRO/setup.bash, or install requirements-ros.txt"
 
 
@@ -32,7 +34,7 @@ def register(commands) -> None:
     check.add_argument("--checkpoint", default="", metavar="DIR", help="also check that this checkpoint fits")
     check.add_argument("--live", action="store_true", help="also compare with the running graph")
     check.add_argument("--namespace", default="", help="ROS namespace of the robot, for --live")
-    check.add_argument("--wait", type=float, default=5.0, metavar="S", help="how long to listen with --live [s]")
+    check.add_argument("--wait", type=float, default=10.0, metavar="S", help="longest wait for what is missing, with --live [s]")
     check.set_defaults(run=_check)
 
 
@@ -107,10 +109,13 @@ def _live_rows(contract, endpoints, space: str, wait_s: float) -> list[Row]:
         node = LiveCheck(contract, space, context=context)
         executor = SingleThreadedExecutor(context=context)
         executor.add_node(node)
-        end_s = time.monotonic() + wait_s
-        while (left_s := end_s - time.monotonic()) > 0:
-            executor.spin_once(timeout_sec=left_s)
-        rows = node.rows(endpoints)
+        begin_s, rows = time.monotonic(), []
+        # Nodes find each other one by one: what is missing at first may only not have been found yet.
+        while not rows or (_status(rows) and time.monotonic() < begin_s + wait_s):
+            end_s = time.monotonic() + MEASURED_S
+            while (left_s := end_s - time.monotonic()) > 0:
+                executor.spin_once(timeout_sec=left_s)
+            rows = node.rows(endpoints)
         executor.shutdown(timeout_sec=1.0)
         node.destroy_node()
         return rows

@@ -21,7 +21,7 @@ from beingh_ros.nodes.camera_input import RELIABLE, CameraInput
 from beingh_ros.nodes.graph import listed, of_other_type, publishers, resolved
 from beingh_ros.nodes.joint_intake import JOINT_STATES
 from beingh_ros.robots.drivers import Endpoints
-from beingh_ros.robots.heard import Heard
+from beingh_ros.robots.received import Received
 
 JOINT_STATE, BOOL = "sensor_msgs/msg/JointState", "std_msgs/msg/Bool"
 # As the drivers publish, in the words of the graph, where no deadline is an infinite one.
@@ -46,9 +46,9 @@ class LiveCheck(Node):
         name = f"beingh_check_{os.getpid()}"
         super().__init__(name, namespace=f"/{namespace}", start_parameter_services=False, **options)
         self._contract = contract
-        self._pictures = {camera.name: Heard() for camera in contract.cameras}
+        self._pictures = {camera.name: Received() for camera in contract.cameras}
         self._joints = {topic: {} for topic in contract.joint_state_topics}
-        self._messages = {topic: Heard() for topic in contract.joint_state_topics}
+        self._messages = {topic: Received() for topic in contract.joint_state_topics}
         self._cameras: dict[str, CameraInput] = {}
         for camera in contract.cameras:
             try:
@@ -80,7 +80,7 @@ class LiveCheck(Node):
         stamp_ns, now_ns = stamp_to_ns(message.header.stamp), self._now_ns()
         self._messages[topic].take(stamp_ns, now_ns)
         for joint in positions:
-            self._joints[topic].setdefault(joint, Heard()).take(stamp_ns, now_ns)
+            self._joints[topic].setdefault(joint, Received()).take(stamp_ns, now_ns)
 
     def _match(self) -> None:
         for camera in self._cameras.values():
@@ -124,43 +124,43 @@ class LiveCheck(Node):
         return Row(level=WARN, subject=row.subject, found=f"{row.found}; {'; '.join(doubts)}")
 
     def _camera(self, name: str, camera: CameraStream) -> str:
-        who, heard = self._published(camera.topic, camera.type), self._pictures[name]
-        heard.check(who, camera.max_age_s)
+        who, received = self._published(camera.topic, camera.type), self._pictures[name]
+        received.check(who, camera.max_age_s)
         reliable = name in self._cameras and self._cameras[name].reliability == RELIABLE
-        return f"{who}: {camera.encoding}, {heard.told()}, {'reliable' if reliable else 'best effort'}"
+        return f"{who}: {camera.encoding}, {received.summary()}, {'reliable' if reliable else 'best effort'}"
 
     def _joint_states(self, topic: str) -> str:
-        who, heard = self._published(topic, JOINT_STATE), self._joints[topic]
+        who, received = self._published(topic, JOINT_STATE), self._joints[topic]
         signals = [signal for signal in self._contract.state if signal.topic == topic]
         wanted = list(dict.fromkeys(joint for signal in signals for joint in signal.joints))
-        _refuse_missing(who, heard, wanted)
+        _refuse_missing(who, received, wanted)
         self._messages[topic].check(who, min((s.max_age_s for s in signals), default=self._contract.watchdog.joint_states_s))
         for signal in signals:
             for joint in signal.joints:
-                heard[joint].check(f"{joint} of {who}", signal.max_age_s)
-        return f"{who}: {len(wanted)} joints, {self._messages[topic].told()}"
+                received[joint].check(f"{joint} of {who}", signal.max_age_s)
+        return f"{who}: {len(wanted)} joints, {self._messages[topic].summary()}"
 
     def _commanded_joints(self) -> str:
         """Every commanded joint is measured somewhere, often enough for the watchdog."""
-        heard: dict[str, Heard] = {}
+        received: dict[str, Received] = {}
         for joints in self._joints.values():
-            heard = joints | heard
+            received = joints | received
         limits = self._contract.limits
         joints = [name for name, moves in zip(self._contract.joint_names, limits.is_velocity) if not moves]
-        _refuse_missing("joint states", heard, joints)
+        _refuse_missing("joint states", received, joints)
         for joint in joints:
-            heard[joint].check(joint, self._contract.watchdog.joint_states_s)
+            received[joint].check(joint, self._contract.watchdog.joint_states_s)
         return f"all {len(joints)} commanded joints are measured"
 
     def _commands(self, endpoints: Endpoints | None) -> list[Row]:
         if endpoints is None:
             return [Row(level=ERROR, subject="live commands", found="not compared, since the drivers cannot be made")]
-        rows = [checked(f"live {topic}", partial(self._listened, topic, kind)) for topic, kind in endpoints.commands.items()]
+        rows = [checked(f"live {topic}", partial(self._subscribers, topic, kind)) for topic, kind in endpoints.commands.items()]
         rows += [checked(f"live {name}", partial(self._served, name, kind)) for name, kind in endpoints.actions.items()]
         rows += [checked(f"live {topic}", partial(self._published, topic, kind)) for topic, kind in endpoints.states.items()]
         return rows
 
-    def _listened(self, topic: str, kind: str) -> str:
+    def _subscribers(self, topic: str, kind: str) -> str:
         """Subscribers of a command topic."""
         found = self.get_subscriptions_info_by_topic(topic)
         if not found:
@@ -201,9 +201,9 @@ class LiveCheck(Node):
             return Row(level=level, subject="live estop_topic", found=str(error))
 
 
-def _refuse_missing(who: str, heard: dict[str, Heard], wanted: Iterable[str]) -> None:
-    missing = [joint for joint in wanted if joint not in heard]
+def _refuse_missing(who: str, received: dict[str, Received], wanted: Iterable[str]) -> None:
+    missing = [joint for joint in wanted if joint not in received]
     if missing:
         foreign = ForeignNames(wanted)
-        foreign.add(heard)
+        foreign.add(received)
         raise BeingHError(f"{who}: no {', '.join(missing[:4])}{' and more' if missing[4:] else ''}{foreign.told(missing)}")

@@ -1,4 +1,4 @@
-"""What was heard on one topic, or of one joint: how often, how old, and what was refused. No ROS here."""
+"""What was received on one topic, or of one joint: how often, how old, and what was refused. No ROS here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from beingh_core.errors import BeingHError
 AHEAD_S = 0.03
 
 
-class Heard:
+class Received:
     """Counts messages. One thread at a time.
 
     Attributes:
@@ -66,7 +66,7 @@ class Heard:
                 remedy="let the driver stamp what it measures with this computer's time (chrony, PTP)",
             )
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """Rate, age and the last detail."""
         detail = f"{self._detail}, " if self._detail else ""
         return f"{detail}{self.rate_hz:.1f} Hz, up to {max(self._oldest_s, 0.0) * 1e3:.0f} ms old"
