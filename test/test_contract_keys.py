@@ -67,7 +67,7 @@ EXTRA = {
 def with_drivers(kind):
     """The FR3's contract with drivers of a kind and every optional key, as data."""
     document = copy.deepcopy(FR3) | copy.deepcopy(EXTRA)
-    del document["driver"]
+    del document["driver"]  # and `assumed` is that of EXTRA
     document["drivers"] = copy.deepcopy(DRIVERS[kind])
     document["limits"] |= {"velocity": {ARM[0]: 1.0}, "position": {ARM[0]: [-1.0, 1.0]}}
     for side in ("state", "action"):
@@ -157,7 +157,7 @@ def test_every_declared_key_has_one_line_and_numbers_have_bounds():
         assert key.help and "\n" not in key.help and len(key.help) <= 120, path
         if key.type in ("number", "integer"):
             assert key.at_most is not None and (key.above is None) != (key.at_least is None), path
-            assert key.unit or "scale" in path or "_command" in path, path
+            assert key.unit or key.type == "integer" or "scale" in path or "_command" in path, path
         assert key.default is not REQUIRED or key.required or key.absent, path
 
 
@@ -281,7 +281,7 @@ def test_the_editors_schema_underlines_what_the_loader_refuses(name, tmp_path):
 
 def test_assumptions_have_the_line_of_their_key(tmp_path):
     text = (ROOT / "config" / "robots" / "fr3.yaml").read_text() + "\nassumed_by_test: 0\n"
-    text = re.sub(r"^assumed:\n(  .*\n)+", "", text, flags=re.M).replace(
+    text = re.sub(r"^assumed:.*\n(  .*\n)+", "", text, flags=re.M).replace(
         "assumed_by_test: 0", "assumed:\n  limits.acceleration: a step, with the arm's tool\n  driver.groups.1: the hand\n"
     )
     path = tmp_path / "robot.yaml"
@@ -303,7 +303,7 @@ def test_assumptions_have_the_line_of_their_key(tmp_path):
     ],
 )
 def test_an_assumption_names_a_key_of_the_file_and_what_to_measure(tmp_path, entry, message):
-    text = re.sub(r"^assumed:\n(  .*\n)+", "", (ROOT / "config" / "robots" / "fr3.yaml").read_text(), flags=re.M)
+    text = re.sub(r"^assumed:.*\n(  .*\n)+", "", (ROOT / "config" / "robots" / "fr3.yaml").read_text(), flags=re.M)
     (tmp_path / "robot.yaml").write_text(f"{text}\nassumed:\n  {entry}\n")
     with pytest.raises(BeingHError, match=message):
         load_contract(tmp_path / "robot.yaml")

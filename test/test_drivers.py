@@ -333,7 +333,7 @@ MISTAKES = {
     "too few axes": (twist(axes=["linear.x"]), "1 axes for 3 joints"),
     "base without action": (twist(), "`base_x` is sent, but no action commands it"),
     "negative gain": (
-        {"kind": "unitree_g1_arm_sdk", "topic": "/arm_sdk", "joints": ARM, "kp": {"fr3_joint1": -1.0}}, "-1 of `fr3_joint1`",
+        {"kind": "unitree_g1_arm_sdk", "topic": "/arm_sdk", "joints": ARM, "kp": {"fr3_joint1": -1.0}}, "kp.fr3_joint1: -1 is out of range",
     ),
     "conversion of an arm joint": (
         {"kind": "gripper_command", "action": "/g", "joints": ARM[:1], "min_change": 0.1, "max_effort": 1.0,

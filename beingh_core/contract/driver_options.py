@@ -61,11 +61,7 @@ def _per_joint(section: Section, name: str, key: Key, joints: tuple[str, ...]) -
     if section.is_mapping(name):
         values |= section.named_numbers(name, values)
     else:
-        values = dict.fromkeys(values, section.number(name, key.default))
-    for joint, value in values.items():
-        if not key.at_least <= value <= key.at_most:
-            allowed = f"at least {key.at_least:g}, at most {key.at_most:g}"
-            raise section.error(name, f"{value:g} of `{joint}` is out of range", allowed=allowed)
+        values = dict.fromkeys(values, section.number(name))
     return MappingProxyType(values)
 
 
