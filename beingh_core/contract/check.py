@@ -107,7 +107,7 @@ def _action(signal: ActionSignal) -> str:
 
 
 def _joints(joints: tuple[str, ...]) -> str:
-    return joints[0] if len(joints) == 1 else f"{len(joints)} joints ({joints[0]} to {joints[-1]})"
+    return f"{len(joints)} joints ({joints[0]} to {joints[-1]})" if joints[1:] else "".join(joints) or "no joint"
 
 
 def _codec_of(contract: RobotContract):
