@@ -56,8 +56,9 @@ def _names(key: Key) -> Json:
     return {"type": "array", "items": _text(key), "minItems": 1, "uniqueItems": True}
 
 
-def _numbers(_key: Key) -> Json:
-    return {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
+def _numbers(key: Key) -> Json:
+    length = {} if key.count is None else {"minItems": key.count, "maxItems": key.count}
+    return {"type": "array", "items": {"type": "number"}} | length
 
 
 def _per_joint(key: Key) -> Json:

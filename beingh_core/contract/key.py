@@ -24,6 +24,7 @@ class Key:
         absent: in place of `default` in words, where another key or the URDF decides.
         above, at_least, at_most: bounds of a number, the first not allowed itself.
         or_infinite: whether `.inf` is allowed beside the bounds.
+        count: how many entries a list of numbers has, None for any.
         choices: the only values allowed, or the only names of a mapping whose names are free otherwise.
         keys: keys of a mapping, or of each mapping of a list.
         each: what stands under each name of a mapping whose names are free (joints, views, slots).
@@ -39,6 +40,7 @@ class Key:
     at_least: float | None = None
     at_most: float | None = None
     or_infinite: bool = False
+    count: int | None = None
     choices: tuple[str, ...] = ()
     keys: Mapping[str, Key] = field(default_factory=dict)
     each: Key | None = None

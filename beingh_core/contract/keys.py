@@ -68,7 +68,7 @@ LIMITS = {
         number("limit", "rad/s, m/s", absent="the URDF's, times velocity_scale", **VELOCITY),
         default={},
     ),
-    "position": table("narrower than the URDF's", Key(type=NUMBERS, help="[lower, upper]", unit=_JOINT), default={}),
+    "position": table("narrower than the URDF's", Key(type=NUMBERS, help="[lower, upper]", unit=_JOINT, count=2), default={}),
     "acceleration": table(
         "of every commanded joint", number("limit", "rad/s^2, m/s^2", above=0.001, at_most=1e4)
     ),
