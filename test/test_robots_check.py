@@ -62,6 +62,7 @@ def test_show_tells_limits_topics_and_assumptions(robot, capsys):
     text, contract = capsys.readouterr().out, load_contract(robot)
     row = re.search(rf"^  {contract.joint_names[0]} +(.*)$", text, re.M)[1].split()
     assert float(row[3]) == pytest.approx(contract.limits.velocity[0], rel=1e-3)
+    assert robot != "g1" or re.search(r"kp: \{right_shoulder_pitch_joint: 80, .*hold: \[waist_yaw_joint, waist_roll", text)
     for word in (*(c.topic for c in contract.cameras), *(a.measure for a in contract.assumed), contract.hash):
         assert word in text
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from beingh_core.contract.schema import RobotContract
 
@@ -61,13 +63,18 @@ def assumptions(contract: RobotContract) -> str:
     )
 
 
-def _options(options) -> str:
+def _options(options: Mapping[str, Any]) -> str:
     return "  options  " + ", ".join(f"{name}: {_value(value)}" for name, value in options.items() if value is not None)
 
 
-def _value(value) -> str:
-    if hasattr(value, "items"):
-        return "{" + ", ".join(f"{name}: {item:g}" for name, item in value.items()) + "}"
+def _value(value: Any) -> str:
+    """A value as a contract writes it."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{name}: {_value(item)}" for name, item in value.items()) + "}"
+    if isinstance(value, (tuple, list)):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
