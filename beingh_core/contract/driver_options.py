@@ -21,12 +21,14 @@ class DriverKind:
         options: its further keys.
         joints_per_group: number of joints that a group must have, None for any.
         is_velocity: whether its columns are velocities of a base, which are no joints of the URDF.
+        has_wire: whether its groups may have names and units of their own.
     """
 
     endpoint: str
     options: Mapping[str, Key]
     joints_per_group: int | None = None
     is_velocity: bool = False
+    has_wire: bool = False
 
 
 def read_option(section: Section, name: str, key: Key, joints: tuple[str, ...]) -> Any:
@@ -88,6 +90,7 @@ _COMMAND = {"at_least": -1e5, "at_most": 1e5}
 _WIDTH = {"at_least": 0.0, "at_most": 1.0}
 _EFFORT = 1e4
 _VELOCITIES = {"velocities": flag("sends velocities beside the positions")}
+_WRAP = {"wrap": flag("sends angles of continuous joints within half a turn of 0")}
 _RATE_HZ = {"rate_hz": number("commands per second", "Hz", **RATE)}
 _GRIPPER = {
     "min_change": number("smallest change of the command that is a new goal", "rad, m", above=1e-6, at_most=10.0),
@@ -97,10 +100,19 @@ _GRIPPER = {
 }
 
 DRIVER_KINDS: dict[str, DriverKind] = {
-    "joint_trajectory": DriverKind(endpoint="topic", options=_VELOCITIES),
-    "follow_joint_trajectory": DriverKind(endpoint="action", options=_VELOCITIES),
-    "forward_command": DriverKind(endpoint="topic", options=_RATE_HZ),
-    "joint_state_command": DriverKind(endpoint="topic", options=_RATE_HZ | _VELOCITIES),
+    "joint_trajectory": DriverKind(endpoint="topic", options=_VELOCITIES, has_wire=True),
+    "follow_joint_trajectory": DriverKind(endpoint="action", options=_VELOCITIES, has_wire=True),
+    "forward_command": DriverKind(endpoint="topic", options=_RATE_HZ | _WRAP, has_wire=True),
+    "joint_state_command": DriverKind(endpoint="topic", options=_RATE_HZ | _VELOCITIES | _WRAP, has_wire=True),
+    "pose_command": DriverKind(
+        endpoint="topic",
+        options=_RATE_HZ
+        | {
+            "eef_frame": text("link whose pose is commanded", absent="the contract's"),
+            "base_frame": text("link in whose axes it is", absent="the contract's"),
+            "frame_id": text("frame of the messages", absent="base_frame"),
+        },
+    ),
     "twist_base": DriverKind(
         endpoint="topic",
         options=_RATE_HZ

@@ -13,6 +13,7 @@ from beingh_core.contract.key import (
     NUMBERS,
     Key,
     choice,
+    flag,
     integer,
     listed,
     mapping,
@@ -23,12 +24,19 @@ from beingh_core.contract.key import (
     text,
     topic,
 )
+from beingh_core.contract.sources import JOINT_STATE
+from beingh_core.contract.wire_units import UNITS
 
 MAX_STEPS = 1000
 VELOCITY = {"above": 1e-4, "at_most": 100.0}
 _STEPS = {"at_least": 0, "at_most": MAX_STEPS}
 _JOINT = "rad, m"
 
+DEPTH = {
+    "scale": number("metres a step of 16UC1", "m", default=0.001, above=1e-7, at_most=1.0),
+    "near": number("shown as white", "m", at_least=0.0, at_most=1000.0),
+    "far": number("shown as black", "m", above=0.0, at_most=1000.0),
+}
 CAMERA = {
     "topic": topic("topic of the pictures"),
     "type": choice("message type", IMAGE_ENCODINGS),
@@ -37,7 +45,40 @@ CAMERA = {
         dict.fromkeys(name for encodings in IMAGE_ENCODINGS.values() for name in encodings),
     ),
     "max_age_s": number("an older picture is stale", "s", **schema.MAX_AGE_S),
+    "undistort": topic("topic of the camera's CameraInfo; first its distortion is taken out", default=""),
+    "rotate": integer("then turned clockwise: 0, 90, 180 or 270", "deg", default=0, at_least=0, at_most=270),
+    "crop": Key(type=NUMBERS, help="then cut out: [left, top, width, height]", unit="pixels", absent="all"),
+    "depth": mapping("a depth image, shown as grey from near (white) to far (black)", DEPTH, absent="a picture"),
+    "optional": flag("the policy goes on without it, and sees black"),
 }
+WIRE = {
+    "unit": choice(
+        "of the numbers in messages; `share`, `percent` and `per_mille` count from closed to open",
+        UNITS,
+        absent="rad, m",
+    ),
+    "scale": per_joint("factor on the numbers; -1 turns the direction", default=1.0, at_least=-1e6, at_most=1e6),
+    "offset": per_joint("added after `scale`", "rad, m or share", default=0.0, at_least=-1e6, at_most=1e6),
+    "names": table("name in messages -> joint of the URDF", text("joint"), default={}),
+    "add_prefix": text("joint of the URDF = this before the name in messages", default=""),
+    "strip_prefix": text("name in messages = this before the joint of the URDF", default=""),
+    "range": table(
+        "joint -> [closed, open]; the slot has closed as 0 and open as 1",
+        Key(type=NUMBERS, help="[closed, open]", unit=_JOINT),
+        default={},
+    ),
+}
+COUPLING = {
+    "of": text("joint of the slot that it follows"),
+    "multiplier": number("factor on that joint's position", default=1.0, at_least=-1e3, at_most=1e3),
+    "offset": number("added to it", _JOINT, default=0.0, **schema.POSITION),
+}
+_COUPLING = {
+    "coupling": table(
+        "joints beside those of the slot, each following one of them", mapping("a coupled joint", COUPLING), default={}
+    )
+}
+_ROTATION = {"rotation": choice("how rotations are written in the slot", schema.ROTATIONS, default="axis_angle")}
 _GRIPPER = {
     "closed": number("joint position that means gripper 0", _JOINT, absent="grippers only", **schema.POSITION),
     "open": number("joint position that means gripper 1", _JOINT, absent="grippers only", **schema.POSITION),
@@ -47,17 +88,39 @@ _FRAMES = {
     "eef_frame": text("link whose pose it is", absent="the contract's"),
 }
 STATE = {
-    "topic": topic("topic of the joint states"),
-    "source": choice("`position`: the joints' positions; `fk`: the pose of `eef_frame`", schema.STATE_SOURCES),
-    "joints": names("joints of the URDF, in the order of the slot"),
+    "topic": topic("topic of the messages"),
+    "type": text("message type", default=JOINT_STATE),
+    "source": choice(
+        "`position`: the joints' positions; `fk`: the pose of `eef_frame`; `pose`: a measured pose; `field`: numbers as "
+        "they are",
+        schema.STATE_SOURCES,
+    ),
+    "joints": names("joints of the URDF, in the order of the slot", absent="poses and fields"),
+    "field": text("array of numbers, or `array[].field`, in messages without names", absent="`data` of an array"),
+    "fields": names("field of each number, in place of `field`", absent="`field`"),
+    "indices": Key(type=NUMBERS, help="place of each number in `field`", absent="0, 1, 2, ..."),
     "max_age_s": number("an older message is stale", "s", **schema.MAX_AGE_S),
+    "frame_id": text("the only frame of a measured pose that is accepted", default=""),
+    "child_frame_id": text("the only child frame of a measured pose that is accepted", default=""),
+    **WIRE,
+    **_COUPLING,
+    **_ROTATION,
     **_GRIPPER,
     **_FRAMES,
 }
 ACTION = {
-    "mode": choice("`absolute` positions, or `delta` of the commanded pose", schema.ACTION_MODES),
-    "frame": choice("axes of a delta", schema.ACTION_FRAMES, default="world"),
-    "joints": names("joints of the URDF (of a base: its velocities), in the order of the slot"),
+    "mode": choice(
+        "`absolute`, `relative` to the measured state at the start of the chunk, or `delta` of the commands",
+        schema.ACTION_MODES,
+    ),
+    "frame": choice("axes of a pose's delta", schema.ACTION_FRAMES, default="world"),
+    "joints": names(
+        "joints of the URDF (of a base: its velocities), in the order of the slot", absent="`control_mode`"
+    ),
+    "value": number("what stands in `control_mode`, which moves nothing", default=0.0, at_least=-1e3, at_most=1e3),
+    "range": WIRE["range"],
+    **_COUPLING,
+    **_ROTATION,
     **_GRIPPER,
     **_FRAMES,
 }
@@ -113,6 +176,7 @@ GROUP = {
     "topic": topic("topic of the commands", absent="drivers with an action"),
     "action": topic("name of the action", absent="drivers with a topic"),
     "joints": names("its joints, in message order"),
+    **WIRE,
 }
 DRIVER_KEYS = {name: kind.options for name, kind in DRIVER_KINDS.items()}
 DRIVER = {
@@ -124,6 +188,7 @@ DRIVER = {
 CONTRACT = mapping(
     "a robot contract",
     {
+        "version": integer("of this format", default=1, at_least=1, at_most=schema.VERSION),
         "robot": text("name of the robot"),
         "urdf": text("the URDF, relative to this file or to the package root"),
         "base_frame": text("link of the URDF in whose axes poses are given"),

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from beingh_core.contract import schema
 from beingh_core.contract.assumed import read_assumed
-from beingh_core.contract.drivers import check_gripper_commands, command_names, read_drivers
+from beingh_core.contract.drivers import check_counts, check_gripper_commands, command_names, read_drivers
 from beingh_core.contract.encodings import IMAGE_ENCODINGS
 from beingh_core.contract.keys import CONTRACT
 from beingh_core.contract.limits import read_limits
@@ -20,11 +20,16 @@ from beingh_core.contract.reader import MAX_TEXT, Section, read_yaml
 from beingh_core.contract.signals import check_action_joints, read_action, read_state
 from beingh_core.contract.start import read_start_tolerance
 from beingh_core.contract.urdf import UrdfFacts, read_urdf
+from beingh_core.contract.views import read_view
 from beingh_core.contract.watchdog import read_watchdog
 from beingh_core.errors import BeingHError, did_you_mean, shown
 from beingh_core.realtime.uac import check_plan, delay_steps
 
 MAX_CAMERAS = 16
+OLD_FORMAT = (
+    "version 1 of the format; it means the same in version 2, which adds units, names, ranges and coupled joints of "
+    "messages, measured poses and further action modes: write `version: 2`"
+)
 
 
 def load_contract(path_or_name: str | Path) -> schema.RobotContract:
@@ -37,6 +42,7 @@ def load_contract(path_or_name: str | Path) -> schema.RobotContract:
         BeingHError: naming the file, the key with its line, what is allowed and the remedy.
     """
     file = read_yaml(_find(path_or_name), CONTRACT)
+    version = file.number("version", kind=int)
     urdf = read_urdf(_urdf_path(file))
     frames = (_link(file, "base_frame", urdf), _link(file, "eef_frame", urdf))
     rate_hz = file.number("rate_hz")
@@ -47,6 +53,8 @@ def load_contract(path_or_name: str | Path) -> schema.RobotContract:
     action = read_action(file.section("action"), urdf, frames, velocities)
     check_action_joints(file, action, drivers)
     check_gripper_commands(file, drivers, action)
+    check_counts(file, drivers, state)
+    _check_relative(file, state, action)
     limits = read_limits(file.section("limits"), urdf, positions, velocities)
     policy = _read_policy(file.section("policy"), state, action)
     contract = schema.RobotContract(
@@ -67,6 +75,8 @@ def load_contract(path_or_name: str | Path) -> schema.RobotContract:
         home=_read_home(file, joint_names, limits),
         estop_topic=file.topic("estop_topic"),
         assumed=read_assumed(file),
+        version=version,
+        notes=(f"{file.path}: {OLD_FORMAT}",) if version < schema.VERSION else (),
     )
     file.finish()
     _check_topics(file, contract)
@@ -74,10 +84,23 @@ def load_contract(path_or_name: str | Path) -> schema.RobotContract:
     return contract
 
 
+def _check_relative(
+    file: Section, state: tuple[schema.StateSignal, ...], action: tuple[schema.ActionSignal, ...]
+) -> None:
+    """What an action is relative to must be measured."""
+    measured = {joint for signal in state if signal.wire is not None for joint in signal.wire.joints}
+    for signal in action:
+        unknown = [joint for joint in signal.joints if joint not in measured]
+        if signal.mode == "relative" and unknown:
+            raise file.section("action").section(signal.slot).error(
+                "mode", f"no state signal measures `{unknown[0]}`", remedy="add one, or use `absolute` or `delta`"
+            )
+
+
 def _check_topics(file: Section, contract: schema.RobotContract) -> None:
     """A topic carries one thing: its messages have one type, and a camera's are one view."""
     uses = [("estop_topic", contract.estop_topic)]
-    uses += [("state", topic) for topic in contract.joint_state_topics]
+    uses += [("state", topic) for topic in contract.state_topics or contract.joint_state_topics]
     uses += [(f"cameras.{camera.name}", camera.topic) for camera in contract.cameras]
     uses += [("driver", group.topic) for group in contract.command_groups]
     used: dict[str, str] = {}
@@ -152,6 +175,7 @@ def _read_cameras(cameras: Section) -> tuple[schema.CameraStream, ...]:
             type=kind,
             encoding=entry.choice("encoding", IMAGE_ENCODINGS[kind]),
             max_age_s=entry.number("max_age_s", **schema.MAX_AGE_S),
+            **read_view(entry),
         )
         entry.finish()
         streams.append(stream)

@@ -188,6 +188,19 @@ class Section:
                 raise self.error(key, f"{_quoted(value)} is listed twice", remedy="list it once")
         return tuple(values)
 
+    def numbers(self, key: str, count: int) -> tuple[float, ...]:
+        """A list of so many finite numbers, from -1e6 to 1e6."""
+        values = self.get(key, list)
+        fits = [type(value) in (int, float) and abs(value) <= 1e6 for value in values]
+        if len(values) != count or not all(fits):
+            raise self.error(key, f"{shown(values)} is not allowed here", allowed=f"{count} numbers in `[ ]`")
+        return tuple(map(float, values))
+
+    def texts(self, key: str) -> dict[str, str]:
+        """A mapping of text to text; empty when it is absent."""
+        table = self.section(key, optional=True)
+        return {name: table.get(name, str) for name in table.names()}
+
     def section(self, key: str, *, optional: bool = False) -> Section:
         """The mapping below a key (an empty one when optional and absent)."""
         data = self.get(key, dict, {} if optional else REQUIRED)
