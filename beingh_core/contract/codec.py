@@ -89,48 +89,52 @@ class SignalCodec:
             encoded[signal.slot] = _to_slot(values, signal)
         return encoded
 
-    def encode_commands(self, q_TJ: np.ndarray, first_state_J: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    def encode_commands(
+        self, q_TJ: np.ndarray, *, q_chunk_start: np.ndarray | None = None, first_state: np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
         """Action slots from a sequence of commands; the inverse of `decode_actions`.
 
         Args:
             q_TJ: (T+1, J) commands; action k leads from row k to row k+1.
-            first_state_J: (J,) measured state at the start of the chunk, for `relative` actions; default row 0.
+            q_chunk_start: (J,) command at the start of the chunk, for `chunk_start` deltas; default row 0.
+            first_state: (J,) measured state at the start of the chunk, for `relative` actions; default `q_chunk_start`.
 
         Returns:
             slot name -> (T, dim). Absolute slots are row k+1, relative ones row k+1 seen from the first state, deltas
-            row k+1 seen from row k (a pose's from row 0 for `chunk_start`).
+            row k+1 seen from row k (from the chunk's start for `chunk_start`).
         """
         q_TJ = np.asarray(q_TJ, dtype=np.float64)
         if q_TJ.ndim != 2 or q_TJ.shape[1] != len(self._column) or len(q_TJ) < 1:
             raise ValueError(f"commands have shape {q_TJ.shape}, not (T+1, {len(self._column)})")
-        first_J = q_TJ[0] if first_state_J is None else np.asarray(first_state_J, dtype=np.float64)
+        start_J = q_TJ[0] if q_chunk_start is None else np.asarray(q_chunk_start, dtype=np.float64)
+        first_J = start_J if first_state is None else np.asarray(first_state, dtype=np.float64)
         encoded = {}
         for signal in self._contract.action:
             columns = self._columns(signal)
             if not columns:
                 encoded[signal.slot] = np.full((len(q_TJ) - 1, 1), signal.value)
             elif signal.slot in POSE_SLOTS:
-                encoded[signal.slot] = self._encode_poses(signal, q_TJ[:, columns], first_J[columns])
+                encoded[signal.slot] = self._encode_poses(
+                    signal, q_TJ[:, columns], (first_J if signal.mode == "relative" else start_J)[columns]
+                )
             else:
                 rows = _to_slot(q_TJ[:, columns], signal)
                 before = {"absolute": 0.0, "relative": _to_slot(first_J[columns], signal), "delta": rows[:-1]}
                 encoded[signal.slot] = rows[1:] - before[signal.mode]
         return encoded
 
-    def _encode_poses(self, signal: ActionSignal, q_TJ: np.ndarray, first_J: np.ndarray) -> np.ndarray:
+    def _encode_poses(self, signal: ActionSignal, q_TJ: np.ndarray, origin_J: np.ndarray) -> np.ndarray:
         """(T, dim) the part of the poses along (T+1, J) rows that a slot holds."""
-        arm = self._arm(signal)
+        arm, is_position = self._arm(signal), signal.slot in POSITION_SLOTS
         poses, steps = [arm.fk(row) for row in q_TJ], len(q_TJ) - 1
         if signal.mode == "absolute":
-            parts = [p if signal.slot in POSITION_SLOTS else pin.log3(r) for p, r in poses[1:]]
-        elif signal.mode == "relative":
-            first = arm.fk(first_J)
-            parts = [_delta(first, pose, signal) for pose in poses[1:]]
+            parts = [position if is_position else pin.log3(rotation) for position, rotation in poses[1:]]
         else:
-            before = [0] * steps if signal.frame == "chunk_start" else range(steps)
-            parts = [_delta(poses[a], poses[k + 1], signal) for k, a in enumerate(before)]
+            stands = signal.mode == "relative" or signal.frame == "chunk_start"
+            before = [arm.fk(origin_J)] * steps if stands else poses[:-1]
+            parts = [_delta(start, pose, signal) for start, pose in zip(before, poses[1:])]
         vectors = np.array(parts, dtype=np.float64).reshape(steps, 3)
-        if signal.slot in POSITION_SLOTS:
+        if is_position:
             return vectors
         if signal.mode == "absolute":
             for k in range(1, steps):

@@ -8,9 +8,9 @@ from types import MappingProxyType
 from beingh_core.contract import schema
 from beingh_core.contract.driver_options import DRIVER_KINDS, DriverKind, read_option
 from beingh_core.contract.reader import Section
-from beingh_core.contract.signals import check_joints
+from beingh_core.contract.signals import check_arm, check_joints
 from beingh_core.contract.urdf import UrdfFacts
-from beingh_core.contract.wire import read_ranges, read_wire
+from beingh_core.contract.wire import plain, read_ranges, read_wire
 
 
 def read_drivers(file: Section, urdf: UrdfFacts) -> tuple[schema.Driver, ...]:
@@ -29,7 +29,7 @@ def read_drivers(file: Section, urdf: UrdfFacts) -> tuple[schema.Driver, ...]:
     if not sections:
         raise file.error("drivers", "no driver is given", remedy="add `- {kind: ..., groups: [...]}`")
     seen: dict[str, str] = {}
-    return tuple(_read_driver(section, urdf, seen) for section in sections)
+    return tuple(_read_driver(file, section, urdf, seen) for section in sections)
 
 
 def command_names(drivers: tuple[schema.Driver, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -80,7 +80,7 @@ def check_counts(
                     )
 
 
-def _read_driver(section: Section, urdf: UrdfFacts, seen: dict[str, str]) -> schema.Driver:
+def _read_driver(file: Section, section: Section, urdf: UrdfFacts, seen: dict[str, str]) -> schema.Driver:
     """One driver; `seen` holds the endpoint of every joint that is commanded already."""
     name = section.choice("kind", DRIVER_KINDS)
     kind = DRIVER_KINDS[name]
@@ -92,14 +92,18 @@ def _read_driver(section: Section, urdf: UrdfFacts, seen: dict[str, str]) -> sch
         raise section.error("groups", f"no command {kind.endpoint} is given", remedy=remedy)
     joints = tuple(joint for group in groups for joint in group.joints)
     options = {name: read_option(section, name, key, joints) for name, key in kind.options.items()}
+    for key in ("base_frame", "eef_frame") if "eef_frame" in kind.options else ():
+        options[key] = section.choice(key, urdf.links, file.choice(key, urdf.links))
     for entry in [*entries, section]:
         entry.finish()
+    if "eef_frame" in kind.options:
+        check_arm(section, joints, urdf, options["base_frame"], options["eef_frame"])
     return schema.Driver(kind=name, groups=groups, options=MappingProxyType(options), is_velocity=kind.is_velocity)
 
 
 def _read_group(entry: Section, kind: DriverKind, urdf: UrdfFacts, seen: dict[str, str]) -> schema.DriverGroup:
     topic, joints = entry.topic(kind.endpoint), entry.strings("joints")
-    group = schema.DriverGroup(topic=topic, joints=joints)
+    group = schema.DriverGroup(topic=topic, joints=joints, wire=plain(joints))
     if kind.is_velocity:
         for joint in group.joints:
             if joint in urdf.joints:

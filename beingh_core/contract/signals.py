@@ -101,7 +101,7 @@ def read_action(
         if "frame" in entry and mode != "delta":
             raise entry.error("frame", f"`{mode}` has no axes of its own", remedy="leave `frame` out, or use mode: delta")
         if poses:
-            _check_reach(entry, joints, urdf, poses["eef_frame"])
+            check_arm(entry, joints, urdf, **poses)
         signal = schema.ActionSignal(
             slot=name,
             mode=mode,
@@ -306,17 +306,13 @@ def _frames(
     if not wanted:
         return {}
     base = entry.choice("base_frame", urdf.links, frames[0])
-    for joint in joints:
-        if joint in urdf.movers(base):
-            raise entry.error(
-                "base_frame",
-                f"`{base}` moves with `{joint}`",
-                remedy="choose a base frame before the arm's first joint",
-            )
+    _check_base(entry, joints, urdf, base)
     return {"base_frame": base, "eef_frame": entry.choice("eef_frame", urdf.links, frames[1])}
 
 
-def _check_reach(entry: Section, joints: tuple[str, ...], urdf: UrdfFacts, eef_frame: str) -> None:
+def check_arm(entry: Section, joints: tuple[str, ...], urdf: UrdfFacts, base_frame: str, eef_frame: str) -> None:
+    """Refuses a base that moves with the joints, and joints that do not move the end effector."""
+    _check_base(entry, joints, urdf, base_frame)
     for joint in joints:
         if joint not in urdf.movers(eef_frame):
             raise entry.error(
@@ -324,6 +320,16 @@ def _check_reach(entry: Section, joints: tuple[str, ...], urdf: UrdfFacts, eef_f
                 f"`{joint}` does not move `{eef_frame}`",
                 allowed=urdf.movers(eef_frame) or None,
                 remedy="correct the joints or eef_frame",
+            )
+
+
+def _check_base(entry: Section, joints: tuple[str, ...], urdf: UrdfFacts, base: str) -> None:
+    for joint in joints:
+        if joint in urdf.movers(base):
+            raise entry.error(
+                "base_frame",
+                f"`{base}` moves with `{joint}`",
+                remedy="choose a base frame before the arm's first joint",
             )
 
 

@@ -43,7 +43,7 @@ class PolicyInputs:
 
     def __init__(self, contract: RobotContract, resolve: Callable[[str], str] = str) -> None:
         self._views = {f"video.{camera.name}": camera.name for camera in contract.cameras}
-        self._joints = {f"state.{signal.slot}": signal.joints for signal in contract.state}
+        self._joints = {f"state.{signal.slot}": signal.values for signal in contract.state}
         sources = {f"video.{camera.name}": camera.topic for camera in contract.cameras} | {
             f"state.{signal.slot}": signal.topic for signal in contract.state
         }
@@ -59,7 +59,7 @@ class PolicyInputs:
             f"video.{camera.name}": StreamBuffer(f"video.{camera.name}", camera.max_age_s, DEPTH)
             for camera in contract.cameras
         } | {
-            f"state.{s.slot}": JointStream(f"state.{s.slot}", s.max_age_s, s.joints, self._histories[s.topic])
+            f"state.{s.slot}": JointStream(f"state.{s.slot}", s.max_age_s, s.values, self._histories[s.topic])
             for s in contract.state
         }
         self.topics = {name: resolve(topic) for name, topic in sources.items()}
