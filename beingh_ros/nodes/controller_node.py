@@ -70,6 +70,8 @@ class ControllerNode(ManagedNode):
         self._dry_run = declare(self, "dry_run", False, "do everything but send commands to the robot")
         autostart = declare(self, "autostart", True, "configure and activate without a lifecycle manager")
         self._contract = contract
+        for note in contract.notes:
+            self.get_logger().warning(note)
         self._changes: deque[Status] = deque()
         self._change = self.create_guard_condition(self._tell)
         self._joints = JointIntake(self, contract)

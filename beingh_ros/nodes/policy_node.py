@@ -168,10 +168,11 @@ class PolicyNode(GuardedNode, ManagedNode):
         value = {
             name: self.get_parameter(name).value
             for name in ("contract", "checkpoint", "dataset_name", "instruction", "device", "torch_threads", "seed")
-            + ("early_start",)
-            + ("policy_url", "policy_token_file", "policy_jpeg_quality")
+            + ("early_start", "policy_url", "policy_token_file", "policy_jpeg_quality")
         }
         contract = load_contract(value["contract"])
+        for note in contract.notes:
+            self.get_logger().warning(note)
         policy = load_policy(
             contract,
             value["checkpoint"],
