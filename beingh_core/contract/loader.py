@@ -181,6 +181,8 @@ def _read_cameras(cameras: Section) -> tuple[schema.CameraStream, ...]:
         streams.append(stream)
     if not streams:
         raise cameras.error(None, "no camera is named", remedy="add at least one view")
+    if all(stream.optional for stream in streams):
+        raise cameras.error(None, "every camera is optional", remedy="a chunk begins with a picture: need one of them")
     return tuple(streams)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from beingh_core.contract import schema
 from beingh_core.contract.encodings import RAW_TYPE
 from beingh_core.contract.reader import Section
@@ -12,6 +14,7 @@ TURNS = (0, 90, 180, 270)
 # As `policy.pictures`: no picture is smaller or larger.
 MIN_SIDE, MAX_SIDE = 8, 8192
 DEPTH_ENCODING = "16UC1"
+USUAL_SIZE = (320, 240)
 
 
 def read_view(entry: Section) -> dict[str, Any]:
@@ -31,6 +34,12 @@ def read_view(entry: Section) -> dict[str, Any]:
     if "depth" in entry:
         found["depth"] = _depth(entry)
     return found
+
+
+def black(camera: schema.CameraStream) -> np.ndarray:
+    """What stands for an optional camera's picture that is not there: uint8 (H, W, 3)."""
+    width, height = camera.crop[2:] if camera.crop else USUAL_SIZE
+    return np.zeros((height, width, 3), np.uint8)
 
 
 def _crop(entry: Section) -> tuple[int, ...]:
