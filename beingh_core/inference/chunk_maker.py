@@ -17,6 +17,7 @@ from beingh_core.contract.kinematics import Kinematics
 from beingh_core.contract.schema import POSITION_SLOTS, ROTATION_SLOTS
 from beingh_core.contract.turns import endless_joints, nearest_turn
 from beingh_core.policy.trained_range import trained_range
+from beingh_core.rotations import between
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +105,7 @@ class ChunkMaker:
             ]
         )
         self._held_rotations: dict[str, np.ndarray] = {}
+        self._actions = contract.action
         self._names, self._endless = contract.joint_names, endless_joints(contract)
         self._commanded_J: np.ndarray | None = None
 
@@ -191,7 +193,7 @@ class ChunkMaker:
         }
         if onward_RJ is not None and len(onward_RJ):
             before = self._codec.encode_commands(np.vstack([prefix_TJ[-1:], onward_RJ]), **origin)
-            actions |= _gone_over(actions, before)
+            actions |= self._gone_over(actions, before)
         decoded = self._codec.decode(actions, prefix_TJ[-1], **origin, reference_rotation=self._held_rotations)
         self._previous_state, self._commanded_J = begun.state, start_J
         return MadeChunk(
@@ -210,15 +212,17 @@ class ChunkMaker:
         turned_J = nearest_turn(measured_J, self._commanded_J, self._endless)
         return joints | {name: float(turned_J[i]) for i, name in enumerate(self._names) if name in joints}
 
-
-def _gone_over(actions: Mapping[str, np.ndarray], before: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arms' actions, their first R steps weighted means with those (R, dim) of the commands before."""
-    result = {}
-    for slot, before_RW in before.items():
-        if slot in ARM_SLOTS:
-            steps = len(before_RW)
-            share = (np.arange(1, steps + 1) / (steps + 1))[:, None]
-            mixed = np.array(actions[slot])
-            mixed[:steps] = share * mixed[:steps] + (1 - share) * before_RW
-            result[slot] = mixed
-    return result
+    def _gone_over(self, actions: Mapping[str, np.ndarray], before: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The arms' actions, their first R steps weighted means with those (R, dim) of the commands before."""
+        result = {}
+        for signal in self._actions:
+            if signal.slot in ARM_SLOTS:
+                steps = len(before[signal.slot])
+                share = (np.arange(1, steps + 1) / (steps + 1))[:, None]
+                old, new = before[signal.slot], np.array(actions[signal.slot])
+                if signal.slot in ROTATION_SLOTS:
+                    new[:steps] = between(old, new[:steps], share, signal.rotation)
+                else:
+                    new[:steps] = share * new[:steps] + (1 - share) * old
+                result[signal.slot] = new
+        return result
