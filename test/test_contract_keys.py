@@ -72,6 +72,9 @@ def with_drivers(kind):
     document["limits"] |= {"velocity": {ARM[0]: 1.0}, "position": {ARM[0]: [-1.0, 1.0]}}
     for side in ("state", "action"):
         document[side]["eef_position"] |= {"base_frame": "fr3_link0", "eef_frame": "fr3_hand_tcp"}
+    views = document["cameras"]
+    views["scene_view"] |= {"undistort": "scene_camera/camera_info", "rotate": 90, "crop": [0, 0, 200, 200], "optional": True}
+    views["wrist_view"] |= {"encoding": "16UC1", "depth": {"scale": 0.001, "near": 0.1, "far": 2.0}}
     if kind == "twist_base":
         document["action"]["base_motion"] = {"mode": "absolute", "joints": BASE}
         document["limits"]["velocity"] |= dict.fromkeys(BASE, 0.5)
@@ -81,7 +84,16 @@ def with_drivers(kind):
     return document
 
 
-DOCUMENTS = {path.stem: yaml.safe_load(path.read_text()) for path in SHIPPED} | {kind: with_drivers(kind) for kind in DRIVERS}
+OTHERS = sorted((ROOT / "test" / "data" / "robots").glob("*.yaml"))
+
+
+def document_of(path):
+    """A contract as data, wherever it is written to."""
+    return yaml.safe_load(path.read_text()) | {"urdf": str(load_contract(path).urdf_path)}
+
+
+DOCUMENTS = {path.stem: document_of(path) for path in [*SHIPPED, *OTHERS]} | {kind: with_drivers(kind) for kind in DRIVERS}
+DOCUMENTS["degrees_arm"]["state"]["head_position"]["fields"] = ["data[0]"]
 
 
 def keys_below(path, key):
@@ -157,7 +169,7 @@ def test_every_declared_key_has_one_line_and_numbers_have_bounds():
         assert key.help and "\n" not in key.help and len(key.help) <= 120, path
         if key.type in ("number", "integer"):
             assert key.at_most is not None and (key.above is None) != (key.at_least is None), path
-            assert key.unit or key.type == "integer" or "scale" in path or "_command" in path, path
+            assert key.unit or key.type == "integer" or any(word in path for word in ("scale", "_command", "multiplier", "value", "undistort")), path
         assert key.default is not REQUIRED or key.required or key.absent, path
 
 

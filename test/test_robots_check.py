@@ -252,7 +252,7 @@ def test_each_fault_of_a_running_robot_is_told_where_it_is():
     fine = found["fine"]
     assert {row.level for row in fine.values()} == {OK}
     assert re.search(r"rgb8, 24x16, 1\d\.\d Hz", fine["live cameras.scene_view"].found)
-    assert "reliable" in fine["live cameras.scene_view"].found and "8 joints" in fine["live joint_states"].found
+    assert "reliable" in fine["live cameras.scene_view"].found and "8 numbers" in fine["live joint_states"].found
     assert found["no_button"]["live estop_topic"].level == WARN
     for name, words in (("slow_camera", "slower than rate_hz, 10"), ("two_cameras", "2 publishers")):
         row = found[name]["live cameras.scene_view"]

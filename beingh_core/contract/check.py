@@ -98,7 +98,8 @@ def _camera(camera: CameraStream) -> str:
 
 def _state(signal: StateSignal) -> str:
     what = f"pose of {signal.eef_frame} in {signal.base_frame} from " if signal.source == "fk" else ""
-    return f"{signal.topic}: {what}{_joints(signal.joints)}, stale after {signal.max_age_s:g} s"
+    what += _joints(signal.joints) if signal.joints else f"{len(signal.values)} numbers"
+    return f"{signal.topic}: {what} of {signal.type.rpartition('/')[2]}, stale after {signal.max_age_s:g} s"
 
 
 def _action(signal: ActionSignal) -> str:
@@ -119,14 +120,12 @@ def _codec_of(contract: RobotContract):
 
 
 def _at_home(contract: RobotContract) -> dict[str, float]:
-    """A position of every joint that a signal reads: home, or the middle of its range where it is not commanded."""
-    urdf = read_urdf(contract.urdf_path)
+    """What every signal reads: joints at home, or in the middle of their range where they are not commanded; other numbers 0."""
+    urdf = read_urdf(contract.urdf_path).joints
     home = dict(zip(contract.joint_names, contract.home))
-    joints = [joint for signal in contract.state for joint in signal.joints]
-    middles = {
-        joint: (urdf.joints[joint].lower + urdf.joints[joint].upper) / 2.0 for joint in joints if joint not in home
-    }
-    return home | {joint: middle if np.isfinite(middle) else 0.0 for joint, middle in middles.items()}
+    names = [name for signal in contract.state for name in signal.values if name not in home]
+    middles = {name: (urdf[name].lower + urdf[name].upper) / 2.0 if name in urdf else 0.0 for name in names}
+    return home | {name: middle if np.isfinite(middle) else 0.0 for name, middle in middles.items()}
 
 
 def _kinematics(contract: RobotContract) -> str:

@@ -5,25 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from functools import partial
+from typing import Any
 
 from rclpy.action import get_action_server_names_and_types_by_node
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import LivelinessPolicy, QoSCompatibility, QoSProfile, qos_check_compatible
-from sensor_msgs.msg import JointState
 
 from beingh_core.contract import CameraStream, RobotContract
 from beingh_core.contract.check import ERROR, OK, WARN, Row, checked
 from beingh_core.contract.joint_names import ForeignNames
 from beingh_core.errors import BeingHError, did_you_mean
-from beingh_ros.messages.conversions import joint_positions, stamp_to_ns
+from beingh_ros.messages.state_messages import StateReader
 from beingh_ros.nodes.camera_input import RELIABLE, CameraInput
 from beingh_ros.nodes.graph import listed, of_other_type, publishers, resolved
 from beingh_ros.nodes.joint_intake import JOINT_STATES
 from beingh_ros.robots.drivers import Endpoints
 from beingh_ros.robots.received import Received
 
-JOINT_STATE, BOOL = "sensor_msgs/msg/JointState", "std_msgs/msg/Bool"
+BOOL = "std_msgs/msg/Bool"
 # As the drivers publish, in the words of the graph, where no deadline is an infinite one.
 INFINITE = Duration(nanoseconds=2**63 - 1)
 COMMANDS = QoSProfile(
@@ -47,8 +47,9 @@ class LiveCheck(Node):
         super().__init__(name, namespace=f"/{namespace}", start_parameter_services=False, **options)
         self._contract = contract
         self._pictures = {camera.name: Received() for camera in contract.cameras}
-        self._joints = {topic: {} for topic in contract.joint_state_topics}
-        self._messages = {topic: Received() for topic in contract.joint_state_topics}
+        self._readers: dict[str, StateReader] = {}
+        self._numbers = {topic: {} for topic in contract.state_topics}
+        self._messages = {topic: Received() for topic in contract.state_topics}
         self._cameras: dict[str, CameraInput] = {}
         for camera in contract.cameras:
             try:
@@ -56,14 +57,18 @@ class LiveCheck(Node):
                 self._cameras[camera.name] = CameraInput(self, camera, take, self._pictures[camera.name].refuse)
             except BeingHError as error:  # no OpenCV
                 self._pictures[camera.name].refuse(error)
-        for topic in contract.joint_state_topics:
-            self.create_subscription(JointState, topic, partial(self._on_joints, topic), JOINT_STATES)
+        for topic in contract.state_topics:
+            try:
+                self._readers[topic] = StateReader(contract, topic)
+                self.create_subscription(self._readers[topic].type, topic, partial(self._on_state, topic), JOINT_STATES)
+            except BeingHError as error:  # its messages are not installed
+                self._messages[topic].refuse(error)
         self.create_timer(0.25, self._match)
 
     def rows(self, endpoints: Endpoints | None) -> list[Row]:
         """What was found; without `endpoints` nothing about commands."""
         rows = [self._camera_row(name) for name in self._pictures]
-        rows += [checked(f"live {topic}", partial(self._joint_states, topic)) for topic in self._joints]
+        rows += [checked(f"live {topic}", partial(self._state, topic)) for topic in self._numbers]
         rows += [checked("live joints", self._commanded_joints), *self._commands(endpoints), self._estop()]
         return rows
 
@@ -71,16 +76,16 @@ class LiveCheck(Node):
         height, width = pixels.shape[:2]
         self._pictures[name].take(stamp_ns, self._now_ns(), f"{width}x{height}")
 
-    def _on_joints(self, topic: str, message: JointState) -> None:
+    def _on_state(self, topic: str, message: Any) -> None:
+        now_ns = self._now_ns()
         try:
-            positions = joint_positions(message, self._contract.joint_names)
+            read = self._readers[topic].read(message, now_ns)
         except BeingHError as error:
             self._messages[topic].refuse(error)
             return
-        stamp_ns, now_ns = stamp_to_ns(message.header.stamp), self._now_ns()
-        self._messages[topic].take(stamp_ns, now_ns)
-        for joint in positions:
-            self._joints[topic].setdefault(joint, Received()).take(stamp_ns, now_ns)
+        self._messages[topic].take(read.stamp_ns, now_ns)
+        for name in read.positions:
+            self._numbers[topic].setdefault(name, Received()).take(read.stamp_ns, now_ns)
 
     def _match(self) -> None:
         for camera in self._cameras.values():
@@ -129,21 +134,25 @@ class LiveCheck(Node):
         reliable = name in self._cameras and self._cameras[name].reliability == RELIABLE
         return f"{who}: {camera.encoding}, {received.summary()}, {'reliable' if reliable else 'best effort'}"
 
-    def _joint_states(self, topic: str) -> str:
-        who, received = self._published(topic, JOINT_STATE), self._joints[topic]
+    def _state(self, topic: str) -> str:
         signals = [signal for signal in self._contract.state if signal.topic == topic]
-        wanted = list(dict.fromkeys(joint for signal in signals for joint in signal.joints))
+        if topic not in self._readers:
+            self._messages[topic].check(topic, signals[0].max_age_s)
+        who, received = self._published(topic, signals[0].type), self._numbers[topic]
+        wanted = list(dict.fromkeys(name for signal in signals for name in signal.values))
+        if not received:  # what was refused says more than what is missing
+            self._messages[topic].check(who, min(signal.max_age_s for signal in signals))
         _refuse_missing(who, received, wanted)
-        self._messages[topic].check(who, min((s.max_age_s for s in signals), default=self._contract.watchdog.joint_states_s))
+        self._messages[topic].check(who, min(signal.max_age_s for signal in signals))
         for signal in signals:
-            for joint in signal.joints:
-                received[joint].check(f"{joint} of {who}", signal.max_age_s)
-        return f"{who}: {len(wanted)} joints, {self._messages[topic].summary()}"
+            for name in signal.values:
+                received[name].check(f"{name} of {who}", signal.max_age_s)
+        return f"{who}: {len(wanted)} numbers, {self._messages[topic].summary()}"
 
     def _commanded_joints(self) -> str:
         """Every commanded joint is measured somewhere, often enough for the watchdog."""
         received: dict[str, Received] = {}
-        for joints in self._joints.values():
+        for joints in self._numbers.values():
             received = joints | received
         limits = self._contract.limits
         joints = [name for name, moves in zip(self._contract.joint_names, limits.is_velocity) if not moves]
