@@ -72,14 +72,16 @@ clean:
 	rm -rf build install log $(VENV) .pytest_cache .hypothesis *.egg-info
 	find . -name __pycache__ -not -path './out/*' -prune -exec rm -rf {} +
 
+# The package itself is linked: `beingh` is in $(VENV)/bin, and other programs of the environment can import it.
 # torch comes first and alone, so that a CPU build of that very version is taken where pip knows one.
-$(STAMP): requirements.txt requirements-ros.txt requirements-robot.txt
+$(STAMP): requirements.txt requirements-ros.txt requirements-robot.txt setup.py
 	@$(PYTHON) -c "$$CHECK_PYTHON"
 	@echo "installing into $(VENV)$(if $(ROS_DISTRO),: rclpy of ROS $(ROS_DISTRO) is sourced and will be used,) (once; some minutes)"
 	@test -x $(RUN) || $(PYTHON) -m venv $(VENV_FLAGS) $(VENV)
 	@$(RUN) -m pip install -q --upgrade "pip>=24"
 	@$(RUN) -m pip install -q torch==2.13.0
 	@$(RUN) -m pip install -q $(foreach file,$(REQUIREMENTS),-r $(file))
+	@$(RUN) -m pip install -q --no-deps -e .
 	@touch $@
 
 define CHECK_PYTHON

@@ -1,5 +1,6 @@
 """Builds the ROS package `beingh_ros` together with its ROS-free core `beingh_core`."""
 
+import sys
 from glob import glob
 from pathlib import Path
 
@@ -8,6 +9,9 @@ from setuptools import find_packages, setup
 NAME = "beingh_ros"
 SHARE = f"share/{NAME}"
 NODES = ("policy_node", "controller_node", "sim_node", "markers_node", "unitree_joint_states")
+# Scripts go to lib/, where `ros2 run` looks for them (setup.cfg), and one to bin/, which is on a workspace's PATH. A wheel has
+# all of them in bin/ already.
+IN_WHEEL = not {"bdist_wheel", "editable_wheel", "dist_info"}.isdisjoint(sys.argv)
 
 
 def shared(*patterns):
@@ -30,20 +34,20 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (SHARE, ["package.xml"]),
+        *([] if IN_WHEEL else [("bin", ["resource/beingh"])]),
         *shared(
             "launch/*.launch.py",
             "config/**/*.yaml",
             "config/**/*.rviz",
+            "config/*.json",
             "urdf/*",
             "checkpoints/*/*.json",
             "checkpoints/*/*.safetensors",
         ),
     ],
     python_requires=">=3.10",
-    install_requires=["setuptools", "numpy", "scipy", "PyYAML", "pydantic>=2.10", "pillow", "tokenizers", "safetensors", "torch"],
+    install_requires=["setuptools", "numpy", "scipy", "PyYAML", "pydantic>=2.10", "pillow", "pin", "msgpack", "tokenizers", "safetensors", "torch"],
     extras_require={
-        "kinematics": ["pin"],
-        "remote": ["msgpack"],
         "demo": ["mujoco", "av", "matplotlib", "rich", "opencv-python-headless"],
         "monitor": ["rich"],
         "viewer": ["rerun-sdk"],

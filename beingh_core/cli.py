@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import importlib
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -24,14 +25,20 @@ def main(arguments: Sequence[str] | None = None, registers: Sequence[Register] =
         registers: What adds further sub-commands.
 
     Returns:
-        Exit status: the sub-command's own, or 2 after a mistake that the user can fix, told on stderr.
+        Exit status: the sub-command's own, or 2 after a mistake that the user can fix, told on stderr; 141, as of a
+        program that SIGPIPE ends, when the reader of the output went away.
     """
     chosen = build_parser(registers).parse_args(arguments)
     try:
-        return chosen.run(chosen) or 0
+        status = chosen.run(chosen) or 0
+        sys.stdout.flush()
+        return status
     except BeingHError as error:
         print(f"beingh: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # of `beingh ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is written when Python ends
+        return 141
 
 
 def build_parser(registers: Sequence[Register] = ()) -> argparse.ArgumentParser:

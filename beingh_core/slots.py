@@ -57,9 +57,19 @@ def _table(*parts: Mapping[str, tuple[int, int]]) -> Mapping[str, slice]:
 STATE_SLOTS: Mapping[str, slice] = _table(_COMMON, _STATE_ONLY)
 ACTION_SLOTS: Mapping[str, slice] = _table(_COMMON, _ACTION_ONLY)
 
-# Arms with fewer joints and bases with fewer motions fill the front of these ranges; every other slot has exactly
-# its width.
-PARTIAL_SLOTS = frozenset({"arm_joint_position", "left_arm_joint_position", "base_motion"})
+# Arms, hands, heads and waists with fewer joints and bases with fewer motions fill the front of these ranges; every other
+# slot has exactly its width.
+PARTIAL_SLOTS = frozenset(
+    {
+        "arm_joint_position",
+        "left_arm_joint_position",
+        "dexhand_position",
+        "left_dexhand_position",
+        "head_position",
+        "waist_position",
+        "base_motion",
+    }
+)
 
 _TABLES = {"state": STATE_SLOTS, "action": ACTION_SLOTS}
 

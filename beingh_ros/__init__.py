@@ -1,13 +1,14 @@
 """ROS 2 edge of the package: messages in, messages out; the logic lives in `beingh_core`.
 
 Names without a leading slash are relative to the node's namespace. Every node also publishes /diagnostics (1 Hz,
-except sim) and describes its parameters (`ros2 param describe`). `C` marks topics that the robot contract names.
+except sim) and describes its parameters (`ros2 param describe`). `C` marks topics that the robot contract names,
+absolute where the contract says so.
 
 sim_node (node `sim`), the robot's drivers in simulation
-    publishes   /joint_states (50 Hz), every camera C (rate of the contract, reliable), /sim/objects, /sim/contacts (MarkerArray,
-                objects at 20 Hz, contacts while there are any), /spectator_camera/color/image_raw (when spectator_fps > 0)
+    publishes   joint_states (50 Hz), every camera C (rate of the contract, reliable), sim/objects, sim/contacts (MarkerArray,
+                objects at 20 Hz, contacts while there are any), spectator_camera/color/image_raw (when spectator_fps > 0)
     subscribes  driver topics C, as joint_trajectory_controller does (JointTrajectory)
-    services    /sim/reset (Trigger; scene of parameter `seed`)
+    services    sim/reset (Trigger; scene of parameter `seed`)
     parameters  contract, seed (may be set while it runs), spectator_fps
 
 controller_node (lifecycle node `controller`), owner of the ticks

@@ -27,6 +27,8 @@ ARGUMENTS = {
     "robot_state_publisher": ("auto", "true, false, or auto: with the simulator only, since drivers bring theirs"),
     "rviz": ("auto", "true, false, or auto: when RViz is installed and there is a display"),
 }
+# Two robots of one kind have the same frames: those in a namespace are kept there.
+FRAMES = [("/tf", "tf"), ("/tf_static", "tf_static")]
 RVIZ_CONFIG = Path(__file__).resolve().parent.parent / "config" / "rviz" / "beingh.rviz"
 
 
@@ -105,7 +107,7 @@ def _setup(context):
     if "robot_state_publisher" in extras:
         actions.append(_robot_state_publisher(contract, text))
     if "rviz2" in extras:
-        actions.append(_rviz(contract, text))
+        actions.append(_rviz(contract, text, own_frames="robot_state_publisher" in extras))
     return actions
 
 
@@ -168,18 +170,18 @@ def _robot_state_publisher(contract, text):
 
     from beingh_ros.launch_arguments import flag
 
-    topics = [signal.topic for signal in contract.state] or ["/joint_states"]
     description = Path(contract.urdf_path).read_text(encoding="utf-8")
     return Node(
         package="robot_state_publisher",
         executable="robot_state_publisher",
         namespace=text["namespace"],
         parameters=[_parameters({"robot_description": description, "use_sim_time": flag(text, "use_sim_time")})],
-        remappings=[("joint_states", topics[0])],
+        remappings=[("joint_states", contract.joint_state_topics[0]), *FRAMES],
     )
 
 
-def _rviz(contract, text):
+def _rviz(contract, text, own_frames):
+    """RViz; with `own_frames` the frames are those of our robot state publisher, in the namespace."""
     from launch_ros.actions import Node
 
     from beingh_ros.launch_arguments import flag
@@ -190,6 +192,8 @@ def _rviz(contract, text):
     return Node(
         package="rviz2",
         executable="rviz2",
+        namespace=text["namespace"],
+        remappings=FRAMES if own_frames else [],
         arguments=["-d", file.name],
         parameters=[{"use_sim_time": flag(text, "use_sim_time")}],
     )

@@ -31,7 +31,7 @@ T0_NS = 5_000_000_000
 def contract_with(folder: Path, *drivers: dict, base: bool = False) -> RobotContract:
     """The FR3's contract with other drivers, and with a mobile base below it."""
     document = copy.deepcopy(FR3)
-    del document["driver"]
+    del document["driver"], document["assumed"]
     document["drivers"] = list(drivers)
     if base:
         document["action"]["base_motion"] = {"mode": "absolute", "joints": BASE}

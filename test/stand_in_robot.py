@@ -42,7 +42,7 @@ class StandInRobot:
         self.talking = self.following = True
         self.driving = 0.0
         self.extra = {}
-        self._states = graph.create_publisher(JointState, "/joint_states", 10)
+        self._states = graph.create_publisher(JointState, "joint_states", 10)
         self.arm, self.hand = (Recorder(graph, JointTrajectory, group.topic) for group in (ARM, HAND))
         self.buffer = Recorder(graph, JointTrajectory, "controller/buffer")
         self.accepted = Recorder(graph, Header, "controller/accepted")
@@ -101,7 +101,7 @@ class StandInRobot:
     def call(self, service, request=None):
         """Call one of the controller's services, a Trigger when no request is given."""
         kind = {SetBool.Request: SetBool, ChangeState.Request: ChangeState}.get(type(request), Trigger)
-        client = self.node.create_client(kind, f"/controller/{service}")
+        client = self.node.create_client(kind, f"controller/{service}")
         assert client.wait_for_service(10.0)
         future = client.call_async(request or Trigger.Request())
         wait_until(future.done, what=service)

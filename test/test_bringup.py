@@ -219,9 +219,9 @@ def test_the_launch_file_starts_talks_and_brakes_last(tmp_path):
     write_small_checkpoint(tmp_path / "007: x")
     with ros_graph() as graph:
         home = dict(zip(FR3.joint_names, FR3.home))
-        states = graph.create_publisher(JointState, "/joint_states", 10)
+        states = graph.create_publisher(JointState, "/left/joint_states", 10)
         chunks = graph.create_publisher(JointTrajectory, "/left/policy/chunk", 10)
-        arm, _hand = (Recorder(graph, JointTrajectory, group.topic) for group in FR3.driver.groups)
+        arm, _hand = (Recorder(graph, JointTrajectory, f"/left/{group.topic}") for group in FR3.driver.groups)
         buffer = Recorder(graph, JointTrajectory, "/left/controller/buffer")
         graph.create_timer(0.02, lambda: states.publish(JointState(name=list(home), position=list(home.values()))))
         paths = [str(prefix), *filter(None, [graph.environment.get("AMENT_PREFIX_PATH")])]

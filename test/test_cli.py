@@ -1,6 +1,7 @@
 """The command `beingh`: the core's sub-commands are there with and without ROS, and exit statuses get through."""
 
 import argparse
+import re
 import subprocess
 import sys
 
@@ -38,6 +39,36 @@ def test_the_installed_command_has_every_command_of_the_core():
 def test_help_needs_neither_ros_nor_torch(words):
     done = subprocess.run([sys.executable, "-c", WITHOUT_ROS, *words], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and "usage: beingh" in done.stdout, done.stderr
+
+
+def every_parser(parser, words=()):
+    """(words, parser) of every command and of those below it."""
+    yield words, parser
+    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    for name, below in (pair for group in groups for pair in group.choices.items()):
+        yield from every_parser(below, (*words, name))
+
+
+def test_help_lists_every_command_with_one_line_each():
+    for words, parser in every_parser(core.build_parser(cli.REGISTERS)):
+        told = {
+            choice.dest: choice.help
+            for group in parser._actions
+            if isinstance(group, argparse._SubParsersAction)
+            for choice in group._choices_actions
+        }
+        names = commands(parser) if told else {}
+        assert told.keys() == set(names), words
+        for name, text in told.items():
+            assert text and "\n" not in text and len(text) <= 70, (words, name)
+            if not words:
+                assert re.search(rf"^    {name} +{re.escape(text)}$", parser.format_help(), re.M), name
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    words = f"{sys.executable} -m beingh_ros.cli robots show g1 | head -c 1"
+    done = subprocess.run(words, shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert (len(done.stdout), done.stderr) == (1, "")
 
 
 def test_the_exit_status_of_a_command_is_that_of_the_program(capsys):

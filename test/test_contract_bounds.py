@@ -194,7 +194,6 @@ URDFS = {
     "origin of nan": (joint3(r"<origin[^>]*>", '<origin xyz="0 nan 0"/>'), "'0 nan 0' in <origin xyz=...>"),
     "origin far away": (joint3(r"<origin[^>]*>", '<origin xyz="0 1e308 0"/>'), "three numbers up to 1000 in size"),
     "unknown type": (joint3("^", "").replace(JOINT, JOINT.replace("revolute", "revolving")), "'revolving' is no type.*revolute"),
-    "continuous arm": (joint3("^", "").replace(JOINT, JOINT.replace("revolute", "continuous")), "`fr3_joint3` is continuous"),
     "floating arm": (joint3("^", "").replace(JOINT, JOINT.replace("revolute", "floating")), "floating, which no single number"),
     "joint twice": (extra(before="").replace('"extra"', '"fr3_joint3"'), r"joint `fr3_joint3` is there twice \(first in line \d+"),
     "link twice": (extra(before='<link name="extra_link"/>' * 2), "link `extra_link` is there twice"),

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import yaml
+from rclpy.node import Node
 from rclpy.qos import (
     DurabilityPolicy,
     LivelinessPolicy,
@@ -16,6 +17,7 @@ from ros_support import ROOT, ros_graph, wait_until
 
 from beingh_core.contract import load_contract
 from beingh_ros.bringup import BringupOptions, ProcessGroup, processes
+from beingh_ros.messages.topics import in_namespace
 from beingh_ros.monitor.display import rviz_config
 
 FR3 = load_contract("fr3")
@@ -37,7 +39,7 @@ def test_the_file_shows_the_fr3_as_it_is():
     assert (description["Value"], description["Durability Policy"]) == ("/robot_description", "Transient Local")
     assert found["Objects"]["Topic"]["Value"] == "/sim/objects"
     for camera in FR3.cameras:
-        assert found[camera.name]["Topic"]["Value"] == camera.topic
+        assert found[camera.name]["Topic"]["Value"] == f"/{camera.topic}"
 
 
 @pytest.mark.parametrize("namespace", ["", "left"])
@@ -61,6 +63,8 @@ def test_every_topic_is_published_with_that_type_and_a_fitting_qos(tmp_path, nam
                 durability=DurabilityPolicy[display["Topic"]["Durability Policy"].upper().replace(" ", "_")],
             )
             assert qos_check_compatible(publisher.qos_profile, wanted) == (QoSCompatibility.OK, ""), topic
+        names = {name for name, _ in graph.get_topic_names_and_types()} - {"/diagnostics", "/rosout", "/parameter_events"}
+        assert [name for name in names if not name.startswith(f"/{namespace}")] == []
 
 
 def test_a_robot_without_an_end_effector_has_no_paths_to_show():
@@ -81,4 +85,21 @@ def test_cameras_frame_and_description_follow_the_robot():
     assert {d["Topic"]["Reliability Policy"] for d in images} == {"Best Effort"}
     assert found["Robot"]["Description Topic"]["Value"] == "/left/robot_description"
     assert found["Paths"]["Topic"]["Value"] == "/left/markers/eef_path"
-    assert found["Objects"]["Topic"]["Value"] == "/sim/objects"
+    assert found["Objects"]["Topic"]["Value"] == "/left/sim/objects"
+
+
+@pytest.mark.parametrize(
+    ("topic", "namespace", "full"),
+    [
+        ("camera/image", "", "/camera/image"),
+        ("camera/image", "left", "/left/camera/image"),
+        ("camera/image", "/a/b/", "/a/b/camera/image"),
+        ("/camera/image", "left", "/camera/image"),
+    ],
+)
+def test_a_topic_is_put_into_the_namespace_as_the_middleware_does(topic, namespace, full):
+    assert in_namespace(topic, namespace) == full
+    with ros_graph() as graph:
+        node = Node("resolver", context=graph.context, namespace=f"/{namespace.strip('/')}")
+        assert node.resolve_topic_name(topic) == full
+        node.destroy_node()

@@ -12,6 +12,7 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
 from beingh_core.contract import load_contract
+from beingh_core.contract.wire import plain
 from beingh_core.control.commander import Commander
 from beingh_core.control.driver import Driver, stop_drivers
 from beingh_core.control.plan import Plan, TickOutput
@@ -75,7 +76,7 @@ FINITE = st.floats(-3, 3)
 def test_humble_and_jazzy_take_every_trajectory(rows, velocities, times_s, data):
     values = np.array(data.draw(st.lists(FINITE, min_size=4 * rows, max_size=4 * rows))).reshape(rows, 4)
     points = setpoints(values[:, :2], values[:, 2:], times_s=times_s[:rows])
-    message = trajectory_of(("a", "b"), points, velocities=velocities)
+    message = trajectory_of(plain(("a", "b")), points, velocities=velocities)
     for nonzero_end in (True, False):
         assert refusal(message, ("a", "b"), nonzero_end=nonzero_end) is None
     assert message.points[-1].positions.tolist() in values[:, :2].tolist()
@@ -85,7 +86,7 @@ def test_humble_and_jazzy_take_every_trajectory(rows, velocities, times_s, data)
 
 
 def test_the_rules_of_the_controller_find_what_is_wrong():
-    message = trajectory_of(("a", "b"), setpoints([[1, 2], [3, 4]], [[1, 1], [1, 1]]), velocities=True)
+    message = trajectory_of(plain(("a", "b")), setpoints([[1, 2], [3, 4]], [[1, 1], [1, 1]]), velocities=True)
     message.points[-1].velocities = [0.1, 0.0]
     assert refusal(message, ("a", "b"), nonzero_end=False) == "last velocity"
     assert refusal(message, ("a", "b"), nonzero_end=True) is None
@@ -118,14 +119,14 @@ def test_joint_trajectory_sends_every_committed_tick_by_group(tmp_path):
 
 def test_a_single_committed_tick_goes_without_velocity():
     """A last velocity of 0 at every tick would make the robot stop at every tick."""
-    message = trajectory_of(("a",), setpoints([[1.0]], [[0.5]]), velocities=True)
+    message = trajectory_of(plain(("a",)), setpoints([[1.0]], [[0.5]]), velocities=True)
     assert len(message.points) == 1 and not len(message.points[0].velocities)
 
 
 def test_elapsed_rows_are_left_out_and_the_last_one_never():
-    message = trajectory_of(("a",), setpoints([[1], [2], [3], [4]], times_s=[-0.05, 0.0, 0.05, 0.1]), velocities=False)
+    message = trajectory_of(plain(("a",)), setpoints([[1], [2], [3], [4]], times_s=[-0.05, 0.0, 0.05, 0.1]), velocities=False)
     assert [p.positions.tolist() for p in message.points] == [[3.0], [4.0]]
-    message = trajectory_of(("a",), setpoints([[1], [2]], times_s=[-0.1, -0.05]), velocities=True)
+    message = trajectory_of(plain(("a",)), setpoints([[1], [2]], times_s=[-0.1, -0.05]), velocities=True)
     assert [p.positions.tolist() for p in message.points] == [[2.0]]
     assert stamp_to_ns(message.points[0].time_from_start) > 0
 
@@ -333,7 +334,7 @@ MISTAKES = {
     "too few axes": (twist(axes=["linear.x"]), "1 axes for 3 joints"),
     "base without action": (twist(), "`base_x` is sent, but no action commands it"),
     "negative gain": (
-        {"kind": "unitree_g1_arm_sdk", "topic": "/arm_sdk", "joints": ARM, "kp": {"fr3_joint1": -1.0}}, "-1 of `fr3_joint1`",
+        {"kind": "unitree_g1_arm_sdk", "topic": "/arm_sdk", "joints": ARM, "kp": {"fr3_joint1": -1.0}}, "kp.fr3_joint1: -1 is out of range",
     ),
     "conversion of an arm joint": (
         {"kind": "gripper_command", "action": "/g", "joints": ARM[:1], "min_change": 0.1, "max_effort": 1.0,

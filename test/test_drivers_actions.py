@@ -90,10 +90,11 @@ def test_a_slow_server_gets_the_newest_goal_only(tmp_path):
 
 
 def _goal(driver, value):
+    from beingh_core.contract.wire import plain
     from beingh_ros.drivers.trajectories import trajectory_of
 
     goal = driver._type.Goal()
-    goal.trajectory = trajectory_of(ARM, setpoints([[value] * 7]), velocities=False)
+    goal.trajectory = trajectory_of(plain(ARM), setpoints([[value] * 7]), velocities=False)
     return goal
 
 

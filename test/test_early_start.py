@@ -70,7 +70,7 @@ class Robot:
         for camera in FR3.cameras:
             pixels = rng.integers(0, 255, (48, 64, 3), dtype=np.uint8)
             self.inputs.push_image(f"video.{camera.name}", self.ns - age_ms * MS, pixels)
-        self.inputs.push_joints("/joint_states", self.ns - age_ms * MS, HOME)
+        self.inputs.push_joints("joint_states", self.ns - age_ms * MS, HOME)
 
     def tick(self, n):
         """The controller sends tick n and publishes the buffer behind it."""

@@ -85,6 +85,7 @@ ARROWS = {
     "drivers": {"messages", "control", "realtime", "contract"},
     "nodes": {"messages", "drivers", "control", "inference", "policy", "realtime", "contract", "data", "sim"},
     "demo": {"nodes", "messages", "monitor", "evaluate", "policy", "realtime", "contract", "data", "sim", "ros"},
+    "robots": {"nodes", "messages", "drivers", "policy", "contract", "ros"},
     "monitor": {"nodes", "messages", "evaluate", "realtime", "contract", "data"},
     "soak": {"nodes", "messages", "demo", "evaluate", "inference", "policy", "realtime", "contract", "data", "sim", "ros"},
 }

@@ -8,6 +8,7 @@ from sensor_msgs.msg import JointState
 from test_nodes_logic import FR3, HOME, NOW
 
 from beingh_core.inference.policy_inputs import PolicyInputs
+from beingh_ros.messages.state_messages import StateReader
 from beingh_ros.nodes.joint_intake import JointIntake
 from beingh_ros.nodes.policy_node import PolicyNode
 
@@ -49,12 +50,13 @@ def policy_takes(message):
     log, inputs = [], PolicyInputs(FR3, lambda topic: f"/cell{topic}")
     node = SimpleNamespace(
         _inputs=inputs,
+        _readers={TOPIC: StateReader(FR3, TOPIC)},
         _log_error=lambda _name, text: log.append(text),
         resolve_topic_name=lambda topic: f"/cell{topic}",
         get_clock=lambda: SimpleNamespace(now=lambda: SimpleNamespace(nanoseconds=NOW)),
     )
     message.header.stamp.sec = NOW // 10**9
-    PolicyNode._on_joint_state(node, TOPIC, message)
+    PolicyNode._on_state(node, TOPIC, message)
     taken = [name for name in ("state.eef_position",) if inputs.streams[name].latest() is not None]
     return taken, [reason for name, reason in inputs.closed(NOW) if name == "state.eef_position"], log
 

@@ -166,7 +166,7 @@ def test_one_page_of_a_real_controller_in_a_namespace_and_a_status_for_scripts(t
     with ros_graph() as graph:
         done = monitor(graph.environment, "--once", "--wait", "8")
         assert done.returncode == 1 and "no controller is heard" in done.stdout and "(/observer)" in done.stdout
-        states = graph.create_publisher(JointState, "/joint_states", 10)
+        states = graph.create_publisher(JointState, "/left/joint_states", 10)
         spec = ProcessSpec(
             name="controller",
             executable="controller_node",

@@ -180,8 +180,8 @@ def test_another_commander_is_reported(bench):
     assert robot.status()["rivals"] == ""
     robot.node.create_publisher(JointTrajectory, ARM.topic, 10)
     status = wait_until(lambda: (s := robot.status())["rivals"] and s, what="the rival")
-    assert status["rivals"] == ARM.topic and "another node" in status["message"]
-    assert process.output.count(f"another node publishes commands on {ARM.topic}") == 1
+    assert status["rivals"] == f"/{ARM.topic}" and "another node" in status["message"]
+    assert process.output.count(f"another node publishes commands on /{ARM.topic}") == 1
 
 
 def test_dry_run_does_everything_but_send(bench):

@@ -65,7 +65,7 @@ def bench(tmp_path):
 def deafen(robot, group):
     """Take every subscription of a command topic away."""
     recorder = robot.arm if group is ARM else robot.hand
-    followers = [link for link in robot._links if link.topic_name == group.topic]
+    followers = [link for link in robot._links if link.topic_name == f"/{group.topic}"]
     robot._links = [link for link in robot._links if link not in followers]
     for subscription in (recorder._subscription, *followers):
         robot.node.destroy_subscription(subscription)
@@ -77,7 +77,7 @@ def heard(robot, word):
 
 def test_a_robot_that_listens_late_gets_the_first_tick(bench):
     robot, process = bench(before=lambda robot: deafen(robot, HAND), listener_settle_s=1.0)
-    wait_until(lambda: heard(robot, f"nobody listens on {HAND.topic}"), what=lambda: process.output)
+    wait_until(lambda: heard(robot, f"nobody listens on /{HAND.topic}"), what=lambda: process.output)
     assert not robot.buffer.messages and not robot.arm.messages
     onlooker = Recorder(robot.node, JointTrajectory, HAND.topic)
     late = Recorder(robot.node, JointTrajectory, HAND.topic)
@@ -123,7 +123,7 @@ def test_the_last_listener_that_goes_stops_it_and_a_reset_waits_for_the_next(ben
     deafen(robot, HAND)
     status = robot.wait_for_state("stopped", "driver", since=since)
     robot.driving = 0.0
-    assert status.reason.startswith(f"nobody listens on {HAND.topic}"), status.reason
+    assert status.reason.startswith(f"nobody listens on /{HAND.topic}"), status.reason
     told = len(robot.state.messages)
     assert robot.call("reset").success
     wait_until(

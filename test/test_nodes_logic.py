@@ -498,7 +498,7 @@ def test_the_safety_page_explains_every_cause():
 def fill(inputs, stamp_ns, value=0):
     for camera in FR3.cameras:
         inputs.push_image(f"video.{camera.name}", stamp_ns, np.full((2, 2, 3), value, np.uint8))
-    inputs.push_joints("/joint_states", stamp_ns, HOME | {"other": math.nan})
+    inputs.push_joints("joint_states", stamp_ns, HOME | {"other": math.nan})
 
 
 def test_the_gate_names_what_is_missing_stale_or_refused():
@@ -511,7 +511,7 @@ def test_the_gate_names_what_is_missing_stale_or_refused():
     inputs.push_image("video.wrist_view", NOW + 1, np.zeros((2, 2, 3), np.uint8))
     assert inputs.closed(NOW + 1) == []
     reasons = dict(inputs.closed(NOW + 300_000_000))
-    assert set(reasons) == set(inputs.streams) and "/scene_camera/color/image_raw" in reasons["video.scene_view"]
+    assert set(reasons) == set(inputs.streams) and "scene_camera/color/image_raw" in reasons["video.scene_view"]
 
 
 @pytest.mark.parametrize(
@@ -524,7 +524,7 @@ def test_the_gate_names_what_is_missing_stale_or_refused():
 def test_joint_states_that_are_no_numbers_close_the_gate(positions, stream, word):
     inputs = PolicyInputs(FR3)
     fill(inputs, NOW)
-    wrong = inputs.push_joints("/joint_states", NOW + 1, positions)
+    wrong = inputs.push_joints("joint_states", NOW + 1, positions)
     assert list(wrong) == [stream] and word in wrong[stream]
     assert [name for name, _ in inputs.closed(NOW + 1)] == [stream]
 
@@ -533,9 +533,9 @@ def test_the_observation_is_at_the_oldest_of_the_newest_images():
     inputs = PolicyInputs(FR3)
     for k in range(5):
         fill(inputs, NOW + k * DT_NS, value=k)
-        inputs.push_joints("/joint_states", NOW + k * DT_NS, HOME | {"fr3_joint1": float(k)})
+        inputs.push_joints("joint_states", NOW + k * DT_NS, HOME | {"fr3_joint1": float(k)})
     inputs.push_image("video.scene_view", NOW + 5 * DT_NS, np.full((2, 2, 3), 5, np.uint8))
-    inputs.push_joints("/joint_states", NOW + 5 * DT_NS, HOME | {"fr3_joint1": 5.0})
+    inputs.push_joints("joint_states", NOW + 5 * DT_NS, HOME | {"fr3_joint1": 5.0})
     observation = inputs.observe()
     assert observation.stamp_ns == NOW + 4 * DT_NS
     assert {view: image[0, 0, 0] for view, image in observation.images.items()} == {"scene_view": 4, "wrist_view": 4}
@@ -546,10 +546,10 @@ def test_joint_states_that_begin_after_the_images_close_the_gate_until_the_next_
     inputs = PolicyInputs(FR3)
     for view in ("scene_view", "wrist_view"):
         inputs.push_image(f"video.{view}", NOW, np.zeros((2, 2, 3), np.uint8))
-    inputs.push_joints("/joint_states", NOW + 1, HOME)
+    inputs.push_joints("joint_states", NOW + 1, HOME)
     closed = inputs.closed(NOW + 2)
     assert [name for name, _ in closed] == ["state.eef_position", "state.gripper_position"]
-    assert all("time of the images (/joint_states)" in reason for _, reason in closed)
+    assert all("time of the images (joint_states)" in reason for _, reason in closed)
     fill(inputs, NOW + 3)
     assert inputs.closed(NOW + 3) == []
 

@@ -130,7 +130,7 @@ def test_another_commander_keeps_it_from_a_start_by_name_and_stops_it_when_it_co
     robot, process = bench(
         before=lambda robot: rival.append(robot.node.create_publisher(JointTrajectory, ARM.topic, 10))
     )
-    text = f"another node publishes commands on {ARM.topic} too: /observer"
+    text = f"another node publishes commands on /{ARM.topic} too: /observer"
     wait_until(lambda: any(r.startswith(text) for r in reasons(robot)), what=lambda: reasons(robot))
     time.sleep(0.3)
     assert not robot.buffer.messages

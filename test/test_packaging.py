@@ -2,11 +2,15 @@
 
 import ast
 import importlib.util
+import os
 import re
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ElementTree.parse(ROOT / "package.xml").getroot()
@@ -59,6 +63,7 @@ def test_everything_the_nodes_read_is_installed():
     share = "share/beingh_ros"
     assert {
         f"{share}/config/robots/fr3.yaml",
+        f"{share}/config/robot.schema.json",
         f"{share}/urdf/fr3.urdf",
         f"{share}/launch/robot.launch.py",
         f"{share}/package.xml",
@@ -67,6 +72,57 @@ def test_everything_the_nodes_read_is_installed():
     for checkpoint in (ROOT / "checkpoints").glob("*/config.json"):
         names = {path.name for path in checkpoint.parent.iterdir()}
         assert {f"{share}/checkpoints/{checkpoint.parent.name}/{name}" for name in names} <= set(installed)
+
+
+def test_a_workspace_that_colcon_builds_has_the_command_on_its_path():
+    """`bin/` is there, the scripts that `ros2 run` finds are not."""
+    (file,) = dict(declared()["data_files"])["bin"]
+    assert Path(file).name == "beingh" and os.access(ROOT / file, os.X_OK)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, ROOT / file, "--help"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and "usage: beingh" in done.stdout, done.stderr
+
+
+WITHOUT_ROS = """
+import runpy, sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("rclpy", "std_msgs", "sensor_msgs", "diagnostic_msgs", "launch"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Refuse())
+import importlib.util
+found = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *more: None if name == "rclpy" else found(name, *more)
+runpy.run_path(sys.argv.pop(0) if sys.argv[0] != "-c" else sys.argv.pop(1), run_name="__main__")
+"""
+
+
+def test_pip_installs_the_core_with_its_files_and_the_command(tmp_path):
+    """From a copy of the sources, away from them, and where ROS is not installed."""
+    pytest.importorskip("setuptools")
+    ignored = shutil.ignore_patterns(".*", "out", "build", "install", "log", "test", "docs", "checkpoints", "*.egg-info")
+    shutil.copytree(ROOT, tmp_path / "source", ignore=ignored, symlinks=True)
+    target, pip = tmp_path / "installed", [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "--target", target, tmp_path / "source"], check=True, capture_output=True, cwd=tmp_path)
+    environment = os.environ | {"PYTHONPATH": str(target)}
+
+    def beingh(*words):
+        command = [sys.executable, "-c", WITHOUT_ROS, str(target / "bin" / "beingh"), *words]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    assert beingh("--help").returncode == 0
+    listed = beingh("robots", "list")
+    names = sorted(path.stem for path in (ROOT / "config" / "robots").glob("*.yaml"))
+    assert re.findall(r"^OK +(\w+)", listed.stdout, re.M) == names, listed
+    done = beingh("robots", "check", "fr3")
+    assert done.returncode == 0 and f"{target}/share/beingh_ros/config/robots/fr3.yaml" in done.stdout, done
+    assert "WARN   drivers" in done.stdout and "not checked without rclpy" in done.stdout
+
+
+def test_make_links_the_package_into_its_environment():
+    """So that `beingh` is in `.venv/bin` after `make demo` and `make test`."""
+    made = subprocess.run(["make", "-n", "-B", "environment"], cwd=ROOT, capture_output=True, text=True)
+    assert made.returncode == 0 and re.search(r"bin/python -m pip install -q --no-deps -e \.$", made.stdout, re.M)
 
 
 def test_every_node_has_an_entry_point_that_exists():
@@ -100,7 +156,7 @@ def test_the_readme_lists_every_parameter_service_and_launch_argument():
         source = node.read_text()
         section = readme.split(f"**{node.stem}**")[1].split("\n**")[0]
         names = re.findall(r'declare\(self, "(\w+)"', source) + re.findall(r'create_service\(\w+, "([~/\w]+)"', source)
-        assert names and [name for name in names if f"`{name}`" not in section] == [], node.name
+        assert names and [name for name in names if not re.search(f"`/?{re.escape(name)}`", section)] == [], node.name
     launch = (ROOT / "launch" / "robot.launch.py").read_text()
     arguments = ast.literal_eval(re.search(r"ARGUMENTS = (\{.*?\n\})", launch, re.DOTALL)[1])
     section = readme.split("`robot.launch.py` takes")[1]

@@ -38,7 +38,7 @@ class Feed:
             yield self.inputs.push_image(f"video.{camera.name}", self.now_ns + ahead_ns, PIXELS, self.now_ns)
 
     def joints(self, positions=HOME, ahead_ns=0):
-        return self.inputs.push_joints("/joint_states", self.now_ns + ahead_ns, positions, self.now_ns)
+        return self.inputs.push_joints("joint_states", self.now_ns + ahead_ns, positions, self.now_ns)
 
     def run(self, seconds, ahead_ns=0, parts=(tuple(HOME),)):
         for step in range(round(seconds * 50)):
@@ -207,10 +207,10 @@ def test_joint_states_of_another_length_are_refused():
 
 def test_what_holds_nothing_to_use_closes_nothing_but_is_told_when_nothing_better_comes():
     feed = Feed().run(1.0)
-    feed.inputs.set_aside("/joint_states", "the newest message holds no positions")
+    feed.inputs.set_aside("joint_states", "the newest message holds no positions")
     assert feed.closed() == {}
     feed.now_ns += S
-    assert "; the newest message holds no positions (/joint_states)" in feed.closed()["state.eef_position"]
+    assert "; the newest message holds no positions (joint_states)" in feed.closed()["state.eef_position"]
 
 
 @pytest.mark.parametrize(
@@ -229,19 +229,19 @@ def test_joints_that_come_under_other_names_are_named(rename, words):
     for _ in range(10):
         feed.joints({rename(name): value for name, value in HOME.items()})
     reason = feed.closed()["state.eef_position"]
-    assert words in reason and "must be those of the robot (/joint_states)" in reason and reason.isprintable()
+    assert words in reason and "must be those of the robot (joint_states)" in reason and reason.isprintable()
 
 
 def test_names_of_strangers_are_kept_in_bounds():
     feed = Feed()
     for k in range(3000):
         feed.joints({f"joint_{k}_{'x' * 1000}": 0.0})
-    assert len(feed.inputs._foreign["/joint_states"]._names) <= 100 and len(feed.closed()["state.eef_position"]) < 1000
+    assert len(feed.inputs._foreign["joint_states"]._names) <= 100 and len(feed.closed()["state.eef_position"]) < 1000
 
 
 def test_topics_are_told_as_they_are_known_on_the_network():
-    inputs = PolicyInputs(FR3, lambda topic: f"/cell_3{topic}")
-    assert inputs.push_joints("/joint_states", NOW, HOME, NOW) == {}
+    inputs = PolicyInputs(FR3, lambda topic: f"/cell_3/{topic}")
+    assert inputs.push_joints("joint_states", NOW, HOME, NOW) == {}
     reasons = dict(inputs.closed(NOW))
     assert "(/cell_3/scene_camera/color/image_raw)" in reasons["video.scene_view"]
     assert "(/cell_3/joint_states)" in dict(inputs.closed(NOW + S))["state.eef_position"]

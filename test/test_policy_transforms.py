@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scipy.linalg import expm
 from scipy.spatial.transform import Rotation
 
+from beingh_core import rotations
 from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError
-from beingh_core.policy import rotations
 from beingh_core.policy.data_configs import DataConfig, KeySpec, get_data_config, register_data_config
 from beingh_core.policy.from_contract import data_config_for
 from beingh_core.policy.image import MEAN, STD, eval_transform, resize_crop

@@ -47,7 +47,7 @@ def test_overlap_names_both():
 def test_width():
     slots.check_width("state", "arm_joint_position", 6)
     slots.check_width("state", "left_arm_joint_position", 7)
-    for name, width in [("arm_joint_position", 8), ("head_position", 1), ("gripper_position", 2)]:
+    for name, width in [("arm_joint_position", 8), ("head_position", 3), ("gripper_position", 2)]:
         with pytest.raises(BeingHError, match=f"`{name}` was given {width} values"):
             slots.check_width("action", name, width)
 

@@ -186,7 +186,7 @@ def test_the_schedule_repeats_with_its_seed_and_leaves_nothing_out():
 
 def test_every_topic_between_the_nodes_passes_through_the_injector():
     topics = {route.topic for route in routes(CONTRACT)}
-    assert {"policy/chunk", "controller/buffer", "controller/accepted", "/joint_states"} <= topics
+    assert {"policy/chunk", "controller/buffer", "controller/accepted", "joint_states"} <= topics
     assert {camera.topic for camera in CONTRACT.cameras} <= topics
 
 

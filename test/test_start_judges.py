@@ -492,14 +492,14 @@ def test_the_tolerance_stands_in_the_contract(tmp_path):
 @pytest.mark.parametrize(
     "value, word",
     [
-        (-0.1, "0 to 0.1"),
-        (0.2, "0 to 0.1"),
+        (-0.1, "at least 0, at most 0.1"),
+        (0.2, "at least 0, at most 0.1"),
         (math.nan, "start_tolerance"),
         (math.inf, "finite"),
         ("much", "not a number"),
         (True, "not a number"),
         ({"joint2": 0.02}, "fr3_joint2"),
-        ({"fr3_joint2": 1}, "0 to 0.1"),
+        ({"fr3_joint2": 1}, "at least 0, at most 0.1"),
         ([0.1], "not a number"),
     ],
 )

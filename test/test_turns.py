@@ -10,12 +10,12 @@ from ros_support import ROOT
 from test_joint_continuity import judge as judge_one
 from test_nodes_logic import DT_NS, FR3, HOME, NOW, H
 
+from beingh_core.contract.turns import TURN, endless_joints, nearest_turn, way
 from beingh_core.control.controller import Controller
 from beingh_core.control.joint_continuity import JUMP_NS, JointContinuity
 from beingh_core.control.measured_joints import start_position
 from beingh_core.control.stop_causes import JOINT_STATES_INVALID, RUNNING, TRACKING_ERROR, WAITING
 from beingh_core.control.tracking import TrackingWatch
-from beingh_core.control.turns import TURN, endless_joints, nearest_turn, way
 from beingh_core.realtime.commit_buffer import Chunk
 
 JOINT = FR3.joint_names[6]

@@ -13,8 +13,16 @@ import numpy as np
 import pinocchio as pin
 
 from beingh_core.contract.kinematics import Kinematics
-from beingh_core.contract.schema import POSITION_SLOTS, ROTATION_SLOTS, ActionSignal, RobotContract, StateSignal
+from beingh_core.contract.schema import (
+    POSE_SLOTS,
+    POSITION_SLOTS,
+    ROTATION_SLOTS,
+    ActionSignal,
+    RobotContract,
+    StateSignal,
+)
 from beingh_core.errors import BeingHError
+from beingh_core.rotations import from_axis_angle, to_axis_angle
 
 # How far one step turns the commanded orientation towards a reference that the caller passes [rad].
 MAX_ROTATION_CORRECTION = 0.02
@@ -51,6 +59,7 @@ class SignalCodec:
             if signal.eef_frame is not None:
                 self._arm(signal)
         self._actions = {signal.slot: signal for signal in contract.action}
+        self._couplings = {c.joint: c for signal in contract.action for c in signal.coupling}
 
     def encode_state(
         self, positions: Mapping[str, float], previous: Mapping[str, np.ndarray] | None = None
@@ -58,7 +67,7 @@ class SignalCodec:
         """State slots from measured joint positions.
 
         Args:
-            positions: joint name -> position [rad or m]; more joints than needed are fine.
+            positions: name of `StateSignal.values` -> number, of joints in rad or m; more than needed is fine.
             previous: an earlier result; rotation vectors then keep to the branch nearest to it.
 
         Returns:
@@ -69,39 +78,68 @@ class SignalCodec:
         """
         encoded = {}
         for signal in self._contract.state:
-            values = np.array([_measured(positions, joint) for joint in signal.joints])
+            values = np.array([_measured(positions, name) for name in signal.values])
             if signal.source == "fk":
                 position, rotation = self._arm(signal).fk(values)
                 values = position if signal.slot in POSITION_SLOTS else pin.log3(rotation)
-                if signal.slot in ROTATION_SLOTS and previous is not None:
-                    values = nearest_branch(values, previous[signal.slot])
-            encoded[signal.slot] = _to_gripper(values, signal)
+            if signal.source in ("fk", "pose") and signal.slot not in (*POSITION_SLOTS, "base_position"):
+                if previous is not None:
+                    values = nearest_branch(values, to_axis_angle(previous[signal.slot], signal.rotation))
+                values = from_axis_angle(values, signal.rotation)
+            encoded[signal.slot] = _to_slot(values, signal)
         return encoded
 
-    def encode_commands(self, q_TJ: np.ndarray) -> dict[str, np.ndarray]:
+    def encode_commands(
+        self, q_TJ: np.ndarray, *, q_chunk_start: np.ndarray | None = None, first_state: np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
         """Action slots from a sequence of commands; the inverse of `decode_actions`.
 
         Args:
             q_TJ: (T+1, J) commands; action k leads from row k to row k+1.
+            q_chunk_start: (J,) command at the start of the chunk, for `chunk_start` deltas; default row 0.
+            first_state: (J,) measured state at the start of the chunk, for `relative` actions; default `q_chunk_start`.
 
         Returns:
-            slot name -> (T, dim). Deltas are pose k+1 seen from pose k (or from pose 0 for
-            `chunk_start`), absolute slots are row k+1.
+            slot name -> (T, dim). Absolute slots are row k+1, relative ones row k+1 seen from the first state, deltas
+            row k+1 seen from row k (from the chunk's start for `chunk_start`).
         """
         q_TJ = np.asarray(q_TJ, dtype=np.float64)
         if q_TJ.ndim != 2 or q_TJ.shape[1] != len(self._column) or len(q_TJ) < 1:
             raise ValueError(f"commands have shape {q_TJ.shape}, not (T+1, {len(self._column)})")
+        start_J = q_TJ[0] if q_chunk_start is None else np.asarray(q_chunk_start, dtype=np.float64)
+        first_J = start_J if first_state is None else np.asarray(first_state, dtype=np.float64)
         encoded = {}
         for signal in self._contract.action:
             columns = self._columns(signal)
-            if signal.mode == "absolute":
-                encoded[signal.slot] = _to_gripper(q_TJ[1:, columns], signal)
-                continue
-            poses = [self._arm(signal).fk(row) for row in q_TJ[:, columns]]
-            first = np.zeros(len(poses) - 1, int) if signal.frame == "chunk_start" else range(len(poses) - 1)
-            deltas = [_delta(poses[a], poses[k + 1], signal) for k, a in enumerate(first)]
-            encoded[signal.slot] = np.array(deltas, dtype=np.float64).reshape(len(deltas), 3)
+            if not columns:
+                encoded[signal.slot] = np.full((len(q_TJ) - 1, 1), signal.value)
+            elif signal.slot in POSE_SLOTS:
+                encoded[signal.slot] = self._encode_poses(
+                    signal, q_TJ[:, columns], (first_J if signal.mode == "relative" else start_J)[columns]
+                )
+            else:
+                rows = _to_slot(q_TJ[:, columns], signal)
+                before = {"absolute": 0.0, "relative": _to_slot(first_J[columns], signal), "delta": rows[:-1]}
+                encoded[signal.slot] = rows[1:] - before[signal.mode]
         return encoded
+
+    def _encode_poses(self, signal: ActionSignal, q_TJ: np.ndarray, origin_J: np.ndarray) -> np.ndarray:
+        """(T, dim) the part of the poses along (T+1, J) rows that a slot holds."""
+        arm, is_position = self._arm(signal), signal.slot in POSITION_SLOTS
+        poses, steps = [arm.fk(row) for row in q_TJ], len(q_TJ) - 1
+        if signal.mode == "absolute":
+            parts = [position if is_position else pin.log3(rotation) for position, rotation in poses[1:]]
+        else:
+            stands = signal.mode == "relative" or signal.frame == "chunk_start"
+            before = [arm.fk(origin_J)] * steps if stands else poses[:-1]
+            parts = [_delta(start, pose, signal) for start, pose in zip(before, poses[1:])]
+        vectors = np.array(parts, dtype=np.float64).reshape(steps, 3)
+        if is_position:
+            return vectors
+        if signal.mode == "absolute":
+            for k in range(1, steps):
+                vectors[k] = nearest_branch(vectors[k], vectors[k - 1])
+        return from_axis_angle(vectors, signal.rotation)
 
     def decode_actions(
         self,
@@ -109,11 +147,16 @@ class SignalCodec:
         q_anchor: np.ndarray,
         *,
         q_chunk_start: np.ndarray | None = None,
+        first_state: np.ndarray | None = None,
         reference_rotation: Mapping[str, np.ndarray] | None = None,
     ) -> np.ndarray:
         """Joint commands (T, J) from actions; `decode` without its report of unreached steps."""
         return self.decode(
-            actions, q_anchor, q_chunk_start=q_chunk_start, reference_rotation=reference_rotation
+            actions,
+            q_anchor,
+            q_chunk_start=q_chunk_start,
+            first_state=first_state,
+            reference_rotation=reference_rotation,
         ).positions
 
     def decode(
@@ -122,6 +165,7 @@ class SignalCodec:
         q_anchor: np.ndarray,
         *,
         q_chunk_start: np.ndarray | None = None,
+        first_state: np.ndarray | None = None,
         reference_rotation: Mapping[str, np.ndarray] | None = None,
     ) -> DecodedCommands:
         """Joint commands from actions.
@@ -135,6 +179,7 @@ class SignalCodec:
                 are cut to 0..1.
             q_anchor: (J,) command of the step before the first action (the end of the prefix).
             q_chunk_start: (J,) command at the start of the chunk, for `chunk_start` deltas; default `q_anchor`.
+            first_state: (J,) measured state at the start of the chunk, for `relative` actions; default `q_chunk_start`.
             reference_rotation: position slot -> (3, 3) orientation to hold where there is no rotation
                 action. It stops the drift that limits cause when they cut single joints.
 
@@ -144,25 +189,28 @@ class SignalCodec:
         actions = self._checked(actions)
         anchor = np.asarray(q_anchor, dtype=np.float64)
         start = anchor if q_chunk_start is None else np.asarray(q_chunk_start, dtype=np.float64)
+        first = start if first_state is None else np.asarray(first_state, dtype=np.float64)
         steps = len(next(iter(actions.values())))
         q_TJ = np.tile(anchor, (steps, 1))
         unreached: set[int] = set()
         for slot, signal in self._actions.items():
             columns = self._columns(signal)
-            if signal.mode == "absolute":
-                q_TJ[:, columns] = _from_gripper(actions[slot], signal)
+            if slot not in POSE_SLOTS:
+                if columns:
+                    q_TJ[:, columns] = _from_slot(actions[slot], signal, anchor[columns], first[columns])
             elif slot in POSITION_SLOTS:
                 rotation_slot = ROTATION_SLOTS[POSITION_SLOTS.index(slot)]
-                poses = self._integrate(
-                    signal,
-                    actions[slot],
-                    actions.get(rotation_slot),
-                    anchor[columns],
-                    start[columns],
-                    (reference_rotation or {}).get(slot),
-                )
+                turns = actions.get(rotation_slot)
+                if turns is not None:
+                    turns = to_axis_angle(turns, self._actions[rotation_slot].rotation)
+                reference = (reference_rotation or {}).get(slot)
+                q_start = (first if signal.mode == "relative" else start)[columns]
+                poses = self._integrate(signal, actions[slot], turns, anchor[columns], q_start, reference)
                 q_TJ[:, columns], missed = self._follow(signal, poses, anchor[columns])
                 unreached.update(missed)
+        for joint, coupling in self._couplings.items():
+            followed = q_TJ[:, self._column[coupling.of]]
+            q_TJ[:, self._column[joint]] = coupling.multiplier * followed + coupling.offset
         return DecodedCommands(positions=q_TJ, unreached=tuple(sorted(unreached)))
 
     def _integrate(self, signal: ActionSignal, moves, turns, q_anchor, q_start, reference) -> list:
@@ -173,7 +221,9 @@ class SignalCodec:
         poses = []
         for step, move in enumerate(moves):
             turn = None if turns is None else pin.exp3(turns[step])
-            if signal.frame == "world":
+            if signal.mode == "absolute":
+                position, rotation = move, rotation if turn is None else turn
+            elif signal.frame == "world":
                 position = position + move
                 rotation = rotation if turn is None else turn @ rotation
             elif signal.frame == "eef":
@@ -210,7 +260,7 @@ class SignalCodec:
                     remedy="use a checkpoint trained for this contract",
                 )
             values = np.asarray(actions[slot], dtype=np.float64)
-            dim = len(signal.joints) if signal.mode == "absolute" else 3
+            dim = signal.width
             steps = len(next(iter(checked.values()))) if checked else len(values)
             if values.shape != (steps, dim):
                 raise BeingHError(f"action `{slot}` has shape {values.shape}", allowed=f"({steps}, {dim})")
@@ -272,13 +322,27 @@ def _measured(positions: Mapping[str, float], joint: str) -> float:
     return value
 
 
-def _to_gripper(values: np.ndarray, signal: StateSignal | ActionSignal) -> np.ndarray:
-    """Joint positions to 0 = closed, 1 = open, where the signal is a gripper."""
-    return values if signal.closed is None else (values - signal.closed) / (signal.open - signal.closed)
+def _ends(signal: StateSignal | ActionSignal) -> tuple[np.ndarray, np.ndarray] | None:
+    """Positions (J,) that a slot has as 0 and as 1; None where it has radians or metres."""
+    if signal.closed is not None:
+        return np.array([signal.closed]), np.array([signal.open])
+    if signal.ranges:
+        closed, opened = np.array(signal.ranges).T
+        return closed, opened
+    return None
 
 
-def _from_gripper(values: np.ndarray, signal: ActionSignal) -> np.ndarray:
-    """0 = closed, 1 = open to joint positions, where the signal is a gripper."""
-    if signal.closed is None:
-        return values
-    return signal.closed + np.clip(values, 0.0, 1.0) * (signal.open - signal.closed)
+def _to_slot(values: np.ndarray, signal: StateSignal | ActionSignal) -> np.ndarray:
+    """Joint positions as the slot has them: 0 = closed and 1 = open, where the signal has a range."""
+    ends = _ends(signal)
+    return values if ends is None else (values - ends[0]) / (ends[1] - ends[0])
+
+
+def _from_slot(values_TJ: np.ndarray, signal: ActionSignal, anchor_J: np.ndarray, first_J: np.ndarray) -> np.ndarray:
+    """Joint positions (T, J) of an action; shares of a range are cut to 0..1."""
+    if signal.mode == "relative":
+        values_TJ = values_TJ + _to_slot(first_J, signal)
+    elif signal.mode == "delta":
+        values_TJ = np.cumsum(values_TJ, axis=0) + _to_slot(anchor_J, signal)
+    ends = _ends(signal)
+    return values_TJ if ends is None else ends[0] + np.clip(values_TJ, 0.0, 1.0) * (ends[1] - ends[0])

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from beingh_core.contract.reader import REQUIRED, Section
-
-Reader = Callable[[Section, str, tuple[str, ...]], Any]
+from beingh_core.contract import key as keys
+from beingh_core.contract.key import Key, flag, names, number, per_joint, text, topic
+from beingh_core.contract.reader import Section
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,108 +18,123 @@ class DriverKind:
 
     Attributes:
         endpoint: key of a group's name on the wire: `topic`, or `action` for an action server.
-        options: key -> how to read it (section, key, joints of the driver).
+        options: its further keys.
         joints_per_group: number of joints that a group must have, None for any.
         is_velocity: whether its columns are velocities of a base, which are no joints of the URDF.
+        has_wire: whether its groups may have names and units of their own.
     """
 
     endpoint: str
-    options: dict[str, Reader]
+    options: Mapping[str, Key]
     joints_per_group: int | None = None
     is_velocity: bool = False
+    has_wire: bool = False
 
 
-def _number(default: Any = REQUIRED, **bounds: float) -> Reader:
-    """A number within the bounds of `Section.number`."""
-    return lambda section, key, _joints: section.number(key, default, **bounds)
+def read_option(section: Section, name: str, key: Key, joints: tuple[str, ...]) -> Any:
+    """The value of one option; of a number per joint a read-only joint -> number, with the joints under `hold`.
+
+    Args:
+        section: the driver.
+        name: name of the option.
+        key: its declaration.
+        joints: joints of the driver.
+
+    Raises:
+        BeingHError: missing, of another type, or out of bounds.
+    """
+    default = None if key.absent else key.default
+    if key.type == keys.NUMBER:
+        return section.number(name, default, **key.bounds)
+    if key.type == keys.FLAG:
+        return section.flag(name, default)
+    if key.type == keys.PER_JOINT:
+        return _per_joint(section, name, key, joints)
+    if key.type == keys.NAMES:
+        return _names(section, name, key, joints)
+    if key.type == keys.TOPIC and name in section:
+        return section.topic(name)
+    return section.get(name, str, default)
 
 
-def _flag(section: Section, key: str, _joints: tuple[str, ...]) -> bool:
-    return section.flag(key, False)
+def _per_joint(section: Section, name: str, key: Key, joints: tuple[str, ...]) -> Mapping[str, float]:
+    held = section.strings("hold") if "hold" in section else ()
+    values = dict.fromkeys((*joints, *held), key.default)
+    if section.is_mapping(name):
+        values |= section.named_numbers(name, values)
+    else:
+        values = dict.fromkeys(values, section.number(name))
+    return MappingProxyType(values)
 
 
-def _text(default: str) -> Reader:
-    return lambda section, key, _joints: section.get(key, str, default)
-
-
-def _topic(default: str) -> Reader:
-    return lambda section, key, _joints: section.topic(key) if key in section else default
-
-
-def _per_joint(default: float, most: float) -> Reader:
-    """One number for all joints and those under `hold`, or joint -> number with the default for the others; from 0 on."""
-
-    def read(section: Section, key: str, joints: tuple[str, ...]) -> MappingProxyType:
-        joints = (*joints, *_names(section, "hold", joints))
-        if section.is_mapping(key):
-            values = {joint: default for joint in joints} | section.named_numbers(key, joints)
-        else:
-            values = dict.fromkeys(joints, section.number(key, default))
-        for joint, value in values.items():
-            if not 0.0 <= value <= most:
-                raise section.error(
-                    key, f"{value:g} of `{joint}` is out of range", allowed=f"at least 0, at most {most:g}"
-                )
-        return MappingProxyType(values)
-
-    return read
-
-
-def _axes(section: Section, key: str, joints: tuple[str, ...]) -> tuple[str, ...]:
-    axes = section.strings(key)
-    for axis in axes:
-        if axis not in TWIST_AXES:
-            raise section.error(key, f"there is no axis `{axis}`", allowed=TWIST_AXES)
-    if len(axes) != len(joints):
-        raise section.error(
-            key, f"{len(axes)} axes for {len(joints)} joints", remedy="name one axis per joint, in order"
-        )
-    return axes
-
-
-def _names(section: Section, key: str, _joints: tuple[str, ...]) -> tuple[str, ...]:
-    return section.strings(key) if key in section else ()
+def _names(section: Section, name: str, key: Key, joints: tuple[str, ...]) -> tuple[str, ...]:
+    """Names; those with choices are one for each joint."""
+    if name not in section and not key.required:
+        return key.default
+    values = section.strings(name)
+    for value in values:
+        if key.choices and value not in key.choices:
+            raise section.error(name, f"there is no axis `{value}`", allowed=key.choices)
+    if key.choices and len(values) != len(joints):
+        what = f"{len(values)} axes for {len(joints)} joints"
+        raise section.error(name, what, remedy="name one axis per joint, in order")
+    return values
 
 
 TWIST_AXES = ("linear.x", "linear.y", "linear.z", "angular.x", "angular.y", "angular.z")
+RATE = {"above": 0.5, "at_most": 1000.0}
+SECONDS = {"above": 0.001, "at_most": 60.0}
+_GOAL_RATE = {"above": 0.01, "at_most": 100.0}
 # Some grippers count in their own units, up to the steps of an encoder.
 _COMMAND = {"at_least": -1e5, "at_most": 1e5}
-_RATE_HZ = {"above": 0.5, "at_most": 1000.0}
-_GOAL_RATE_HZ = {"above": 0.01, "at_most": 100.0}
-_SECONDS = {"above": 0.001, "at_most": 60.0}
-_EFFORT = 1e4  # [N or N m]
-_GRIPPER: dict[str, Reader] = {
-    "min_change": _number(above=1e-6, at_most=10.0),
-    "max_rate_hz": _number(5.0, **_GOAL_RATE_HZ),
-    "closed_command": _number(None, **_COMMAND),
-    "open_command": _number(None, **_COMMAND),
+_WIDTH = {"at_least": 0.0, "at_most": 1.0}
+_EFFORT = 1e4
+_VELOCITIES = {"velocities": flag("sends velocities beside the positions")}
+_WRAP = {"wrap": flag("sends angles of continuous joints within half a turn of 0")}
+_RATE_HZ = {"rate_hz": number("commands per second", "Hz", **RATE)}
+_GRIPPER = {
+    "min_change": number("smallest change of the command that is a new goal", "rad, m", above=1e-6, at_most=10.0),
+    "max_rate_hz": number("goals per second, at most", "Hz", default=5.0, **_GOAL_RATE),
+    "closed_command": number("what the server calls `closed`", absent="the joint's position", **_COMMAND),
+    "open_command": number("what the server calls `open`", absent="the joint's position", **_COMMAND),
 }
 
 DRIVER_KINDS: dict[str, DriverKind] = {
-    "joint_trajectory": DriverKind(endpoint="topic", options={"velocities": _flag}),
-    "follow_joint_trajectory": DriverKind(endpoint="action", options={"velocities": _flag}),
-    "forward_command": DriverKind(endpoint="topic", options={"rate_hz": _number(**_RATE_HZ)}),
-    "joint_state_command": DriverKind(endpoint="topic", options={"rate_hz": _number(**_RATE_HZ), "velocities": _flag}),
+    "joint_trajectory": DriverKind(endpoint="topic", options=_VELOCITIES, has_wire=True),
+    "follow_joint_trajectory": DriverKind(endpoint="action", options=_VELOCITIES, has_wire=True),
+    "forward_command": DriverKind(endpoint="topic", options=_RATE_HZ | _WRAP, has_wire=True),
+    "joint_state_command": DriverKind(endpoint="topic", options=_RATE_HZ | _VELOCITIES | _WRAP, has_wire=True),
+    "pose_command": DriverKind(
+        endpoint="topic",
+        options=_RATE_HZ
+        | {
+            "eef_frame": text("link whose pose is commanded", absent="the contract's"),
+            "base_frame": text("link in whose axes it is", absent="the contract's"),
+            "frame_id": text("frame of the messages", absent="base_frame"),
+        },
+    ),
     "twist_base": DriverKind(
         endpoint="topic",
-        options={
-            "rate_hz": _number(**_RATE_HZ),
-            "axes": _axes,
-            "stamped": _flag,
-            "frame_id": _text("base_link"),
-            "zero_s": _number(0.5, **_SECONDS),
+        options=_RATE_HZ
+        | {
+            "axes": names("axis of each joint, in order", choices=TWIST_AXES),
+            "stamped": flag("TwistStamped in place of Twist"),
+            "frame_id": text("frame of a TwistStamped", default="base_link"),
+            "zero_s": number("zeros are sent for so long after a stop", "s", default=0.5, **SECONDS),
         },
         is_velocity=True,
     ),
     "gripper_command": DriverKind(
-        endpoint="action", options=_GRIPPER | {"max_effort": _number(at_least=0.0, at_most=_EFFORT)}, joints_per_group=1
+        endpoint="action",
+        options=_GRIPPER | {"max_effort": number("effort of a goal", "N, N m", at_least=0.0, at_most=_EFFORT)},
+        joints_per_group=1,
     ),
     "parallel_gripper": DriverKind(
         endpoint="action",
         options=_GRIPPER
         | {
-            "max_effort": _number(None, above=0.0, at_most=_EFFORT),
-            "max_velocity": _number(None, above=1e-4, at_most=100.0),
+            "max_effort": number("effort of a goal", "N, N m", absent="the server's own", above=0.0, at_most=_EFFORT),
+            "max_velocity": number("velocity of a goal", "m/s, rad/s", absent="the server's own", above=1e-4, at_most=100.0),
         },
         joints_per_group=1,
     ),
@@ -127,27 +142,27 @@ DRIVER_KINDS: dict[str, DriverKind] = {
         endpoint="action",
         options=_GRIPPER
         | {
-            "closed_command": _number(at_least=0.0, at_most=1.0),  # widths [m]
-            "open_command": _number(at_least=0.0, at_most=1.0),
-            "max_rate_hz": _number(2.0, **_GOAL_RATE_HZ),
-            "speed": _number(above=1e-4, at_most=10.0),
-            "force": _number(above=0.01, at_most=1000.0),
-            "epsilon_inner": _number(0.08, at_least=0.0, at_most=1.0),
-            "epsilon_outer": _number(0.08, at_least=0.0, at_most=1.0),
-            "homing": _flag,
+            "closed_command": number("width between the fingers when closed", "m", **_WIDTH),
+            "open_command": number("width between the fingers when open", "m", **_WIDTH),
+            "max_rate_hz": number("goals per second, at most", "Hz", default=2.0, **_GOAL_RATE),
+            "speed": number("speed of the fingers", "m/s", above=1e-4, at_most=10.0),
+            "force": number("force of a grasp", "N", above=0.01, at_most=1000.0),
+            "epsilon_inner": number("a grasp may end narrower by", "m", default=0.08, **_WIDTH),
+            "epsilon_outer": number("a grasp may end wider by", "m", default=0.08, **_WIDTH),
+            "homing": flag("homes the hand once when the robot begins to run"),
         },
         joints_per_group=1,
     ),
     "unitree_g1_arm_sdk": DriverKind(
         endpoint="topic",
         options={
-            "rate_hz": _number(250.0, **_RATE_HZ),
-            "kp": _per_joint(80.0, most=1000.0),
-            "kd": _per_joint(3.0, most=100.0),
-            "hold": _names,
-            "ramp_in_s": _number(5.0, **_SECONDS),
-            "ramp_out_s": _number(2.0, **_SECONDS),
-            "state_topic": _topic("/lf/lowstate"),
+            "rate_hz": number("commands per second", "Hz", default=250.0, **RATE),
+            "kp": per_joint("stiffness, also of joints under `hold`", "N m/rad", default=80.0, at_least=0.0, at_most=1000.0),
+            "kd": per_joint("damping, also of joints under `hold`", "N m s/rad", default=3.0, at_least=0.0, at_most=100.0),
+            "hold": names("further joints that are kept where they are", default=()),
+            "ramp_in_s": number("the weight of arm_sdk rises in", "s", default=5.0, **SECONDS),
+            "ramp_out_s": number("the weight of arm_sdk falls in", "s", default=2.0, **SECONDS),
+            "state_topic": topic("topic of the robot's LowState", default="lf/lowstate"),
         },
     ),
 }

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import MappingProxyType
 
 from beingh_core.contract import schema
-from beingh_core.contract.driver_options import DRIVER_KINDS, DriverKind
+from beingh_core.contract.driver_options import DRIVER_KINDS, DriverKind, read_option
 from beingh_core.contract.reader import Section
-from beingh_core.contract.signals import check_joints
+from beingh_core.contract.signals import check_arm, check_joints
 from beingh_core.contract.urdf import UrdfFacts
+from beingh_core.contract.wire import plain, read_ranges, read_wire
 
 
 def read_drivers(file: Section, urdf: UrdfFacts) -> tuple[schema.Driver, ...]:
@@ -27,7 +29,7 @@ def read_drivers(file: Section, urdf: UrdfFacts) -> tuple[schema.Driver, ...]:
     if not sections:
         raise file.error("drivers", "no driver is given", remedy="add `- {kind: ..., groups: [...]}`")
     seen: dict[str, str] = {}
-    return tuple(_read_driver(section, urdf, seen) for section in sections)
+    return tuple(_read_driver(file, section, urdf, seen) for section in sections)
 
 
 def command_names(drivers: tuple[schema.Driver, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -52,7 +54,33 @@ def check_gripper_commands(file: Section, drivers: tuple[schema.Driver, ...], ac
             )
 
 
-def _read_driver(section: Section, urdf: UrdfFacts, seen: dict[str, str]) -> schema.Driver:
+def check_counts(
+    file: Section, drivers: tuple[schema.Driver, ...], state: tuple[schema.StateSignal, ...]
+) -> None:
+    """A joint that is measured in another unit than the URDF's is not commanded in the URDF's by mistake."""
+    wires = [signal.wire for signal in state if signal.wire is not None]
+    counted = {joint: wire.of(joint)[1:] for wire in wires for joint in wire.joints}
+    key = "driver" if "driver" in file else "drivers"
+    for driver in drivers:
+        if not DRIVER_KINDS[driver.kind].has_wire:
+            continue
+        for group in driver.groups:
+            for joint in group.joints:
+                if not group.wire.is_given and counted.get(joint, (1.0, 0.0)) != (1.0, 0.0):
+                    raise file.error(
+                        key,
+                        f"`{joint}` is measured in a unit of its own, but {group.topic} says none",
+                        remedy="write `unit` there too, `unit: rad` (or m) where commands are in the URDF's unit",
+                    )
+                if counted and joint not in counted and not all(wire.is_plain for wire in wires):
+                    raise file.error(
+                        key,
+                        f"no state signal says how `{joint}` is counted",
+                        remedy="read it in a state signal, or name it under `coupling` of one",
+                    )
+
+
+def _read_driver(file: Section, section: Section, urdf: UrdfFacts, seen: dict[str, str]) -> schema.Driver:
     """One driver; `seen` holds the endpoint of every joint that is commanded already."""
     name = section.choice("kind", DRIVER_KINDS)
     kind = DRIVER_KINDS[name]
@@ -63,14 +91,19 @@ def _read_driver(section: Section, urdf: UrdfFacts, seen: dict[str, str]) -> sch
         remedy = f"add `- {{{kind.endpoint}: ..., joints: [...]}}`"
         raise section.error("groups", f"no command {kind.endpoint} is given", remedy=remedy)
     joints = tuple(joint for group in groups for joint in group.joints)
-    options = {key: read(section, key, joints) for key, read in kind.options.items()}
+    options = {name: read_option(section, name, key, joints) for name, key in kind.options.items()}
+    for key in ("base_frame", "eef_frame") if "eef_frame" in kind.options else ():
+        options[key] = section.choice(key, urdf.links, file.choice(key, urdf.links))
     for entry in [*entries, section]:
         entry.finish()
+    if "eef_frame" in kind.options:
+        check_arm(section, joints, urdf, options["base_frame"], options["eef_frame"])
     return schema.Driver(kind=name, groups=groups, options=MappingProxyType(options), is_velocity=kind.is_velocity)
 
 
 def _read_group(entry: Section, kind: DriverKind, urdf: UrdfFacts, seen: dict[str, str]) -> schema.DriverGroup:
-    group = schema.DriverGroup(topic=entry.topic(kind.endpoint), joints=entry.strings("joints"))
+    topic, joints = entry.topic(kind.endpoint), entry.strings("joints")
+    group = schema.DriverGroup(topic=topic, joints=joints, wire=plain(joints))
     if kind.is_velocity:
         for joint in group.joints:
             if joint in urdf.joints:
@@ -78,7 +111,9 @@ def _read_group(entry: Section, kind: DriverKind, urdf: UrdfFacts, seen: dict[st
                     "joints", f"`{joint}` is a joint of the URDF", remedy="name the base's motion otherwise"
                 )
     else:
-        check_joints(entry, group.joints, urdf, commanded=True)
+        check_joints(entry, joints, urdf, commanded=True)
+    if kind.has_wire:
+        group = replace(group, wire=read_wire(entry, joints, urdf, read_ranges(entry, joints, urdf)))
     if kind.joints_per_group not in (None, len(group.joints)):
         raise entry.error("joints", f"{len(group.joints)} joints are given", allowed=f"{kind.joints_per_group}")
     for joint in group.joints:

@@ -12,10 +12,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pinocchio as pin
 
+from beingh_core.contract.urdf import read_urdf
 from beingh_core.errors import BeingHError, did_you_mean
 
 POSITION_TOLERANCE_M = 1e-6
@@ -29,6 +31,8 @@ MAX_STEP_JOINT = 0.5
 # Share of the way to the rest posture taken in the null space by one solve, and its cap [rad].
 NULL_SPACE_GAIN = 0.05
 NULL_SPACE_MAX_STEP = 0.02
+# Joints without an end are solved for within this [rad].
+FARTHEST_TURN = 1000.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,11 +94,7 @@ class Kinematics:
         neutral = np.clip(pin.neutral(full), full.lowerPositionLimit, full.upperPositionLimit)
         self._model = pin.buildReducedModel(full, locked, neutral)
         if self._model.nq != self._model.nv:
-            raise BeingHError(
-                "the arm has continuous joints, which this kinematics does not represent",
-                where=urdf_path,
-                remedy="write them as revolute joints with wide limits",
-            )
+            raise BeingHError("the arm has joints that no single number describes", where=urdf_path)
         self._data = self._model.createData()
         columns = [self._model.joints[self._model.getJointId(j)].idx_q for j in self.joints]
         self._columns = np.array(columns)  # place of each named joint in the model's vector
@@ -271,9 +271,26 @@ def _load_model(urdf_path: Path) -> pin.Model:
     if not urdf_path.is_file():
         raise BeingHError("there is no such URDF", where=urdf_path, remedy="correct `urdf` in the contract")
     try:
-        model = pin.buildModelFromUrdf(str(urdf_path))
+        text = urdf_path.read_text(encoding="utf-8")
+        if any(joint.type == "continuous" for joint in read_urdf(urdf_path).joints.values()):
+            text = _bounded(text)
+        model = pin.buildModelFromXML(text)
     except (ValueError, RuntimeError) as error:
         raise BeingHError(
             f"pinocchio cannot read this URDF: {error}", where=urdf_path, remedy="`check_urdf FILE` names the mistake"
         ) from error
     return model
+
+
+def _bounded(text: str) -> str:
+    """A URDF whose continuous joints are revolute ones that may turn far: one number each, that counts turns."""
+    root = ElementTree.fromstring(text)
+    for joint in root.iter("joint"):
+        if joint.get("type") == "continuous":
+            joint.set("type", "revolute")
+            limit = joint.find("limit")
+            if limit is None:
+                limit = ElementTree.SubElement(joint, "limit", effort="1", velocity="1")
+            limit.set("lower", str(-FARTHEST_TURN))
+            limit.set("upper", str(FARTHEST_TURN))
+    return ElementTree.tostring(root, encoding="unicode")

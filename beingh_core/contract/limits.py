@@ -6,16 +6,13 @@ import math
 
 import numpy as np
 
+from beingh_core.contract.keys import VELOCITY
 from beingh_core.contract.reader import Section
 from beingh_core.contract.schema import MIN_RANGE, POSITION
 from beingh_core.contract.urdf import UrdfFacts
 from beingh_core.errors import shown
 from beingh_core.realtime.limits import JointLimits
 
-# Per second, per second^2 and per second^3 [rad or m].
-_VELOCITY = {"above": 1e-4, "at_most": 100.0}
-_ACCELERATION = {"above": 0.001, "at_most": 1e4}
-_JERK = {"above": 0.001, "at_most": 1e6}
 MAX_STOP_S = 20.0
 
 
@@ -38,7 +35,7 @@ def read_limits(
     Raises:
         BeingHError: a limit is missing, unknown, not positive or wider than the URDF's.
     """
-    scale = section.number("velocity_scale", 1.0, above=0.0, at_most=1.0)
+    scale = section.number("velocity_scale")
     names = (*joint_names, *velocity_names)
     accelerations = section.section("acceleration")
     jerks = section.section("jerk", optional=True)
@@ -50,12 +47,12 @@ def read_limits(
     rows = []
     for name in names:
         if name in velocity_names:
-            speed = _required(velocities, name, "velocity", _VELOCITY)
+            speed = _required(velocities, name, "velocity")
             bounds = (-speed, speed)
         else:
             bounds, speed = _position(positions, name, urdf), _velocity(velocities, name, urdf, scale)
-        acceleration = _required(accelerations, name, "acceleration", _ACCELERATION)
-        jerk = _required(jerks, name, "jerk", _JERK) if "jerk" in section else math.inf
+        acceleration = _required(accelerations, name, "acceleration")
+        jerk = _required(jerks, name, "jerk") if "jerk" in section else math.inf
         _check_stop(accelerations, name, speed, acceleration, jerk)
         rows.append((*bounds, speed, acceleration, jerk))
     section.finish()
@@ -66,24 +63,24 @@ def read_limits(
     )
 
 
-def _required(table: Section, name: str, kind: str, bounds: dict[str, float]) -> float:
+def _required(table: Section, name: str, kind: str) -> float:
     if name not in table:
         raise table.error(None, f"joint `{name}` has no {kind} limit", remedy=f"add `{name}: <value>`")
-    return table.number(name, **bounds)
+    return table.number(name)
 
 
 def _velocity(table: Section, joint: str, urdf: UrdfFacts, scale: float) -> float:
     limit = urdf.joints[joint].velocity
-    value = table.number(joint, limit * scale, **_VELOCITY)
+    value = table.number(joint, limit * scale, **VELOCITY)
     if joint in table and limit > 0.0 and value > limit:
         raise table.error(joint, f"{value:g} is more than the URDF allows", allowed=f"at most {limit:g}")
     if not limit > 0.0 and joint not in table:
         raise table.error(None, f"the URDF has no velocity limit for `{joint}`", remedy=f"add `{joint}: <value>` here")
-    if not _VELOCITY["above"] < value <= _VELOCITY["at_most"]:
+    if not VELOCITY["above"] < value <= VELOCITY["at_most"]:
         raise table.error(
             None,
             f"{limit:g} of the URDF times velocity_scale is out of range for `{joint}`",
-            allowed=f"more than {_VELOCITY['above']:g}, at most {_VELOCITY['at_most']:g}",
+            allowed=f"more than {VELOCITY['above']:g}, at most {VELOCITY['at_most']:g}",
             remedy=f"change velocity_scale, or add `{joint}: <value>` here",
         )
     return value

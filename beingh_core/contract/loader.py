@@ -11,20 +11,27 @@ from pathlib import Path
 from types import MappingProxyType
 
 from beingh_core.contract import schema
-from beingh_core.contract.drivers import check_gripper_commands, command_names, read_drivers
+from beingh_core.contract.assumed import read_assumed
+from beingh_core.contract.drivers import check_counts, check_gripper_commands, command_names, read_drivers
 from beingh_core.contract.encodings import IMAGE_ENCODINGS
+from beingh_core.contract.keys import CONTRACT
 from beingh_core.contract.limits import read_limits
-from beingh_core.contract.paths import find_in_package, is_file, package_roots
+from beingh_core.contract.paths import contract_files, find_in_package, is_file
 from beingh_core.contract.reader import MAX_TEXT, Section, read_yaml
 from beingh_core.contract.signals import check_action_joints, read_action, read_state
 from beingh_core.contract.start import read_start_tolerance
 from beingh_core.contract.urdf import UrdfFacts, read_urdf
 from beingh_core.contract.urdf_path import urdf_path
+from beingh_core.contract.views import read_view
 from beingh_core.contract.watchdog import read_watchdog
 from beingh_core.errors import BeingHError, did_you_mean, shown
 from beingh_core.realtime.uac import check_plan, delay_steps
 
-MAX_CHUNK, MAX_CAMERAS = 1000, 16
+MAX_CAMERAS = 16
+OLD_FORMAT = (
+    "version 1 of the format; it means the same in version 2, which adds units, names, ranges and coupled joints of "
+    "messages, measured poses and further action modes: write `version: 2`"
+)
 
 
 def load_contract(path_or_name: str | Path) -> schema.RobotContract:
@@ -36,10 +43,11 @@ def load_contract(path_or_name: str | Path) -> schema.RobotContract:
     Raises:
         BeingHError: naming the file, the key with its line, what is allowed and the remedy.
     """
-    file = read_yaml(_find(path_or_name))
+    file = read_yaml(_find(path_or_name), CONTRACT)
+    version = file.number("version", kind=int)
     urdf = read_urdf(urdf_path(file))
     frames = (_link(file, "base_frame", urdf), _link(file, "eef_frame", urdf))
-    rate_hz = file.number("rate_hz", above=0.5, at_most=1000.0)
+    rate_hz = file.number("rate_hz")
     drivers = read_drivers(file, urdf)
     positions, velocities = command_names(drivers)
     joint_names = positions + velocities
@@ -47,6 +55,8 @@ def load_contract(path_or_name: str | Path) -> schema.RobotContract:
     action = read_action(file.section("action"), urdf, frames, velocities)
     check_action_joints(file, action, drivers)
     check_gripper_commands(file, drivers, action)
+    check_counts(file, drivers, state)
+    _check_relative(file, state, action)
     limits = read_limits(file.section("limits"), urdf, positions, velocities)
     policy = _read_policy(file.section("policy"), state, action)
     contract = schema.RobotContract(
@@ -66,6 +76,9 @@ def load_contract(path_or_name: str | Path) -> schema.RobotContract:
         start_tolerance=read_start_tolerance(file, joint_names),
         home=_read_home(file, joint_names, limits),
         estop_topic=file.topic("estop_topic"),
+        assumed=read_assumed(file),
+        version=version,
+        notes=(f"{file.path}: {OLD_FORMAT}",) if version < schema.VERSION else (),
     )
     file.finish()
     _check_topics(file, contract)
@@ -73,10 +86,23 @@ def load_contract(path_or_name: str | Path) -> schema.RobotContract:
     return contract
 
 
+def _check_relative(
+    file: Section, state: tuple[schema.StateSignal, ...], action: tuple[schema.ActionSignal, ...]
+) -> None:
+    """What an action is relative to must be measured."""
+    measured = {joint for signal in state if signal.wire is not None for joint in signal.wire.joints}
+    for signal in action:
+        unknown = [joint for joint in signal.joints if joint not in measured]
+        if signal.mode == "relative" and unknown:
+            raise file.section("action").section(signal.slot).error(
+                "mode", f"no state signal measures `{unknown[0]}`", remedy="add one, or use `absolute` or `delta`"
+            )
+
+
 def _check_topics(file: Section, contract: schema.RobotContract) -> None:
     """A topic carries one thing: its messages have one type, and a camera's are one view."""
     uses = [("estop_topic", contract.estop_topic)]
-    uses += [("state", topic) for topic in contract.joint_state_topics]
+    uses += [("state", topic) for topic in contract.state_topics or contract.joint_state_topics]
     uses += [(f"cameras.{camera.name}", camera.topic) for camera in contract.cameras]
     uses += [("driver", group.topic) for group in contract.command_groups]
     used: dict[str, str] = {}
@@ -111,24 +137,19 @@ def _find(path_or_name: str | Path) -> Path:
             raise BeingHError(
                 "there is no such robot contract",
                 where=path,
-                allowed=f"the path of a YAML file, or one of the names {', '.join(_robots())}",
+                allowed=f"the path of a YAML file, or one of the names {', '.join(sorted(contract_files()))}",
                 remedy=f"did you mean `{beside}`?" if is_file(beside) else "correct the path",
             )
         return path
     found = find_in_package(Path("config", "robots", f"{path}.yaml"))
     if found is None:
-        names = _robots()
+        names = sorted(contract_files())
         raise BeingHError(
             f"there is no robot contract `{path}`",
             allowed=names,
             remedy=did_you_mean(str(path), names) or "name one of these, or give the path of a YAML file",
         )
     return found
-
-
-def _robots() -> list[str]:
-    """Names of the contracts of this package."""
-    return sorted({f.stem for root in package_roots() for f in (root / "config" / "robots").glob("*.yaml")})
 
 
 def _link(file: Section, key: str, urdf: UrdfFacts) -> str:
@@ -148,24 +169,27 @@ def _read_cameras(cameras: Section) -> tuple[schema.CameraStream, ...]:
             type=kind,
             encoding=entry.choice("encoding", IMAGE_ENCODINGS[kind]),
             max_age_s=entry.number("max_age_s", **schema.MAX_AGE_S),
+            **read_view(entry),
         )
         entry.finish()
         streams.append(stream)
     if not streams:
         raise cameras.error(None, "no camera is named", remedy="add at least one view")
+    if all(stream.optional for stream in streams):
+        raise cameras.error(None, "every camera is optional", remedy="a chunk begins with a picture: need one of them")
     return tuple(streams)
 
 
 def _read_uac(uac: Section, dt_s: float, chunk_length: int) -> schema.Uac:
     """Timing, refused where chunks could not take over from each other."""
-    budget = uac.number("latency_budget_s", above=0.001, at_most=60.0)
-    margin = uac.number("margin_steps", at_least=0, at_most=MAX_CHUNK, kind=int)
+    budget = uac.number("latency_budget_s")
+    margin = uac.number("margin_steps", kind=int)
     settings = schema.Uac(
         latency_budget_s=budget,
         margin_steps=margin,
-        commit_margin=uac.number("commit_margin", at_least=0, at_most=MAX_CHUNK, kind=int),
-        execution_steps=uac.number("execution_steps", at_least=1, at_most=MAX_CHUNK, kind=int),
-        blend_steps=uac.number("blend_steps", 0, at_least=0, at_most=MAX_CHUNK, kind=int),
+        commit_margin=uac.number("commit_margin", kind=int),
+        execution_steps=uac.number("execution_steps", kind=int),
+        blend_steps=uac.number("blend_steps", kind=int),
         delay_steps=delay_steps(budget, dt_s, margin),
     )
     uac.finish()
@@ -193,7 +217,7 @@ def _read_policy(
     modes = {key: normalization.choice(key, schema.NORMALIZATIONS) for key in keys}
     normalization.finish()
     settings = schema.PolicySettings(
-        chunk_length=policy.number("chunk_length", at_least=1, at_most=MAX_CHUNK, kind=int),
+        chunk_length=policy.number("chunk_length", kind=int),
         dataset_name=policy.name("dataset_name"),
         normalization=MappingProxyType(modes),
     )
@@ -204,9 +228,7 @@ def _read_policy(
 def _read_home(file: Section, joint_names: tuple[str, ...], limits) -> tuple[float, ...]:
     """Start posture of every commanded joint, inside the limits; a base starts at rest."""
     joints = [joint for joint, is_velocity in zip(joint_names, limits.is_velocity) if not is_velocity]
-    home = {joint: 0.0 for joint in joint_names if joint not in joints} | file.named_numbers(
-        "home", joints, **schema.POSITION
-    )
+    home = {joint: 0.0 for joint in joint_names if joint not in joints} | file.named_numbers("home", joints)
     section = file.section("home")
     for index, joint in enumerate(joint_names):
         if joint not in home:

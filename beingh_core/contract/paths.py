@@ -27,6 +27,15 @@ def package_roots() -> list[Path]:
     return roots
 
 
+def contract_files() -> dict[str, Path]:
+    """Name -> file of every robot contract of the package."""
+    found: dict[str, Path] = {}
+    for root in package_roots():
+        for path in sorted((root / "config" / "robots").glob("*.yaml")):
+            found.setdefault(path.stem, path)
+    return found
+
+
 def find_in_package(relative: str | Path) -> Path | None:
     """The first existing `relative` below the package roots, or None."""
     for root in package_roots():

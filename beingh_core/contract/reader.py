@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from beingh_core.contract.key import REQUIRED, Key
 from beingh_core.contract.written import not_of_kind, quoted
 from beingh_core.contract.yaml_text import read_yaml_file
-from beingh_core.errors import BeingHError, did_you_mean
+from beingh_core.errors import BeingHError, did_you_mean, shown
 
-REQUIRED = object()
+DECLARED = object()
 # Middleware bounds the names of topics at about 255 with its own prefixes and suffixes.
 MAX_TOPIC, MAX_TEXT, MAX_NAMES = 200, 500, 200
 _TOPIC = re.compile(r"[~/]?[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
@@ -27,10 +28,13 @@ class Section:
         data: the mapping.
         lines: line number of each key path of the file.
         keys: path of this mapping in the file.
+        declared: what this mapping takes; default and bounds of its numbers.
     """
 
-    def __init__(self, path: Path, data: dict, lines: dict, keys: tuple[str, ...] = ()) -> None:
-        self.path, self.keys = path, keys
+    def __init__(
+        self, path: Path, data: dict, lines: dict, keys: tuple[str, ...] = (), declared: Key | None = None
+    ) -> None:
+        self.path, self.keys, self.declared = path, keys, declared
         self._data, self._lines = data, lines
         self._known: set[str] = set()
 
@@ -45,12 +49,20 @@ class Section:
         """An error at `key` of this section."""
         return BeingHError(what, where=self.where(key), **details)
 
+    def _below(self, key: str) -> Key | None:
+        """What is declared of a key."""
+        return self.declared.below(key, self._data.get("kind")) if self.declared else None
+
     def __contains__(self, key: str) -> bool:
         return key in self._data
 
     def names(self) -> list[str]:
         """The keys written in the file, in order; for sections whose keys are names."""
         return list(self._data)
+
+    def lines(self) -> dict[str, int]:
+        """Line of every key of the whole file, by its dotted path."""
+        return {".".join(keys): line for keys, line in self._lines.items()}
 
     @property
     def data(self) -> dict[str, Any]:
@@ -103,7 +115,7 @@ class Section:
     def number(
         self,
         key: str,
-        default: Any = REQUIRED,
+        default: Any = DECLARED,
         *,
         above: float | None = None,
         at_least: float | None = None,
@@ -111,11 +123,11 @@ class Section:
         kind: type = float,
         remedy: str | None = None,
     ) -> Any:
-        """A finite number within bounds; the default may be any value.
+        """A finite number within bounds; the default may be any value. Without bounds, those of `keys` hold.
 
         Args:
             key: name of the key.
-            default: value when the key is absent; without it the key is required.
+            default: value when the key is absent; without it that of `keys`, where it may be required.
             above: bound below, not allowed itself.
             at_least, at_most: bounds, allowed themselves.
             kind: float, or int.
@@ -124,6 +136,11 @@ class Section:
         Raises:
             BeingHError: absent and required, of another type, not finite or out of bounds.
         """
+        declared = self._below(key)
+        if declared is not None and above is at_least is at_most is None:
+            above, at_least, at_most = declared.above, declared.at_least, declared.at_most
+        if default is DECLARED:
+            default = declared.default if declared else REQUIRED
         allowed = _range(above, at_least, at_most)
         value = self.get(key, kind, default, allowed=allowed)
         if key not in self._data:
@@ -152,14 +169,14 @@ class Section:
         return value
 
     def topic(self, key: str) -> str:
-        """A ROS topic name, absolute or relative."""
+        """A ROS topic name: relative to the namespace of the nodes, or absolute with `/` before it."""
         topic = self.get(key, str)
         if len(topic) > MAX_TOPIC or not _TOPIC.fullmatch(topic):
             raise self.error(
                 key,
                 f"{quoted(topic)} is not a topic name",
                 allowed=f"up to {MAX_TOPIC} characters: letters, digits, `_` and `/`",
-                remedy="write it like `/joint_states`",
+                remedy="write it like `joint_states`, in the namespace of the nodes, or `/joint_states`, in none",
             )
         return topic
 
@@ -180,10 +197,23 @@ class Section:
                 raise self.error(key, f"{quoted(value)} is listed twice", remedy="list it once")
         return tuple(values)
 
+    def numbers(self, key: str, count: int) -> tuple[float, ...]:
+        """A list of so many finite numbers, from -1e6 to 1e6."""
+        values = self.get(key, list)
+        fits = [type(value) in (int, float) and abs(value) <= 1e6 for value in values]
+        if len(values) != count or not all(fits):
+            raise self.error(key, f"{shown(values)} is not allowed here", allowed=f"{count} numbers in `[ ]`")
+        return tuple(map(float, values))
+
+    def texts(self, key: str) -> dict[str, str]:
+        """A mapping of text to text; empty when it is absent."""
+        table = self.section(key, optional=True)
+        return {name: table.get(name, str) for name in table.names()}
+
     def section(self, key: str, *, optional: bool = False) -> Section:
         """The mapping below a key (an empty one when optional and absent)."""
         data = self.get(key, dict, {} if optional else REQUIRED)
-        return Section(self.path, data, self._lines, (*self.keys, key))
+        return Section(self.path, data, self._lines, (*self.keys, key), self._below(key))
 
     def sections(self, key: str) -> list[Section]:
         """The mappings of a list below a key."""
@@ -195,7 +225,7 @@ class Section:
             keys = (*self.keys, key, str(index))
             if not isinstance(value, dict):
                 raise self.error(key, f"item {index} ({quoted(value)}) is not a mapping", remedy="write `{key: value}`")
-            found.append(Section(self.path, value, self._lines, keys))
+            found.append(Section(self.path, value, self._lines, keys, self._below(key)))
         return found
 
     def named_numbers(self, key: str, names: Iterable[str], **bounds: float) -> dict[str, float]:
@@ -217,8 +247,8 @@ class Section:
         self.refuse_unknown(sorted(self._known))
 
 
-def read_yaml(path: Path) -> Section:
-    """Reads a YAML file whose top level is a mapping.
+def read_yaml(path: Path, declared: Key | None = None) -> Section:
+    """Reads a YAML file whose top level is a mapping, `declared` where its keys are.
 
     Raises:
         BeingHError: see `read_yaml_file`, or not a mapping.
@@ -226,7 +256,7 @@ def read_yaml(path: Path) -> Section:
     data, lines = read_yaml_file(path)
     if not isinstance(data, dict):
         raise BeingHError("the file is not a mapping of keys", where=path, remedy="start it with `robot: NAME`")
-    return Section(path, data, lines)
+    return Section(path, data, lines, declared=declared)
 
 
 def _range(above: float | None, at_least: float | None, at_most: float | None) -> str:

@@ -5,15 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from beingh_core.contract.sources import JOINT_STATE
+from beingh_core.contract.wire import Wire, merged, plain
 from beingh_core.errors import BeingHError
 from beingh_core.realtime.limits import JointLimits
+from beingh_core.rotations import WIDTHS
 
-STATE_SOURCES = ("position", "fk")
-ACTION_MODES = ("absolute", "delta")
+VERSION = 2
+STATE_SOURCES = ("position", "fk", "pose", "field")
+# The numbers of these are joints by name; those of the others have no name.
+JOINT_SOURCES = ("position", "fk")
+ACTION_MODES = ("absolute", "relative", "delta")
 ACTION_FRAMES = ("world", "eef", "chunk_start")
 NORMALIZATIONS = ("q99", "mean_std", "min_max", "binary", "none")
 # Bounds of numbers: positions [rad or m], two positions that differ, and ages [s].
@@ -23,6 +29,10 @@ MAX_AGE_S: dict[str, float] = {"above": 0.001, "at_most": 60.0}
 # Slots that hold a pose of the end effector: computed from joints by kinematics, not read from them.
 POSITION_SLOTS = ("eef_position", "left_eef_position")
 ROTATION_SLOTS = ("eef_rotation", "left_eef_rotation")
+POSE_SLOTS = POSITION_SLOTS + ROTATION_SLOTS
+# A pose that only something on the robot can measure: the state has it, no action moves it.
+BASE_POSE_SLOTS = ("base_position", "base_rotation")
+ROTATIONS = ("axis_angle", "quaternion_xyzw", "quaternion_wxyz", "rotation_6d", "matrix", "euler_xyz")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +45,12 @@ class CameraStream:
         type: message type, e.g. `sensor_msgs/msg/Image`.
         encoding: the only accepted encoding, one of `encodings.IMAGE_ENCODINGS[type]`.
         max_age_s: older images are stale [s].
+        undistort: topic of its CameraInfo, by which lens distortion is taken out first; "" for none.
+        rotate: then it is turned clockwise by so much [deg].
+        crop: then this is cut out: left, top, width, height [pixels]; () for all.
+        depth: (metres a step, nearest, farthest) of a depth image, shown as grey from near (255) to far (0); () for a
+            picture. Pixels without a distance are 0.
+        optional: whether the policy goes on without it; it sees black then.
     """
 
     name: str
@@ -42,20 +58,32 @@ class CameraStream:
     type: str
     encoding: str
     max_age_s: float
+    undistort: str = ""
+    rotate: int = 0
+    crop: tuple[int, ...] = ()
+    depth: tuple[float, ...] = ()
+    optional: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class StateSignal:
-    """One state slot and the joints it is made from.
+    """One state slot and what it is made from.
 
     Attributes:
         slot: name in `slots.STATE_SLOTS`; the model's key is `state.<slot>`.
-        topic: topic of the joint states.
-        source: `position` (the joints' positions in order) or `fk` (pose of `eef_frame`).
-        joints: joint names, in order.
+        topic: where it comes from.
+        source: `position` (the joints' positions in order), `fk` (pose of `eef_frame`), `pose` (a measured pose) or
+            `field` (numbers of a message as they are).
+        joints: joint names, in order; () for `pose` and `field`.
         max_age_s: older messages are stale [s].
         closed, open: joint positions of gripper 0 and 1 [m or rad]; None where it is no gripper.
         eef_frame, base_frame: links of the pose, None where `source` is not `fk`.
+        type: message type.
+        fields: of each number in such a message; () for joint states and poses.
+        wire: names and units in messages, of `joints` and of the joints coupled to them; None for the URDF's.
+        ranges: (closed, open) positions of each joint, which the slot has as 0 and 1; () for radians or metres.
+        rotation: how the values describe a rotation, one of `ROTATIONS`.
+        frame_id, child_frame_id: the only frames of a measured pose that are accepted; "" for any.
     """
 
     slot: str
@@ -67,6 +95,38 @@ class StateSignal:
     open: float | None = None
     eef_frame: str | None = None
     base_frame: str | None = None
+    type: str = JOINT_STATE
+    fields: tuple[str, ...] = ()
+    wire: Wire | None = None
+    ranges: tuple[tuple[float, float], ...] = ()
+    rotation: str = "axis_angle"
+    frame_id: str = ""
+    child_frame_id: str = ""
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """Names of the numbers that are kept of its messages: joints, or numbers without a name."""
+        if self.source in JOINT_SOURCES:
+            return self.joints
+        count = 3 if self.source == "pose" else len(self.fields)
+        return tuple(f"{self.slot}[{index}]" for index in range(count))
+
+    @property
+    def width(self) -> int:
+        """How many values the model's key has."""
+        if self.slot in ROTATION_SLOTS or self.slot == "base_rotation":
+            return WIDTHS[self.rotation]
+        return 3 if self.source in ("fk", "pose") else len(self.values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coupling:
+    """A joint that follows another one: position = multiplier * position of `of` + offset [rad or m]."""
+
+    joint: str
+    of: str
+    multiplier: float = 1.0
+    offset: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,12 +135,17 @@ class ActionSignal:
 
     Attributes:
         slot: name in `slots.ACTION_SLOTS`; the model's key is `action.<slot>`.
-        mode: `absolute` joint positions, or `delta` of the commanded end-effector pose.
-        frame: axes of a delta: `world` (of `base_frame`), `eef` (of the commanded pose before it) or
-            `chunk_start` (offset from the pose at the start of the chunk, in its axes). None when absolute.
-        joints: joint names, in order.
+        mode: `absolute`, `relative` (to the measured state at the start of the chunk) or `delta` (of the commands);
+            of joint positions, or of the pose of `eef_frame`.
+        frame: axes of a pose's delta: `world` (of `base_frame`), `eef` (of the commanded pose before it) or
+            `chunk_start` (offset from the commanded pose at the start of the chunk, in its axes). None otherwise.
+        joints: joint names, in order; () for `control_mode`.
         closed, open: joint positions of gripper 0 and 1 [m or rad]; None where it is no gripper.
-        eef_frame, base_frame: links of the pose, None where `mode` is `absolute`.
+        eef_frame, base_frame: links of the pose, None where it commands joint positions.
+        ranges: see `StateSignal`.
+        rotation: see `StateSignal`.
+        coupling: joints that are commanded beside those of the slot.
+        value: what stands in the slot of a signal without joints.
     """
 
     slot: str
@@ -91,14 +156,31 @@ class ActionSignal:
     open: float | None = None
     eef_frame: str | None = None
     base_frame: str | None = None
+    ranges: tuple[tuple[float, float], ...] = ()
+    rotation: str = "axis_angle"
+    coupling: tuple[Coupling, ...] = ()
+    value: float = 0.0
+
+    @property
+    def width(self) -> int:
+        """How many values the model's key has."""
+        if self.slot in POSE_SLOTS:
+            return WIDTHS[self.rotation] if self.slot in ROTATION_SLOTS else 3
+        return len(self.joints) or 1
+
+    @property
+    def commanded(self) -> tuple[str, ...]:
+        """Its joints and those coupled to them."""
+        return (*self.joints, *(coupled.joint for coupled in self.coupling))
 
 
 @dataclass(frozen=True, kw_only=True)
 class DriverGroup:
-    """One command topic (or action) and the joints that go out on it, in message order."""
+    """One command topic (or action) and the joints that go out on it, in message order, with their names and units there."""
 
     topic: str
     joints: tuple[str, ...]
+    wire: Wire | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,6 +260,21 @@ class PolicySettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Assumption:
+    """A value of the file that no source gives.
+
+    Attributes:
+        key: dotted path of the key, of a value or of all below it.
+        measure: what to measure on the robot, and how.
+        line: line of the key in the file.
+    """
+
+    key: str
+    measure: str
+    line: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class RobotContract:
     """Everything that live nodes, export, replay and training need to know of one robot.
 
@@ -195,6 +292,9 @@ class RobotContract:
         start_tolerance: (J,) how far outside its limits a joint may stand at the start [rad or m].
         home: (J,) start posture [rad or m].
         estop_topic: topic of the emergency stop (std_msgs/Bool).
+        assumed: values that no source gives.
+        version: of the file's format.
+        notes: what its reader should know, such as that the format is an old one; a line each.
     """
 
     robot: str
@@ -213,6 +313,9 @@ class RobotContract:
     start_tolerance: tuple[float, ...]
     home: tuple[float, ...]
     estop_topic: str
+    assumed: tuple[Assumption, ...] = ()
+    version: int = VERSION
+    notes: tuple[str, ...] = ()
 
     @property
     def dt_s(self) -> float:
@@ -239,7 +342,17 @@ class RobotContract:
     @property
     def joint_state_topics(self) -> tuple[str, ...]:
         """Topics of the joint states, each once."""
-        return tuple(dict.fromkeys(signal.topic for signal in self.state)) or ("/joint_states",)
+        joints = [signal.topic for signal in self.state if signal.source in JOINT_SOURCES]
+        return tuple(dict.fromkeys(joints)) or ("joint_states",)
+
+    @property
+    def state_topics(self) -> tuple[str, ...]:
+        """Topics of all state signals, each once."""
+        return tuple(dict.fromkeys(signal.topic for signal in self.state))
+
+    def wire_of(self, topic: str) -> Wire:
+        """Names and units of the joints that are read from a topic."""
+        return merged([signal.wire or plain(signal.joints) for signal in self.state if signal.topic == topic])
 
     @property
     def hash(self) -> str:
@@ -251,13 +364,26 @@ class RobotContract:
         model_side = {
             "rate_hz": self.rate_hz,
             "chunk_length": self.policy.chunk_length,
-            "cameras": [camera.name for camera in self.cameras],
+            "cameras": [[camera.name, *_given(camera, _SEEN_OF_CAMERA)] for camera in self.cameras],
             "state": [
-                [s.slot, s.source, s.joints, s.closed, s.open, s.eef_frame, s.base_frame] for s in self.state
+                [s.slot, s.source, s.joints, s.closed, s.open, s.eef_frame, s.base_frame, *_given(s, ("ranges", "rotation"))]
+                for s in self.state
             ],
             "action": [
-                [a.slot, a.mode, a.frame, a.joints, a.closed, a.open, a.eef_frame, a.base_frame] for a in self.action
+                [a.slot, a.mode, a.frame, a.joints, a.closed, a.open, a.eef_frame, a.base_frame]
+                + _given(a, ("ranges", "rotation", "coupling", "value"))
+                for a in self.action
             ],
             "normalization": sorted(self.policy.normalization.items()),
         }
-        return hashlib.sha256(json.dumps(model_side, sort_keys=True).encode()).hexdigest()
+        model_side["cameras"] = [parts if len(parts) > 1 else parts[0] for parts in model_side["cameras"]]
+        return hashlib.sha256(json.dumps(model_side, sort_keys=True, default=vars).encode()).hexdigest()
+
+
+_SEEN_OF_CAMERA = ("crop", "undistort", "rotate", "depth", "optional")
+
+
+def _given(part: Any, names: tuple[str, ...]) -> list[list[Any]]:
+    """Name and value of the attributes that are not what they are by default: contracts without them keep their hash."""
+    default = {field.name: field.default for field in fields(part)}
+    return [[name, getattr(part, name)] for name in names if getattr(part, name) != default[name]]

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from beingh_core import slots
 from beingh_core.contract import schema
 from beingh_core.contract.reader import Section
+from beingh_core.contract.sources import JOINT_STATE, read_fields, read_type
 from beingh_core.contract.urdf import SINGLE_TYPES, UrdfFacts
+from beingh_core.contract.wire import read_ranges, read_wire
 from beingh_core.errors import did_you_mean
 
 BASE_SLOTS = ("base_motion",)
-POSE_SLOTS = schema.POSITION_SLOTS + schema.ROTATION_SLOTS
+GRIPPER_SLOTS = ("gripper_position", "left_gripper_position")
+POSE_SLOTS = schema.POSE_SLOTS
+_ROTATED = (*schema.ROTATION_SLOTS, "base_rotation")
 
 
 def read_state(section: Section, urdf: UrdfFacts, frames: tuple[str, str]) -> tuple[schema.StateSignal, ...]:
@@ -29,25 +34,38 @@ def read_state(section: Section, urdf: UrdfFacts, frames: tuple[str, str]) -> tu
     for name in _slot_names(section, "state"):
         entry = section.section(name)
         source = entry.choice("source", schema.STATE_SOURCES)
-        if (source == "fk") != (name in POSE_SLOTS):
-            wanted = "fk" if name in POSE_SLOTS else "position"
-            raise entry.error("source", f"`{source}` cannot fill slot `{name}`", allowed=wanted)
-        joints = entry.strings("joints")
-        check_joints(entry, joints, urdf)
-        if source != "fk":
-            slots.check_width("state", name, len(joints), where=entry.where("joints"))
-        poses = _frames(entry, source == "fk", joints, urdf, frames)
+        _check_source(entry, name, source)
+        kind = read_type(entry, source)
+        joints, coupled = (), ()
+        if source in schema.JOINT_SOURCES:
+            joints = entry.strings("joints")
+            check_joints(entry, joints, urdf)
+            coupled = tuple(coupling.joint for coupling in _coupling(entry, joints, urdf))
+        ranges = read_ranges(entry, joints, urdf, coupled)
+        grasp = _grasp(entry, name, joints, urdf, ranges)
+        counted = (*joints, *coupled)
+        if name in GRIPPER_SLOTS and joints:
+            ranges = {joints[0]: (grasp["closed"], grasp["open"])} | ranges
+        wire = read_wire(entry, counted, urdf, ranges) if joints else None
+        count = len(counted) if joints else None
         signal = schema.StateSignal(
             slot=name,
             topic=entry.topic("topic"),
             source=source,
             joints=joints,
             max_age_s=entry.number("max_age_s", **schema.MAX_AGE_S),
-            **_gripper_range(entry, name, joints, urdf),
-            **poses,
+            type=kind,
+            fields=() if source == "pose" else read_fields(entry, kind, count),
+            wire=wire,
+            rotation=_rotation(entry, name),
+            **_frame_ids(entry, source),
+            **grasp,
+            **_frames(entry, source == "fk", joints, urdf, frames),
         )
+        _check_values(entry, signal)
         entry.finish()
         signals.append(signal)
+    _check_topics(section, signals)
     return tuple(signals)
 
 
@@ -65,32 +83,120 @@ def read_action(
     signals = []
     for name in _slot_names(section, "action"):
         entry = section.section(name)
-        wanted = "delta" if name in POSE_SLOTS else "absolute"
-        mode = entry.choice("mode", schema.ACTION_MODES)
-        if mode != wanted:
-            raise entry.error("mode", f"`{mode}` is not known for slot `{name}`", allowed=wanted)
-        joints = entry.strings("joints")
+        mode = entry.choice("mode", ("absolute",) if name in (*BASE_SLOTS, "control_mode") else schema.ACTION_MODES)
+        if name == "control_mode":
+            value = entry.number("value", 0.0, at_least=-1e3, at_most=1e3)
+            entry.finish()
+            signals.append(schema.ActionSignal(slot=name, mode=mode, joints=(), value=value))
+            continue
+        joints, coupling, is_pose = entry.strings("joints"), (), name in POSE_SLOTS
         if name in BASE_SLOTS:
             _check_velocities(entry, joints, velocities)
         else:
             check_joints(entry, joints, urdf, commanded=True)
-        if mode == "absolute":
+            coupling = _coupling(entry, joints, urdf)
+        if not is_pose:
             slots.check_width("action", name, len(joints), where=entry.where("joints"))
-        poses = _frames(entry, mode == "delta", joints, urdf, frames)
+        poses = _frames(entry, is_pose, joints, urdf, frames)
+        if "frame" in entry and mode != "delta":
+            raise entry.error("frame", f"`{mode}` has no axes of its own", remedy="leave `frame` out, or use mode: delta")
         if poses:
-            _check_reach(entry, joints, urdf, poses["eef_frame"])
+            check_arm(entry, joints, urdf, **poses)
         signal = schema.ActionSignal(
             slot=name,
             mode=mode,
-            frame=entry.choice("frame", schema.ACTION_FRAMES, "world") if mode == "delta" else None,
+            frame=entry.choice("frame", schema.ACTION_FRAMES, "world") if is_pose and mode == "delta" else None,
             joints=joints,
-            **_gripper_range(entry, name, joints, urdf),
+            coupling=coupling,
+            rotation=_rotation(entry, name),
+            **({} if is_pose or name in BASE_SLOTS else _grasp(entry, name, joints, urdf, read_ranges(entry, joints, urdf))),
             **poses,
         )
         entry.finish()
         signals.append(signal)
     _check_pose_pairs(section, signals)
     return tuple(signals)
+
+
+def _check_source(entry: Section, slot: str, source: str) -> None:
+    if slot in POSE_SLOTS:
+        allowed = ("fk", "pose", "field")
+    elif slot in schema.BASE_POSE_SLOTS:
+        allowed = ("pose", "field", "position")
+    else:
+        allowed = ("position", "field")
+    if source not in allowed:
+        raise entry.error("source", f"`{source}` cannot fill slot `{slot}`", allowed=allowed)
+
+
+def _check_values(entry: Section, signal: schema.StateSignal) -> None:
+    """As many values as the slot holds."""
+    if signal.source == "position":
+        slots.check_width("state", signal.slot, len(signal.joints), where=entry.where("joints"))
+    elif signal.source == "field":
+        if signal.type == JOINT_STATE:
+            raise entry.error("source", "joint states are read by joint", allowed="position", remedy="or give a `type`")
+        count = len(signal.fields)
+        if signal.rotation != "axis_angle" or signal.slot in _ROTATED:
+            if count != signal.width:
+                raise entry.error(None, f"{count} numbers are no {signal.rotation}", allowed=f"{signal.width} numbers")
+        else:
+            slots.check_width("state", signal.slot, count, where=entry.where())
+
+
+def _check_topics(section: Section, signals: list[schema.StateSignal]) -> None:
+    """A topic has one type, and a joint is counted in one way on it."""
+    types: dict[str, schema.StateSignal] = {}
+    counted: dict[tuple[str, str], tuple] = {}
+    for signal in signals:
+        entry = section.section(signal.slot)
+        first = types.setdefault(signal.topic, signal)
+        if first.type != signal.type:
+            what = f"`{signal.topic}` carries {first.type} in `{first.slot}`"
+            raise entry.error("type", what, remedy="give both the same type")
+        if signal.wire is None:
+            continue
+        fields = signal.fields or (None,) * len(signal.wire.joints)
+        for joint, field in zip(signal.wire.joints, fields):
+            found = (*signal.wire.of(joint), field)
+            if counted.setdefault((signal.topic, joint), found) != found:
+                raise entry.error(
+                    None,
+                    f"`{joint}` is counted in another way on `{signal.topic}` than in a slot above",
+                    remedy="give both the same unit, scale, offset and name",
+                )
+        names = [found[0] for (topic, _), found in counted.items() if topic == signal.topic and not signal.fields]
+        if len(set(names)) < len(names):
+            raise entry.error("names", f"two joints have one name on `{signal.topic}`", remedy="correct `names`")
+
+
+def _rotation(entry: Section, slot: str) -> str:
+    return entry.choice("rotation", schema.ROTATIONS, "axis_angle") if slot in _ROTATED else "axis_angle"
+
+
+def _frame_ids(entry: Section, source: str) -> dict[str, str]:
+    """The frames that a measured pose must be between."""
+    keys = ("frame_id", "child_frame_id") if source == "pose" else ()
+    return {key: entry.get(key, str, "") for key in keys}
+
+
+def _coupling(entry: Section, joints: tuple[str, ...], urdf: UrdfFacts) -> tuple[schema.Coupling, ...]:
+    """`coupling`: joint -> {of, multiplier, offset}; joints beside those of the slot, each following one of them."""
+    table, found = entry.section("coupling", optional=True), []
+    for joint in table.names():
+        one = table.section(joint)
+        check_joints(table, (joint,), urdf, commanded=True)
+        if joint in joints:
+            raise table.error(joint, f"`{joint}` is in the slot itself", remedy="take it out of `joints`, or of `coupling`")
+        coupling = schema.Coupling(
+            joint=joint,
+            of=one.choice("of", joints),
+            multiplier=one.number("multiplier", 1.0, at_least=-1e3, at_most=1e3),
+            offset=one.number("offset", 0.0, **schema.POSITION),
+        )
+        one.finish()
+        found.append(coupling)
+    return tuple(found)
 
 
 def check_joints(entry: Section, joints: tuple[str, ...], urdf: UrdfFacts, *, commanded: bool = False) -> None:
@@ -132,7 +238,7 @@ def check_action_joints(
     for signal in action:
         if _is_second_of_pair(signal, action):
             continue
-        for joint in signal.joints:
+        for joint in signal.commanded:
             if joint in owner:
                 raise file.section("action").section(signal.slot).error(
                     "joints", f"`{joint}` is already commanded by `{owner[joint]}`", remedy="command it in one signal"
@@ -165,10 +271,20 @@ def _slot_names(section: Section, kind: str) -> list[str]:
     return names
 
 
-def _gripper_range(entry: Section, slot: str, joints: tuple[str, ...], urdf: UrdfFacts) -> dict[str, Any]:
-    """`closed` and `open` joint positions of a gripper slot; no other slot has them."""
-    if slot not in ("gripper_position", "left_gripper_position"):
-        return {}
+def _grasp(
+    entry: Section, slot: str, joints: tuple[str, ...], urdf: UrdfFacts, ranges: Mapping[str, tuple[float, float]]
+) -> dict[str, Any]:
+    """What a slot has as 0 and 1: of a gripper `closed` and `open` or its `range`, of other joints their `range`."""
+    if slot not in GRIPPER_SLOTS:
+        return {"ranges": tuple(ranges[joint] for joint in joints) if ranges and slot not in POSE_SLOTS else ()}
+    if joints and joints[0] in ranges:
+        closed, opened = ranges[joints[0]]
+        return {"closed": closed, "open": opened}
+    return _gripper_range(entry, joints, urdf) if joints else {}
+
+
+def _gripper_range(entry: Section, joints: tuple[str, ...], urdf: UrdfFacts) -> dict[str, Any]:
+    """`closed` and `open` joint positions of a gripper slot."""
     closed, opened = (entry.number(key, **schema.POSITION) for key in ("closed", "open"))
     joint = urdf.joints[joints[0]]
     for key, value in (("closed", closed), ("open", opened)):
@@ -190,23 +306,13 @@ def _frames(
     if not wanted:
         return {}
     base = entry.choice("base_frame", urdf.links, frames[0])
-    for joint in joints:
-        if urdf.joints[joint].type == "continuous":
-            raise entry.error(
-                "joints",
-                f"`{joint}` is continuous, which kinematics does not represent",
-                remedy="write it in the URDF as revolute with wide limits",
-            )
-        if joint in urdf.movers(base):
-            raise entry.error(
-                "base_frame",
-                f"`{base}` moves with `{joint}`",
-                remedy="choose a base frame before the arm's first joint",
-            )
+    _check_base(entry, joints, urdf, base)
     return {"base_frame": base, "eef_frame": entry.choice("eef_frame", urdf.links, frames[1])}
 
 
-def _check_reach(entry: Section, joints: tuple[str, ...], urdf: UrdfFacts, eef_frame: str) -> None:
+def check_arm(entry: Section, joints: tuple[str, ...], urdf: UrdfFacts, base_frame: str, eef_frame: str) -> None:
+    """Refuses a base that moves with the joints, and joints that do not move the end effector."""
+    _check_base(entry, joints, urdf, base_frame)
     for joint in joints:
         if joint not in urdf.movers(eef_frame):
             raise entry.error(
@@ -214,6 +320,16 @@ def _check_reach(entry: Section, joints: tuple[str, ...], urdf: UrdfFacts, eef_f
                 f"`{joint}` does not move `{eef_frame}`",
                 allowed=urdf.movers(eef_frame) or None,
                 remedy="correct the joints or eef_frame",
+            )
+
+
+def _check_base(entry: Section, joints: tuple[str, ...], urdf: UrdfFacts, base: str) -> None:
+    for joint in joints:
+        if joint in urdf.movers(base):
+            raise entry.error(
+                "base_frame",
+                f"`{base}` moves with `{joint}`",
+                remedy="choose a base frame before the arm's first joint",
             )
 
 
@@ -225,7 +341,7 @@ def _check_pose_pairs(section: Section, signals: list[schema.ActionSignal]) -> N
             continue
         if position not in by_slot:
             raise section.error(rotation, f"`{rotation}` needs `{position}`", remedy=f"add `{position}`")
-        for key in ("joints", "frame", "base_frame", "eef_frame"):
+        for key in ("joints", "mode", "frame", "base_frame", "eef_frame", "coupling"):
             if getattr(by_slot[position], key) != getattr(by_slot[rotation], key):
                 raise section.error(rotation, f"`{key}` differs from that of `{position}`", remedy="make them equal")
 

@@ -8,7 +8,6 @@ from beingh_core.contract import schema
 from beingh_core.contract.reader import Section
 from beingh_core.contract.urdf import UrdfFacts
 
-JOINT_STATES_S, TRACKING_DELAY_S, TRACKING_TIME_S = 0.5, 0.2, 0.1
 # Allowed tracking error of joints that turn [rad] and that slide [m].
 TURNING_ERROR, SLIDING_ERROR = 0.2, 0.05
 # What these command may be blocked by what it holds.
@@ -44,10 +43,10 @@ def read_watchdog(
     elif "tracking_error" in section:
         errors = [error if error == math.inf else _threshold(section, "tracking_error", 0.0) for error in errors]
     settings = schema.Watchdog(
-        joint_states_s=section.number("joint_states_s", JOINT_STATES_S, above=0.001, at_most=60.0),
+        joint_states_s=section.number("joint_states_s"),
         tracking_error=tuple(errors),
-        tracking_delay_s=section.number("tracking_delay_s", TRACKING_DELAY_S, above=0.001, at_most=10.0),
-        tracking_time_s=section.number("tracking_time_s", TRACKING_TIME_S, above=0.001, at_most=10.0),
+        tracking_delay_s=section.number("tracking_delay_s"),
+        tracking_time_s=section.number("tracking_time_s"),
     )
     section.finish()
     return settings
@@ -62,4 +61,4 @@ def _threshold(table: Section, key: str, default: float) -> float:
     value = table.get(key, float, default)
     if value == math.inf:
         return value
-    return table.number(key, default, above=0.0001, at_most=1000.0, remedy="write a number, or .inf for no limit")
+    return table.number(key, default, remedy="write a number, or .inf for no limit")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 
-from beingh_core.control.turns import way
+from beingh_core.contract.turns import way
 
 MARGIN, SLACK_S, BACK_S = 3.0, 0.1, 0.03
 # Steps up to this are noise of the sensor [rad or m].

@@ -11,10 +11,10 @@ import numpy as np
 from beingh_core.contract import RobotContract
 from beingh_core.contract.joint_names import ForeignNames
 from beingh_core.contract.schema import POSITION
+from beingh_core.contract.turns import endless_joints, nearest_turn
 from beingh_core.contract.urdf import read_urdf
 from beingh_core.control.joint_continuity import NOISE_SLIDING, NOISE_TURNING, JointContinuity
 from beingh_core.control.stop_causes import JOINT_STATES_INVALID, JOINT_STATES_SILENT
-from beingh_core.control.turns import endless_joints, nearest_turn
 
 # At rest: for REST_S, each joint stays within what REST_SPEED would travel; one that reports at most that speed may
 # vary by the noise of its sensor to both sides.

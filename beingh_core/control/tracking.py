@@ -7,9 +7,9 @@ from collections import deque
 import numpy as np
 
 from beingh_core.contract import RobotContract
+from beingh_core.contract.turns import endless_joints, nearest_turn
 from beingh_core.control.measured_joints import MeasuredJoints, Problem
 from beingh_core.control.stop_causes import TRACKING_ERROR
-from beingh_core.control.turns import endless_joints, nearest_turn
 
 # Half a tick, at most this share of `tracking_time_s`, is "shortly before".
 SLACK = 0.25

@@ -71,24 +71,22 @@ def raw_pixels(
     Raises:
         BeingHError: another encoding, or sizes that do not fit the data.
     """
-    if encoding not in RAW or not (promised is None or is_same(encoding, promised)):
-        raise _other_encoding(encoding, promised)
-    kind = RAW[encoding]
-    planes = _planes(kind, height, width, step)
-    _check_layout(encoding, height, width, step, planes, memoryview(data).nbytes)
-    flat = np.frombuffer(data, dtype=np.uint8)
-    values = [
-        np.lib.stride_tricks.as_strided(flat[start:], (rows, row_bytes), (stride, 1), writeable=False)
-        for start, rows, row_bytes, stride in planes
-    ]
-    if kind.bits == 16:
-        values = [np.ascontiguousarray(plane).view(">u2" if big_endian else "<u2").astype(np.uint16) for plane in values]
+    kind = _kind(encoding, promised)
+    values = _values(data, kind, encoding, height, width, step, big_endian)
     if kind.needs_opencv:
         return _to_rgb(kind.layout, height, width, *values)
     values_HWC = values[0].reshape(height, width, kind.channels)
     if kind.layout == "grey":
         values_HWC = np.repeat(values_HWC, 3, axis=2)
     return _to_8_bits(values_HWC[..., 2::-1] if kind.layout.startswith("bgr") else values_HWC[..., :3])
+
+
+def depth_values(
+    data, *, height: int, width: int, step: int, encoding: str, big_endian: bool = False, promised: str
+) -> np.ndarray:
+    """uint16 (H, W) of an image with one number of 16 bits a pixel; see `raw_pixels`."""
+    kind = _kind(encoding, promised)
+    return _values(data, kind, encoding, height, width, step, big_endian)[0].reshape(height, width)
 
 
 def compressed_pixels(data, *, text: str, promised: str | None = None) -> np.ndarray:
@@ -175,6 +173,28 @@ def _other_encoding(given: str, promised: str | None) -> BeingHError:
         remedy = "publish that encoding, or name the published one as the camera's encoding in the robot contract"
     allowed = [promised] if promised is not None else RAW
     return BeingHError(f"image encoding is {shown(given)}{why}", allowed=allowed, remedy=remedy)
+
+
+def _kind(encoding: str, promised: str | None) -> Encoding:
+    if encoding not in RAW or not (promised is None or is_same(encoding, promised)):
+        raise _other_encoding(encoding, promised)
+    return RAW[encoding]
+
+
+def _values(
+    data, kind: Encoding, encoding: str, height: int, width: int, step: int, big_endian: bool
+) -> list[np.ndarray]:
+    """The rows of each plane, as numbers of 8 or 16 bits."""
+    planes = _planes(kind, height, width, step)
+    _check_layout(encoding, height, width, step, planes, memoryview(data).nbytes)
+    flat = np.frombuffer(data, dtype=np.uint8)
+    values = [
+        np.lib.stride_tricks.as_strided(flat[start:], (rows, row_bytes), (stride, 1), writeable=False)
+        for start, rows, row_bytes, stride in planes
+    ]
+    if kind.bits == 16:
+        values = [np.ascontiguousarray(plane).view(">u2" if big_endian else "<u2").astype(np.uint16) for plane in values]
+    return values
 
 
 def _planes(kind: Encoding, height: int, width: int, step: int) -> list[tuple[int, int, int, int]]:

@@ -15,7 +15,9 @@ from beingh_core.contract import RobotContract
 from beingh_core.contract.codec import SignalCodec
 from beingh_core.contract.kinematics import Kinematics
 from beingh_core.contract.schema import POSITION_SLOTS, ROTATION_SLOTS
+from beingh_core.contract.turns import endless_joints, nearest_turn
 from beingh_core.policy.trained_range import trained_range
+from beingh_core.rotations import between
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,7 @@ class BegunChunk:
     Attributes:
         observation, instruction: What it is about.
         state: Slot -> encoded state.
+        first_state: (J,) the measured state that relative actions count from; NaN where nothing is measured.
         inputs: The policy's inputs, without the prefix.
         begun: The policy's own part; None when it cannot begin without the prefix.
         begin_ms: How long it took [ms].
@@ -65,6 +68,7 @@ class BegunChunk:
     observation: Observation
     instruction: str
     state: Mapping[str, np.ndarray]
+    first_state: np.ndarray
     inputs: Mapping[str, object]
     begun: object
     begin_ms: float
@@ -101,10 +105,14 @@ class ChunkMaker:
             ]
         )
         self._held_rotations: dict[str, np.ndarray] = {}
+        self._actions = contract.action
+        self._names, self._endless = contract.joint_names, endless_joints(contract)
+        self._commanded_J: np.ndarray | None = None
 
     def start_epoch(self, positions_J: np.ndarray) -> None:
         """Take the orientation at `positions_J` (J,) as the one to keep where no action turns the hand."""
         self._previous_state = None
+        self._commanded_J = np.asarray(positions_J, dtype=np.float64)
         self._held_rotations = {slot: arm.fk(positions_J[cols])[1] for slot, cols, arm in self._held_arms}
 
     def outside_statistics(self, observation: Observation) -> str | None:
@@ -113,7 +121,7 @@ class ChunkMaker:
         Raises:
             BeingHError: When the observation is not usable.
         """
-        return self._trained_range.problem(self._codec.encode_state(observation.joints, self._previous_state))
+        return self._trained_range.problem(self._codec.encode_state(self._unwrapped(observation), self._previous_state))
 
     @property
     def early_start(self) -> bool:
@@ -140,7 +148,8 @@ class ChunkMaker:
             BeingHError: When the observation is not usable.
         """
         begin = time.perf_counter()
-        state = self._codec.encode_state(observation.joints, self._previous_state)
+        joints = self._unwrapped(observation)
+        state = self._codec.encode_state(joints, self._previous_state)
         inputs: dict[str, object] = {f"video.{view}": image[None] for view, image in observation.images.items()}
         inputs |= {f"state.{slot}": value[None] for slot, value in state.items()}
         inputs["language.instruction"] = instruction
@@ -149,6 +158,7 @@ class ChunkMaker:
             observation=observation,
             instruction=instruction,
             state=state,
+            first_state=np.array([joints.get(name, np.nan) for name in self._names]),
             inputs=inputs,
             begun=begun,
             begin_ms=(time.perf_counter() - begin) * 1e3,
@@ -167,7 +177,10 @@ class ChunkMaker:
             BeingHError: When the prediction is not usable.
         """
         delay = len(prefix_TJ) - 1
-        prev_chunk = self._policy.encode_prefix(self._codec.encode_commands(prefix_TJ))
+        start_J = prefix_TJ[0]
+        first_J = np.where(np.isnan(begun.first_state), start_J, begun.first_state)
+        origin = {"q_chunk_start": start_J, "first_state": first_J}
+        prev_chunk = self._policy.encode_prefix(self._codec.encode_commands(prefix_TJ, **origin))
         if begun.begun is None:
             output = self._policy.get_action(begun.inputs | {"prev_chunk": prev_chunk, "inference_delay": delay})
         else:
@@ -179,11 +192,10 @@ class ChunkMaker:
             if key.startswith("action.")
         }
         if onward_RJ is not None and len(onward_RJ):
-            actions |= self._gone_over(actions, np.vstack([prefix_TJ[-1:], onward_RJ]))
-        decoded = self._codec.decode(
-            actions, prefix_TJ[-1], q_chunk_start=prefix_TJ[0], reference_rotation=self._held_rotations
-        )
-        self._previous_state = begun.state
+            before = self._codec.encode_commands(np.vstack([prefix_TJ[-1:], onward_RJ]), **origin)
+            actions |= self._gone_over(actions, before)
+        decoded = self._codec.decode(actions, prefix_TJ[-1], **origin, reference_rotation=self._held_rotations)
+        self._previous_state, self._commanded_J = begun.state, start_J
         return MadeChunk(
             positions=np.vstack([prefix_TJ[1:], decoded.positions]),
             unreached=len(decoded.unreached),
@@ -191,14 +203,26 @@ class ChunkMaker:
             observation_ns=begun.observation.stamp_ns,
         )
 
-    def _gone_over(self, actions: Mapping[str, np.ndarray], before_RJ: np.ndarray) -> dict[str, np.ndarray]:
-        """The arms' actions, their first R steps weighted means with those of the commands `before_RJ` (R + 1, J)."""
-        steps = len(before_RJ) - 1
-        share = (np.arange(1, steps + 1) / (steps + 1))[:, None]
+    def _unwrapped(self, observation: Observation) -> dict[str, float]:
+        """The measured joints, those that turn without end by whole turns next to their commands."""
+        joints = dict(observation.joints)
+        if self._commanded_J is None or not self._endless.any():
+            return joints
+        measured_J = np.array([joints.get(name, np.nan) for name in self._names])
+        turned_J = nearest_turn(measured_J, self._commanded_J, self._endless)
+        return joints | {name: float(turned_J[i]) for i, name in enumerate(self._names) if name in joints}
+
+    def _gone_over(self, actions: Mapping[str, np.ndarray], before: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The arms' actions, their first R steps weighted means with those (R, dim) of the commands before."""
         result = {}
-        for slot, before in self._codec.encode_commands(before_RJ).items():
-            if slot in ARM_SLOTS:
-                mixed = np.array(actions[slot])
-                mixed[:steps] = share * mixed[:steps] + (1 - share) * before
-                result[slot] = mixed
+        for signal in self._actions:
+            if signal.slot in ARM_SLOTS:
+                steps = len(before[signal.slot])
+                share = (np.arange(1, steps + 1) / (steps + 1))[:, None]
+                old, new = before[signal.slot], np.array(actions[signal.slot])
+                if signal.slot in ROTATION_SLOTS:
+                    new[:steps] = between(old, new[:steps], share, signal.rotation)
+                else:
+                    new[:steps] = share * new[:steps] + (1 - share) * old
+                result[signal.slot] = new
         return result

@@ -10,6 +10,7 @@ import numpy as np
 
 from beingh_core.contract import RobotContract
 from beingh_core.contract.joint_names import ForeignNames
+from beingh_core.contract.views import black
 from beingh_core.errors import BeingHError
 from beingh_core.inference.chunk_maker import Observation
 from beingh_core.inference.stream_stats import StreamStats
@@ -43,7 +44,7 @@ class PolicyInputs:
 
     def __init__(self, contract: RobotContract, resolve: Callable[[str], str] = str) -> None:
         self._views = {f"video.{camera.name}": camera.name for camera in contract.cameras}
-        self._joints = {f"state.{signal.slot}": signal.joints for signal in contract.state}
+        self._joints = {f"state.{signal.slot}": signal.values for signal in contract.state}
         sources = {f"video.{camera.name}": camera.topic for camera in contract.cameras} | {
             f"state.{signal.slot}": signal.topic for signal in contract.state
         }
@@ -59,13 +60,15 @@ class PolicyInputs:
             f"video.{camera.name}": StreamBuffer(f"video.{camera.name}", camera.max_age_s, DEPTH)
             for camera in contract.cameras
         } | {
-            f"state.{s.slot}": JointStream(f"state.{s.slot}", s.max_age_s, s.joints, self._histories[s.topic])
+            f"state.{s.slot}": JointStream(f"state.{s.slot}", s.max_age_s, s.values, self._histories[s.topic])
             for s in contract.state
         }
         self.topics = {name: resolve(topic) for name, topic in sources.items()}
         self.stats = {name: StreamStats() for name in self.streams}
         self._foreign = {topic: ForeignNames(joints) for topic, joints in self.wanted.items()}
-        self._gate = FreshnessGate(list(self.streams.values()))
+        self._blank = {f"video.{camera.name}": black(camera) for camera in contract.cameras if camera.optional}
+        self._needed = {name: stream for name, stream in self.streams.items() if name not in self._blank}
+        self._gate = FreshnessGate(list(self._needed.values()))
         self._refused: dict[str, str] = {}
         self._not_finite: dict[str, dict[str, float]] = {name: {} for name in self._joints}
         self._unusable: dict[str, str] = {}
@@ -161,7 +164,7 @@ class PolicyInputs:
         Samples of a time that has not come yet are forgotten: the clock was set back since.
         """
         self._drop_future(self.streams, now_ns)
-        refused = dict(self._refused)
+        refused = {name: reason for name, reason in self._refused.items() if name in self._needed}
         for name, bad in self._not_finite.items():
             if bad:
                 value = next(iter(bad.values()))
@@ -175,7 +178,7 @@ class PolicyInputs:
 
     def newest_ns(self) -> int | None:
         """Stamp of the oldest among the newest images; None before every camera has sent one."""
-        newest = [self.streams[name].latest() for name in self._views]
+        newest = [self.streams[name].latest() for name in self._views if name in self._needed]
         return None if None in newest else min(sample.stamp_ns for sample in newest)
 
     def ahead_s(self, name: str, now_ns: int) -> float | None:
@@ -191,12 +194,32 @@ class PolicyInputs:
         Raises:
             BeingHError: When a stream has nothing at that time.
         """
-        stamp_ns = min(self._need(name, self.streams[name].latest()).stamp_ns for name in self._views)
-        images = {view: self._need(name, self.streams[name].at(stamp_ns)).value for name, view in self._views.items()}
+        needed = [name for name in self._views if name in self._needed]
+        stamp_ns = min(self._need(name, self.streams[name].latest()).stamp_ns for name in needed)
+        images = {view: self._picture(name, stamp_ns) for name, view in self._views.items()}
         joints: dict[str, float] = {}
         for name, names in self._joints.items():
             joints.update(zip(names, self._need(name, self.streams[name].at(stamp_ns)).value.tolist()))
         return Observation(stamp_ns=stamp_ns, images=images, joints=joints)
+
+    def _picture(self, name: str, stamp_ns: int) -> np.ndarray:
+        """The picture at a time; black where an optional one is missing or stale."""
+        sample = self.streams[name].at(stamp_ns)
+        if name in self._blank and (sample is None or self._is_stale(name, sample, stamp_ns)):
+            return self._blank[name]
+        return self._need(name, sample).value
+
+    def _is_stale(self, name: str, sample: Sample, stamp_ns: int) -> bool:
+        return stamp_ns - sample.stamp_ns > self.streams[name].max_age_s * 1e9
+
+    def missing_views(self, now_ns: int) -> dict[str, str]:
+        """Optional cameras that are missing or stale: stream -> reason, and that black stands for them."""
+        found = {}
+        for name in self._blank:
+            reason = self._refused.get(name) or self.streams[name].problem(now_ns)
+            if reason is not None:
+                found[name] = f"{self._explained(name, reason, now_ns)}: the policy sees black"
+        return found
 
     def _younger_than_the_images(self) -> list[tuple[str, str]]:
         """Streams that say nothing of the newest common time of the images: they began later, or had a gap then."""
@@ -204,11 +227,11 @@ class PolicyInputs:
         if stamp_ns is None:
             return []
         closed = []
-        for name, stream in self.streams.items():
+        for name, stream in self._needed.items():
             sample = stream.at(stamp_ns)
             if sample is None:
                 closed.append((name, f"nothing yet at the time of the images ({self.topics[name]})"))
-            elif stamp_ns - sample.stamp_ns > stream.max_age_s * 1e9:
+            elif self._is_stale(name, sample, stamp_ns):
                 age_s = (stamp_ns - sample.stamp_ns) / 1e9
                 closed.append((name, f"stale: {age_s:.3f} s older than the images ({self.topics[name]})"))
         return closed

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from beingh_core import rotations
 from beingh_core.errors import BeingHError, did_you_mean
-from beingh_core.policy import rotations
 from beingh_core.slots import check_no_overlap, check_width, slot
 
 MAX_VIEWS = 16

@@ -38,12 +38,13 @@ def data_config_for(contract: RobotContract) -> DataConfig:
 
 
 def _specs(kind: str, signals: Iterable, normalization: dict[str, str]) -> tuple[KeySpec, ...]:
-    """One spec a signal; the codec hands rotations over as axis-angle already."""
+    """One spec a signal, rotations as the contract writes them."""
     return tuple(
         KeySpec(
             key=signal.slot,
             normalization=normalization.get(f"{kind}.{signal.slot}", "none"),
-            width=len(signal.joints) if signal.slot in PARTIAL_SLOTS else None,
+            rotation=None if signal.rotation == "axis_angle" else signal.rotation,
+            width=signal.width if signal.slot in PARTIAL_SLOTS else None,
         )
         for signal in signals
     )

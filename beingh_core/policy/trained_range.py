@@ -25,6 +25,7 @@ from scipy.optimize import linear_sum_assignment
 from beingh_core.contract.codec import nearest_branch
 from beingh_core.contract.schema import POSITION_SLOTS, ROTATION_SLOTS
 from beingh_core.policy.data_configs import DataConfig
+from beingh_core.rotations import to_axis_angle
 
 if TYPE_CHECKING:
     from beingh_core.contract import RobotContract
@@ -115,6 +116,7 @@ class TrainedRange:
     def __init__(self, data_config: DataConfig, statistics: Mapping, ranges: Mapping[str, SignalRange]) -> None:
         self._states: dict[str, _Trained] = {}
         self._impossible: dict[str, _Trained] = {}
+        self._rotations = {spec.key: spec.rotation for spec in data_config.state}
         for kind, specs in (("state", data_config.state), ("action", data_config.action)):
             for spec in specs:
                 name = f"{kind}.{spec.key}"
@@ -135,6 +137,8 @@ class TrainedRange:
         """
         for key, trained in self._states.items():
             values = np.asarray(state[key], dtype=np.float64)
+            if self._rotations.get(key):
+                values = to_axis_angle(values, self._rotations[key])
             if key in ROTATION_SLOTS:
                 values = nearest_branch(values, (trained.low + trained.high) / 2)
             if f"state.{key}" in self._impossible or trained.is_far(values):
@@ -234,16 +238,24 @@ def physical_ranges(contract: RobotContract) -> dict[str, SignalRange]:
     ranges = {}
     for kind, signals in (("state", contract.state), ("action", contract.action)):
         for signal in signals:
-            if signal.slot in POSITION_SLOTS:
+            is_state = kind == "state"
+            if signal.slot in POSITION_SLOTS and signal.eef_frame is not None:
                 arm = Kinematics(contract.urdf_path, signal.joints, signal.eef_frame, signal.base_frame)
-                found = _xyz("length", arm.reach)
+                found = _xyz("length", arm.reach if is_state or signal.mode != "relative" else 2 * arm.reach)
             elif signal.slot in ROTATION_SLOTS:
-                found = _xyz("angle", 2 * np.pi if kind == "state" else np.pi)
-            elif signal.closed is not None:
+                found = _xyz("angle", np.pi if not is_state and signal.mode == "delta" else 2 * np.pi)
+            elif not is_state and signal.mode != "absolute":
+                continue
+            elif signal.closed is not None or signal.ranges:
+                count = len(signal.joints)
                 found = SignalRange(
-                    labels=signal.joints, lower=np.zeros(1), upper=np.ones(1), kind="share", margin=_GRIPPER_MARGIN
+                    labels=signal.joints,
+                    lower=np.zeros(count),
+                    upper=np.ones(count),
+                    kind="share",
+                    margin=_GRIPPER_MARGIN,
                 )
-            elif all(joint in joints for joint in signal.joints):  # the velocities of a base are no joints
+            elif signal.joints and all(joint in joints for joint in signal.joints):  # a base's velocities are no joints
                 found = _joints_range(signal.joints, joints)
             else:
                 continue

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from beingh_core import rotations
 from beingh_core.errors import BeingHError, did_you_mean, shown
-from beingh_core.policy import rotations
 from beingh_core.policy.data_configs import DataConfig, KeySpec
 from beingh_core.slots import WIDTH
 

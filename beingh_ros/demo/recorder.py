@@ -22,6 +22,7 @@ from beingh_core.evaluate.judge import PickJudge
 from beingh_core.evaluate.video import VideoWriter
 from beingh_ros.messages.conversions import image_to_array, joint_positions, select_joints, stamp_to_ns
 from beingh_ros.messages.diagnostics import read_status
+from beingh_ros.messages.topics import OBJECTS_TOPIC
 
 FILM_PERIOD_NS = 250_000_000
 FEW, MANY = QoSProfile(depth=5), QoSProfile(depth=200)
@@ -97,7 +98,7 @@ class Recorder:
         make = node.create_subscription
         topics = dict.fromkeys(signal.topic for signal in contract.state)
         self.subscriptions = [
-            make(MarkerArray, "/sim/objects", self._on_objects, MANY),
+            make(MarkerArray, OBJECTS_TOPIC, self._on_objects, MANY),
             *(make(JointState, topic, partial(self._on_joints, topic), MANY) for topic in topics),
             *(
                 make(Image, camera.topic, partial(self._on_camera, camera.name, camera.topic), FEW)
@@ -128,7 +129,7 @@ class Recorder:
         if not message.markers:
             return
         stamp_ns = stamp_to_ns(message.markers[0].header.stamp)
-        self.newest_ns["/sim/objects"] = stamp_ns
+        self.newest_ns[OBJECTS_TOPIC] = stamp_ns
         places = {m.ns: m.pose.position for m in message.markers}
         self.cubes = {colour: np.array([p.x, p.y, p.z]) for colour, p in places.items()}
         if self._judge is not None:

@@ -22,6 +22,7 @@ from beingh_core.errors import BeingHError
 from beingh_ros.bringup import ProcessGroup
 from beingh_ros.demo.observer import Observer
 from beingh_ros.demo.recorder import Recorder, VideoThread
+from beingh_ros.messages.topics import OBJECTS_TOPIC
 from beingh_ros.nodes.graph import QUIET_PUBLISHER
 from beingh_ros.nodes.guard import GuardedNode
 from beingh_ros.nodes.sim_node import SPECTATOR_TOPIC
@@ -61,12 +62,12 @@ class DemoSession:
             String, "policy/instruction", 10, event_callbacks=QUIET_PUBLISHER
         )
         client = self.node.create_client
-        self._seed = client(SetParameters, "/sim/set_parameters")
-        self._sim_reset = client(Trigger, "/sim/reset")
-        self._stop = client(Trigger, "/controller/stop")
-        self._reset = client(Trigger, "/controller/reset")
-        self._change_state = client(ChangeState, "/policy/change_state")
-        self._get_state = client(GetState, "/policy/get_state")
+        self._seed = client(SetParameters, "sim/set_parameters")
+        self._sim_reset = client(Trigger, "sim/reset")
+        self._stop = client(Trigger, "controller/stop")
+        self._reset = client(Trigger, "controller/reset")
+        self._change_state = client(ChangeState, "policy/change_state")
+        self._get_state = client(GetState, "policy/get_state")
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
         self._ending = threading.Event()
@@ -124,8 +125,8 @@ class DemoSession:
             for topic in (*driver_topics, *camera_topics, "controller/buffer", "controller/accepted", "policy/chunk")
         }
         pairs |= {
-            "/joint_states": (1, 3),
-            "/sim/objects": (1, 1),
+            **dict.fromkeys(self._contract.joint_state_topics, (1, 3)),
+            OBJECTS_TOPIC: (1, 1),
             "policy/latency": (1, 1),
             "policy/instruction": (1, 1),
         }

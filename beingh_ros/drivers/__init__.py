@@ -17,6 +17,7 @@ DRIVERS = {
     "follow_joint_trajectory": ("follow_joint_trajectory", "FollowJointTrajectoryDriver"),
     "forward_command": ("forward_command", "ForwardCommandDriver"),
     "joint_state_command": ("joint_state_command", "JointStateCommandDriver"),
+    "pose_command": ("pose_command", "PoseCommandDriver"),
     "twist_base": ("twist_base", "TwistBaseDriver"),
     "gripper_command": ("gripper_command", "GripperCommandDriver"),
     "parallel_gripper": ("parallel_gripper", "ParallelGripperDriver"),

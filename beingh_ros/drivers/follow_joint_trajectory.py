@@ -48,7 +48,7 @@ class FollowJointTrajectoryDriver(Driver):
         self._groups = [
             (
                 ActionGoals(node, {"follow": (self._type, group.topic)}, _judge),
-                group.joints,
+                group.wire,
                 columns_of(contract, group.joints),
             )
             for group in settings.groups
@@ -85,9 +85,9 @@ class FollowJointTrajectoryDriver(Driver):
     def _send(self, points: Setpoints) -> list[threading.Event]:
         """A goal to every group; the events tell when each is taken."""
         taken = []
-        for goals, joints, columns in self._groups:
+        for goals, wire, columns in self._groups:
             goal = self._type.Goal()
-            goal.trajectory = trajectory_of(joints, points.columns(columns), velocities=self._velocities)
+            goal.trajectory = trajectory_of(wire, points.columns(columns), velocities=self._velocities)
             taken.append(goals.send(goal))
         return taken
 

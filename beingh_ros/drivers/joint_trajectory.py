@@ -37,7 +37,7 @@ class JointTrajectoryDriver(Driver):
         self._groups = [
             (
                 node.create_publisher(JointTrajectory, group.topic, QoSProfile(depth=1)),
-                group.joints,
+                group.wire,
                 columns_of(contract, group.joints),
             )
             for group in settings.groups
@@ -46,8 +46,8 @@ class JointTrajectoryDriver(Driver):
     def send(self, points: Setpoints) -> None:
         """Send every committed tick."""
         messages = [
-            trajectory_of(joints, points.columns(columns), velocities=self._velocities)
-            for _, joints, columns in self._groups
+            trajectory_of(wire, points.columns(columns), velocities=self._velocities)
+            for _, wire, columns in self._groups
         ]
         for (publisher, _, _), message in zip(self._groups, messages):
             publisher.publish(message)

@@ -13,6 +13,8 @@ from rclpy.qos import QoSProfile
 
 from beingh_core.contract import Driver as DriverSettings
 from beingh_core.contract import RobotContract
+from beingh_core.contract.turns import endless_joints, nearest_turn
+from beingh_core.contract.wire import Wire
 from beingh_core.control.driver import FLUSH_S, Driver, columns_of
 from beingh_core.control.setpoints import Setpoints, sample_to_rest
 from beingh_ros.drivers.publishing import count_listeners
@@ -40,14 +42,16 @@ class StreamingDriver(Driver):
     def __init__(self, node: Node, contract: RobotContract, settings: DriverSettings, message_type: type) -> None:
         self.command_rate_hz = float(settings.options["rate_hz"])
         self.wait_until: Callable[[float], None] = _wait_until
-        self._groups: list[tuple[Publisher, tuple[str, ...], list[int]]] = [
+        endless = endless_joints(contract) if settings.options.get("wrap") else np.zeros(len(contract.joint_names), bool)
+        self._groups: list[tuple[Publisher, Wire, list[int]]] = [
             (
                 node.create_publisher(message_type, group.topic, QoSProfile(depth=QUEUE)),
-                group.joints,
+                group.wire,
                 columns_of(contract, group.joints),
             )
             for group in settings.groups
         ]
+        self._wrapped = endless
         self._sent: Setpoints | None = None
 
     def send(self, points: Setpoints) -> None:
@@ -70,13 +74,14 @@ class StreamingDriver(Driver):
         return count_listeners(publisher for publisher, _, _ in self._groups)
 
     def _message(self, joints: tuple[str, ...], stamp_ns: int, positions: np.ndarray, velocities: np.ndarray):
-        """The message of one group for one row (its columns only)."""
+        """The message of one group for one row (its columns only, with the names and units that messages have)."""
         raise NotImplementedError
 
     def _publish(self, stamp_ns: int, positions: np.ndarray, velocities: np.ndarray) -> None:
+        positions = nearest_turn(positions, np.zeros(len(positions)), self._wrapped)
         messages = [
-            self._message(joints, stamp_ns, positions[columns], velocities[columns])
-            for _, joints, columns in self._groups
+            self._message(wire.names, stamp_ns, wire.values(positions[columns]), wire.rates(velocities[columns]))
+            for _, wire, columns in self._groups
         ]
         for (publisher, _, _), message in zip(self._groups, messages):
             publisher.publish(message)

@@ -17,7 +17,8 @@ from builtin_interfaces.msg import Duration, Time
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from beingh_core.data.pixels import compressed_pixels, raw_pixels
+from beingh_core.data.pixels import compressed_pixels, depth_values, raw_pixels
+from beingh_core.data.views import grey_of_depth
 from beingh_core.errors import BeingHError, shown
 
 NS_PER_S = 1_000_000_000
@@ -64,6 +65,24 @@ def image_to_array(message: Image, encoding: str | None = None) -> np.ndarray:
         big_endian=bool(message.is_bigendian),
         promised=encoding,
     )
+
+
+def depth_to_array(message: Image, encoding: str, depth: Sequence[float]) -> np.ndarray:
+    """Grey pixels of a depth image, uint8 (H, W, 3); see `views.grey_of_depth`.
+
+    Raises:
+        BeingHError: For another encoding, or sizes that do not fit the data.
+    """
+    values = depth_values(
+        message.data,
+        height=message.height,
+        width=message.width,
+        step=message.step,
+        encoding=message.encoding,
+        big_endian=bool(message.is_bigendian),
+        promised=encoding,
+    )
+    return grey_of_depth(values, depth)
 
 
 def array_to_image(pixels_HWC: np.ndarray, stamp_ns: int, frame_id: str = "") -> Image:

@@ -1,4 +1,11 @@
-"""Topics of ours that several rooms name, relative to the namespace."""
+"""Topics of ours that several rooms name, relative to the namespace, and what their names become in one."""
 
 # The paths of the end effectors for RViz.
 PATHS_TOPIC = "markers/eef_path"
+# Of the simulator.
+OBJECTS_TOPIC, CONTACTS_TOPIC = "sim/objects", "sim/contacts"
+
+
+def in_namespace(topic: str, namespace: str) -> str:
+    """The full name of a topic for nodes in a namespace ("" for the root), as the middleware resolves it."""
+    return topic if topic.startswith("/") else "/" + "/".join(filter(None, (namespace.strip("/"), topic)))

@@ -8,7 +8,7 @@ import yaml
 
 from beingh_core.contract import RobotContract
 from beingh_core.contract.arms import arms_of, base_frame
-from beingh_ros.messages.topics import PATHS_TOPIC
+from beingh_ros.messages.topics import PATHS_TOPIC, in_namespace
 
 
 def rviz_config(contract: RobotContract, template: Path, namespace: str = "") -> str:
@@ -16,7 +16,8 @@ def rviz_config(contract: RobotContract, template: Path, namespace: str = "") ->
 
     Args:
         contract: Robot.
-        template: RViz configuration; its first Image display is repeated for every camera, others are left out.
+        template: RViz configuration of a robot in the root namespace; its first Image display is repeated for every
+            camera, others are left out.
         namespace: ROS namespace of our nodes and of the robot state publisher.
 
     Returns:
@@ -30,11 +31,14 @@ def rviz_config(contract: RobotContract, template: Path, namespace: str = "") ->
     for display in manager["Displays"]:
         if display is images[0]:
             displays += [
-                display | {"Name": camera.name, "Topic": display["Topic"] | {"Value": camera.topic}}
+                _with_topic(display | {"Name": camera.name}, "Topic", in_namespace(camera.topic, namespace))
                 for camera in contract.cameras
             ]
-        elif display not in images and (arms_of(contract) or _topic(display) != f"/{PATHS_TOPIC}"):
-            displays.append(_in_namespace(display, namespace.strip("/")))
+        elif display not in images and (arms_of(contract) or _topic(display, "Topic") != PATHS_TOPIC):
+            for key in ("Description Topic", "Topic"):
+                if _topic(display, key):
+                    display = _with_topic(display, key, in_namespace(_topic(display, key), namespace))
+            displays.append(display)
     manager["Displays"] = displays
     return yaml.safe_dump(config, sort_keys=False)
 
@@ -43,13 +47,10 @@ def _is_kind(display: dict, kind: str) -> bool:
     return display["Class"].rpartition("/")[2] == kind
 
 
-def _topic(display: dict) -> str:
-    return display.get("Topic", {}).get("Value", "")
+def _topic(display: dict, key: str) -> str:
+    """A display's topic, relative to the namespace; "" where it has none."""
+    return display.get(key, {}).get("Value", "").lstrip("/")
 
 
-def _in_namespace(display: dict, namespace: str) -> dict:
-    """A display with the topics that are relative to the namespace put into it; cameras and objects are not."""
-    for key, topic in (("Description Topic", "robot_description"), ("Topic", PATHS_TOPIC)):
-        if namespace and display.get(key, {}).get("Value") == f"/{topic}":
-            display = display | {key: display[key] | {"Value": f"/{namespace}/{topic}"}}
-    return display
+def _with_topic(display: dict, key: str, topic: str) -> dict:
+    return display | {key: display[key] | {"Value": topic}}

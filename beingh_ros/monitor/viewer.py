@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
-from sensor_msgs.msg import JointState
 from std_msgs.msg import Float32MultiArray, Header
 from trajectory_msgs.msg import JointTrajectory
 
@@ -18,9 +18,10 @@ from beingh_core.contract import RobotContract
 from beingh_core.contract.eef_path import EefPaths, without_hold
 from beingh_core.errors import BeingHError
 from beingh_core.realtime.clock import parse_stamp
-from beingh_ros.messages.conversions import Trajectory, joint_positions, read_trajectory, stamp_to_ns
+from beingh_ros.messages.conversions import Trajectory, read_trajectory, stamp_to_ns
 from beingh_ros.messages.diagnostics import read_status
 from beingh_ros.messages.plan_messages import most_bytes
+from beingh_ros.messages.state_messages import StateReader
 from beingh_ros.messages.thresholds import OK
 from beingh_ros.monitor.rerun_log import RerunLog
 from beingh_ros.nodes.camera_input import CameraInput
@@ -59,9 +60,9 @@ class RerunViewer:
         ]
         self._timer = node.create_timer(MATCH_PERIOD_S, self._match, clock=Clock(clock_type=ClockType.STEADY_TIME))
         make, few = node.create_subscription, QoSProfile(depth=10)
-        topics = dict.fromkeys(signal.topic for signal in contract.state)
+        states = {topic: StateReader(contract, topic, contract.joint_names) for topic in contract.state_topics}
         self._subscriptions = [
-            *(make(JointState, topic, self._on_joints, qos_profile_sensor_data) for topic in topics),
+            *(make(s.type, topic, partial(self._on_state, s), qos_profile_sensor_data) for topic, s in states.items()),
             make(JointTrajectory, "controller/buffer", self._plans(self._on_buffer), few, raw=True),
             make(Header, "controller/accepted", self._on_accepted, few),
             make(DiagnosticStatus, "controller/state", self._on_state, LATCHED),
@@ -92,12 +93,12 @@ class RerunViewer:
     def _now_ns(self) -> int:
         return self._node.get_clock().now().nanoseconds
 
-    def _on_joints(self, message: JointState) -> None:
+    def _on_state(self, reader: StateReader, message: Any) -> None:
         try:
-            positions = joint_positions(message, self._contract.joint_names)
+            read = reader.read(message, self._now_ns())
         except BeingHError:
             return  # the nodes that need it say so
-        stamp_ns = stamp_to_ns(message.header.stamp)
+        stamp_ns, positions = read.stamp_ns, read.positions
         self._log.joints("measured", stamp_ns, positions)
         for arm in self._paths.arms:
             place = self._paths.at(arm, positions)

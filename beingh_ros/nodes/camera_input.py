@@ -7,17 +7,20 @@ from collections.abc import Callable
 import numpy as np
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from beingh_core.contract import CameraStream
 from beingh_core.contract.encodings import IMAGE_ENCODINGS
 from beingh_core.data.pixels import opencv
+from beingh_core.data.views import Lens, View
 from beingh_core.errors import BeingHError
 from beingh_core.policy.pictures import check_image
-from beingh_ros.messages.conversions import compressed_to_array, image_to_array, stamp_to_ns
+from beingh_ros.messages.conversions import compressed_to_array, depth_to_array, image_to_array, stamp_to_ns
 
 BEST_EFFORT, RELIABLE = ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABLE
 DEPTH = 5
+# Best effort and volatile fits every publisher; a calibration comes with every picture.
+CALIBRATIONS = QoSProfile(depth=1, reliability=BEST_EFFORT)
 
 
 class CameraInput:
@@ -47,7 +50,10 @@ class CameraInput:
         self._compressed = camera.type.endswith("CompressedImage")
         if IMAGE_ENCODINGS[camera.type][camera.encoding].needs_opencv:
             opencv()  # takes a while the first time, which no callback may
-        self._subscription = None
+        self._view = View(camera)
+        self._subscription = self._calibration = None
+        if camera.undistort:
+            self._calibration = node.create_subscription(CameraInfo, camera.undistort, self._calibrate, CALIBRATIONS)
         self.reliability = BEST_EFFORT
         self._subscribe()
 
@@ -57,12 +63,13 @@ class CameraInput:
         wanted = RELIABLE if offered and all(policy == RELIABLE for policy in offered) else BEST_EFFORT
         if offered and wanted != self.reliability:
             self.reliability = wanted
-            self.close()
+            self._node.destroy_subscription(self._subscription)
             self._subscribe()
 
     def close(self) -> None:
-        """Remove the subscription."""
-        self._node.destroy_subscription(self._subscription)
+        """Remove the subscriptions."""
+        for subscription in filter(None, (self._subscription, self._calibration)):
+            self._node.destroy_subscription(subscription)
 
     def _subscribe(self) -> None:
         self._subscription = self._node.create_subscription(
@@ -77,9 +84,22 @@ class CameraInput:
             stamp_ns = stamp_to_ns(message.header.stamp)
             if stamp_ns == 0:
                 raise BeingHError("an image has no time stamp", remedy="use a driver that stamps its images")
-            convert = compressed_to_array if self._compressed else image_to_array
-            pixels = check_image(convert(message, self._camera.encoding), f"video.{self._camera.name}")
+            pixels = self._view.apply(self._pixels(message))
+            pixels = check_image(pixels, f"video.{self._camera.name}")
         except BeingHError as error:
             self._refuse(error)
             return
         self._push(stamp_ns, pixels)
+
+    def _pixels(self, message: Image | CompressedImage) -> np.ndarray:
+        if self._camera.depth:
+            return depth_to_array(message, self._camera.encoding, self._camera.depth)
+        convert = compressed_to_array if self._compressed else image_to_array
+        return convert(message, self._camera.encoding)
+
+    def _calibrate(self, message: CameraInfo) -> None:
+        numbers = tuple(map(float, message.k)), tuple(map(float, message.d))
+        try:
+            self._view.calibrate(Lens(message.height, message.width, message.distortion_model, *numbers))
+        except BeingHError as error:
+            self._refuse(error)

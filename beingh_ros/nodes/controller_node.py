@@ -70,6 +70,8 @@ class ControllerNode(ManagedNode):
         self._dry_run = declare(self, "dry_run", False, "do everything but send commands to the robot")
         autostart = declare(self, "autostart", True, "configure and activate without a lifecycle manager")
         self._contract = contract
+        for note in contract.notes:
+            self.get_logger().warning(note)
         self._changes: deque[Status] = deque()
         self._change = self.create_guard_condition(self._tell)
         self._joints = JointIntake(self, contract)
@@ -333,6 +335,8 @@ class ControllerNode(ManagedNode):
         hearing = self._listeners.look(time.monotonic(), counts, unheard, others, obstacle)
         self._controller.listeners(hearing, self._ticks.time.now_ns())
         self._estop.look()
+        if elsewhere := self._estop.elsewhere():
+            self.get_logger().warning(elsewhere, once=True)
         self._log.look()
 
     def _look(self) -> Report:

@@ -10,9 +10,22 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from std_msgs.msg import Bool
 
 from beingh_core.control.estop_sources import EstopSources
-from beingh_ros.nodes.graph import QUIET, endpoints, message_number, of_other_type, resolved, sent_ns, with_info
+from beingh_ros.nodes.graph import (
+    QUIET,
+    endpoints,
+    listed,
+    message_number,
+    namesakes,
+    of_other_type,
+    resolved,
+    sent_ns,
+    with_info,
+)
 
 RELIABLE = QoSProfile(depth=10)
+BOOL = "std_msgs/msg/Bool"
+# Publishers that run already have been found by then [s].
+FOUND_S = 5.0
 # Only this one hears what a latched publisher said before; a volatile publisher does not match it.
 LATCHED = QoSProfile(depth=32, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
@@ -29,6 +42,7 @@ class EstopIntake:
     def __init__(self, node: Node, topic: str, follow: Callable[[bool], None]) -> None:
         self._node, self._follow = node, follow
         self._sources, self._told, self._begun_ns = EstopSources(), False, time.time_ns()
+        self._found_s = time.monotonic() + FOUND_S
         self._topic = resolved(node, topic)
         # A reliable subscription alone would never hear a best-effort publisher.
         for qos in (LATCHED, RELIABLE, qos_profile_sensor_data):
@@ -49,11 +63,23 @@ class EstopIntake:
 
     def unheard(self) -> str:
         """Which publisher cannot be heard because its messages are of another type, in words; "" when each can."""
-        others = of_other_type(self._node, self._topic, "std_msgs/msg/Bool")
+        others = of_other_type(self._node, self._topic, BOOL)
         if not others:
             return ""
         told = ", ".join(f"{name} ({kind})" for name, kind in others.items())
         return f"{self._topic} is published as another type than std_msgs/msg/Bool by {told}: that emergency stop would not be heard"
+
+    def elsewhere(self) -> str:
+        """That nobody publishes here, but on a topic of that name in another namespace, in words; else ""."""
+        if time.monotonic() < self._found_s or endpoints(self._node, self._topic):
+            return ""
+        found = namesakes(self._node, self._topic, BOOL)
+        if not found:
+            return ""
+        return (
+            f"nobody publishes the emergency stop {self._topic}, but there is {listed(found)}: if that button is meant for this "
+            "robot, publish it here too, or write the topic with `/` before it in the contract"
+        )
 
     def _hear(self, message: Bool, info: dict, qos: QoSProfile) -> None:
         sent = sent_ns(info)

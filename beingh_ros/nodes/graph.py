@@ -52,6 +52,16 @@ def of_other_type(node: Node, topic: str, wanted: str) -> dict[str, str]:
     }
 
 
+def namesakes(node: Node, topic: str, kind: str) -> list[str]:
+    """Topics of that type that are published in other namespaces under the last word of a resolved topic."""
+    last = topic.rpartition("/")[2]
+    return sorted(
+        name
+        for name, kinds in node.get_topic_names_and_types()
+        if name != topic and name.rpartition("/")[2] == last and kind in kinds and node.count_publishers(name)
+    )
+
+
 def rivals(node: Node, topics: Iterable[str]) -> dict[str, list[str]]:
     """Resolved topic -> the other nodes that publish on it; topics without any are left out.
 

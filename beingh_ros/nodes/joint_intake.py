@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import JointState
 
 from beingh_core.contract import RobotContract
 from beingh_core.control.controller import Controller
 from beingh_core.control.joint_sources import JointSources
 from beingh_core.errors import BeingHError
-from beingh_ros.messages.conversions import joint_positions, joint_velocities, stamp_to_ns
+from beingh_ros.messages.state_messages import StateReader
 from beingh_ros.nodes.graph import NOT_KNOWN, listed, message_number, publishers, resolved, sent_ns, with_info
 
 # Deep enough for a robot that publishes joint by joint, or at 1 kHz, while the executor is held up for 0.2 s.
@@ -38,10 +38,13 @@ class JointIntake:
         # A joint that several topics carry, such as a merged one, is taken from where the contract has it.
         self._homes: dict[str, set[str]] = {}
         for signal in contract.state:
-            for joint in signal.joints:
+            for joint in signal.wire.joints if signal.wire else signal.joints:
                 self._homes.setdefault(joint, set()).add(self._names[signal.topic])
         self._wanted = {
             topic: frozenset(name for name in contract.joint_names if self._is_home(topic, name)) for topic in self.topics
+        }
+        self._readers = {
+            name: StateReader(contract, topic, self._wanted[name]) for topic, name in self._names.items()
         }
         self._sources = JointSources(contract.joint_names)
 
@@ -58,7 +61,7 @@ class JointIntake:
         self._controller, self._measured, self._now_ns = controller, measured, now_ns
         for topic, name in {name: topic for topic, name in self._names.items()}.items():
             self._node.create_subscription(
-                JointState,
+                self._readers[topic].type,
                 name,
                 with_info(lambda message, info, t=topic: self._hear(t, message, info)),
                 JOINT_STATES,
@@ -84,21 +87,21 @@ class JointIntake:
             return f"{text}: end all but one of those that do ({names})"
         return ""
 
-    def _hear(self, topic: str, message: JointState, info: dict) -> None:
-        if not message.position:
-            return  # efforts or velocities alone say nothing about positions
-        now_ns = self._now_ns()
+    def _hear(self, topic: str, message: Any, info: dict) -> None:
+        now_ns, reader = self._now_ns(), self._readers[topic]
         try:
-            positions, velocities = joint_positions(message, self._wanted[topic]), joint_velocities(message)
+            read = reader.read(message)
         except BeingHError as error:
             self._node.get_logger().error(f"{topic}: {error}", throttle_duration_sec=5.0)
-            if not self._wanted[topic].isdisjoint(message.name):
+            # Another publisher's message says nothing of our joints; one without names is always about them.
+            if not reader.wanted.isdisjoint(getattr(message, "name", reader.wanted)):
                 self._controller.malformed_joint_state(now_ns, f"{topic}: {error}")
             return
-        positions = {name: value for name, value in positions.items() if self._is_home(topic, name)}
+        if not read.positions:
+            return  # efforts or velocities alone say nothing about positions
+        positions = {name: value for name, value in read.positions.items() if self._is_home(topic, name)}
         self._sources.heard(topic, positions, message_number(info), time.monotonic())
-        stamp_ns = stamp_to_ns(message.header.stamp) or sent_ns(info)
-        self._controller.joint_state(now_ns, positions, velocities, stamp_ns)
+        self._controller.joint_state(now_ns, positions, read.velocities, read.stamp_ns or sent_ns(info))
         self._measured(positions)
 
     def _is_home(self, topic: str, joint: str) -> bool:

@@ -22,7 +22,6 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import JointState
 from std_msgs.msg import Float32MultiArray, Header, String
 from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
 
@@ -35,10 +34,11 @@ from beingh_core.inference.policy_inputs import PolicyInputs
 from beingh_core.inference.policy_loading import load_policy
 from beingh_core.realtime.commit_buffer import SAME_PERIOD_S
 from beingh_core.realtime.samples import Samples
-from beingh_ros.messages.conversions import Trajectory, joint_positions, stamp_to_ns
+from beingh_ros.messages.conversions import Trajectory, stamp_to_ns
 from beingh_ros.messages.diagnostics import WARN, Diagnostics, Report
 from beingh_ros.messages.latency import latency_message
 from beingh_ros.messages.plan_messages import PlanReader, PlanWriter, most_bytes
+from beingh_ros.messages.state_messages import StateReader
 from beingh_ros.nodes.camera_input import CameraInput
 from beingh_ros.nodes.error_log import ErrorLog
 from beingh_ros.nodes.gate_log import GateLog
@@ -173,6 +173,8 @@ class PolicyNode(GuardedNode, ManagedNode):
             + ("early_start", "policy_url", "policy_token_file", "policy_jpeg_quality")
         }
         contract = load_contract(value["contract"])
+        for note in contract.notes:
+            self.get_logger().warning(note)
         policy = load_policy(
             contract,
             value["checkpoint"],
@@ -209,9 +211,10 @@ class PolicyNode(GuardedNode, ManagedNode):
     def _connect(self) -> None:
         contract, make = self._contract, self.create_subscription
         self._cameras = {f"video.{camera.name}": self._camera(camera) for camera in contract.cameras}
-        for topic in dict.fromkeys(signal.topic for signal in contract.state):
+        self._readers = {topic: StateReader(contract, topic) for topic in contract.state_topics}
+        for topic, reader in self._readers.items():
             self._entities.append(
-                make(JointState, topic, lambda message, t=topic: self._on_joint_state(t, message), JOINT_STATES)
+                make(reader.type, topic, lambda message, t=topic: self._on_state(t, message), JOINT_STATES)
             )
         most, refuse = most_bytes(contract), lambda error: self._log_error("controller/buffer", str(error))
         buffer = bounded(JointTrajectory, most, self._on_buffer, refuse)
@@ -277,20 +280,20 @@ class PolicyNode(GuardedNode, ManagedNode):
         if unusable is not None:
             self._log_error(name, f"{self._inputs.topics[name]}: a picture {unusable}. To fix: {CLOCKS}.")
 
-    def _on_joint_state(self, topic: str, message: JointState) -> None:
+    def _on_state(self, topic: str, message: Any) -> None:
+        now_ns = self.get_clock().now().nanoseconds
         try:
-            positions = joint_positions(message, self._inputs.wanted[topic])
+            read = self._readers[topic].read(message, now_ns)
         except BeingHError as error:
             self._inputs.set_aside(topic, str(error))
             self._log_error(topic, f"{self.resolve_topic_name(topic)}: {error}")
             return
-        if not positions:
+        if not read.positions:
             self._inputs.set_aside(topic, "the newest message holds no positions")
             return
-        stamp_ns, now_ns = stamp_to_ns(message.header.stamp), self.get_clock().now().nanoseconds
-        wrong = self._inputs.push_joints(topic, stamp_ns, positions, now_ns)
+        wrong = self._inputs.push_joints(topic, read.stamp_ns, read.positions, now_ns)
         for what, name in {what: name for name, what in wrong.items()}.items():
-            self._log_error(name, f"{self._inputs.topics[name]}: a joint state {what}. To fix: repair its publisher.")
+            self._log_error(name, f"{self._inputs.topics[name]}: a message {what}. To fix: repair its publisher.")
 
     def _on_buffer(self, message: JointTrajectory) -> None:
         self._take_plan(self._reader.joints, message)

@@ -60,6 +60,9 @@ class PolicyReport:
         reason = dict(self._inputs.closed(now_ns)).get(name)
         if reason is not None:
             return ERROR, reason, values
+        missing = self._inputs.missing_views(now_ns).get(name)
+        if missing is not None:
+            return WARN, missing, values
         ahead_s = self._inputs.ahead_s(name, now_ns) or 0.0
         if ahead_s > CLOCK_AHEAD_S and not self._simulated:
             text = f"stamped {ahead_s:.3f} s ahead of this computer's clock: set both by one clock (chrony)"

@@ -15,7 +15,6 @@ from visualization_msgs.msg import Marker, MarkerArray
 from beingh_core.sim import Contact
 from beingh_ros.messages.conversions import ns_to_duration, ns_to_stamp
 
-TOPIC = "/sim/contacts"
 NEWTONS_PER_M = 1000.0
 LIFETIME_NS = 50_000_000
 

@@ -1,7 +1,7 @@
 """A simulated robot that publishes and accepts what the real one's drivers do.
 
-Publishes /joint_states (50 Hz), every camera of the contract at the contract's rate, /sim/objects, /sim/contacts while
-the arm touches something, and on request a spectator camera. Accepts the driver topics of the contract as joint_trajectory_controller would.
+In the namespace of the node, publishes joint_states (50 Hz), every camera of the contract at the contract's rate,
+sim/objects, sim/contacts while the arm touches something, and on request a spectator camera. Accepts the driver topics of the contract as joint_trajectory_controller would.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from beingh_core.sim import CUBE_COLOURS, CUBE_SIZE_M, SimRobot
 from beingh_core.sim.trajectory_follower import TrajectoryFollower
 from beingh_ros.messages.conversions import array_to_image, ns_to_stamp, read_trajectory
 from beingh_ros.messages.plan_messages import most_bytes
+from beingh_ros.messages.topics import CONTACTS_TOPIC, OBJECTS_TOPIC
 from beingh_ros.nodes.guard import GuardedNode, bounded
 from beingh_ros.nodes.runtime import declare, raise_priority, run_node
-from beingh_ros.nodes.sim_contacts import TOPIC as CONTACTS_TOPIC
 from beingh_ros.nodes.sim_contacts import contact_markers
 
 STEP_NS = 10_000_000  # physics and reference update
@@ -43,7 +43,7 @@ JOINT_STATE_RATE_HZ = 50.0
 OBJECTS_RATE_HZ = 20.0
 MAX_LAG_NS = 200_000_000
 SPECTATOR = "spectator_camera"
-SPECTATOR_TOPIC = "/spectator_camera/color/image_raw"
+SPECTATOR_TOPIC = "spectator_camera/color/image_raw"
 SPECTATOR_SIZE = (480, 640)
 
 
@@ -58,7 +58,7 @@ class SimNode(GuardedNode):
         super().__init__("sim")
         self.exit_status: int | None = None
         contract = load_contract(declare(self, "contract", "fr3", "robot contract: name or path"))
-        declare(self, "seed", 0, "scene of the next /sim/reset", between=(0, 2**31 - 1), read_only=False)
+        declare(self, "seed", 0, "scene of the next sim/reset", between=(0, 2**31 - 1), read_only=False)
         spectator_fps = declare(
             self, "spectator_fps", 0.0, "rate of the spectator camera [1/s], 0 for none", between=(0.0, 60.0)
         )
@@ -73,7 +73,7 @@ class SimNode(GuardedNode):
         self._subscribe_drivers(contract)
         self._views: list[tuple[str, tuple[int, int] | None]] = []
         self._jobs = self._make_jobs(contract, spectator_fps)
-        self.create_service(Trigger, "/sim/reset", self._reset)
+        self.create_service(Trigger, "sim/reset", self._reset)
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="physics", daemon=True)
         self._thread.start()
@@ -102,8 +102,8 @@ class SimNode(GuardedNode):
 
     def _make_jobs(self, contract: RobotContract, spectator_fps: float) -> list[list]:
         """[period in steps, next due step, function of the stamp] of everything that is published."""
-        states = self.create_publisher(JointState, "/joint_states", 10)
-        objects = self.create_publisher(MarkerArray, "/sim/objects", 10)
+        states = self.create_publisher(JointState, "joint_states", 10)
+        objects = self.create_publisher(MarkerArray, OBJECTS_TOPIC, 10)
         jobs = [
             [_steps(JOINT_STATE_RATE_HZ), 0, lambda stamp_ns: states.publish(self._joint_state(stamp_ns))],
             [_steps(OBJECTS_RATE_HZ), 0, lambda stamp_ns: objects.publish(self._objects(stamp_ns))],
@@ -238,7 +238,7 @@ def _sim_camera(robot: SimRobot, camera) -> str:
         raise BeingHError(
             f"the simulator cannot publish {camera.encoding} on {camera.topic}",
             where=f"camera {camera.name}",
-            allowed=[f"rgb8 Image on /{n}/..." for n in names],
+            allowed=[f"rgb8 Image on {n}/..." for n in names],
         )
     return name
 

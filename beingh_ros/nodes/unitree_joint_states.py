@@ -1,6 +1,6 @@
 """Joint states of a Unitree G1, which publishes only its own LowState.
 
-Subscribes /lowstate (unitree_hg/LowState, 500 Hz), publishes /joint_states (at most 100 Hz, stamped at receipt), with
+Subscribes lowstate (unitree_hg/LowState, 500 Hz), publishes joint_states (at most 100 Hz, stamped at receipt), with
 positions, velocities and torques of all 29 joints. A G1 with fewer joints reports the others as 0.
 """
 
@@ -28,11 +28,11 @@ class UnitreeJointStates(GuardedNode):
 
     def __init__(self) -> None:
         super().__init__("unitree_joint_states")
-        self._publisher = self.create_publisher(JointState, "/joint_states", QoSProfile(depth=10))
+        self._publisher = self.create_publisher(JointState, "joint_states", QoSProfile(depth=10))
         self._due_s = 0.0
         self.create_subscription(
             interface("unitree_hg.msg", "LowState", "unitree_joint_states"),
-            "/lowstate",
+            "lowstate",
             self._on_state,
             qos_profile_sensor_data,
         )

@@ -16,7 +16,7 @@ from trajectory_msgs.msg import JointTrajectory
 from beingh_core.contract import RobotContract
 from beingh_ros.soak.disturbance import DelayLine, Effect, apply_all
 
-PREFIX = "/soak"
+PREFIX = "soak"
 CHUNK, BUFFER, ACCEPTED = "policy/chunk", "controller/buffer", "controller/accepted"
 DEEP = QoSProfile(depth=100)
 
@@ -59,7 +59,7 @@ def routes(contract: RobotContract) -> list[Route]:
 
 def joint_state_topics(contract: RobotContract) -> list[str]:
     """Topics of the joint states."""
-    return list(dict.fromkeys(signal.topic for signal in contract.state)) or ["/joint_states"]
+    return list(contract.joint_state_topics)
 
 
 class Injector:

@@ -32,7 +32,7 @@ from beingh_ros.messages.conversions import (
     stamp_to_ns,
 )
 from beingh_ros.messages.diagnostics import read_status
-from beingh_ros.nodes.sim_contacts import TOPIC as CONTACTS
+from beingh_ros.messages.topics import CONTACTS_TOPIC
 from beingh_ros.nodes.sim_contacts import contact_force
 from beingh_ros.soak.injector import ACCEPTED, BUFFER, CHUNK, joint_state_topics
 
@@ -96,7 +96,7 @@ class Onlooker:
             make(JointTrajectory, CHUNK, self._on_chunk, DEEP),
             make(DiagnosticStatus, "controller/state", self._on_state, LATCHED),
             make(DiagnosticArray, "/diagnostics", self._on_diagnostics, DEEP),
-            make(MarkerArray, CONTACTS, self._on_contacts, DEEP),
+            make(MarkerArray, CONTACTS_TOPIC, self._on_contacts, DEEP),
             *(make(JointState, topic, self._on_joint_state, DEEP) for topic in joint_state_topics(contract)),
         ]
 

@@ -70,13 +70,13 @@ class Rig:
         publish = partial(node.create_publisher, event_callbacks=QUIET_PUBLISHER)
         self._estop = publish(Bool, contract.estop_topic, 10)
         self._instruction = publish(String, "policy/instruction", 10)
-        self._stop = node.create_client(Trigger, "/controller/stop")
-        self._reset = node.create_client(Trigger, "/controller/reset")
-        self._sim_reset = node.create_client(Trigger, "/sim/reset")
+        self._stop = node.create_client(Trigger, "controller/stop")
+        self._reset = node.create_client(Trigger, "controller/reset")
+        self._sim_reset = node.create_client(Trigger, "sim/reset")
         self._lifecycles = {
-            name: node.create_client(ChangeState, f"/{name}/change_state") for name in (CONTROLLER, POLICY)
+            name: node.create_client(ChangeState, f"{name}/change_state") for name in (CONTROLLER, POLICY)
         }
-        self._sim_seed = node.create_client(SetParameters, "/sim/set_parameters")
+        self._sim_seed = node.create_client(SetParameters, "sim/set_parameters")
         self._ending = threading.Event()
         self._threads = [threading.Thread(target=self._spin, args=(one,), daemon=True) for one in self._nodes]
         for thread in self._threads:

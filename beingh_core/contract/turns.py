@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from beingh_core.contract import RobotContract
+from beingh_core.contract.schema import RobotContract
 from beingh_core.contract.urdf import read_urdf
 
 TURN = 2 * math.pi

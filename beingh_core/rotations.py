@@ -69,6 +69,13 @@ def from_axis_angle(rotvec: np.ndarray, representation: str) -> np.ndarray:
     return _to_flat(rotation, representation).reshape(*rotvec.shape[:-1], width)
 
 
+def between(start: np.ndarray, end: np.ndarray, share: np.ndarray, representation: str) -> np.ndarray:
+    """Rotations (N, W) on the shortest way from one to another, `share` (N, 1) of it gone."""
+    first, last = (Rotation.from_rotvec(to_axis_angle(values, representation)) for values in (start, end))
+    turned = first * Rotation.from_rotvec(share * (first.inv() * last).as_rotvec())
+    return from_axis_angle(turned.as_rotvec(), representation)
+
+
 def _from_flat(flat: np.ndarray, representation: str) -> Rotation:
     if representation == "quaternion_wxyz":
         return Rotation.from_quat(flat[:, [1, 2, 3, 0]])

@@ -1,0 +1,166 @@
+"""Everything of a contract that can be checked without a robot: what was found, one row each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from beingh_core.contract.arms import arms_of
+from beingh_core.contract.encodings import IMAGE_ENCODINGS
+from beingh_core.contract.loader import load_contract
+from beingh_core.contract.schema import ActionSignal, CameraStream, RobotContract, StateSignal
+from beingh_core.contract.urdf import read_urdf
+from beingh_core.errors import BeingHError
+
+OK, WARN, ERROR = "OK", "WARN", "ERROR"
+# Of a round trip through the codec: largest difference, and move of each joint [rad or m].
+ROUND_TRIP, MOVE = 1e-4, 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        level: OK, WARN or ERROR.
+        subject: What was looked at.
+        found: What was found, and what to do where it does not fit.
+    """
+
+    level: str
+    subject: str
+    found: str
+
+
+def table(rows: list[Row]) -> str:
+    """The rows as text, a line each."""
+    width = max((len(row.subject) for row in rows), default=0)
+    return "\n".join(f"{row.level:<5}  {row.subject:<{width}}  {_one_line(row.found)}" for row in rows)
+
+
+def checked(subject: str, check: Callable[[], str]) -> Row:
+    """The row of a check that returns what it found or raises BeingHError."""
+    try:
+        return Row(level=OK, subject=subject, found=check())
+    except BeingHError as error:
+        return Row(level=ERROR, subject=subject, found=str(error))
+
+
+def check_contract(path_or_name: str | Path) -> tuple[RobotContract | None, list[Row]]:
+    """The contract, None where it cannot be loaded, and what was found in it."""
+    try:
+        contract = load_contract(path_or_name)
+    except BeingHError as error:
+        return None, [Row(level=ERROR, subject="contract", found=str(error))]
+    rows = [
+        Row(level=OK, subject="contract", found=f"{contract.path}, robot {contract.robot}, hash {contract.hash[:12]}"),
+        checked("urdf", lambda: _urdf(contract)),
+        Row(level=OK, subject="uac", found=_uac(contract)),
+        *(checked(f"cameras.{camera.name}", lambda c=camera: _camera(c)) for camera in contract.cameras),
+        *(Row(level=OK, subject=f"state.{signal.slot}", found=_state(signal)) for signal in contract.state),
+        *(Row(level=OK, subject=f"action.{signal.slot}", found=_action(signal)) for signal in contract.action),
+        *(
+            Row(level=OK, subject=f"driver {driver.kind}", found=f"{group.topic}: {_joints(group.joints)}")
+            for driver in contract.drivers
+            for group in driver.groups
+        ),
+        checked("kinematics", lambda: _kinematics(contract)),
+        checked("codec", lambda: _codec(contract)),
+    ]
+    return contract, rows
+
+
+def _urdf(contract: RobotContract) -> str:
+    urdf = read_urdf(contract.urdf_path)
+    return f"{contract.urdf_path}, {len(urdf.joints)} movable joints, {len(contract.joint_names)} columns commanded"
+
+
+def _uac(contract: RobotContract) -> str:
+    uac = contract.uac
+    return (
+        f"{contract.rate_hz:g} Hz, chunk of {contract.policy.chunk_length}, locked prefix {uac.delay_steps}, "
+        f"inference every {uac.execution_steps} steps, blend {uac.blend_steps}"
+    )
+
+
+def _camera(camera: CameraStream) -> str:
+    if IMAGE_ENCODINGS[camera.type][camera.encoding].needs_opencv and find_spec("cv2") is None:
+        raise BeingHError(
+            f"{camera.encoding} needs OpenCV, which is not installed", remedy="pip install opencv-python-headless"
+        )
+    kind = camera.type.rpartition("/")[2]
+    return f"{camera.topic}: {kind} {camera.encoding}, stale after {camera.max_age_s:g} s"
+
+
+def _state(signal: StateSignal) -> str:
+    what = f"pose of {signal.eef_frame} in {signal.base_frame} from " if signal.source == "fk" else ""
+    what += _joints(signal.joints) if signal.joints else f"{len(signal.values)} numbers"
+    return f"{signal.topic}: {what} of {signal.type.rpartition('/')[2]}, stale after {signal.max_age_s:g} s"
+
+
+def _action(signal: ActionSignal) -> str:
+    frame = f" in {signal.frame}" if signal.frame else ""
+    return f"{signal.mode}{frame} for {_joints(signal.joints)}"
+
+
+def _joints(joints: tuple[str, ...]) -> str:
+    return f"{len(joints)} joints ({joints[0]} to {joints[-1]})" if joints[1:] else "".join(joints) or "no joint"
+
+
+def _codec_of(contract: RobotContract):
+    if find_spec("pinocchio") is None:
+        raise BeingHError("pinocchio is not installed, which every node needs", remedy="pip install pin")
+    from beingh_core.contract.codec import SignalCodec
+
+    return SignalCodec(contract)
+
+
+def _at_home(contract: RobotContract) -> dict[str, float]:
+    """What every signal reads: joints at home, or in the middle of their range where they are not commanded; other numbers 0."""
+    urdf = read_urdf(contract.urdf_path).joints
+    home = dict(zip(contract.joint_names, contract.home))
+    names = [name for signal in contract.state for name in signal.values if name not in home]
+    middles = {name: (urdf[name].lower + urdf[name].upper) / 2.0 if name in urdf else 0.0 for name in names}
+    return home | {name: middle if np.isfinite(middle) else 0.0 for name, middle in middles.items()}
+
+
+def _kinematics(contract: RobotContract) -> str:
+    """Where the end effectors are in the home posture."""
+    _codec_of(contract)
+    from beingh_core.contract.kinematics import Kinematics
+
+    home, found = dict(zip(contract.joint_names, contract.home)), []
+    for arm in arms_of(contract):
+        chain = Kinematics(contract.urdf_path, arm.joints, arm.eef_frame, arm.base_frame)
+        place, _ = chain.fk(np.array([home[joint] for joint in arm.joints]))
+        found.append(f"{arm.eef_frame} at home: {np.round(place, 3).tolist()} m in {arm.base_frame}")
+    return "; ".join(found) or "no poses of an end effector"
+
+
+def _codec(contract: RobotContract) -> str:
+    """Home as state, and a small move away from it as actions, as commands, and as actions again."""
+    codec = _codec_of(contract)
+    state = codec.encode_state(_at_home(contract))
+    limits, home = contract.limits, np.array(contract.home)
+    ends = np.array([limits.lower, limits.upper])
+    middle = np.where(np.isfinite(ends).all(axis=0), np.nan_to_num(ends, posinf=0.0, neginf=0.0).mean(axis=0), 0.0)
+    move = np.where(limits.is_velocity, 0.0, np.clip(middle - home, -MOVE, MOVE))
+    actions = codec.encode_commands(np.stack([home, home + move]))
+    again = codec.encode_commands(np.stack([home, codec.decode(actions, home).positions[0]]))
+    off = {slot: float(np.max(np.abs(again[slot] - values))) for slot, values in actions.items()}
+    worst = max(off, key=off.get)
+    if not off[worst] <= ROUND_TRIP:
+        raise BeingHError(
+            f"a small move from home comes back {off[worst]:.3g} away in action.{worst}",
+            remedy="choose a home within closed..open of grippers, and away from singular postures",
+        )
+    values = sum(len(value) for value in state.values())
+    return f"home is {values} state values; a small move, decoded and encoded again, is off by {off[worst]:.1e}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,1 @@
+"""`beingh robots`: which robots there are, what their contracts say, and whether contract and running robot fit."""
