@@ -82,7 +82,7 @@ def test_joint_actions_are_kept_both_ways(name, mode, changed):
     q_TJ = random_positions(contract, contract.joint_names, rng, COUNT + 1)
     for coupling in (c for signal in contract.action for c in signal.coupling):
         column = {joint: index for index, joint in enumerate(contract.joint_names)}
-        q_TJ[:, column[coupling.joint]] = coupling.multiplier * q_TJ[:, column[coupling.of]] + coupling.offset
+        q_TJ[:, column[coupling.joint]] = coupling.scale * q_TJ[:, column[coupling.of]] + coupling.offset
     first = random_positions(contract, contract.joint_names, rng, 1)[0]
     actions = codec.encode_commands(q_TJ, first_state=first)
     back = codec.decode_actions(actions, q_TJ[0], first_state=first)

@@ -210,7 +210,7 @@ class SignalCodec:
                 unreached.update(missed)
         for joint, coupling in self._couplings.items():
             followed = q_TJ[:, self._column[coupling.of]]
-            q_TJ[:, self._column[joint]] = coupling.multiplier * followed + coupling.offset
+            q_TJ[:, self._column[joint]] = coupling.scale * followed + coupling.offset
         return DecodedCommands(positions=q_TJ, unreached=tuple(sorted(unreached)))
 
     def _integrate(self, signal: ActionSignal, moves, turns, q_anchor, q_start, reference) -> list:

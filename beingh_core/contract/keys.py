@@ -70,7 +70,7 @@ WIRE = {
 }
 COUPLING = {
     "of": text("joint of the slot that it follows"),
-    "multiplier": number("factor on that joint's position", default=1.0, at_least=-1e3, at_most=1e3),
+    "scale": number("factor on that joint's position", default=1.0, at_least=-1e3, at_most=1e3),
     "offset": number("added to it", _JOINT, default=0.0, **schema.POSITION),
 }
 _COUPLING = {
@@ -117,7 +117,7 @@ ACTION = {
     "joints": names(
         "joints of the URDF (of a base: its velocities), in the order of the slot", absent="`control_mode`"
     ),
-    "value": number("what stands in `control_mode`, which moves nothing", default=0.0, at_least=-1e3, at_most=1e3),
+    "value": number("what stands in `control_mode`, which moves nothing", "of the slot", default=0.0, at_least=-1e3, at_most=1e3),
     "range": WIRE["range"],
     **_COUPLING,
     **_ROTATION,

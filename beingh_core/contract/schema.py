@@ -121,11 +121,11 @@ class StateSignal:
 
 @dataclass(frozen=True, kw_only=True)
 class Coupling:
-    """A joint that follows another one: position = multiplier * position of `of` + offset [rad or m]."""
+    """A joint that follows another one: position = scale * position of `of` + offset [rad or m]."""
 
     joint: str
     of: str
-    multiplier: float = 1.0
+    scale: float = 1.0
     offset: float = 0.0
 
 

@@ -181,7 +181,7 @@ def _frame_ids(entry: Section, source: str) -> dict[str, str]:
 
 
 def _coupling(entry: Section, joints: tuple[str, ...], urdf: UrdfFacts) -> tuple[schema.Coupling, ...]:
-    """`coupling`: joint -> {of, multiplier, offset}; joints beside those of the slot, each following one of them."""
+    """`coupling`: joint -> {of, scale, offset}; joints beside those of the slot, each following one of them."""
     table, found = entry.section("coupling", optional=True), []
     for joint in table.names():
         one = table.section(joint)
@@ -191,7 +191,7 @@ def _coupling(entry: Section, joints: tuple[str, ...], urdf: UrdfFacts) -> tuple
         coupling = schema.Coupling(
             joint=joint,
             of=one.choice("of", joints),
-            multiplier=one.number("multiplier", 1.0, at_least=-1e3, at_most=1e3),
+            scale=one.number("scale", 1.0, at_least=-1e3, at_most=1e3),
             offset=one.number("offset", 0.0, **schema.POSITION),
         )
         one.finish()
