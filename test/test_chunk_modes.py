@@ -125,6 +125,25 @@ def test_an_arm_goes_over_from_one_orientation_to_another_on_the_shortest_way():
         assert (Rotation.from_matrix(turn).inv() * reached).magnitude() == pytest.approx(0.3 * share, abs=1e-4)
 
 
+def test_offsets_from_the_start_of_the_chunk_blend_from_there(changed):
+    """The prefix has left the start by a step; the policy wants back to it, and the chunk before wanted to stay."""
+
+    def change(document):
+        for action in document["action"].values():
+            action.update(mode="delta", frame="chunk_start")
+
+    contract = changed("pose_arm", change)
+    home, arm = np.array(contract.home), Kinematics(contract.urdf_path, ARM, "tool", "base_link")
+    away = home + 0.02
+    _, maker = make(contract, {"eef_position": np.zeros(3), "eef_rotation": [0.0, 0.0, 0.0, 1.0]})
+    prefix = np.vstack([home, np.tile(away, (D, 1))])
+    poses = {name: 0.1 for signal in contract.state for name in signal.values} | dict(zip(ARM, home))
+    made = chunk(maker, contract, poses, prefix, np.tile(away, (1, 1)))
+    (start, _), (gone, _) = arm.fk(home), arm.fk(away)
+    np.testing.assert_allclose(arm.fk(made[D])[0], (start + gone) / 2, atol=1e-5)
+    np.testing.assert_allclose(arm.fk(made[D + 1])[0], start, atol=1e-5)
+
+
 @pytest.mark.parametrize("representation", ["axis_angle", "quaternion_wxyz", "rotation_6d", "matrix"])
 def test_the_middle_of_two_rotations(representation):
     rng = np.random.default_rng(0)

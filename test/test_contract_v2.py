@@ -15,6 +15,7 @@ from beingh_core.contract.kinematics import Kinematics
 from beingh_core.contract.schema import JOINT_SOURCES
 from beingh_core.errors import BeingHError
 from beingh_core.policy.from_contract import data_config_for
+from beingh_core.policy.trained_range import physical_ranges
 
 ROBOTS = Path(__file__).parent / "data" / "robots"
 NAMES = sorted(path.stem for path in ROBOTS.glob("*.yaml"))
@@ -219,6 +220,20 @@ def test_joints_without_an_end_reach_poses_beyond_a_turn():
     np.testing.assert_allclose(arm.ik(place, turn, q + 0.02), q, atol=1e-4)
 
 
+def test_what_is_physically_possible_of_each_kind_of_signal():
+    hand = physical_ranges(robot("inspire_hand"))
+    assert {key: (r.kind, r.lower[0], r.upper[5]) for key, r in hand.items()} == dict.fromkeys(
+        ("state.left_dexhand_position", "action.left_dexhand_position"), ("share", 0.0, 1.0)
+    )
+    degrees = physical_ranges(robot("degrees_arm"))
+    assert degrees["state.arm_joint_position"].kind == "angle" and "action.arm_joint_position" not in degrees
+    assert degrees["action.head_position"].upper.tolist() == [1.5]
+    base = physical_ranges(robot("mobile_base"))
+    assert base["action.eef_position"].upper[0] == 2 * base["state.eef_position"].upper[0]
+    assert "state.base_position" not in base and "action.base_motion" not in base
+    assert "state.eef_position" not in physical_ranges(robot("pose_arm")), "a measured pose may be of any frame"
+
+
 def set_key(path, value):
     def change(document):
         *parents, key = [int(part) if part.isdigit() else part for part in path.split(".")]
@@ -267,6 +282,9 @@ MISTAKES = {
         "topic": "/hand", "source": "field", "type": "std_msgs/msg/Float64MultiArray", "indices": [0, 1, 2, 3, 4, 5],
         "max_age_s": 1.0}, ["no state signal measures"]),
     "two poses on one topic": ("pose_arm", "driver.eef_frame", "base_link", ["does not move `base_link`"]),
+    "two arms on one hand": ("pose_arm", "driver", {"kind": "pose_command", "rate_hz": 50, "groups": [
+        {"topic": "/a", "joints": list(ARM[:3])}, {"topic": "/b", "joints": list(ARM[3:])}]}, ["share one end effector"]),
+    "one topic, two spellings": ("pose_arm", "state.eef_rotation.topic", "servo/pose", ["`/servo/pose` and `servo/pose`"]),
     "mode of a mode": ("degrees_arm", "action.control_mode.mode", "delta", ["control_mode.mode", "absolute"]),
     "a version to come": ("degrees_arm", "version", 3, ["version", "at most 2"]),
 }  # fmt: skip

@@ -97,6 +97,8 @@ def _read_driver(file: Section, section: Section, urdf: UrdfFacts, seen: dict[st
     for entry in [*entries, section]:
         entry.finish()
     if "eef_frame" in kind.options:
+        if len(groups) > 1:
+            raise section.error("groups", f"{len(groups)} groups share one end effector", remedy="give each a driver")
         check_arm(section, joints, urdf, options["base_frame"], options["eef_frame"])
     return schema.Driver(kind=name, groups=groups, options=MappingProxyType(options), is_velocity=kind.is_velocity)
 

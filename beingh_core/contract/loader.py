@@ -106,12 +106,15 @@ def _check_topics(file: Section, contract: schema.RobotContract) -> None:
     uses += [(f"cameras.{camera.name}", camera.topic) for camera in contract.cameras]
     uses += [("driver", group.topic) for group in contract.command_groups]
     used: dict[str, str] = {}
+    spelled: dict[str, str] = {}
     for use, topic in uses:
         name = topic.lstrip("/")
         if used.setdefault(name, use) != use:
             raise file.error(
                 None, f"`{topic}` is the topic of `{used[name]}` and of `{use}`", remedy="give each a topic of its own"
             )
+        if spelled.setdefault(name, topic) != topic:
+            raise file.error(None, f"one topic is called `{spelled[name]}` and `{topic}`", remedy="keep one of the two")
 
 
 def _check_kinematics(file: Section, contract: schema.RobotContract) -> None:

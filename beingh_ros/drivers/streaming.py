@@ -42,7 +42,6 @@ class StreamingDriver(Driver):
     def __init__(self, node: Node, contract: RobotContract, settings: DriverSettings, message_type: type) -> None:
         self.command_rate_hz = float(settings.options["rate_hz"])
         self.wait_until: Callable[[float], None] = _wait_until
-        endless = endless_joints(contract) if settings.options.get("wrap") else np.zeros(len(contract.joint_names), bool)
         self._groups: list[tuple[Publisher, Wire, list[int]]] = [
             (
                 node.create_publisher(message_type, group.topic, QoSProfile(depth=QUEUE)),
@@ -51,7 +50,7 @@ class StreamingDriver(Driver):
             )
             for group in settings.groups
         ]
-        self._wrapped = endless
+        self._wrapped = endless_joints(contract) if settings.options.get("wrap") else None
         self._sent: Setpoints | None = None
 
     def send(self, points: Setpoints) -> None:
@@ -78,7 +77,8 @@ class StreamingDriver(Driver):
         raise NotImplementedError
 
     def _publish(self, stamp_ns: int, positions: np.ndarray, velocities: np.ndarray) -> None:
-        positions = nearest_turn(positions, np.zeros(len(positions)), self._wrapped)
+        if self._wrapped is not None:
+            positions = nearest_turn(positions, np.zeros(len(positions)), self._wrapped)
         messages = [
             self._message(wire.names, stamp_ns, wire.values(positions[columns]), wire.rates(velocities[columns]))
             for _, wire, columns in self._groups
