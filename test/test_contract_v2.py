@@ -160,7 +160,9 @@ def test_degrees_signs_zeros_names_and_a_head():
     read = contract.wire_of("/arm/joint_states").positions(dict(j1=90, j2=90, j3=-90, j4=720, j5=0, j6=-45, pan_joint=7))
     quarter = np.pi / 2
     expected = dict(zip(ARM, (quarter, -quarter, 0.0, 4 * np.pi, 0.0, -np.pi / 4)))
-    assert read == pytest.approx(expected, abs=1e-12), "and a stranger's pan_joint is none of ours"
+    assert read == pytest.approx(expected, abs=1e-12)
+    strangers = contract.wire_of("/arm/joint_states").positions({"pan_joint": 7.0, "lamp": 1.0})
+    assert strangers == {"lamp": 1.0}, "what is called pan_joint there is none of ours"
     joints = read | contract.wire_of("/jaw/joint_states").positions({"jaw_joint": 12.5}) | {"head_joint": 0.5}
     state = SignalCodec(contract).encode_state(joints)
     np.testing.assert_allclose(state["gripper_position"], [0.25])
