@@ -57,6 +57,17 @@ def test_the_robots_are_there():
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_every_state_key_has_the_width_that_the_policy_expects(name):
+    contract = robot(name)
+    state = SignalCodec(contract).encode_state(contract.state_at_home)
+    for spec in data_config_for(contract).state:
+        assert state[spec.key].shape == (spec.data_width("state"),), spec.key
+    actions = SignalCodec(contract).encode_commands(np.tile(contract.home, (3, 1)))
+    for spec in data_config_for(contract).action:
+        assert actions[spec.key].shape == (2, spec.data_width("action")), spec.key
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_what_messages_say_is_kept_both_ways(name):
     """Of every state signal and every command topic: number -> position -> number and back."""
     contract, rng = robot(name), np.random.default_rng(0)

@@ -315,7 +315,7 @@ def _turn_towards(rotation: np.ndarray, reference: np.ndarray) -> np.ndarray:
 def _measured(positions: Mapping[str, float], joint: str) -> float:
     """One finite joint position."""
     if joint not in positions:
-        raise BeingHError(f"the joint states have no `{joint}`", allowed=positions)
+        raise BeingHError(f"the state has no `{joint}`", allowed=positions)
     value = float(positions[joint])
     if not np.isfinite(value):
         raise BeingHError(f"the position of `{joint}` is {value}")

@@ -350,6 +350,12 @@ class RobotContract:
         """Topics of all state signals, each once."""
         return tuple(dict.fromkeys(signal.topic for signal in self.state))
 
+    @property
+    def state_at_home(self) -> dict[str, float]:
+        """What `SignalCodec.encode_state` takes at the home posture; 0 for everything that is not commanded."""
+        home = dict(zip(self.joint_names, self.home))
+        return {name: home.get(name, 0.0) for signal in self.state for name in signal.values}
+
     def wire_of(self, topic: str) -> Wire:
         """Names and units of the joints that are read from a topic."""
         return merged([signal.wire or plain(signal.joints) for signal in self.state if signal.topic == topic])
