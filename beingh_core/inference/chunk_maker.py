@@ -15,6 +15,7 @@ from beingh_core.contract import RobotContract
 from beingh_core.contract.codec import SignalCodec
 from beingh_core.contract.kinematics import Kinematics
 from beingh_core.contract.schema import POSITION_SLOTS, ROTATION_SLOTS
+from beingh_core.policy.observations import named_observation
 from beingh_core.policy.trained_range import trained_range
 
 
@@ -141,9 +142,11 @@ class ChunkMaker:
         """
         begin = time.perf_counter()
         state = self._codec.encode_state(observation.joints, self._previous_state)
-        inputs: dict[str, object] = {f"video.{view}": image[None] for view, image in observation.images.items()}
-        inputs |= {f"state.{slot}": value[None] for slot, value in state.items()}
-        inputs["language.instruction"] = instruction
+        inputs = named_observation(
+            {view: image[None] for view, image in observation.images.items()},
+            {slot: value[None] for slot, value in state.items()},
+            instruction,
+        )
         begun = self._policy.begin([inputs]) if self.early_start else None
         return BegunChunk(
             observation=observation,
