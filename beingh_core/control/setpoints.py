@@ -36,6 +36,12 @@ class Setpoints:
                 f"{len(self.times_s)} times, positions {shape} and velocities {np.shape(self.velocities)} do not fit"
             )
 
+    @classmethod
+    def by_tick(cls, stamp_ns: int, dt_s: float, positions: np.ndarray, velocities: np.ndarray) -> Setpoints:
+        """Row i is to be reached i + 1 periods of `dt_s` after the stamp."""
+        times_s = np.arange(1, len(positions) + 1) * dt_s
+        return cls(stamp_ns=stamp_ns, times_s=times_s, positions=positions, velocities=velocities)
+
     def columns(self, columns: Sequence[int]) -> Setpoints:
         """The setpoints of some columns, in the order given."""
         return Setpoints(
