@@ -159,7 +159,7 @@ class Observer:
 
     def stop(self):
         self.buffer.stop("test")
-        kept = self.next_tick + self.buffer.stop_keeps
+        kept = self.next_tick
         if not self.stopped:
             self.promised = {tick: row for tick, row in self.promised.items() if tick < kept}
         self.stopped = True
@@ -212,7 +212,7 @@ def run(schedule, buffer_class=CommitBuffer, noise=None):
     events, commit_margin = schedule
     buffer = buffer_class(
         joints=JOINTS, start_positions=START, limits=LIMITS, dt_s=DT, chunk_length=H, delay_steps=D,
-        commit_margin=commit_margin, epoch="0", stop_keeps=min(1, commit_margin),
+        commit_margin=commit_margin, epoch="0",
     )  # fmt: skip
     observer, in_flight, epochs = Observer(buffer, noise), [], 0
     for event, *values in events:

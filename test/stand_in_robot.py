@@ -11,12 +11,13 @@ from ros_support import NodeProcess, Recorder, ros_graph, wait_matched, wait_unt
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Header
 from std_srvs.srv import SetBool, Trigger
+from trajectories import trajectory_message
 from trajectory_msgs.msg import JointTrajectory
 
 from beingh_core.contract import load_contract
 from beingh_core.realtime.clock import TickClock, parse_epoch
 from beingh_ros.messages.controller_state import QOS, read_state
-from beingh_ros.messages.conversions import read_trajectory, trajectory_message
+from beingh_ros.messages.conversions import read_trajectory
 from beingh_ros.messages.diagnostics import read_status
 
 FR3 = load_contract("fr3")

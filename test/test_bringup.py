@@ -15,12 +15,13 @@ from rclpy.context import Context
 from rclpy.node import Node
 from ros_support import ROOT, Recorder, next_domain, ros_graph, wait_matched, wait_until
 from sensor_msgs.msg import JointState
+from trajectories import trajectory_message
 from trajectory_msgs.msg import JointTrajectory
 
 from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError
 from beingh_ros.bringup import BringupOptions, ProcessGroup, ProcessSpec, processes
-from beingh_ros.messages.conversions import stamp_to_ns, trajectory_message
+from beingh_ros.messages.conversions import stamp_to_ns
 
 FR3 = load_contract("fr3")
 LAUNCH = ROOT / "launch" / "robot.launch.py"

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from trajectories import trajectory_message
 
 pytest.importorskip("rclpy")
 from builtin_interfaces.msg import Time
@@ -188,7 +189,7 @@ def test_malformed_joint_states_are_refused(message, words):
 @given(rate=st.sampled_from([10.0, 15.0, 20.0, 30.0, 59.94]), count=st.integers(1, 40), first=st.integers(0, 2))
 def test_trajectory_round_trip(rate, count, first):
     rows = np.random.default_rng(count).normal(size=(count, 2))
-    message = cv.trajectory_message(
+    message = trajectory_message(
         ["x", "y"], rows, stamp_ns=5_000_000_001, rate_hz=rate, frame_id="0@5", first_step=first
     )
     read = cv.read_trajectory(deserialize_message(serialize_message(message), JointTrajectory))

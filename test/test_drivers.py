@@ -16,7 +16,7 @@ from beingh_core.contract.wire import plain
 from beingh_core.control.commander import Commander
 from beingh_core.control.driver import Driver, stop_drivers
 from beingh_core.control.plan import Plan, TickOutput
-from beingh_core.control.setpoints import sample_to_rest
+from beingh_core.control.setpoints import Setpoints, sample_to_rest
 from beingh_core.control.timing import SteadyTime
 from beingh_core.errors import BeingHError
 from beingh_ros.drivers import DRIVERS, make_drivers
@@ -382,8 +382,8 @@ def test_what_is_commanded_between_the_ticks_is_braked_where_no_tick_is_left():
     plan = Plan(epoch="0@1", stamp_ns=stamp_ns + period_ns, positions=rows)
     commander.send(
         TickOutput(
-            stamp_ns=stamp_ns, before=np.zeros(columns), committed=rows, velocities=slopes, plan=plan, fresh=True,
-            stopping=False,
+            before=np.zeros(columns), points=Setpoints.by_tick(stamp_ns, contract.dt_s, rows, slopes), plan=plan,
+            fresh=True, stopping=False,
         )
     )  # fmt: skip
     wait_until(lambda: stream.sent and stream.sent[-1][0] > 0.01, what="a setpoint in motion")

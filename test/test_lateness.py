@@ -114,18 +114,18 @@ class Cell:
             self.controller.joint_state(self.time.now, self.home)
             output = self.controller.tick(self.time.now)
             if output is not None:
-                self.rows.append(output.committed[0])
+                self.rows.append(output.points.positions[0])
                 self.newest = output
                 self.path.extend(
-                    output.stamp_ns,
+                    output.points.stamp_ns,
                     self.dt_ns,
                     output.before,
-                    output.committed,
-                    output.velocities,
+                    output.points.positions,
+                    output.points.velocities,
                     fresh=output.fresh,
                     stopping=output.stopping,
                 )
-                self.commands.extended(output.stamp_ns)
+                self.commands.extended(output.points.stamp_ns)
 
     def stop(self):
         self.controller.set_estop(True, self.time.now)
@@ -203,7 +203,7 @@ def test_a_stop_that_comes_while_a_tick_is_late_brakes_from_what_the_robot_is_un
     for share in (0.2, 0.5, 0.9):
         cell = Cell(robot, ROBOTS[robot])
         cell.run(8.5)
-        promised = cell.newest.committed[1]
+        promised = cell.newest.points.positions[1]
         cell.hold_up(late * cell.dt_ns)
         cell.run(0.5 + share * late)
         cell.stop()
@@ -294,7 +294,7 @@ class Trajectories:
 
     def take(self, now_ns, output, dt_ns):
         before = self.at(now_ns)
-        self.points = [(output.stamp_ns + (i + 1) * dt_ns, row[0]) for i, row in enumerate(output.committed)]
+        self.points = [(output.points.stamp_ns + (i + 1) * dt_ns, row[0]) for i, row in enumerate(output.points.positions)]
         self.before = (now_ns, before)
         self.jump = max(self.jump, abs(self.at(now_ns) - before))
 
@@ -348,7 +348,7 @@ def test_a_robot_that_is_commanded_between_the_ticks_begins_again_where_its_brak
     contract = contract_with(tmp_path, FAST_ARM, HAND_DRIVER)
     cell = Cell(contract.path, 0.05)
     cell.run(8.5)
-    left = cell.newest.committed
+    left = cell.newest.points.positions
     cell.hold_up(3.5 * cell.dt_ns)
     cell.run(30)
     begun = cell.rows[next(n for n, row in enumerate(cell.rows) if np.array_equal(row, cell.rows[-1]))]
@@ -364,7 +364,7 @@ def test_a_clock_that_is_set_while_a_tick_is_late_brakes_from_what_the_robot_was
     normal = braked_in_time(robot)
     cell = Cell(robot, ROBOTS[robot])
     cell.run(8.5)
-    promised = cell.newest.committed[1]
+    promised = cell.newest.points.positions[1]
     cell.hold_up(late * cell.dt_ns)
     cell.run(0.5 + late * 0.99)
     step_ns = round(step_s * 1e9)
@@ -411,7 +411,7 @@ def test_a_clock_that_goes_back_before_the_thread_is_told_does_not_silence_it():
 def test_the_last_path_of_a_node_goes_on_from_what_was_sent_however_late_it_is(robot, late):
     cell = Cell(robot, ROBOTS[robot])
     cell.run(8.5)
-    sent, next_ns = cell.newest.committed, cell.controller.next_tick_ns()
+    sent, next_ns = cell.newest.points.positions, cell.controller.next_tick_ns()
     cell.time.now = next_ns + round(late * cell.dt_ns) - 1000
     path = cell.controller.final_path(cell.time.now)
     np.testing.assert_array_equal(path.positions[0], sent[0])

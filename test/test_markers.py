@@ -7,13 +7,14 @@ import numpy as np
 import pinocchio as pin
 import pytest
 from ros_support import ROOT, NodeProcess, Recorder, ros_graph, wait_matched, wait_until
+from trajectories import trajectory_message
 from trajectory_msgs.msg import JointTrajectory
 from visualization_msgs.msg import Marker, MarkerArray
 
 from beingh_core.contract import load_contract
 from beingh_core.contract.arms import arms_of
 from beingh_core.contract.eef_path import EefPaths, Trail, without_hold
-from beingh_ros.messages.conversions import stamp_to_ns, trajectory_message
+from beingh_ros.messages.conversions import stamp_to_ns
 from beingh_ros.messages.topics import PATHS_TOPIC
 
 FR3 = load_contract("fr3")

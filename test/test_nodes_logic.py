@@ -71,13 +71,13 @@ class Robot:
             output = self.controller.tick(self.now_ns)
             if output is not None:
                 self.sent.append(output)
-                self.measured = dict(zip(FR3.joint_names, output.committed[0]))
+                self.measured = dict(zip(FR3.joint_names, output.points.positions[0]))
 
     def chunk(self, speed, base=None):
         """A chunk that moves joint 1 by `speed` [rad/tick] from the planned position at its base."""
         epoch = self.controller.status.epoch
         base = len(self.sent) if base is None else base
-        start = self.sent[-1].committed[0] if self.sent else np.array(FR3.home)
+        start = self.sent[-1].points.positions[0] if self.sent else np.array(FR3.home)
         rows = np.tile(start, (H, 1))
         rows[:, 0] += speed * np.arange(1, H + 1)
         return Chunk(base_tick=base, epoch=epoch, joints=FR3.joint_names, positions=rows, dt_s=FR3.dt_s)
@@ -100,9 +100,9 @@ def test_an_epoch_starts_at_the_measured_positions_and_holds():
     assert parse_epoch(plan.epoch) == (0, plan.stamp_ns) and plan.stamp_ns > NOW
     robot.run(30)
     start_ns = plan.stamp_ns
-    assert [output.stamp_ns for output in robot.sent] == [start_ns + n * DT_NS for n in range(30)]
-    assert all(np.array_equal(output.committed, np.tile(FR3.home, (2, 1))) for output in robot.sent)
-    assert all(output.plan.stamp_ns == output.stamp_ns + DT_NS for output in robot.sent)
+    assert [output.points.stamp_ns for output in robot.sent] == [start_ns + n * DT_NS for n in range(30)]
+    assert all(np.array_equal(output.points.positions, np.tile(FR3.home, (2, 1))) for output in robot.sent)
+    assert all(output.plan.stamp_ns == output.points.stamp_ns + DT_NS for output in robot.sent)
 
 
 @pytest.mark.parametrize(
@@ -136,8 +136,8 @@ def test_committed_rows_are_what_the_next_ticks_send():
         if tick % 6 == 0:
             robot.controller.merge(robot.chunk(0.01 * math.cos(tick), base=tick))
     for before, after in zip(robot.sent, robot.sent[1:]):
-        np.testing.assert_array_equal(before.committed[1], after.committed[0])
-        np.testing.assert_array_equal(before.plan.positions[0], after.committed[0])
+        np.testing.assert_array_equal(before.points.positions[1], after.points.positions[0])
+        np.testing.assert_array_equal(before.plan.positions[0], after.points.positions[0])
 
 
 def test_a_stop_brakes_within_limits_and_is_latched():
@@ -152,7 +152,7 @@ def test_a_stop_brakes_within_limits_and_is_latched():
     assert status.stamp_ns == robot.now_ns
     assert robot.controller.merge(robot.chunk(0.04)).status == "stopped"
     robot.run(100)
-    path = np.array([*(output.committed[0, 0] for output in robot.sent), robot.sent[-1].committed[1, 0]])
+    path = np.array([*(output.points.positions[0, 0] for output in robot.sent), robot.sent[-1].points.positions[1, 0]])
     speed = np.diff(path) / FR3.dt_s
     assert speed[11] > 0.5 and speed[-1] == 0.0
     assert np.abs(np.diff(speed)).max() / FR3.dt_s <= FR3.limits.acceleration[0] + 1e-6
@@ -179,7 +179,7 @@ def test_reset_while_moving_brakes_first_and_then_starts_a_new_epoch_at_the_meas
     robot.now_ns = measure_at_rest(robot.controller, robot.now_ns, moved)
     assert robot.controller.status.state == RUNNING and robot.controller.status.epoch != first
     robot.run(1)
-    assert robot.sent[-1].committed[0, 0] == 0.3
+    assert robot.sent[-1].points.positions[0, 0] == 0.3
     assert (
         robot.controller.merge(
             Chunk(base_tick=0, epoch=first, joints=FR3.joint_names, positions=np.zeros((H, J)), dt_s=FR3.dt_s)
@@ -247,13 +247,13 @@ def test_a_held_up_thread_starts_a_new_epoch_where_the_robot_was_left():
     robot.run(3)
     robot.controller.merge(robot.chunk(0.03))
     robot.run(8)
-    first, last = robot.controller.status.epoch, robot.sent[-1].committed[-1]
+    first, last = robot.controller.status.epoch, robot.sent[-1].points.positions[-1]
     robot.now_ns += 4 * DT_NS
     robot.controller.joint_state(robot.now_ns, robot.measured)
     assert robot.controller.tick(robot.now_ns) is None
     assert robot.controller.overruns == 1 and robot.controller.status.epoch != first
     robot.run(1)
-    np.testing.assert_array_equal(robot.sent[-1].committed[0], last)
+    np.testing.assert_array_equal(robot.sent[-1].points.positions[0], last)
 
 
 def test_the_final_path_goes_on_from_the_last_tick_to_rest():
@@ -263,9 +263,9 @@ def test_the_final_path_goes_on_from_the_last_tick_to_rest():
     robot.run(10)
     path = robot.controller.final_path(robot.now_ns)
     rows = path.positions
-    assert path.stamp_ns == robot.sent[-1].stamp_ns
-    np.testing.assert_array_equal(rows[0], robot.sent[-1].committed[0])
-    path = [robot.sent[-2].committed[0, 0], *rows[:, 0], rows[-1, 0]]
+    assert path.stamp_ns == robot.sent[-1].points.stamp_ns
+    np.testing.assert_array_equal(rows[0], robot.sent[-1].points.positions[0])
+    path = [robot.sent[-2].points.positions[0, 0], *rows[:, 0], rows[-1, 0]]
     assert np.abs(np.diff(path, 2)).max() <= FR3.limits.acceleration[0] * FR3.dt_s**2 + 1e-9
     assert (robot.controller.status.state, robot.controller.status.cause) == (STOPPED, SHUTDOWN)
     assert robot.controller.final_path(robot.now_ns) is None and robot.controller.next_tick_ns() is None
@@ -303,7 +303,7 @@ def assert_brakes_to_rest(robot, cause):
     assert robot.controller.status.cause == cause
     robot.run(100)
     assert (robot.controller.status.state, robot.controller.status.cause) == (STOPPED, cause)
-    path = [*(output.committed[0, 0] for output in robot.sent), *robot.sent[-1].committed[1:, 0]]
+    path = [*(output.points.positions[0, 0] for output in robot.sent), *robot.sent[-1].points.positions[1:, 0]]
     speed = np.diff(path) / FR3.dt_s
     assert speed[-1] == 0.0 and np.abs(speed).max() > 0.3
     assert np.abs(np.diff(speed)).max() / FR3.dt_s <= FR3.limits.acceleration[0] + 1e-6
@@ -321,7 +321,7 @@ def test_a_robot_that_does_not_follow_stops_it():
         robot.sent.append(robot.controller.tick(due))
         if robot.controller.status.state != RUNNING:
             break
-    off = robot.sent[-1].committed[0, 0] - stuck
+    off = robot.sent[-1].points.positions[0, 0] - stuck
     assert "fr3_joint1" in robot.controller.status.reason
     assert FR3.watchdog.tracking_error[0] < off
     assert_brakes_to_rest(robot, TRACKING_ERROR)
@@ -356,7 +356,7 @@ def test_a_robot_that_follows_late_is_in_order_and_a_gripper_may_be_blocked():
             robot.controller.joint_state(due, late[-5] | {"fr3_finger_joint1": 0.04})
             robot.now_ns = due
             robot.sent.append(robot.controller.tick(due))
-            late.append(dict(zip(FR3.joint_names, robot.sent[-1].committed[0])))
+            late.append(dict(zip(FR3.joint_names, robot.sent[-1].points.positions[0])))
     assert robot.controller.status.state == RUNNING
     assert abs(late[-1]["fr3_joint1"] - late[-6]["fr3_joint1"]) > FR3.watchdog.tracking_error[0]
     assert math.isinf(FR3.watchdog.tracking_error[FR3.joint_names.index("fr3_finger_joint1")])
@@ -371,8 +371,8 @@ def test_a_clock_that_is_set_brakes_in_the_new_time_under_another_epoch(step_s):
     count = len(robot.sent)
     assert robot.controller.status.epoch != epoch
     assert_brakes_to_rest(robot, CLOCK)
-    stamps = [output.stamp_ns for output in robot.sent[count:]]
-    assert stamps[0] - (robot.sent[count - 1].stamp_ns + step_ns) < 2 * DT_NS and set(np.diff(stamps)) == {DT_NS}
+    stamps = [output.points.stamp_ns for output in robot.sent[count:]]
+    assert stamps[0] - (robot.sent[count - 1].points.stamp_ns + step_ns) < 2 * DT_NS and set(np.diff(stamps)) == {DT_NS}
     assert robot.sent[-1].plan.epoch == robot.controller.status.epoch
     _, start_ns = parse_epoch(robot.controller.status.epoch)
     assert [(stamp - start_ns) / DT_NS for stamp in stamps] == list(range(count, len(robot.sent)))
@@ -402,7 +402,7 @@ def test_silent_chunks_are_told_and_the_next_chunk_goes_on():
     robot.run(60)
     status = robot.controller.status
     assert (status.state, status.cause) == (RUNNING, CHUNKS_SILENT)
-    assert status.stamp_ns == robot.sent[5 + H].stamp_ns
+    assert status.stamp_ns == robot.sent[5 + H].points.stamp_ns
     robot.controller.merge(robot.chunk(0.02))
     assert robot.controller.status.cause == ""
 

@@ -17,12 +17,12 @@ from rich.console import Console
 from ros_support import ROOT, NodeProcess, Recorder, ros_graph, tiny_checkpoint, wait_matched, wait_until
 from stand_in_robot import FR3, H, controller_beside_robot
 from std_msgs.msg import Header
+from trajectories import trajectory_message
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from visualization_msgs.msg import MarkerArray
 
 from beingh_core.realtime.clock import parse_stamp
 from beingh_ros.messages.controller_state import read_state
-from beingh_ros.messages.conversions import trajectory_message
 from beingh_ros.monitor.page import Surroundings, page
 from beingh_ros.monitor.state import MonitorState
 from beingh_ros.nodes.guard import GuardedNode

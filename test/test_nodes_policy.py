@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import yaml
 from ros_support import NodeProcess, Recorder, ros_graph, tiny_checkpoint, wait_until
+from trajectories import trajectory_message
 
 pytest.importorskip("torch")
 cv2 = pytest.importorskip("cv2")
@@ -29,7 +30,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from beingh_core.contract import load_contract
 from beingh_core.realtime.clock import TickClock
-from beingh_ros.messages.conversions import array_to_image, ns_to_stamp, read_trajectory, trajectory_message
+from beingh_ros.messages.conversions import array_to_image, ns_to_stamp, read_trajectory
 from beingh_ros.messages.diagnostics import read_status
 
 FR3 = load_contract("fr3")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from ros_support import Recorder, ros_graph, tiny_checkpoint, wait_until
 from test_markers import truth
+from trajectories import trajectory_message
 
 pytest.importorskip("torch")
 pytest.importorskip("mujoco")
@@ -25,7 +26,6 @@ from beingh_ros.messages.conversions import (
     joint_positions,
     read_trajectory,
     stamp_to_ns,
-    trajectory_message,
 )
 from beingh_ros.messages.diagnostics import read_status
 from beingh_ros.messages.topics import PATHS_TOPIC

@@ -149,7 +149,7 @@ class IgnoresJerk(CommitBuffer):
 class StopsDead(CommitBuffer):
     def stop(self, reason):
         stopped = super().stop(reason)
-        self._plan = self._plan[: self.stop_keeps]
+        self._plan = []
         return stopped
 
 
@@ -160,15 +160,6 @@ class HoldsTheBasesVelocity(CommitBuffer):
         last = self._past_before(rows)[-1]
         kept = super()._stop_after(rows)
         return [(np.where(self.limits.is_velocity, last, row), held) for row, held in kept]
-
-
-class StopCutsTheTickUnderWay(CommitBuffer):
-    def stop(self, reason):
-        keeps, self.stop_keeps = self.stop_keeps, 0
-        try:
-            return super().stop(reason)
-        finally:
-            self.stop_keeps = keeps
 
 
 class TakesDuplicates(CommitBuffer):
@@ -197,7 +188,7 @@ class ListensToTheHead(CommitBuffer):
 MUTANTS = [
     ForgetsTheMargin, ForgetsThePrefix, ForgetsTheCommitCheck, ResendsExecutedActions, IgnoresLimits,
     RewritesTheLog, TakesOldEpochs, TakesStaleChunks, SkipsTicks, ListensToTheHead, IgnoresJerk, StopsDead,
-    HoldsTheBasesVelocity, StopCutsTheTickUnderWay, TakesDuplicates, TakesNumbersThatAreNone,
+    HoldsTheBasesVelocity, TakesDuplicates, TakesNumbersThatAreNone,
 ]  # fmt: skip
 
 

@@ -113,9 +113,11 @@ def test_log_knows_whether_it_holds_a_chunk():
     assert log.contains(18) and log.contains(15) and not log.contains(19)
     log.accept(18)  # said again: nothing changes
     assert log.contains(18)
-    log.accept(19, controller_tick=23)
+    log.accept(19)
     assert log.contains(18) and not log.contains(19)
     log.update(23, rows(23, 8))
+    assert not log.contains(19)
+    log.update(24, rows(24, 8))
     assert log.contains(19)
     log.clear()
     assert not log.contains(15) and log.positions(22, 23) is None

@@ -15,11 +15,12 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_support import ROOT, NodeProcess, ros_graph, wait_until
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float32MultiArray, Header
+from trajectories import trajectory_message
 from trajectory_msgs.msg import JointTrajectory
 
 from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError
-from beingh_ros.messages.conversions import array_to_image, ns_to_stamp, trajectory_message
+from beingh_ros.messages.conversions import array_to_image, ns_to_stamp
 from beingh_ros.monitor import rerun_log
 
 FR3 = load_contract("fr3")

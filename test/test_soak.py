@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from trajectories import trajectory_message
 
 pytest.importorskip("rclpy")
 from rclpy.serialization import deserialize_message, serialize_message
@@ -22,7 +23,7 @@ from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError
 from beingh_ros.bringup import ProcessSpec
 from beingh_ros.cli import main
-from beingh_ros.messages.conversions import read_trajectory, trajectory_message
+from beingh_ros.messages.conversions import read_trajectory
 from beingh_ros.soak import disturbance as d
 from beingh_ros.soak.fault import HOLDS, RUNS, STOPS
 from beingh_ros.soak.faults import catalogue, schedule

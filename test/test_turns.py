@@ -60,9 +60,9 @@ class Turning:
             self.now_ns = due
             self.measure()
             output = self.controller.tick(due)
-            sent.append(output.committed[0][6])
-            self.posture = dict(zip(FR3.joint_names, output.committed[0]))
-            rows = np.tile(output.committed[-1], (H, 1))
+            sent.append(output.points.positions[0][6])
+            self.posture = dict(zip(FR3.joint_names, output.points.positions[0]))
+            rows = np.tile(output.points.positions[-1], (H, 1))
             rows[:, 6] += speed * np.arange(H)
             epoch = self.controller.status.epoch
             chunk = Chunk(base_tick=k + 1, epoch=epoch, joints=FR3.joint_names, positions=rows, dt_s=FR3.dt_s)

@@ -13,6 +13,7 @@ import numpy as np
 
 from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError
+from beingh_core.policy.observations import named_observation
 from beingh_core.policy.remote.client import RemotePolicy
 
 RAW = "raw"
@@ -102,10 +103,9 @@ def _quantiles(values: list[float]) -> dict[str, float]:
 
 def _observation(policy: RemotePolicy, bench: ServerBench) -> Mapping[str, object]:
     rng = np.random.default_rng(bench.seed)
-    observation: dict[str, object] = {f"video.{view}": _picture(rng, bench.size) for view in policy.views}
-    for spec in policy.data_config.state:
-        observation[f"state.{spec.key}"] = np.full((1, spec.data_width("state")), 0.3)
-    return observation | {"language.instruction": "pick up the red cube"}
+    images = {view: _picture(rng, bench.size) for view in policy.views}
+    state = {spec.key: np.full((1, spec.data_width("state")), 0.3) for spec in policy.data_config.state}
+    return named_observation(images, state, "pick up the red cube")
 
 
 def _picture(rng: np.random.Generator, size: int) -> np.ndarray:

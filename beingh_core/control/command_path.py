@@ -19,7 +19,7 @@ from collections import deque
 
 import numpy as np
 
-from beingh_core.realtime.interpolation import Piece, point_velocities
+from beingh_core.realtime.interpolation import cubic, point_velocities
 from beingh_core.realtime.limits import JointLimits, brake, limit_forward
 
 # Times that differ by less than this part of a period are the same tick.
@@ -257,19 +257,12 @@ class CommandPath:
             return self._knots[-1][1], np.zeros(len(self._knots[-1][1]))
         if after == 0 or abs(self._knots[after][0] - at_ns) <= ROUNDING_NS:
             return self._knots[after][1:]
-        return _cubic(self._knots[after - 1], self._knots[after], at_ns)
+        return _between(self._knots[after - 1], self._knots[after], at_ns)
 
 
-def _cubic(left: Knot, right: Knot, at_ns: int) -> tuple[np.ndarray, np.ndarray]:
+def _between(left: Knot, right: Knot, at_ns: int) -> tuple[np.ndarray, np.ndarray]:
     """Position and velocity of the piece between two knots."""
     (start_ns, start, start_velocity), (end_ns, end, end_velocity) = left, right
-    piece = Piece(
-        tick=0,
-        epoch="",
-        dt_s=(end_ns - start_ns) / 1e9,
-        start=start,
-        end=end,
-        start_velocity=start_velocity,
-        end_velocity=end_velocity,
+    return cubic(
+        (at_ns - start_ns) / 1e9, (end_ns - start_ns) / 1e9, start, end, start_velocity, end_velocity
     )
-    return piece.at((at_ns - start_ns) / 1e9)

@@ -51,20 +51,19 @@ class Commander:
         """The committed ticks of one tick."""
         if not self._drivers:
             return
-        commands = self.commands  # another thread may end it meanwhile
+        points, commands = output.points, self.commands  # another thread may end it meanwhile
         if commands is not None:
-            start_ns = self._time.to_steady(output.stamp_ns)
+            start_ns = self._time.to_steady(points.stamp_ns)
             self._path.extend(
                 start_ns,
                 1e9 / self._contract.rate_hz,
                 output.before,
-                output.committed,
-                output.velocities,
+                points.positions,
+                points.velocities,
                 fresh=output.fresh,
                 stopping=output.stopping,
             )
             commands.extended(start_ns)
-        points = self._setpoints(output.stamp_ns, output.committed, output.velocities)
         for driver in self._by_tick:
             self._send_row(driver, points)
         for driver in self._drivers:
@@ -101,7 +100,7 @@ class Commander:
         dt_s, rows = self._contract.dt_s, path.positions
         slopes = np.gradient(rows, dt_s, axis=0) if len(rows) > 1 else np.zeros_like(rows)
         slopes[-1] = 0.0
-        points = self._setpoints(path.stamp_ns, rows, slopes)
+        points = Setpoints.by_tick(path.stamp_ns, dt_s, rows, slopes)
         streamed = self._streamed_to_rest(points) if self._by_rate else None
         for error in stop_drivers(self._drivers, points, streamed):
             self._failed(error)
@@ -178,8 +177,3 @@ class Commander:
             driver.send(points)
         except Exception as error:  # noqa: BLE001
             self._failed(f"{type(driver).__name__}: {error}")
-
-    def _setpoints(self, stamp_ns: int, rows_TJ: np.ndarray, slopes_TJ: np.ndarray) -> Setpoints:
-        """Row i is to be reached i + 1 periods after the stamp."""
-        times_s = np.arange(1, len(rows_TJ) + 1) * self._contract.dt_s
-        return Setpoints(stamp_ns=stamp_ns, times_s=times_s, positions=rows_TJ, velocities=slopes_TJ)

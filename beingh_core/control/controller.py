@@ -232,7 +232,7 @@ class Controller:
             if self._status.state == RUNNING:
                 self._stop_for(self._measured.problem(now_ns), now_ns)
             command, output = self._ticks.advance(now_ns, stopping=self._status.state == STOPPING)
-            self._note_sent(command, output.stamp_ns)
+            self._note_sent(command, output.points.stamp_ns)
             if output.stopping and self._ticks.rests():
                 self._come_to_rest()
             return output

@@ -1,6 +1,6 @@
 """What the controller hands to those who send and publish.
 
-Letters: J commanded columns, T committed ticks, M planned ticks.
+Letters: J commanded columns, M planned ticks.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
+from beingh_core.control.setpoints import Setpoints
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -24,19 +26,15 @@ class TickOutput:
     """What one tick sends and tells.
 
     Attributes:
-        stamp_ns: Time of the tick [ns].
         before: (J,) command of the tick before.
-        committed: (T, J) the tick's command and the committed ones after it.
-        velocities: (T, J) of the commanded path at these [1/s].
+        points: The tick's command and the committed ones after it, stamped with the time of the tick.
         plan: Everything from the next tick on.
         fresh: Whether nothing was sent before: the robot rests at `before`.
         stopping: Whether it is a tick of a stop.
     """
 
-    stamp_ns: int
     before: np.ndarray
-    committed: np.ndarray
-    velocities: np.ndarray
+    points: Setpoints
     plan: Plan
     fresh: bool = False
     stopping: bool = False

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from beingh_core.realtime.interpolation import cubic
+
 # What was sent longer than this before a path is no start for it [s].
 MAX_GAP_S = 1.0
 
@@ -33,6 +35,12 @@ class Setpoints:
             raise ValueError(
                 f"{len(self.times_s)} times, positions {shape} and velocities {np.shape(self.velocities)} do not fit"
             )
+
+    @classmethod
+    def by_tick(cls, stamp_ns: int, dt_s: float, positions: np.ndarray, velocities: np.ndarray) -> Setpoints:
+        """Row i is to be reached i + 1 periods of `dt_s` after the stamp."""
+        times_s = np.arange(1, len(positions) + 1) * dt_s
+        return cls(stamp_ns=stamp_ns, times_s=times_s, positions=positions, velocities=velocities)
 
     def columns(self, columns: Sequence[int]) -> Setpoints:
         """The setpoints of some columns, in the order given."""
@@ -68,19 +76,22 @@ def sample_to_rest(path: Setpoints, rate_hz: float, before: Setpoints | None = N
             velocities_KJ = np.vstack([before.velocities[-1:], velocities_KJ[later]])
     steps = max(1, int(np.ceil((knots_s[-1] - knots_s[0]) * rate_hz - 1e-6)))
     times_s = knots_s[0] + np.arange(1, steps + 1) / rate_hz
-    positions, velocities = _cubic(knots_s, positions_KJ, velocities_KJ, np.minimum(times_s, knots_s[-1]))
+    positions, velocities = _through(knots_s, positions_KJ, velocities_KJ, np.minimum(times_s, knots_s[-1]))
     positions[-1], velocities[-1] = positions_KJ[-1], 0.0
     return Setpoints(stamp_ns=path.stamp_ns, times_s=times_s, positions=positions, velocities=velocities)
 
 
-def _cubic(knots_K: np.ndarray, values_KJ: np.ndarray, slopes_KJ: np.ndarray, times_T: np.ndarray) -> tuple:
+def _through(knots_K: np.ndarray, values_KJ: np.ndarray, slopes_KJ: np.ndarray, times_T: np.ndarray) -> tuple:
     """Cubic Hermite values (T, J) and slopes (T, J) through knots; constant with a single knot."""
     if len(knots_K) == 1:
         return np.repeat(values_KJ, len(times_T), axis=0), np.zeros((len(times_T), values_KJ.shape[1]))
     left = np.clip(np.searchsorted(knots_K, times_T, side="left") - 1, 0, len(knots_K) - 2)
-    width = (knots_K[left + 1] - knots_K[left])[:, None]
-    u = (times_T - knots_K[left])[:, None] / width
-    p0, p1, m0, m1 = values_KJ[left], values_KJ[left + 1], slopes_KJ[left] * width, slopes_KJ[left + 1] * width
-    values = p0 + u * m0 + u**2 * (3 * (p1 - p0) - 2 * m0 - m1) + u**3 * (2 * (p0 - p1) + m0 + m1)
-    slopes = (m0 + 2 * u * (3 * (p1 - p0) - 2 * m0 - m1) + 3 * u**2 * (2 * (p0 - p1) + m0 + m1)) / width
-    return values, slopes
+    right = left + 1
+    return cubic(
+        times_T - knots_K[left],
+        knots_K[right] - knots_K[left],
+        values_KJ[left],
+        values_KJ[right],
+        slopes_KJ[left],
+        slopes_KJ[right],
+    )

@@ -15,6 +15,7 @@ import numpy as np
 
 from beingh_core.contract import RobotContract
 from beingh_core.control.plan import Plan, TickOutput
+from beingh_core.control.setpoints import Setpoints
 from beingh_core.realtime.clock import TickClock, epoch_id
 from beingh_core.realtime.commit_buffer import Command, CommitBuffer
 from beingh_core.realtime.interpolation import point_velocities
@@ -113,19 +114,18 @@ class TickPlan:
         """Commit the next tick, which is due."""
         self._uphold(now_ns)
         command = self.buffer.advance()
-        plan, limits = self.plan(), self._contract.limits
+        plan, limits, dt_s = self.plan(), self._contract.limits, self._contract.dt_s
         ahead = self.buffer.committed_until - self.buffer.next_tick
         rows = np.vstack([self._before, command.positions, plan.positions[: ahead + 1]])
+        slopes = point_velocities(rows[:-2], rows[1:-1], rows[2:], limits, dt_s)
         output = TickOutput(
-            stamp_ns=self._clock.stamp_ns(command.tick),
             before=self._before,
-            committed=rows[1:-1],
-            velocities=point_velocities(rows[:-2], rows[1:-1], rows[2:], limits, self._contract.dt_s),
+            points=Setpoints.by_tick(self._clock.stamp_ns(command.tick), dt_s, rows[1:-1], slopes),
             plan=plan,
             fresh=self._fresh,
             stopping=stopping,
         )
-        self._before, self.last_sent, self._fresh = command.positions, output.committed, False
+        self._before, self.last_sent, self._fresh = command.positions, output.points.positions, False
         return command, output
 
     def rests(self) -> bool:

@@ -16,6 +16,7 @@ from beingh_core.contract.codec import SignalCodec
 from beingh_core.contract.kinematics import Kinematics
 from beingh_core.contract.schema import POSITION_SLOTS, ROTATION_SLOTS
 from beingh_core.contract.turns import endless_joints, nearest_turn
+from beingh_core.policy.observations import named_observation
 from beingh_core.policy.trained_range import trained_range
 from beingh_core.rotations import between
 
@@ -148,11 +149,12 @@ class ChunkMaker:
             BeingHError: When the observation is not usable.
         """
         begin = time.perf_counter()
-        joints = self._unwrapped(observation)
-        state = self._codec.encode_state(joints, self._previous_state)
-        inputs: dict[str, object] = {f"video.{view}": image[None] for view, image in observation.images.items()}
-        inputs |= {f"state.{slot}": value[None] for slot, value in state.items()}
-        inputs["language.instruction"] = instruction
+        state = self._codec.encode_state(self._unwrapped(observation), self._previous_state)
+        inputs = named_observation(
+            {view: image[None] for view, image in observation.images.items()},
+            {slot: value[None] for slot, value in state.items()},
+            instruction,
+        )
         begun = self._policy.begin([inputs]) if self.early_start else None
         return BegunChunk(
             observation=observation,

@@ -25,8 +25,8 @@ MAX_NORMALISED = 1e6  # training keeps values near -1..1; the model's arithmetic
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Observation:
-    """One checked observation.
+class CheckedObservation:
+    """What the policy has found usable in the mapping that it was given.
 
     Attributes:
         images: (H, W, 3) uint8 pictures in the order of the config's views.
@@ -43,7 +43,21 @@ class Observation:
     inference_delay: int
 
 
-def check_observation(observations: Mapping, data_config: DataConfig, chunk_length: int) -> Observation:
+def named_observation(
+    images: Mapping[str, np.ndarray], state: Mapping[str, np.ndarray], instruction: str
+) -> dict[str, object]:
+    """The mapping that `get_action` takes, under the released names; the only place that puts them on.
+
+    Args:
+        images: view -> (1, H, W, 3) or (H, W, 3) uint8.
+        state: key -> (1, dim) or (dim,), physical units.
+        instruction: the task.
+    """
+    named: dict[str, object] = {f"video.{view}": image for view, image in images.items()}
+    return named | {f"state.{key}": value for key, value in state.items()} | {"language.instruction": instruction}
+
+
+def check_observation(observations: Mapping, data_config: DataConfig, chunk_length: int) -> CheckedObservation:
     """Checks presence, type and shape of everything the policy reads; other keys are ignored.
 
     Widths, presence and range of state values are checked where they are transformed.
@@ -67,7 +81,7 @@ def check_observation(observations: Mapping, data_config: DataConfig, chunk_leng
     instruction = instruction_of(_required(observations, "language.instruction", data_config))
     delay = _delay(observations.get("inference_delay"), chunk_length)
     prev_chunk = _prev_chunk(observations.get("prev_chunk"), delay, chunk_length)
-    return Observation(
+    return CheckedObservation(
         images=images,
         state=state,
         instruction=instruction,

@@ -21,7 +21,7 @@ from beingh_core.policy.data_configs import DataConfig, get_data_config
 from beingh_core.policy.image import eval_transform
 from beingh_core.policy.instruction import check_instruction
 from beingh_core.policy.motion import still_values
-from beingh_core.policy.observations import Observation, check_observation
+from beingh_core.policy.observations import CheckedObservation, check_observation, named_observation
 from beingh_core.policy.prompt import INSTRUCTION_TEMPLATE, PromptBuilder
 from beingh_core.policy.transforms import UnifiedTransform
 from beingh_core.slots import WIDTH
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 class BegunActions:
     """Observations whose images, words and states have been computed, and how long that took [ms]."""
 
-    observations: list[Observation]
+    observations: list[CheckedObservation]
     started: Started
     encode_ms: float
     begin_ms: float
@@ -251,8 +251,14 @@ class BeingHPolicy:
         actions = self.transform.action_from_unified(unified)
         return {f"action.{key}": value for key, value in actions.items()} | {"action_unified": unified}
 
-    def encode(self, observation: Observation) -> dict[str, torch.Tensor | int]:
-        """The packed inputs of the model for one checked observation."""
+    def encode(self, observation: CheckedObservation) -> dict[str, torch.Tensor | int]:
+        """The packed inputs of the model for one checked observation: every step from raw to model is called here.
+
+        mapping -> `check_observation` -> CheckedObservation, and of that
+            instruction -> `PromptBuilder.build`: template, tokens; `.pack`: positions of text, views, state, action
+            images      -> `eval_transform`: resize, crop, scale
+            state       -> `UnifiedTransform.state_to_unified`: rotation, slots, normalise
+        """
         batch = self.prompts.pack([self.prompts.build(observation.instruction, len(self.views))])
         size = self.prompts.config.image_size
         images = [eval_transform(image, size) for image in observation.images]
@@ -271,12 +277,9 @@ class BeingHPolicy:
         On a GPU this records the graphs that later inferences replay.
         """
         size = self.prompts.config.image_size
-        observations: dict[str, object] = {
-            f"video.{view}": np.zeros((1, size, size, 3), dtype=np.uint8) for view in self.views
-        }
+        images = {view: np.zeros((1, size, size, 3), dtype=np.uint8) for view in self.views}
         neutral = self.transform.state_from_unified(np.zeros((1, WIDTH), dtype=np.float32))
-        observations |= {f"state.{key}": value for key, value in neutral.items()}
-        observations["language.instruction"] = "stand by"
+        observations = named_observation(images, neutral, "stand by")
         if self.enable_rtc and self.trained_delay:
             observations["prev_chunk"] = np.zeros((1, self.chunk_length, WIDTH), dtype=np.float32)
             observations["inference_delay"] = min(self.trained_delay, self.chunk_length // 2)

@@ -82,7 +82,6 @@ class Command:
         tick: its number in the epoch.
         epoch: the epoch.
         positions: (J,) read-only [rad or m]; [m/s or rad/s] in columns that command a velocity.
-        velocities: (J,) read-only, derivative of the commanded path at this tick (see `interpolation`).
         held: no chunk decided this tick (braking or holding: the buffer was dry or stopped).
         stopped: sent after `stop`.
     """
@@ -90,6 +89,5 @@ class Command:
     tick: int
     epoch: str
     positions: np.ndarray
-    velocities: np.ndarray
     held: bool
     stopped: bool

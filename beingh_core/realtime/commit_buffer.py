@@ -12,9 +12,8 @@ The rules (DESIGN 4.4), with n the last tick that was sent and n0 the base tick 
   it is and continues from where it comes to rest. So there is no gap to jump over.
 * Limits act on what a chunk may change, forward from the state at the end of what it may not. The points
   that are ignored have no influence: the chunk is taken to continue from the last command that stands.
-* Only `stop` cuts committed ticks: the epoch ends at the last tick sent (or `stop_keeps` ticks later, where a driver
-  is already moving towards them), the joints brake and hold, and no chunk is taken until `restart` begins another
-  epoch.
+* Only `stop` cuts committed ticks: the epoch ends at the last tick sent, the joints brake and hold, and no chunk is
+  taken until `restart` begins another epoch. `uphold` gives back those that a robot is already moving towards.
 * A column that commands a velocity (a base) obeys the same rules: its brake is a ramp to 0, its hold is 0, and an
   epoch begins with 0.
 
@@ -46,7 +45,6 @@ import numpy as np
 
 from beingh_core.errors import BeingHError, shown
 from beingh_core.realtime.chunk import ACCEPTED, STATUSES, Chunk, Command, MergeResult
-from beingh_core.realtime.interpolation import Piece, point_velocities
 from beingh_core.realtime.limits import JointLimits, brake, limit_forward
 
 # Chunk periods that differ from the tick by less than this are equal [s].
@@ -68,8 +66,6 @@ class CommitBuffer:
         commit_margin: ticks ahead of the next one that are committed.
         epoch: name of the first epoch.
         log_length: commands that `log` remembers.
-        stop_keeps: committed ticks after the last one sent that a stop leaves as they are, at most `commit_margin`: 1
-            where the robot is commanded along the path between the ticks.
     """
 
     def __init__(
@@ -84,23 +80,17 @@ class CommitBuffer:
         commit_margin: int,
         epoch: str,
         log_length: int = 100_000,
-        stop_keeps: int = 0,
     ) -> None:
         if not (0 <= delay_steps < chunk_length and commit_margin >= 0 and dt_s > 0):
             raise BeingHError(
                 f"a buffer cannot have d = {delay_steps}, H = {chunk_length}, commit margin {commit_margin}",
                 allowed="0 <= d < H, commit margin >= 0",
             )
-        if not 0 <= stop_keeps <= commit_margin:
-            raise BeingHError(
-                f"a stop cannot keep {stop_keeps} ticks", allowed=f"0 to the commit margin {commit_margin}"
-            )
         if len(limits.lower) != len(joints):
             raise BeingHError(f"limits of {len(limits.lower)} joints do not fit {len(joints)} joints")
         self.joints = tuple(joints)
         self.limits, self.dt_s = limits, dt_s
         self.chunk_length, self.delay_steps, self.commit_margin = chunk_length, delay_steps, commit_margin
-        self.stop_keeps = stop_keeps
         self._lock = threading.Lock()
         self._log: deque[Command] = deque(maxlen=log_length)
         self._counters: Counter[str] = Counter()
@@ -115,37 +105,15 @@ class CommitBuffer:
                 tick=self._next,
                 epoch=self._epoch,
                 positions=positions,
-                velocities=self._velocity,
                 held=held,
                 stopped=self._stop_reason is not None,
             )
             self._past = [*self._past[1:], positions]
             self._next += 1
-            ahead = [row for row, _ in self._rows(2)]
-            self._velocity = _frozen(point_velocities(positions, *ahead, self.limits, self.dt_s))
             self._log.append(command)
             self._counters["sent"] += 1
             self._counters["held"] += held
             return command
-
-    def piece(self) -> Piece | None:
-        """The path from the newest sent tick to the next, which is final if `stop_keeps` is at least 1.
-
-        None before the first tick of an epoch. Cheap: ask once a tick, evaluate as often as the robot wants.
-        """
-        with self._lock:
-            if not self._next:
-                return None
-            newest = self._log[-1]
-            return Piece(
-                tick=newest.tick,
-                epoch=newest.epoch,
-                dt_s=self.dt_s,
-                start=newest.positions,
-                end=self._rows(1)[0][0],
-                start_velocity=newest.velocities,
-                end_velocity=self._velocity,
-            )
 
     def merge(self, chunk: Chunk) -> MergeResult:
         """Takes what a chunk may still decide into the plan; never raises for a bad chunk.
@@ -194,8 +162,7 @@ class CommitBuffer:
             if self._stop_reason is not None:
                 return False
             self._stop_reason = reason
-            kept = self._rows(self.stop_keeps)
-            self._plan = [*kept, *self._stop_after(kept)]
+            self._plan = self._stop_after([])
             self._counters["stops"] += 1
             return True
 
@@ -245,18 +212,6 @@ class CommitBuffer:
         """Name of the present epoch (of the ended one while stopped)."""
         with self._lock:
             return self._epoch
-
-    @property
-    def stop_reason(self) -> str | None:
-        """Why it is stopped; None while it runs."""
-        with self._lock:
-            return self._stop_reason
-
-    @property
-    def newest_base(self) -> int | None:
-        """Base tick of the newest chunk merged in this epoch."""
-        with self._lock:
-            return self._newest_base
 
     @property
     def log(self) -> tuple[Command, ...]:
@@ -348,7 +303,6 @@ class CommitBuffer:
         self._epoch = epoch
         self._next = 0
         self._past = [_frozen(np.where(self.limits.is_velocity, 0.0, start))] * 3  # the newest rows, at rest
-        self._velocity = _frozen(np.zeros(len(self.joints)))  # of the path at tick `_next`
         self._plan: list[tuple[np.ndarray, bool]] = []
         self._newest_base: int | None = None
         self._newest_chunk: np.ndarray | None = None

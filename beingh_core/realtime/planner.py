@@ -63,19 +63,16 @@ class PrefixLog:
             return None
         return np.array([self._rows[tick] for tick in ticks])
 
-    def accept(self, base_tick: int, controller_tick: int | None = None) -> None:
-        """Notes `controller/accepted`: the chunk with this base tick is merged.
+    def accept(self, base_tick: int) -> None:
+        """Notes `controller/accepted`: the chunk with base tick n0, the newest merged one, is merged.
 
-        Args:
-            base_tick: n0 of the newest merged chunk.
-            controller_tick: publications that begin at or after this tick hold the chunk; by default the
-                second one after the newest received, since one may have been under way during the merge.
+        The second publication after the newest received holds it: one may have been under way during the merge.
         """
         if self._accepted is not None and base_tick <= self._accepted:
             return
         self._accepted = base_tick
         newest = -1 if self._first is None else self._first
-        self._contained_from = newest + 2 if controller_tick is None else controller_tick
+        self._contained_from = newest + 2
 
     def contains(self, base_tick: int) -> bool:
         """Whether the log shows the chunk with this base tick (or a newer one) merged."""

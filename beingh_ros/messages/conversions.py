@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
 from sensor_msgs.msg import CompressedImage, Image, JointState
-from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+from trajectory_msgs.msg import JointTrajectory
 
 from beingh_core.data.pixels import compressed_pixels, depth_values, raw_pixels
 from beingh_core.data.views import grey_of_depth
@@ -189,33 +189,6 @@ class Trajectory:
         step_ns = float(self.times_ns[-1] - self.times_ns[0]) / (len(self.times_ns) - 1)
         off_ns = np.abs(self.times_ns - step_ns * np.arange(len(self.times_ns)))
         return step_ns / NS_PER_S if off_ns.max() <= POINT_TOLERANCE_NS else math.nan
-
-
-def trajectory_message(
-    joints: Sequence[str],
-    positions_TJ: np.ndarray,
-    *,
-    stamp_ns: int,
-    rate_hz: float,
-    frame_id: str = "",
-    first_step: int = 0,
-) -> JointTrajectory:
-    """Positions-only message with point i at (first_step + i) / rate_hz after the stamp.
-
-    Args:
-        joints: J names.
-        positions_TJ: (T, J) [rad or m].
-        stamp_ns: Header stamp [ns].
-        rate_hz: Points per second.
-        frame_id: Header frame.
-        first_step: Periods between the stamp and the first point.
-    """
-    message = JointTrajectory(joint_names=list(joints))
-    message.header.stamp, message.header.frame_id = ns_to_stamp(stamp_ns), frame_id
-    for index, row in enumerate(np.asarray(positions_TJ, dtype=float).tolist(), start=first_step):
-        after = ns_to_duration(round(index * NS_PER_S / rate_hz))
-        message.points.append(JointTrajectoryPoint(positions=row, time_from_start=after))
-    return message
 
 
 def read_trajectory(message: JointTrajectory) -> Trajectory:

@@ -17,7 +17,7 @@ from trajectory_msgs.msg import JointTrajectory
 from beingh_core.contract import RobotContract
 from beingh_core.contract.eef_path import EefPaths, without_hold
 from beingh_core.errors import BeingHError
-from beingh_core.realtime.clock import parse_stamp
+from beingh_core.realtime.clock import TickClock, parse_stamp
 from beingh_ros.messages.conversions import Trajectory, read_trajectory, stamp_to_ns
 from beingh_ros.messages.diagnostics import read_status
 from beingh_ros.messages.plan_messages import most_bytes
@@ -122,14 +122,14 @@ class RerunViewer:
     def _steps_left(self, plan: Trajectory) -> int:
         if self._used is None or self._used[0] != plan.frame_id:
             return 0
-        passed = round((plan.stamp_ns - self._used[1]) * self._contract.rate_hz / 1e9)
+        passed = TickClock(self._contract.rate_hz, self._used[1]).nearest_tick(plan.stamp_ns)
         return max(0, self._contract.policy.chunk_length - passed)
 
     def _on_accepted(self, message: Header) -> None:
         stamp_ns = stamp_to_ns(message.stamp)
         self._used = message.frame_id, stamp_ns
         if self._newest is not None and self._newest.frame_id == message.frame_id:
-            consumed = round((self._newest.stamp_ns - stamp_ns) * self._contract.rate_hz / 1e9)
+            consumed = TickClock(self._contract.rate_hz, stamp_ns).nearest_tick(self._newest.stamp_ns)
             self._log.number("chunk/consumed_ticks", self._newest.stamp_ns, consumed)
 
     def _on_chunk(self, message: JointTrajectory) -> None:

@@ -33,7 +33,7 @@ from beingh_core.control.stop_causes import DRIVER, EXCEPTION, STOP_SERVICE, Sta
 from beingh_core.control.tick_thread import TickThread
 from beingh_core.control.timing import SimulatedTime, SteadyTime
 from beingh_core.errors import BeingHError
-from beingh_core.realtime.clock import parse_epoch
+from beingh_core.realtime.clock import TickClock, parse_epoch
 from beingh_core.realtime.commit_buffer import Chunk
 from beingh_ros.drivers import make_drivers
 from beingh_ros.messages import controller_state
@@ -263,7 +263,7 @@ class ControllerNode(ManagedNode):
     def _base_tick(self, epoch: str, stamp_ns: int) -> int:
         """Tick number of a chunk's stamp in its own epoch; the buffer refuses another epoch than the present."""
         _, start_ns = parse_epoch(epoch)
-        return round((stamp_ns - start_ns) * self._contract.rate_hz / 1e9)
+        return TickClock(self._contract.rate_hz, start_ns).nearest_tick(stamp_ns)
 
     def _on_estop(self, active: bool) -> None:
         self._controller.set_estop(active, self._ticks.time.now_ns())

@@ -9,6 +9,7 @@ from beingh_core.contract import RobotContract
 from beingh_core.control.controller import Controller
 from beingh_core.control.stop_causes import RUNNING, Status
 from beingh_core.control.tick_thread import TickThread
+from beingh_core.realtime.clock import TickClock
 from beingh_core.realtime.commit_buffer import MergeResult
 from beingh_core.realtime.samples import Samples
 from beingh_ros.messages import thresholds
@@ -62,15 +63,15 @@ class ControllerReport:
         """
         if result.accepted:
             self._consumed.add(result.consumed)
-            length_ns = 1e9 * self._contract.policy.chunk_length / self._contract.rate_hz
-            self._newest = epoch, stamp_ns + round(length_ns)
+            clock = TickClock(self._contract.rate_hz, stamp_ns)
+            self._newest = epoch, clock.stamp_ns(self._contract.policy.chunk_length)
 
     def buffer_depth(self) -> int:
         """Ticks ahead for which the newest chunk has steps; 0 when the robot brakes or holds."""
         next_ns = self._controller.next_tick_ns()
         if self._newest is None or next_ns is None or self._newest[0] != self._controller.status.epoch:
             return 0
-        return max(0, round((self._newest[1] - next_ns) * self._contract.rate_hz / 1e9))
+        return max(0, TickClock(self._contract.rate_hz, next_ns).nearest_tick(self._newest[1]))
 
     def __call__(self, rivals: Iterable[str], doubled: str = "") -> Report:
         """Level, sentence and values.

@@ -11,7 +11,7 @@ import numpy as np
 from beingh_core.errors import BeingHError, shown
 from beingh_core.policy.data_configs import DataConfig, KeySpec
 from beingh_core.policy.instruction import check_instruction
-from beingh_core.policy.observations import instruction_of
+from beingh_core.policy.observations import instruction_of, named_observation
 from beingh_core.policy.pictures import TRANSFORM, check_image, resize_crop
 from beingh_core.policy.remote.connection import Connection, Lost, address_of
 from beingh_core.policy.remote.headers import Chunk, ProtocolError, Refusal, Reply, Welcome, read, told
@@ -131,13 +131,9 @@ class RemotePolicy:
 
     def warm_up(self) -> float:
         """Asks for one chunk of dummy inputs; returns how long it took [s]."""
-        observations: dict[str, object] = {
-            f"video.{view}": np.zeros((1, 224, 224, 3), dtype=np.uint8) for view in self.views
-        }
+        images = {view: np.zeros((1, 224, 224, 3), dtype=np.uint8) for view in self.views}
         neutral = self.transform.state_from_unified(np.zeros((1, WIDTH), dtype=np.float32))
-        observations |= {f"state.{key}": value for key, value in neutral.items()}
-        observations["language.instruction"] = "stand by"
-        self.get_action(observations)
+        self.get_action(named_observation(images, neutral, "stand by"))
         return self.last_timing_ms["total"] / 1e3
 
     def get_action(self, observations: Mapping, noise=None, projections=None) -> dict[str, np.ndarray]:
