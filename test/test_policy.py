@@ -71,7 +71,7 @@ def test_released_numbers(cases, name):
 
 def test_facts_that_nodes_read(libero):
     assert libero.chunk_length == H
-    assert libero.trained_delay == 4
+    assert libero.trained_delay == 3  # simulated_delay 4: prefixes of 0 to 3 steps
     assert libero.views == ("top_view", "wrist_view")
     seconds = libero.warm_up()
     assert seconds == pytest.approx(libero.last_timing_ms["total"] / 1e3)
@@ -110,7 +110,7 @@ def test_prefix_is_ignored_aloud_once_unless_enabled_and_trained(cases, tmp_path
     config["use_training_time_rtc"] = trained
     (directory / "config.json").write_text(json.dumps(config))
     policy = make_policy(cases, "libero", directory, enable_rtc=not trained)
-    assert policy.trained_delay == (4 if trained else 0)
+    assert policy.trained_delay == (3 if trained else 0)
 
     obs = observation(cases, "libero")
     obs |= {"prev_chunk": np.ones((1, H, 200)), "inference_delay": 4}
@@ -127,7 +127,7 @@ def test_a_delay_beyond_training_locks_and_warns(cases, libero, caplog):
     with caplog.at_level(logging.WARNING, logger="beingh_core.policy"):
         output = libero.get_action(obs)
     assert np.all(output["action_unified"][0, :6] == 0.25)
-    assert any("longer than the 4 steps" in record.message for record in caplog.records)
+    assert any("longer than the 3 steps" in record.message for record in caplog.records)
 
 
 def test_project_inactive_only_touches_what_it_says(cases):
