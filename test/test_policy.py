@@ -83,7 +83,10 @@ def test_plain_shapes_and_texts_are_accepted(cases, libero):
     plain = {key: value[0] if key != "inference_delay" else value for key, value in obs.items()}
     plain["language.instruction"] = str(plain["language.instruction"])
     output = libero.get_action(plain, **randomness(cases, "libero"))
-    np.testing.assert_allclose(output["action_unified"], cases["libero.out.action_unified"], atol=1e-4)
+    for name, value in output.items():
+        np.testing.assert_allclose(value, cases[f"libero.out.{name}"][0], atol=1e-4, err_msg=name)
+    plain["state.eef_position"] = plain["state.eef_position"][None]
+    assert libero.get_action(plain, **randomness(cases, "libero"))["action_unified"].shape == (1, H, 200)
 
 
 def test_a_physical_prefix_is_what_comes_out_first(cases, libero):
@@ -117,7 +120,9 @@ def test_prefix_is_ignored_aloud_once_unless_enabled_and_trained(cases, tmp_path
     with caplog.at_level(logging.WARNING, logger="beingh_core.policy"):
         output = policy.get_action(obs, **randomness(cases, "libero"))
         policy.get_action(obs)
-    np.testing.assert_allclose(output["action_unified"], cases["libero.out.action_unified"], atol=1e-4)
+    for name in ("action.eef_position", "action.eef_rotation", *(() if trained else ("action_unified",))):
+        np.testing.assert_allclose(output[name], cases[f"libero.out.{name}"], atol=1e-4)
+    assert ("action_unified" in output) == (not trained), "enable_rtc off leaves it out"
     assert sum("prev_chunk is ignored" in record.message for record in caplog.records) == 1
 
 

@@ -72,7 +72,11 @@ class BeingHNetwork(nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls, directory: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+        cls,
+        directory: str | Path,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype | None = None,
+        overrides: Mapping[str, Any] | None = None,
     ) -> Self:
         """Loads a checkpoint directory, strictly.
 
@@ -80,6 +84,7 @@ class BeingHNetwork(nn.Module):
             directory: Holds config.json and the tensor files.
             device: Where the weights go.
             dtype: Their type; None keeps the file's own, the widest of them where tensors differ.
+            overrides: Values in place of those of config.json.
 
         Raises:
             BeingHError: No checkpoint directory, the configuration is unusable, a tensor is missing, unexpected or
@@ -88,6 +93,9 @@ class BeingHNetwork(nn.Module):
         directory = checkpoint_directory(directory)
         raw = read_json(directory / checkpoint.CONFIG)
         config = BeingHConfig.from_dict(raw, directory / checkpoint.CONFIG)
+        if overrides:
+            raw = {**raw, **overrides}
+            config = BeingHConfig.from_dict(raw, f"in place of {checkpoint.CONFIG}'s", "give another value, or none")
         stored = checkpoint.stored_tensors(directory)
         present = tuple(m for m in MPG_MODULES if any(name.startswith(m + ".") for name in stored))
         with without_weights():
