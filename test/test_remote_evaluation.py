@@ -173,7 +173,7 @@ def test_options_and_arguments():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--contract", "fr3", "--variant", "a"), "--variant may be given with --data-config only"),
+        (("--contract", "fr3", "--variant", "a"), "--variant belong to --data-config"),
         (("--contract", "fr3", "--prompt-template", "short", "--use-fixed-view"), "--prompt-template"),
         ((*BENCHMARK, "--no-prefix-lock"), "together with --compat"),
     ],

@@ -30,7 +30,7 @@ def check(options: argparse.Namespace) -> None:
     if options.contract and given:
         flags = ", ".join("--" + name.replace("_", "-") for name in given)
         raise BeingHError(
-            f"{flags} may be given with --data-config only",
+            f"{flags} belong to --data-config",
             where="--contract",
             remedy="leave out what the contract says already",
         )
