@@ -1,4 +1,8 @@
-"""What the released model does with delays, padding, packs without actions, missing keys and other architectures."""
+"""What the released model does with delays, padding, packs without actions, missing keys and other architectures.
+
+test/data/released_packs.npz has packs and what the released model (594219e, float32, CPU, set_a's weights) computes of them:
+`vlm`, text with a picture and no robot, token 0 (padding) among the words; `states`, two robots and two texts with a state.
+"""
 
 import json
 import shutil
@@ -166,6 +170,55 @@ def test_the_gate_sees_every_state_row_of_the_pack():
     expected = FourRows(raw, weights).losses(samples, noise, time, delays, directions)[0].item()
     two_rows = Reference(raw, weights).losses(samples, noise, time, delays, directions)[0].item()
     assert found == pytest.approx(expected, rel=2e-5) and abs(two_rows - expected) > 5e-4 * expected
+
+
+@pytest.fixture(scope="module")
+def released():
+    with np.load(SET_A.parent / "released_packs.npz") as stored:
+        return dict(stored)
+
+
+def of_case(stored, prefix):
+    return {key.removeprefix(prefix): value for key, value in stored.items() if key.startswith(prefix)}
+
+
+def compare_gradients(model, expected):
+    """Norms of the gradients that there are, and which there are."""
+    found = {name: p.grad.norm().item() for name, p in model.named_parameters() if p.grad is not None}
+    assert found.keys() == expected.keys()
+    for name, norm in expected.items():
+        assert found[name] == pytest.approx(norm.item(), rel=2e-5, abs=1e-7), name
+
+
+@pytest.mark.parametrize("case", ("gated", "strong", "strong_delayed"))
+def test_more_state_rows_than_chunks_give_the_released_numbers(released, case):
+    pack, model = of_case(released, "states."), BeingH.from_pretrained(SET_A)
+    expected = of_case(pack, f"out.{case}.")
+    losses = model.loss(
+        pack,
+        noise=pack["noise"],
+        time=pack["time"],
+        delays=pack["delays"] if case.endswith("delayed") else None,
+        projections=pack["projections"],
+        mpg_lambda=float(expected["lambda"]),
+    )
+    (losses["action_loss"] + losses["und_loss"]).backward()
+    for name, loss in losses.items():
+        assert loss.item() == pytest.approx(expected[name].item(), rel=1e-6), name
+    compare_gradients(model, of_case(expected, "grad_norm."))
+
+
+def test_a_text_pack_gives_the_released_numbers(released):
+    pack, model = of_case(released, "vlm."), BeingH.from_pretrained(SET_A)
+    losses = model.loss(pack)
+    (losses["action_loss"] + losses["und_loss"]).backward()
+    assert losses["action_loss"].item() == 0.0
+    assert losses["und_loss"].item() == pytest.approx(pack["out.und_loss"].item(), rel=1e-6)
+    compare_gradients(model, of_case(pack, "out.grad_norm."))
+    without = sorted(name for name, p in model.named_parameters() if p.grad is None)
+    assert without == str(pack["out.without_gradient"]).split()
+    row = model.language_model.model.embed_tokens.weight.grad[PAD]
+    assert row.norm().item() == pack["out.grad_norm_of_row_0"].item() == 0.0
 
 
 @pytest.mark.parametrize("state", (False, True))
