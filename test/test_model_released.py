@@ -285,8 +285,9 @@ def test_a_missing_key_has_the_released_default(key, attribute, value):
     ],
 )
 def test_what_this_model_does_not_compute_is_refused_with_what_it_would_need(change, words):
-    with pytest.raises(BeingHError, match=words):
+    with pytest.raises(BeingHError, match=words) as caught:
         BeingHConfig.from_dict(small_config(**change))
+    assert "use a checkpoint of the released kind" in caught.value.remedy
 
 
 # --- tensors ----------------------------------------------------------------------------------------------------------

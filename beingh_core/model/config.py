@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BeforeValidator, Field, model_validator
 
 from beingh_core.errors import shown
-from beingh_core.validation import Schema, check, only, positive, real, text, whole
+from beingh_core.validation import Schema, check, only, positive, real, text, unsupported, whole
 
 UNIFIED_WIDTH = 200
 """Width of a unified state or action vector (DESIGN 4.1)."""
@@ -35,12 +35,13 @@ def _computes(value: Any, otherwise: str) -> Any:
 
     def validate(found: Any) -> Any:
         if type(found) is not type(value) or found != value:
-            raise ValueError(f"{shown(found)} is not supported: {otherwise}")
+            raise unsupported(f"{shown(found)} is not supported: {otherwise}", _ANOTHER)
         return found
 
     return Annotated[type(value), BeforeValidator(validate)]
 
 
+_ANOTHER = "use a checkpoint of the released kind: Qwen3 with an action expert, flow matching and causal attention"
 _ONE_SET = (
     "state and action tokens then run through the language model's own weights; it would need a decoder with one set "
     "of weights, state and action encoders of its width, and MPG over the real state rows"
@@ -311,14 +312,16 @@ class BeingHConfig(_Section):
 
 
 def _need_qwen3(kind: object) -> None:
-    """ValueError for decoder layers of another family than the released Qwen3-MoT, by `layer_module` or `model_type`."""
+    """Refuses decoder layers of another family than the released Qwen3-MoT, by `layer_module` or `model_type`."""
     name = str(kind)
-    _need(
-        not name.lower().startswith("qwen2"),
-        f"the decoder {shown(kind)} is not supported: it would need biases on queries, keys and values but not on outputs, "
-        "and tensors named `_moe_gen` in place of `_mot_gen`",
-    )
-    _need(name != "Qwen3DecoderLayer", f"layer_module {shown(kind)} is not supported: {_ONE_SET}")
+    if name.lower().startswith("qwen2"):
+        what = (
+            "it would need biases on queries, keys and values but not on outputs, and tensors named `_moe_gen` in place of "
+            "`_mot_gen`"
+        )
+        raise unsupported(f"the decoder {shown(kind)} is not supported: {what}", _ANOTHER)
+    if name == "Qwen3DecoderLayer":
+        raise unsupported(f"layer_module {shown(kind)} is not supported: {_ONE_SET}", _ANOTHER)
 
 
 def _need(condition: bool, otherwise: str) -> None:
