@@ -159,7 +159,7 @@ class BeingHPolicy:
         config = self.model.config
         return {
             "mpg": config.use_mpg,
-            "mpg_passes": config.mpg_refinement_iters if config.use_mpg else 0,
+            "mpg_passes": config.mpg_refinement_iters if config.use_mpg and config.mpg_lambda else 0,
             "trained_delay_steps": self.trained_delay,
         }
 
