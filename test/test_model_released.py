@@ -236,9 +236,9 @@ def test_a_pack_without_actions_leaves_the_action_weights_without_gradient(model
 
 def test_without_strength_the_first_pass_is_the_answer(model):
     sample = pack([random_sample(model.raw_config, np.random.default_rng(0), 1)])
-    seeds = (torch.Generator().manual_seed(0) for _ in range(2))
-    plain, idle = model.get_action(sample, refinement_iters=0, generator=next(seeds)), model.get_action(
-        sample, mpg_lambda=0.0, generator=next(seeds)
+    plain, idle = (
+        model.get_action(sample, generator=torch.Generator().manual_seed(0), **options)
+        for options in ({"refinement_iters": 0}, {"mpg_lambda": 0.0})
     )
     assert torch.equal(plain, idle)
 

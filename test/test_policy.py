@@ -184,7 +184,7 @@ def test_gating_can_be_set(cases, libero):
     np.testing.assert_array_equal(unified(few, few_directions), unified(libero, few_directions))
     assert unified(few, None).shape == (1, H, 200)
     off, idle = make_policy(cases, "libero", use_mpg=False), make_policy(cases, "libero", mpg_lambda=0.0)
-    assert (off.model_facts["mpg_passes"], idle.model_facts["mpg_passes"], libero.model_facts["mpg_passes"]) == (0, 0, 1)
+    assert [one.model_facts["mpg_passes"] for one in (off, idle, libero)] == [0, 0, 1]
     plain = [one.get_action(observation(cases, "libero"), noise=noise[:1])["action_unified"] for one in (off, idle)]
     np.testing.assert_array_equal(*plain)
 

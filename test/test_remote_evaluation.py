@@ -135,8 +135,10 @@ def test_mistakes_are_raised_and_the_next_request_is_answered(libero):
 
 
 def test_the_options_of_the_released_server_reach_the_policy():
-    options = ("--num-inference-timesteps", "2", "--mpg-lambda", "0.3", "--mpg-num-projections", "5", "--no-prefix-lock")
-    options += ("--mpg-gate-temperature", "3", "--prompt-template", "short", "--stats-selection-mode", "embodiment")
+    options = (
+        "--num-inference-timesteps 2 --mpg-lambda 0.3 --mpg-num-projections 5 --mpg-gate-temperature 3 --no-prefix-lock "
+        "--prompt-template short --stats-selection-mode embodiment"
+    ).split()
     local = load_for_data_config(
         "libero_nonorm", SET_A, seed=5, robots=4, num_inference_timesteps=2, mpg_lambda=0.3, mpg_num_projections=5,
         mpg_gate_temperature=3.0, instruction_template="{task_description}", stats_selection_mode="embodiment",
@@ -166,7 +168,8 @@ def test_options_and_arguments():
     assert set(of_model.values()) == {False, 2, None}
     plain = settings.of_benchmark(parsed(*BENCHMARK))
     assert plain["enable_rtc"] is True and plain["metadata_variant"] is None and "instruction_template" not in plain
-    chosen = settings.of_benchmark(parsed(*BENCHMARK, "--variant", "a", "--allow-unknown-variant", "--max-view-num", "1"))
+    options = (*BENCHMARK, "--variant", "a", "--allow-unknown-variant", "--max-view-num", "1")
+    chosen = settings.of_benchmark(parsed(*options))
     assert (chosen["metadata_variant"], chosen["allow_unknown_variant"], chosen["max_view_num"]) == ("a", True, 1)
 
 

@@ -108,7 +108,10 @@ class BeingHPolicy:
             allow_unknown_variant=allow_unknown_variant,
         )
         say_what_is_ignored(
-            prop_pos=prop_pos, max_view_num=max_view_num, use_fixed_view=use_fixed_view, action_attn_mode=action_attn_mode
+            prop_pos=prop_pos,
+            max_view_num=max_view_num,
+            use_fixed_view=use_fixed_view,
+            action_attn_mode=action_attn_mode,
         )
         self.transform = UnifiedTransform(self.data_config, self.statistics.statistics, source=self.metadata.path)
         self.prompts = PromptBuilder.from_pretrained(directory, instruction_template)
@@ -260,9 +263,8 @@ class BeingHPolicy:
         unified = prediction.cpu().numpy()
         predicted = time.perf_counter()
         chunks = [self._decode(one[None]) for one in unified]
-        outputs = [
-            chunk if one.batched else without_batch(chunk) for one, chunk in zip(begun.observations, chunks, strict=True)
-        ]
+        pairs = zip(begun.observations, chunks, strict=True)
+        outputs = [chunk if observation.batched else without_batch(chunk) for observation, chunk in pairs]
         end = time.perf_counter()
         timing_ms = {
             "encode": begun.encode_ms,

@@ -58,8 +58,10 @@ def of_model(options: argparse.Namespace) -> dict:
 def of_benchmark(options: argparse.Namespace) -> dict:
     """What a served data config needs beside."""
     same = ("stats_selection_mode", "allow_unknown_variant", "max_view_num", "use_fixed_view", "prop_pos")
-    prompt = {"instruction_template": _SHORT_PROMPT} if options.prompt_template == "short" else {}
-    return {name: getattr(options, name) for name in same} | prompt | {
+    arguments = {name: getattr(options, name) for name in same}
+    if options.prompt_template == "short":
+        arguments["instruction_template"] = _SHORT_PROMPT
+    return arguments | {
         "embodiment_tag": options.embodiment or None,
         "metadata_variant": options.variant or None,
         "enable_rtc": not options.no_prefix_lock,
