@@ -108,10 +108,14 @@ def test_the_last_chunk_locks_the_beginning_of_the_next(libero):
     with Served(libero, compat=True) as served:
         client = EvaluationClient(served.url)
         first = client.ask(endpoint="get_action", data=libero_observation(rng))["action_unified"]
-        rest = np.concatenate((np.array(first)[:, 8:], np.zeros((1, 8, UNIFIED))), axis=1)
-        asked = libero_observation(rng, prev_chunk=rest, inference_delay=3)
-        second = np.array(client.ask(endpoint="get_action", data=asked)["action_unified"])
-        np.testing.assert_allclose(second[0, :3], rest[0, :3], atol=1e-6)
+        left = np.array(first)[:, 8:]
+        for rest in (left, left[0], np.concatenate((left, left, left), axis=1)):
+            asked = libero_observation(rng, prev_chunk=rest, inference_delay=3)
+            second = np.array(client.ask(endpoint="get_action", data=asked)["action_unified"])
+            np.testing.assert_allclose(second[0, :3], left[0, :3], atol=1e-6)
+        for nonsense in (np.zeros(UNIFIED), np.zeros((1, 8, 7)), np.zeros((2, 3, UNIFIED))):
+            with pytest.raises(ServerError, match="prev_chunk"):
+                client.ask(endpoint="get_action", data=libero_observation(rng, prev_chunk=nonsense, inference_delay=3))
 
 
 def test_an_observation_without_a_leading_dimension_has_such_an_answer(libero):
