@@ -68,8 +68,6 @@ def _add_serve(commands) -> None:
     parser.add_argument("--contract", default="", metavar="ROBOT", help="robot contract: name or path")
     parser.add_argument("--data-config", default="", metavar="NAME", help="views and keys of a benchmark")
     parser.add_argument("--dataset-name", default="", help="whose statistics to normalise with; empty: the contract's")
-    parser.add_argument("--variant", default="", help="with --data-config: which of the task's statistics")
-    parser.add_argument("--embodiment", default="", help="with --data-config: which of the embodiments' statistics")
     parser.add_argument("--compat", action="store_true", help="speak with the released evaluation clients")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; others than loopback need a token")
     parser.add_argument("--port", type=int, default=5555, help="port to listen on; 0 takes a free one")
@@ -80,7 +78,36 @@ def _add_serve(commands) -> None:
     parser.add_argument("--seed", type=int, default=-1, help="of the model's noise; negative for none")
     parser.add_argument("--max-batch", type=int, default=4, help="most robots in one call of the model")
     parser.add_argument("--jpeg", default="accept", help="accept pictures that robots compressed, or none")
+    _add_model_settings(parser)
+    _add_benchmark_settings(parser)
     parser.set_defaults(run=_serve)
+
+
+def _add_model_settings(parser: argparse.ArgumentParser) -> None:
+    """What replaces the checkpoint's own values; the names are those of the released server."""
+    group = parser.add_argument_group("in place of the checkpoint's own values")
+    group.add_argument("--num-inference-timesteps", type=int, help="Euler steps of a pass")
+    group.add_argument("--use-mpg", choices=("on", "off"), help="manifold-preserving gating")
+    group.add_argument("--mpg-lambda", type=float, help="its strength")
+    group.add_argument("--mpg-num-projections", type=int, help="its random directions")
+    group.add_argument("--mpg-refinement-iters", type=int, help="its passes after the plain one")
+    group.add_argument("--mpg-gate-temperature", type=float, help="softness of its gate")
+
+
+def _add_benchmark_settings(parser: argparse.ArgumentParser) -> None:
+    """What only a served data config has; the names are those of the released server."""
+    group = parser.add_argument_group("with --data-config")
+    group.add_argument("--variant", default="", help="name of a task's or embodiment's statistics, or merged")
+    group.add_argument("--embodiment", default="", help="whose statistics may be taken without being named")
+    group.add_argument("--stats-selection-mode", default="auto", help="auto, task, embodiment, merged or total")
+    group.add_argument("--allow-unknown-variant", action="store_true", help="take others where --variant is not there")
+    group.add_argument("--prompt-template", default="long", choices=("long", "short"), help="words around the task")
+    group.add_argument("--max-view-num", type=int, default=-1, help="without effect, as in the released server")
+    group.add_argument("--use-fixed-view", action="store_true", help="without effect, as in the released server")
+    group.add_argument("--prop-pos", default="front", help="without effect, as in the released server")
+    group.add_argument(
+        "--no-prefix-lock", action="store_true", help="with --compat: ignore prev_chunk, reply without action_unified"
+    )
 
 
 def _serve(chosen: argparse.Namespace) -> None:

@@ -50,6 +50,11 @@ def only(value: object) -> Any:
     return _narrowed(type(value), json.dumps(value), lambda found: found == value)
 
 
+def unsupported(what: str, remedy: str) -> PydanticCustomError:
+    """The error of a validator for a value that means something, but nothing that this software does."""
+    return PydanticCustomError("unsupported", "{what}", {"what": what, "remedy": remedy})
+
+
 def _narrowed(kind: type, expected: str, fits: Callable[[Any], bool]) -> Any:
     def validate(value: object, handler: Callable[[object], Any]) -> Any:
         try:
@@ -105,6 +110,7 @@ def _error(error: Exception, where: object, remedy: str | None) -> BeingHError:
     path = ".".join(names)
     where = ": ".join(str(part) for part in (where, path) if part) or None
     message = first["msg"]
+    remedy = first.get("ctx", {}).get("remedy", remedy)
     if unknown:
         missing = [str(one["loc"][-1]) for one in errors if one["type"] == "missing"]
         remedy = did_you_mean(first["loc"][-1], missing) or remedy

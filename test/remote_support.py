@@ -31,7 +31,7 @@ def make_checkpoint(directory: Path) -> Path:
         if file.suffix != ".npz":
             shutil.copy(file, directory)
     config = json.loads((directory / "config.json").read_text())
-    (directory / "config.json").write_text(json.dumps(config | {"use_training_time_rtc": True, "simulated_delay": 8}))
+    (directory / "config.json").write_text(json.dumps(config | {"use_training_time_rtc": True, "trained_delay": 8}))
     rng = np.random.default_rng(0)
     statistics = {kind: {"eef_position": compute_statistics(rng.normal(size=(500, 3)))} for kind in ("state", "action")}
     name = FR3.policy.dataset_name

@@ -196,7 +196,7 @@ def tiny_checkpoint(directory: Path, contract, *, robot: str | None = None, trai
     ):
         shutil.copy(TINY / name, directory / name)
     config = json.loads((directory / "config.json").read_text())
-    config |= {"use_training_time_rtc": True, "simulated_delay": trained_delay}
+    config |= {"use_training_time_rtc": True, "trained_delay": trained_delay}
     (directory / "config.json").write_text(json.dumps(config))
     rng = np.random.default_rng(0)
     statistics = {

@@ -63,7 +63,7 @@ def test_locked_steps_carry_no_loss_and_enter_clean():
 
 
 def test_delays_are_sampled_with_the_times_only():
-    raw = small_config(simulated_delay=15, rtc_delay_exp_weight=False)
+    raw = small_config(simulated_delay=16, rtc_delay_exp_weight=False)
     model = BeingH.from_config(raw)
     batch = make_batch(raw)
     noise = torch.randn(3, 16, 200, generator=torch.Generator().manual_seed(0))

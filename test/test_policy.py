@@ -1,5 +1,6 @@
 """`BeingHPolicy` against the released policy's numbers, its prefix lock, and its answers to bad input."""
 
+import inspect
 import json
 import logging
 import shutil
@@ -71,7 +72,7 @@ def test_released_numbers(cases, name):
 
 def test_facts_that_nodes_read(libero):
     assert libero.chunk_length == H
-    assert libero.trained_delay == 4
+    assert libero.trained_delay == 3  # simulated_delay 4: prefixes of 0 to 3 steps
     assert libero.views == ("top_view", "wrist_view")
     seconds = libero.warm_up()
     assert seconds == pytest.approx(libero.last_timing_ms["total"] / 1e3)
@@ -83,7 +84,10 @@ def test_plain_shapes_and_texts_are_accepted(cases, libero):
     plain = {key: value[0] if key != "inference_delay" else value for key, value in obs.items()}
     plain["language.instruction"] = str(plain["language.instruction"])
     output = libero.get_action(plain, **randomness(cases, "libero"))
-    np.testing.assert_allclose(output["action_unified"], cases["libero.out.action_unified"], atol=1e-4)
+    for name, value in output.items():
+        np.testing.assert_allclose(value, cases[f"libero.out.{name}"][0], atol=1e-4, err_msg=name)
+    plain["state.eef_position"] = plain["state.eef_position"][None]
+    assert libero.get_action(plain, **randomness(cases, "libero"))["action_unified"].shape == (1, H, 200)
 
 
 def test_a_physical_prefix_is_what_comes_out_first(cases, libero):
@@ -110,14 +114,16 @@ def test_prefix_is_ignored_aloud_once_unless_enabled_and_trained(cases, tmp_path
     config["use_training_time_rtc"] = trained
     (directory / "config.json").write_text(json.dumps(config))
     policy = make_policy(cases, "libero", directory, enable_rtc=not trained)
-    assert policy.trained_delay == (4 if trained else 0)
+    assert policy.trained_delay == (3 if trained else 0)
 
     obs = observation(cases, "libero")
     obs |= {"prev_chunk": np.ones((1, H, 200)), "inference_delay": 4}
     with caplog.at_level(logging.WARNING, logger="beingh_core.policy"):
         output = policy.get_action(obs, **randomness(cases, "libero"))
         policy.get_action(obs)
-    np.testing.assert_allclose(output["action_unified"], cases["libero.out.action_unified"], atol=1e-4)
+    for name in ("action.eef_position", "action.eef_rotation", *(() if trained else ("action_unified",))):
+        np.testing.assert_allclose(output[name], cases[f"libero.out.{name}"], atol=1e-4)
+    assert ("action_unified" in output) == (not trained), "enable_rtc off leaves it out"
     assert sum("prev_chunk is ignored" in record.message for record in caplog.records) == 1
 
 
@@ -127,7 +133,69 @@ def test_a_delay_beyond_training_locks_and_warns(cases, libero, caplog):
     with caplog.at_level(logging.WARNING, logger="beingh_core.policy"):
         output = libero.get_action(obs)
     assert np.all(output["action_unified"][0, :6] == 0.25)
-    assert any("longer than the 4 steps" in record.message for record in caplog.records)
+    assert any("longer than the 3 steps" in record.message for record in caplog.records)
+
+
+def test_a_checkpoint_that_drew_no_delays_locks_as_released_and_says_so(cases, tmp_path, caplog):
+    shutil.copytree(SET_A, tmp_path / "checkpoint")
+    config = json.loads((tmp_path / "checkpoint" / "config.json").read_text())
+    (tmp_path / "checkpoint" / "config.json").write_text(json.dumps(config | {"simulated_delay": None}))
+    policy = make_policy(cases, "libero", tmp_path / "checkpoint")
+    obs = observation(cases, "libero") | {"prev_chunk": np.full((1, H, 200), 0.25), "inference_delay": 2}
+    with caplog.at_level(logging.WARNING, logger="beingh_core.policy"):
+        output = policy.get_action(obs)
+    assert policy.trained_delay == 0 and np.all(output["action_unified"][0, :2] == 0.25)
+    assert any("longer than the 0 steps" in record.message for record in caplog.records)
+
+
+RELEASED_ARGUMENTS = (
+    "model_path data_config_name dataset_name embodiment_tag instruction_template prop_pos max_view_num use_fixed_view "
+    "action_attn_mode device use_mpg mpg_lambda mpg_num_projections mpg_refinement_iters mpg_gate_temperature "
+    "num_inference_timesteps enable_rtc metadata_variant stats_selection_mode"
+).split()
+
+
+def test_the_released_arguments_in_their_order():
+    parameters = inspect.signature(BeingHPolicy).parameters.values()
+    assert [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD] == RELEASED_ARGUMENTS
+
+
+def test_what_the_released_policy_leaves_out_of_account_changes_nothing_and_is_said(cases, caplog):
+    ignored = {"prop_pos": "back", "max_view_num": 1, "use_fixed_view": True, "action_attn_mode": "full"}
+    with caplog.at_level(logging.WARNING, logger="beingh_core.policy"):
+        policy = make_policy(cases, "libero", **ignored)
+    (record,) = [r for r in caplog.records if "without effect" in r.message]
+    assert all(name in record.message for name in ignored)
+    output = policy.get_action(observation(cases, "libero"), **randomness(cases, "libero"))
+    np.testing.assert_allclose(output["action_unified"], cases["libero.out.action_unified"], atol=1e-4)
+
+
+def test_gating_can_be_set(cases, libero):
+    noise = cases["libero.noise"]
+
+    def unified(policy, directions):
+        return policy.get_action(observation(cases, "libero"), noise=noise, projections=directions)["action_unified"]
+
+    hot = make_policy(cases, "libero", mpg_gate_temperature=50.0)
+    assert hot.model.config.mpg_temperature == hot.model.mpg.temperature == 50.0
+    assert np.abs(unified(hot, cases["libero.projections"]) - cases["libero.out.action_unified"]).max() > 1e-4
+    few = make_policy(cases, "libero", mpg_num_projections=5)
+    few_directions = cases["libero.projections"][:, :5]
+    np.testing.assert_array_equal(unified(few, few_directions), unified(libero, few_directions))
+    assert unified(few, None).shape == (1, H, 200)
+    off, idle = make_policy(cases, "libero", use_mpg=False), make_policy(cases, "libero", mpg_lambda=0.0)
+    assert [one.model_facts["mpg_passes"] for one in (off, idle, libero)] == [0, 0, 1]
+    plain = [one.get_action(observation(cases, "libero"), noise=noise[:1])["action_unified"] for one in (off, idle)]
+    np.testing.assert_array_equal(*plain)
+
+
+@pytest.mark.parametrize("asked", ({"use_mpg": True}, {"mpg_refinement_iters": 2}))
+def test_gated_passes_of_a_checkpoint_without_them_are_refused(cases, tmp_path, asked):
+    raw = json.loads((SET_A / "config.json").read_text()) | {"use_mpg": False}
+    shutil.copytree(SET_A, tmp_path / "checkpoint")
+    (tmp_path / "checkpoint" / "config.json").write_text(json.dumps(raw))
+    with pytest.raises(BeingHError, match="trained without MPG"):
+        make_policy(cases, "libero", tmp_path / "checkpoint", **asked)
 
 
 def test_project_inactive_only_touches_what_it_says(cases):
@@ -209,6 +277,9 @@ def test_a_missing_key_is_named(cases, libero, key):
         ({"instruction_template": "do {task}"}, "task_description"),
         ({"num_inference_timesteps": 0}, "num_inference_timesteps"),
         ({"mpg_lambda": -1.0}, "mpg_lambda"),
+        ({"mpg_gate_temperature": 0.0}, "mpg_gate_temperature"),
+        ({"mpg_num_projections": 0}, "mpg_num_projections"),
+        ({"mpg_refinement_iters": -1}, "mpg_refinement_iters"),
     ],
 )
 def test_bad_settings_are_refused_with_what_is_possible(cases, changes, said):

@@ -12,67 +12,8 @@ from beingh_core.policy.metadata import (
     check_contract,
     compute_statistics,
     load_metadata,
-    select_statistics,
     write_metadata,
 )
-
-
-def entry(name, level, tag):
-    return {"statistics": {"name": name}, "stats_level": level, "embodiment_tag": tag}
-
-
-VARIANTS = {
-    "pick": entry("pick", "task", "arm"),
-    "arm": entry("arm", "embodiment", "arm"),
-    "walk": entry("walk", "task", "dog"),
-    "jump": entry("jump", "task", "dog"),
-    "dog": entry("dog", "embodiment", "dog"),
-}
-
-
-@pytest.fixture
-def mixed(tmp_path):
-    write_metadata(tmp_path, "mix", {"name": "all"}, embodiment_tag="arm", variants=VARIANTS)
-    return load_metadata(tmp_path, "mix")
-
-
-@pytest.mark.parametrize(
-    ("tag", "variant", "mode", "chosen", "source"),
-    [
-        ("arm", None, "auto", "pick", "auto:pick"),
-        ("dog", None, "auto", "dog", "auto:dog"),
-        ("cat", None, "auto", "all", "auto:mix"),
-        ("arm", None, "task", "pick", "task:pick"),
-        ("dog", None, "embodiment", "dog", "embodiment:dog"),
-        ("dog", None, "merged", "all", "merged:mix"),
-        ("dog", "jump", "task", "jump", "variant:jump"),
-        ("dog", "arm", "auto", "arm", "variant:arm"),
-    ],
-)
-def test_selection(mixed, tag, variant, mode, chosen, source):
-    statistics, said = select_statistics(mixed, embodiment_tag=tag, variant=variant, mode=mode)
-    assert (statistics["name"], said) == (chosen, source)
-
-
-@pytest.mark.parametrize(
-    ("tag", "variant", "mode", "said"),
-    [
-        ("dog", None, "task", "walk, jump"),
-        ("cat", None, "embodiment", "arm .embodiment."),
-        ("dog", "run", "auto", "walk .task."),
-        ("dog", "dog", "task", "embodiment-level"),
-        ("dog", None, "autos", "auto"),
-    ],
-)
-def test_impossible_selections_list_what_exists(mixed, tag, variant, mode, said):
-    with pytest.raises(BeingHError, match=said):
-        select_statistics(mixed, embodiment_tag=tag, variant=variant, mode=mode)
-
-
-def test_a_file_without_variants_has_one_answer(tmp_path):
-    write_metadata(tmp_path, "one", {"name": "all"}, embodiment_tag="arm")
-    statistics, source = select_statistics(load_metadata(tmp_path, "one"), embodiment_tag="dog", mode="task")
-    assert (statistics["name"], source) == ("all", "legacy:direct")
 
 
 def test_missing_and_broken_files(tmp_path):

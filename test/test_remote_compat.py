@@ -34,7 +34,7 @@ def saved(value, **options):
 
 
 class Client:
-    """What an evaluation script does: a REQ socket, `torch.save` there and an unrestricted `torch.load` back."""
+    """What an evaluation script does: a REQ socket, `torch.save` there and a plain `torch.load` back."""
 
     def __init__(self, url, token=None):
         self.token = token
@@ -45,7 +45,7 @@ class Client:
 
     def send(self, message):
         self.socket.send(message)
-        return torch.load(io.BytesIO(self.socket.recv()), weights_only=False)
+        return torch.load(io.BytesIO(self.socket.recv()))
 
     def call(self, endpoint, data=None):
         request = {"endpoint": endpoint, "data": data}
@@ -73,8 +73,8 @@ def test_the_command_serves_the_released_clients_with_the_local_policys_numbers(
         output = client.call("get_action", golden)
         assert output.keys() == expected.keys() and {"action.eef_position", "action.gripper_position"} <= output.keys()
         for name, value in expected.items():
-            assert type(output[name]) is np.ndarray and output[name].dtype == value.dtype
-            np.testing.assert_array_equal(output[name], value, err_msg=name)
+            assert type(output[name]) is list and type(output[name][0][0][0]) is float
+            np.testing.assert_array_equal(np.array(output[name], np.float32), value, err_msg=name)
         modalities = client.call("get_modality_config")
         assert modalities["video"] == {"delta_indices": [0], "modality_keys": ["video.top_view", "video.wrist_view"]}
         assert modalities["action"]["delta_indices"] == list(range(16))
@@ -104,6 +104,7 @@ def test_mistakes_are_told_in_the_clients_encoding(libero, golden):
         client = Client(served.url)
         for endpoint, data, words in (
             ("get_actions", {}, "Allowed: get_action, get_modality_config, ping"),
+            ("kill", {}, "clients cannot end this server"),
             (None, {}, "`endpoint` is None"),
             ("get_action", None, "`data` must be the observation"),
             ("get_action", {}, "lacks `video.top_view`"),

@@ -90,6 +90,15 @@ def test_same_numbers_as_the_released_and_the_local_policy(cases, name):
         np.testing.assert_allclose(output[key], cases[f"{name}.out.{key}"], atol=1e-4, err_msg=key)
 
 
+def test_an_observation_without_a_leading_dimension_has_such_a_chunk(local):
+    plain = {key: value[0] if key != "language.instruction" else value for key, value in observation(local).items()}
+    with Served(local, FR3) as served:
+        remote = RemotePolicy(served.url, FR3, deadline_s=20)
+        found, expected = remote.get_action(plain), local.get_action(plain)
+        assert {key: value.shape for key, value in found.items()} == {k: v.shape for k, v in expected.items()}
+        assert found["action_unified"].shape == (16, 200)
+
+
 def test_the_prefix_is_encoded_as_the_local_policy_does(local):
     rng = np.random.default_rng(1)
     prefix = {spec.key: rng.normal(size=(4, spec.data_width("action"))) for spec in local.data_config.action}

@@ -84,7 +84,7 @@ def test_too_few_frames_is_one_clear_error(demonstrations, tiny_config, tmp_path
 
 
 def test_a_delay_that_was_not_recorded_cannot_be_claimed(demonstrations, tiny_config, tmp_path):
-    config = replace(tiny_config, model={**tiny_config.model, "simulated_delay": 8})
+    config = replace(tiny_config, model={**tiny_config.model, "trained_delay": 8})
     with pytest.raises(BeingHError, match="prefixes of up to 6 steps, the model would claim 8"):
         Trainer(config, demonstrations, tmp_path)
 
@@ -109,7 +109,7 @@ def test_what_training_saves_is_a_policy_of_this_robot_only(demonstrations, tiny
     policy = BeingHPolicy(
         model_path=tmp_path, data_config_name=data_config_for(contract), dataset_name=contract.policy.dataset_name
     )
-    assert policy.trained_delay == tiny_config.model["simulated_delay"]
+    assert policy.trained_delay == tiny_config.model["trained_delay"]
     policy.check_contract(contract)
     image = np.zeros((1, 96, 96, 3), np.uint8)
     out = policy.get_action(

@@ -149,7 +149,8 @@ class ChunkMaker:
             BeingHError: When the observation is not usable.
         """
         begin = time.perf_counter()
-        state = self._codec.encode_state(self._unwrapped(observation), self._previous_state)
+        joints = self._unwrapped(observation)
+        state = self._codec.encode_state(joints, self._previous_state)
         inputs = named_observation(
             {view: image[None] for view, image in observation.images.items()},
             {slot: value[None] for slot, value in state.items()},

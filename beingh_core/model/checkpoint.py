@@ -6,6 +6,7 @@ model.safetensors.index.json, or any other *.safetensors files.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Mapping
@@ -25,7 +26,8 @@ from beingh_core.validation import Schema, at_most, check
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-DTYPES = ("F16", "BF16", "F32", "F64")
+_TORCH_TYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
+DTYPES = tuple(_TORCH_TYPES)
 _HEADER_BYTES = 8 << 20
 """Largest list of tensors in front of a file; that of a model with 2 billion weights has 0.2 MB."""
 _OTHER_FORMATS = (".bin", ".pt", ".pth", ".ckpt", ".gguf")
@@ -195,6 +197,31 @@ def check_tensors(directory: Path, stored: Mapping[str, Stored], expected: Mappi
                 allowed=DTYPES,
                 remedy="use the checkpoint as it was trained, not a quantised one",
             )
+
+
+def drop_tied(directory: Path, stored: dict[str, Stored], copy: str, original: str) -> None:
+    """Leaves out a second copy of a tied tensor, once it is known to be one.
+
+    Raises:
+        BeingHError: Both are there and differ.
+    """
+    if copy not in stored:
+        return
+    both = {name: stored[name] for name in (copy, original) if name in stored}
+    if len(both) == 2 and len({one.shape for one in both.values()}) == 1:
+        first, second = load_tensors(both, "cpu", None).values()
+        if not torch.equal(first, second):
+            raise BeingHError(
+                f"{_named(copy)} and {_named(original)} differ, but llm_config.tie_word_embeddings is true",
+                where=directory,
+                remedy="set tie_word_embeddings to false if the two were trained apart",
+            )
+    del stored[copy]
+
+
+def common_dtype(stored: Mapping[str, Stored]) -> torch.dtype:
+    """The widest type of the tensors of a mixed-precision checkpoint."""
+    return functools.reduce(torch.promote_types, (_TORCH_TYPES[one.dtype] for one in stored.values()))
 
 
 def load_tensors(

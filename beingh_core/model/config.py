@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import AliasChoices, BeforeValidator, Field, model_validator
 
-from beingh_core.validation import Schema, check, only, positive, real, text, whole
+from beingh_core.errors import shown
+from beingh_core.validation import Schema, check, only, positive, real, text, unsupported, whole
 
 UNIFIED_WIDTH = 200
 """Width of a unified state or action vector (DESIGN 4.1)."""
@@ -27,6 +28,24 @@ InnerWidth = whole(1, 131072)
 Layers = whole(1, 256)
 Heads = whole(1, 256)
 HeadDim = whole(2, 1024)
+
+
+def _computes(value: Any, otherwise: str) -> Any:
+    """The type of the one value that this model computes; others are refused with what they would need."""
+
+    def validate(found: Any) -> Any:
+        if type(found) is not type(value) or found != value:
+            raise unsupported(f"{shown(found)} is not supported: {otherwise}", _ANOTHER)
+        return found
+
+    return Annotated[type(value), BeforeValidator(validate)]
+
+
+_ANOTHER = "use a checkpoint of the released kind: Qwen3 with an action expert, flow matching and causal attention"
+_ONE_SET = (
+    "state and action tokens then run through the language model's own weights; it would need a decoder with one set "
+    "of weights, state and action encoders of its width, and MPG over the real state rows"
+)
 
 
 class _Section(Schema):
@@ -49,11 +68,11 @@ class VisionConfig(_Section):
     patch_size: whole(1, 256)
     num_channels: only(3) = 3
     eps: positive(1) = Field(1e-6, alias="layer_norm_eps")
-    qkv_bias: bool = True
-    qk_normalization: bool = False
-    norm_type: Literal["layer_norm", "rms_norm"] = "layer_norm"
+    qkv_bias: bool = False
+    qk_normalization: bool = True
+    norm_type: Literal["layer_norm", "rms_norm"] = "rms_norm"
     hidden_act: Activation = "gelu"
-    layer_scale_init: real(-1000, 1000) = Field(1.0, alias="initializer_factor")
+    layer_scale_init: real(-1000, 1000) = Field(0.1, alias="initializer_factor")
 
     @model_validator(mode="after")
     def _heads_fit(self) -> VisionConfig:
@@ -96,8 +115,9 @@ class DecoderConfig(_Section):
     num_kv_heads: Heads = Field(alias="num_key_value_heads")
     head_dim: HeadDim
     act: ExpertConfig = Field(alias="expert_config")
-    use_mot: only(True) = True
+    use_mot: _computes(True, _ONE_SET) = True
     vocab_size: whole(1, 1 << 20)
+    pad_token_id: int | None = None
     eps: positive(1) = Field(1e-6, alias="rms_norm_eps")
     max_position_embeddings: whole(1, 1 << 24) | None = None
     rope_parameters: RopeConfig | None = None
@@ -116,6 +136,7 @@ class DecoderConfig(_Section):
         if not isinstance(data, dict):
             return data
         heads, width = data.get("num_attention_heads"), data.get("hidden_size")
+        _need_qwen3(data.get("layer_module") or data.get("model_type") or "qwen3")
         derived = {"num_key_value_heads": heads}
         if isinstance(heads, int) and isinstance(width, int) and heads > 0:
             derived["head_dim"] = width // heads
@@ -128,6 +149,8 @@ class DecoderConfig(_Section):
             heads % kv_heads == 0,
             f"num_attention_heads {heads} is not a multiple of num_key_value_heads {kv_heads}",
         )
+        pad, words = self.pad_token_id, self.vocab_size
+        _need(pad is None or -words <= pad < words, f"pad_token_id {pad} is no row of an embedding of {words} words")
         _need(self.head_dim % 2 == 0, f"head_dim {self.head_dim} is odd; rotary positions turn pairs")
         _need(self.act.hidden_size % 2 == 0, f"hidden_size {self.act.hidden_size} of expert_config is odd")
         for name in ("num_layers", "num_heads", "num_kv_heads", "head_dim"):
@@ -152,33 +175,46 @@ class DecoderConfig(_Section):
 
 
 class BeingHConfig(_Section):
-    """The whole model. `noise_*` are the flow-time distribution, t = (s - Beta(alpha, beta)) / s."""
+    """The whole model. `noise_*` are the flow-time distribution, t = (s - Beta(alpha, beta)) / s.
+
+    A missing key has the value that the released `BeingHConfig` gives it. `simulated_delay` is the released key: training
+    drew prefixes of 0 .. simulated_delay - 1 steps. `trained_delay` is ours, says the longest prefix itself, and rules.
+    """
 
     model_type: Literal["beingh"] = "beingh"
-    attn_mode: Literal["causal"] = "causal"
-    use_expert: only(True) = True
-    use_flow_matching: only(True) = True
+    attn_mode: _computes(
+        "causal",
+        "in training the tokens of one turn then saw each other in both directions; it would need that mask in the pack "
+        "layout and in the engine (the released policy infers causally whatever was trained)",
+    ) = "causal"
+    use_expert: _computes(True, _ONE_SET) = True
+    use_flow_matching: _computes(
+        True,
+        "without flow matching (the released meaning of a missing key, too) the action tokens are decoded in one pass; it "
+        "would need that head, without noise and time, and its L1 loss",
+    ) = Field(False, validate_default=True)
     template: text(100) = "being_h0"
     decoder: DecoderConfig = Field(alias="llm_config")
     vision: VisionConfig = Field(alias="vit_config")
     select_layer: whole(-257, 256) = -1
     downsample_ratio: real(1 / 16, 1) = 0.5
     force_image_size: whole(1, 4096) | None = None
-    chunk_length: whole(1, 1024) = Field(alias="action_chunk_length")
+    chunk_length: whole(1, 1024) = Field(16, alias="action_chunk_length")
     num_inference_steps: whole(1, MAX_EVALUATIONS) = Field(4, alias="num_inference_timesteps")
     num_timestep_buckets: whole(1, 1_000_000) = 1000
     noise_alpha: positive(1000) = Field(1.5, alias="noise_beta_alpha")
     noise_beta: positive(1000) = Field(1.0, alias="noise_beta_beta")
     noise_s: positive(1) = 0.999
     use_mpg: bool = False
-    mpg_lambda: real(0, 1000) = 0.1
-    mpg_temperature: positive(1e6) = Field(1.0, alias="mpg_gate_temperature")
+    mpg_lambda: real(0, 1000) = 0.0
+    mpg_temperature: positive(1e6) = Field(2.0, alias="mpg_gate_temperature")
     mpg_num_projections: whole(1, 1024) = 32
     mpg_refinement_iters: whole(0, 16) = 1
     mpg_stop_gradient: bool = Field(True, alias="mpg_use_stop_gradient")
     train_with_delay: bool = Field(False, alias="use_training_time_rtc")
     simulated_delay: whole(0, 1024) = 0
-    delay_exponential: bool = Field(False, alias="rtc_delay_exp_weight")
+    stated_delay: whole(0, 1024) | None = Field(None, alias="trained_delay")
+    delay_exponential: bool = Field(True, alias="rtc_delay_exp_weight")
 
     @classmethod
     def from_dict(
@@ -271,7 +307,21 @@ class BeingHConfig(_Section):
     @property
     def trained_delay(self) -> int:
         """Longest locked prefix, in action steps, that training simulated (0: none)."""
-        return self.simulated_delay if self.train_with_delay else 0
+        drawn = max(self.simulated_delay - 1, 0) if self.stated_delay is None else self.stated_delay
+        return min(drawn, self.chunk_length) if self.train_with_delay else 0
+
+
+def _need_qwen3(kind: object) -> None:
+    """Refuses decoder layers of another family than the released Qwen3-MoT, by `layer_module` or `model_type`."""
+    name = str(kind)
+    if name.lower().startswith("qwen2"):
+        what = (
+            "it would need biases on queries, keys and values but not on outputs, and tensors named `_moe_gen` in place of "
+            "`_mot_gen`"
+        )
+        raise unsupported(f"the decoder {shown(kind)} is not supported: {what}", _ANOTHER)
+    if name == "Qwen3DecoderLayer":
+        raise unsupported(f"layer_module {shown(kind)} is not supported: {_ONE_SET}", _ANOTHER)
 
 
 def _need(condition: bool, otherwise: str) -> None:

@@ -115,7 +115,7 @@ class MoTDecoder(nn.Module):
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         self.config = config
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.und.hidden_size)
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.und.hidden_size, config.pad_token_id)
         self.layers = nn.ModuleList(MoTLayer(config) for _ in range(config.num_layers))
         self.norm = RMSNorm(config.und.hidden_size, config.eps)
         self.norm_mot_gen = RMSNorm(config.act.hidden_size, config.eps)

@@ -60,6 +60,8 @@ def initialise(model: nn.Module, seed: int) -> None:
                 module.bias.data.zero_()
         elif isinstance(module, nn.Embedding):
             normal_(module.weight, module.embedding_dim**-0.5)
+            if module.padding_idx is not None:
+                module.weight.data[module.padding_idx] = 0.0
         elif isinstance(module, (nn.LayerNorm, RMSNorm)):
             module.weight.data.fill_(1.0)
             if getattr(module, "bias", None) is not None:

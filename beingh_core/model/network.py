@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 MPG_MODULES = ("mpg", "action_to_vlm_proj", "vlm_to_action_proj")
+_EMBEDDING = "language_model.model.embed_tokens.weight"
 
 
 class BeingHNetwork(nn.Module):
@@ -71,14 +72,19 @@ class BeingHNetwork(nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls, directory: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+        cls,
+        directory: str | Path,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype | None = None,
+        overrides: Mapping[str, Any] | None = None,
     ) -> Self:
         """Loads a checkpoint directory, strictly.
 
         Args:
             directory: Holds config.json and the tensor files.
             device: Where the weights go.
-            dtype: Their type; None keeps each tensor's own.
+            dtype: Their type; None keeps the file's own, the widest of them where tensors differ.
+            overrides: Values in place of those of config.json.
 
         Raises:
             BeingHError: No checkpoint directory, the configuration is unusable, a tensor is missing, unexpected or
@@ -87,15 +93,18 @@ class BeingHNetwork(nn.Module):
         directory = checkpoint_directory(directory)
         raw = read_json(directory / checkpoint.CONFIG)
         config = BeingHConfig.from_dict(raw, directory / checkpoint.CONFIG)
+        if overrides:
+            raw = {**raw, **overrides}
+            config = BeingHConfig.from_dict(raw, f"in place of {checkpoint.CONFIG}'s", "give another value, or none")
         stored = checkpoint.stored_tensors(directory)
         present = tuple(m for m in MPG_MODULES if any(name.startswith(m + ".") for name in stored))
         with without_weights():
             model = cls(raw, MPG_MODULES if config.use_mpg else present)
         if config.decoder.tie_word_embeddings:
-            stored.pop("language_model.lm_head.weight", None)
+            checkpoint.drop_tied(directory, stored, "language_model.lm_head.weight", _EMBEDDING)
         expected = {name: parameter.shape for name, parameter in model.named_parameters()}
         checkpoint.check_tensors(directory, stored, expected)
-        tensors = checkpoint.load_tensors(stored, device, dtype)
+        tensors = checkpoint.load_tensors(stored, device, dtype or checkpoint.common_dtype(stored))
         model.load_state_dict(tensors, strict=True, assign=True)
         model.requires_grad_(True)
         return model.eval()
@@ -218,26 +227,45 @@ class BeingHNetwork(nn.Module):
         data = read_batch(batch, self.device, self.dtype)
         count = self._num_chunks(data)
         target, noisy, tau, valid = self._flow_inputs(data, count, noise, time, delays, generator)
-        actions = self.action_encoder(noisy, tau).flatten(0, 1)
-        num_state, strength = data["packed_state_indexes"].numel(), self._strength(mpg_lambda)
-        if strength and count:
-            directions = self.directions(1, generator) if projections is None else torch.as_tensor(projections)
-            directions = directions.to(self.device).reshape(-1, directions.shape[-1])
-            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.mpg_stop_gradient):
-                clean = self.action_encoder(data["padded_action"].view_as(noisy), torch.zeros_like(tau))
-            # A text sample may carry a state too; the gate sees one state row for each chunk.
-            actions = self.enhance(actions, min(num_state, count), clean.mean(dim=0), directions, strength)
+        num_state = data["packed_state_indexes"].numel()
+        actions = noisy.new_zeros(0, self.config.decoder.act.hidden_size)
+        if count:  # weights that have nothing to do keep the gradient None: an optimiser leaves them alone
+            actions = self.action_encoder(noisy, tau).flatten(0, 1)
+            actions = self._gated(data, actions, noisy, tau, self._strength(mpg_lambda), projections, generator)
         layout, und_chosen, act_chosen = self._layout(data)
         und = self.embed_und(data, und_chosen)
         state = self.embed_state(data, act_chosen[act_chosen < num_state])
         act = torch.cat((state.to(actions.dtype), actions))
         kept = Kept(und=layout.token_of[data["ce_loss_indexes"]], act=slice(state.shape[0], None))
         und_states, action_states, early = self.language_model.model(und, act, layout, kept, text_depths)
-        velocity = self.action_decoder(action_states)
+        action_loss = torch.zeros((), device=self.device)
+        if count:
+            velocity = self.action_decoder(action_states)
+            action_loss = flow.masked_mse(velocity, target.flatten(0, 1), valid.flatten(0, 1))
         return {
-            "action_loss": flow.masked_mse(velocity, target.flatten(0, 1), valid.flatten(0, 1)),
+            "action_loss": action_loss,
             "und_loss": torch.stack([self._und_loss(x, data["packed_label_ids"]) for x in (und_states, *early)]).mean(),
         }
+
+    def _gated(
+        self,
+        data: Mapping[str, Any],
+        actions: Tensor,
+        noisy: Tensor,
+        tau: Tensor,
+        strength: float,
+        projections: Any,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        """The action embeddings of a training batch after MPG; the gate sees every state row of the pack."""
+        if not strength:
+            return actions
+        directions = self.directions(1, generator) if projections is None else torch.as_tensor(projections)
+        directions = directions.to(self.device).reshape(-1, directions.shape[-1])
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.mpg_stop_gradient):
+            clean = self.action_encoder(data["padded_action"].view_as(noisy), torch.zeros_like(tau))
+        num_state = data["packed_state_indexes"].numel()
+        return self.enhance(actions, num_state, clean.mean(dim=0), directions, strength)
 
     def _layout(self, data: Mapping[str, Any]) -> tuple[PackLayout, Tensor, Tensor]:
         """The layout of a read batch, and which of its und (text, image) and act (state, action) tokens to feed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError
@@ -27,8 +27,9 @@ def load_for_contract(
     threads: int = 0,
     seed: int = -1,
     robots: int = 1,
+    **settings: Any,
 ) -> BeingHPolicy:
-    """A warmed-up policy for the robot of a contract.
+    """A warmed-up policy for the robot of a contract, which normalises with the statistics over all of its data.
 
     Args:
         contract: Robot.
@@ -39,6 +40,7 @@ def load_for_contract(
         threads: CPU threads of torch; 0 leaves its default.
         seed: Seed of the noise; negative leaves it random.
         robots: Most robots that will be computed in one call.
+        settings: Further arguments of `BeingHPolicy`.
 
     Raises:
         BeingHError: When the checkpoint is broken or belongs to another robot.
@@ -55,6 +57,8 @@ def load_for_contract(
         threads=threads,
         seed=seed,
         robots=0,
+        stats_selection_mode="merged",
+        **settings,
     )
     policy.check_contract(contract)
     policy.warm_up(robots)
@@ -66,13 +70,12 @@ def load_for_data_config(
     checkpoint: str | Path,
     *,
     dataset_name: str,
-    embodiment_tag: str | None = None,
-    metadata_variant: str | None = None,
     device: str = "cpu",
     dtype: str = "float32",
     threads: int = 0,
     seed: int = -1,
     robots: int = 1,
+    **settings: Any,
 ) -> BeingHPolicy:
     """A policy for an embodiment without a contract, as a benchmark has it.
 
@@ -80,9 +83,9 @@ def load_for_data_config(
         data_config: Views and keys, or the name of a registered config.
         checkpoint: Checkpoint directory.
         dataset_name: Whose statistics to use.
-        embodiment_tag, metadata_variant: See `BeingHPolicy`.
         device, dtype, threads, seed: See `load_for_contract`.
         robots: Most robots that will be computed in one call; 0 leaves the policy cold.
+        settings: Further arguments of `BeingHPolicy`.
 
     Raises:
         BeingHError: When the checkpoint is broken or does not fit.
@@ -101,10 +104,9 @@ def load_for_data_config(
         model_path=checkpoint,
         data_config_name=data_config,
         dataset_name=dataset_name,
-        embodiment_tag=embodiment_tag,
-        metadata_variant=metadata_variant,
         device=device,
         dtype=getattr(torch, dtype),
+        **settings,
     )
     if robots:
         policy.warm_up(robots)

@@ -1,9 +1,11 @@
-"""Dataset statistics: computing them, `<dataset_name>_metadata.json`, and choosing among variants.
+"""Dataset statistics: computing them, and `<dataset_name>_metadata.json`; `statistics_choice` chooses among variants.
 
     {"<name>": {"statistics": {"state": {key: {min, max, mean, std, q01, q99}}, "action": {...}},
                 "modalities": {...}, "embodiment_tag": ..., "stats_level": "merged",
                 "robot": ..., "contract_hash": ...},
      "<name>_variants": {"<task or embodiment>": {..., "stats_level": "task" or "embodiment"}}}
+
+The released trainer also writes {"<name>": {"<sub-dataset>": {"statistics": ...}, ...}}, without an entry over all data.
 """
 
 from __future__ import annotations
@@ -26,7 +28,6 @@ from beingh_core.validation import Schema, at_most, check, real, text
 if TYPE_CHECKING:
     from beingh_core.contract import RobotContract
 
-SELECTION_MODES = ("auto", "task", "embodiment", "merged")
 METADATA_SUFFIX = "_metadata.json"
 
 
@@ -43,14 +44,16 @@ class Metadata:
     Attributes:
         name: dataset name.
         path: the file it came from.
-        merged: the entry over all data.
-        variants: entries of tasks and embodiments, by name.
+        merged: the entry over all data; the first one of a nested file.
+        variants: entries of tasks and embodiments, by name, in the file's order.
+        nested: whether the file has these entries only, and none over all data.
     """
 
     name: str
     path: Path
     merged: Mapping
     variants: Mapping[str, Mapping] = field(default_factory=dict)
+    nested: bool = False
 
 
 class _Statistics(Schema):
@@ -97,6 +100,9 @@ class _Entry(Schema):
     robot: _Name | None = None
     contract_hash: _Name | None = None
     modalities: dict[str, Any] | None = None
+
+
+_Entries = Annotated[dict[_Name, _Entry], at_most(10_000)]
 
 
 def compute_statistics(values: np.ndarray) -> dict[str, list[float]]:
@@ -187,74 +193,25 @@ def load_metadata(directory: str | Path, dataset_name: str) -> Metadata:
             remedy=did_you_mean(dataset_name, known) or "set policy.dataset_name of the contract to one that is there",
         )
     content = read_json(path, remedy=_REMEDY)
-    variants = f"{dataset_name}_variants"
+    key = f"{dataset_name}_variants"
+    entry = content.get(dataset_name) if isinstance(content, dict) else None
+    nested = isinstance(entry, dict) and key not in content and _is_nested(entry)
     schema = pydantic.create_model(
         "MetadataFile",
         __base__=Schema,
-        merged=(_Entry, Field(alias=dataset_name)),
-        variants=(Annotated[dict[_Name, _Entry], at_most(10_000)] | None, Field(None, alias=variants)),
+        merged=(_Entries if nested else _Entry, Field(alias=dataset_name)),
+        variants=(_Entries | None, Field(None, alias=key)),
     )
     check(schema, content, where=path, remedy=_REMEDY)
-    return Metadata(
-        name=dataset_name, path=path, merged=content[dataset_name], variants=content.get(variants) or {}
-    )
+    if nested:
+        return Metadata(name=dataset_name, path=path, merged=next(iter(entry.values())), variants=entry, nested=True)
+    return Metadata(name=dataset_name, path=path, merged=entry, variants=content.get(key) or {})
 
 
-def select_statistics(
-    metadata: Metadata,
-    *,
-    embodiment_tag: str | None = None,
-    variant: str | None = None,
-    mode: str = "auto",
-) -> tuple[Mapping, str]:
-    """Chooses the statistics to normalise with.
-
-    - `variant` given: that one; with mode `task` or `embodiment` it must be of that level.
-    - no variants in the file: the one entry there is.
-    - `task`, `embodiment`: the one variant of that level of this embodiment.
-    - `merged`: those over all data.
-    - `auto`: the task's if this embodiment has exactly one task, else the embodiment's, else merged.
-
-    Args:
-        metadata: see `load_metadata`.
-        embodiment_tag: robot identifier; variants of other embodiments do not count.
-        variant: name of a variant.
-        mode: one of `SELECTION_MODES`.
-
-    Returns:
-        (statistics, source), the source being `variant:NAME`, `legacy:direct` or `MODE:NAME`.
-
-    Raises:
-        BeingHError: unknown mode or variant, or the choice is not unique; lists what exists.
-    """
-    if mode not in SELECTION_MODES:
-        raise BeingHError(
-            f"unknown stats_selection_mode `{mode}`",
-            allowed=SELECTION_MODES,
-            remedy=did_you_mean(mode, SELECTION_MODES),
-        )
-    if variant is not None:
-        return _named_variant(metadata, variant, mode), f"variant:{variant}"
-    if not metadata.variants:
-        return metadata.merged["statistics"], "legacy:direct"
-    if mode == "merged":
-        return metadata.merged["statistics"], "merged:" + metadata.name
-    if mode == "auto":
-        for level in ("task", "embodiment"):
-            names = _of_level(metadata, level, embodiment_tag)
-            if len(names) == 1:
-                return metadata.variants[names[0]]["statistics"], f"auto:{names[0]}"
-        return metadata.merged["statistics"], f"auto:{metadata.name}"
-    names = _of_level(metadata, mode, embodiment_tag)
-    if len(names) != 1:
-        raise BeingHError(
-            f"{len(names) or 'no'} {mode}-level statistics for embodiment `{embodiment_tag}`"
-            + (f" ({', '.join(names)})" if names else ""),
-            where=metadata.path,
-            allowed=_described(metadata),
-            remedy="name one with metadata_variant",
-        )
-    return metadata.variants[names[0]]["statistics"], f"{mode}:{names[0]}"
+def _is_nested(entry: Mapping) -> bool:
+    """Whether an entry has sub-datasets in place of statistics."""
+    subs = entry.values()
+    return "statistics" not in entry and any(isinstance(sub, dict) and "statistics" in sub for sub in subs)
 
 
 def check_contract(metadata: Metadata, contract: RobotContract) -> None:
@@ -281,36 +238,3 @@ def check_contract(metadata: Metadata, contract: RobotContract) -> None:
             where=metadata.path,
             remedy="restore the contract it was trained with, or train again with the new one",
         )
-
-
-def _named_variant(metadata: Metadata, variant: str, mode: str) -> Mapping:
-    if variant not in metadata.variants:
-        raise BeingHError(
-            f"there is no metadata variant `{variant}` of dataset `{metadata.name}`",
-            where=metadata.path,
-            allowed=_described(metadata) or "none: leave metadata_variant unset",
-            remedy=did_you_mean(variant, metadata.variants),
-        )
-    entry = metadata.variants[variant]
-    level = entry.get("stats_level")
-    if mode != "auto" and level is not None and level != mode:
-        raise BeingHError(
-            f"metadata variant `{variant}` is {level}-level, stats_selection_mode asks for `{mode}`",
-            where=metadata.path,
-            remedy=f"use stats_selection_mode `auto` or `{level}`",
-        )
-    return entry["statistics"]
-
-
-def _of_level(metadata: Metadata, level: str, embodiment_tag: str | None) -> list[str]:
-    """Names of the variants of one level and embodiment."""
-    return [
-        name
-        for name, entry in metadata.variants.items()
-        if entry.get("stats_level") == level
-        and (embodiment_tag is None or entry.get("embodiment_tag") in (None, embodiment_tag))
-    ]
-
-
-def _described(metadata: Metadata) -> list[str]:
-    return [f"{name} ({entry.get('stats_level', '?')})" for name, entry in metadata.variants.items()]

@@ -34,6 +34,7 @@ class CheckedObservation:
         instruction: the task.
         prev_chunk: (1, H, 200) float32, or None.
         inference_delay: number of locked steps, 0 without prev_chunk.
+        batched: whether anything of it came with a leading dimension of 1; else its chunk is returned without one, too.
     """
 
     images: tuple[np.ndarray, ...]
@@ -41,6 +42,7 @@ class CheckedObservation:
     instruction: str
     prev_chunk: np.ndarray | None
     inference_delay: int
+    batched: bool = True
 
 
 def named_observation(
@@ -87,7 +89,19 @@ def check_observation(observations: Mapping, data_config: DataConfig, chunk_leng
         instruction=instruction,
         prev_chunk=prev_chunk,
         inference_delay=delay if prev_chunk is not None else 0,
+        batched=is_batched(observations, data_config),
     )
+
+
+def is_batched(observations: Mapping, data_config: DataConfig) -> bool:
+    """Whether a picture or a state of a checked observation came with a leading dimension of 1."""
+    pictures = any(np.ndim(observations[f"video.{view}"]) == 4 for view in data_config.views)
+    return pictures or any(np.ndim(observations[f"state.{spec.key}"]) == 2 for spec in data_config.state)
+
+
+def without_batch(chunk: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A chunk without its leading dimension of 1."""
+    return {name: array[0] for name, array in chunk.items()}
 
 
 def instruction_of(value) -> str:

@@ -21,14 +21,15 @@ from beingh_core.policy.data_configs import DataConfig, get_data_config
 from beingh_core.policy.image import eval_transform
 from beingh_core.policy.instruction import check_instruction
 from beingh_core.policy.motion import still_values
-from beingh_core.policy.observations import CheckedObservation, check_observation, named_observation
+from beingh_core.policy.observations import CheckedObservation, check_observation, named_observation, without_batch
 from beingh_core.policy.prompt import INSTRUCTION_TEMPLATE, PromptBuilder
+from beingh_core.policy.settings import overrides_of, say_what_is_ignored
+from beingh_core.policy.statistics_choice import choose_statistics
 from beingh_core.policy.transforms import UnifiedTransform
 from beingh_core.slots import WIDTH
 
 if TYPE_CHECKING:
     from beingh_core.contract import RobotContract
-    from beingh_core.model import BeingHConfig
 
 log = logging.getLogger(__name__)
 
@@ -53,15 +54,20 @@ class BeingHPolicy:
         model_path: checkpoint directory in the released format.
         data_config_name: a registered data config, or a `DataConfig` (see `data_config_for`).
         dataset_name: which `<dataset_name>_metadata.json` to normalise with.
-        embodiment_tag: robot identifier, for choosing among the metadata's variants.
+        embodiment_tag: robot identifier; other embodiments' statistics are not taken unless they are named.
         instruction_template: the user's words, with {task_description} and {k} (the chunk length).
-        device, dtype: where and in what precision the model runs.
-        metadata_variant: name of a task's or embodiment's statistics.
-        stats_selection_mode: `auto`, `task`, `embodiment` or `merged` (see `select_statistics`).
+        prop_pos, max_view_num, use_fixed_view, action_attn_mode: without effect, as in the released policy, which shows
+            the model all views of the data config, the state behind them, and actions in causal order.
+        device: where the model runs.
         use_mpg: manifold-preserving gating on or off; None: as trained.
-        mpg_lambda, mpg_refinement_iters: its strength and number of passes; None: as trained.
+        mpg_lambda, mpg_num_projections, mpg_refinement_iters, mpg_gate_temperature: its strength, number of directions,
+            number of passes and softness; None: as trained.
         num_inference_timesteps: Euler steps N; None: as trained.
-        enable_rtc: honour `prev_chunk`, if the checkpoint was trained to continue one.
+        enable_rtc: honour `prev_chunk`, if the checkpoint was trained to continue one, and return `action_unified`.
+        metadata_variant: name of a task's or embodiment's statistics.
+        stats_selection_mode: `auto`, `task`, `embodiment`, `merged` or `total` (see `statistics_choice`).
+        dtype: in what precision the model runs.
+        allow_unknown_variant: whether a `metadata_variant` that is not there counts as none.
 
     Raises:
         BeingHError: whatever in the checkpoint, its metadata or these arguments does not fit.
@@ -74,36 +80,65 @@ class BeingHPolicy:
         dataset_name: str,
         embodiment_tag: str | None = None,
         instruction_template: str = INSTRUCTION_TEMPLATE,
+        prop_pos: str = "front",
+        max_view_num: int = -1,
+        use_fixed_view: bool = False,
+        action_attn_mode: str = "causal",
         device: str | torch.device = "cpu",
-        dtype: torch.dtype = torch.float32,
-        metadata_variant: str | None = None,
-        stats_selection_mode: str = "auto",
         use_mpg: bool | None = None,
         mpg_lambda: float | None = None,
+        mpg_num_projections: int | None = None,
         mpg_refinement_iters: int | None = None,
+        mpg_gate_temperature: float | None = None,
         num_inference_timesteps: int | None = None,
         enable_rtc: bool = True,
+        metadata_variant: str | None = None,
+        stats_selection_mode: str = "auto",
+        *,
+        dtype: torch.dtype = torch.float32,
+        allow_unknown_variant: bool = False,
     ) -> None:
         directory = checkpoint_directory(model_path)
         self.data_config = get_data_config(data_config_name)
         self.metadata = metadata_files.load_metadata(directory, dataset_name)
-        statistics, self.stats_source = metadata_files.select_statistics(
-            self.metadata, embodiment_tag=embodiment_tag, variant=metadata_variant, mode=stats_selection_mode
+        self.statistics = choose_statistics(
+            self.metadata,
+            embodiment_tag=embodiment_tag,
+            variant=metadata_variant,
+            mode=stats_selection_mode,
+            allow_unknown_variant=allow_unknown_variant,
         )
-        self.transform = UnifiedTransform(self.data_config, statistics, source=self.metadata.path)
-        still = still_values(self.data_config, statistics, self.metadata.path)
+        say_what_is_ignored(
+            prop_pos=prop_pos,
+            max_view_num=max_view_num,
+            use_fixed_view=use_fixed_view,
+            action_attn_mode=action_attn_mode,
+        )
+        self.transform = UnifiedTransform(self.data_config, self.statistics.statistics, source=self.metadata.path)
+        still = still_values(self.data_config, self.statistics.statistics, self.metadata.path)
         if still:
             log.warning(f"{self.metadata.path}: {', '.join(still)} never moved in training and says nothing to the policy")
         self.prompts = PromptBuilder.from_pretrained(directory, instruction_template)
-        self.model = BeingH.from_pretrained(directory, device=device, dtype=dtype)
+        overrides = overrides_of(
+            directory,
+            use_mpg=use_mpg,
+            mpg_lambda=mpg_lambda,
+            mpg_num_projections=mpg_num_projections,
+            mpg_refinement_iters=mpg_refinement_iters,
+            mpg_gate_temperature=mpg_gate_temperature,
+            num_inference_timesteps=num_inference_timesteps,
+        )
+        self.model = BeingH.from_pretrained(directory, device=device, dtype=dtype, overrides=overrides)
         self.engine = Engine(self.model)
         self.enable_rtc = enable_rtc
         self.project_inactive = False
         self.last_timing_ms: dict[str, float] = {}
         self._warned: set[str] = set()
-        self._inference_options = _inference_options(
-            self.model.config, use_mpg, mpg_lambda, mpg_refinement_iters, num_inference_timesteps
-        )
+
+    @property
+    def stats_source(self) -> str:
+        """How the statistics were found, in the released policy's words."""
+        return self.statistics.source
 
     @property
     def views(self) -> tuple[str, ...]:
@@ -131,7 +166,7 @@ class BeingHPolicy:
         config = self.model.config
         return {
             "mpg": config.use_mpg,
-            "mpg_passes": config.mpg_refinement_iters if config.use_mpg else 0,
+            "mpg_passes": config.mpg_refinement_iters if config.use_mpg and config.mpg_lambda else 0,
             "trained_delay_steps": self.trained_delay,
         }
 
@@ -150,8 +185,8 @@ class BeingHPolicy:
             projections: (calls, M, D) directions of each gate evaluation; drawn when None.
 
         Returns:
-            `action.<key>`: (1, H, dim) float32 in physical units; `action_unified`: (1, H, 200)
-            float32, normalised, as `prev_chunk` takes it.
+            `action.<key>`: (1, H, dim) float32 in physical units; `action_unified`: (1, H, 200) float32, normalised, as
+            `prev_chunk` takes it. Without the leading 1 where no picture and no state has one either.
 
         Raises:
             BeingHError: something is wrong with the observation; names the key.
@@ -228,11 +263,12 @@ class BeingHPolicy:
             prev_chunk=prev_chunk,
             inference_delay=delays,
             active_slots=self.transform.action_mask if self.project_inactive else None,
-            **self._inference_options,
         )
         unified = prediction.cpu().numpy()
         predicted = time.perf_counter()
-        outputs = [self._decode(one[None]) for one in unified]
+        chunks = [self._decode(one[None]) for one in unified]
+        pairs = zip(begun.observations, chunks, strict=True)
+        outputs = [chunk if observation.batched else without_batch(chunk) for observation, chunk in pairs]
         end = time.perf_counter()
         timing_ms = {
             "encode": begun.encode_ms,
@@ -249,7 +285,8 @@ class BeingHPolicy:
                 "the model predicted NaN or infinity", remedy="check the checkpoint; try dtype float32"
             )
         actions = self.transform.action_from_unified(unified)
-        return {f"action.{key}": value for key, value in actions.items()} | {"action_unified": unified}
+        chunk = {f"action.{key}": value for key, value in actions.items()}
+        return chunk | {"action_unified": unified} if self.enable_rtc else chunk
 
     def encode(self, observation: CheckedObservation) -> dict[str, torch.Tensor | int]:
         """The packed inputs of the model for one checked observation: every step from raw to model is called here.
@@ -324,7 +361,7 @@ class BeingHPolicy:
         if not self.enable_rtc:
             self._warn_once("prev_chunk is ignored: enable_rtc is off")
             return False
-        if not self.trained_delay:
+        if not self.model.config.train_with_delay:
             self._warn_once("prev_chunk is ignored: this checkpoint was not trained to continue a locked prefix")
             return False
         if delay > self.trained_delay:
@@ -338,35 +375,3 @@ class BeingHPolicy:
         if message not in self._warned:
             self._warned.add(message)
             log.warning(message)
-
-
-def _inference_options(
-    config: BeingHConfig,
-    use_mpg: bool | None,
-    mpg_lambda: float | None,
-    mpg_refinement_iters: int | None,
-    num_inference_timesteps: int | None,
-) -> dict[str, int | float | None]:
-    """The model's options for the caller's settings; None stands for the checkpoint's own value.
-
-    Raises:
-        BeingHError: gating asked of a checkpoint without it, or a number out of range.
-    """
-    if not config.use_mpg and (use_mpg or mpg_refinement_iters):
-        raise BeingHError(
-            "gated passes are asked of a checkpoint that was trained without MPG",
-            remedy="leave use_mpg and mpg_refinement_iters unset",
-        )
-    for name, value, least in (
-        ("mpg_refinement_iters", mpg_refinement_iters, 0),
-        ("num_inference_timesteps", num_inference_timesteps, 1),
-        ("mpg_lambda", mpg_lambda, 0),
-    ):
-        if value is not None and not value >= least:
-            raise BeingHError(f"{name} is {value}", allowed=f">= {least}")
-    gated = config.use_mpg and use_mpg is not False
-    return {
-        "refinement_iters": mpg_refinement_iters if gated else 0,
-        "mpg_lambda": mpg_lambda,
-        "num_steps": num_inference_timesteps,
-    }

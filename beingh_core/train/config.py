@@ -82,7 +82,7 @@ class _Model(Schema, extra="forbid"):
     mpg_lambda: float
     mpg_refinement_iters: int
     use_training_time_rtc: bool
-    simulated_delay: int
+    trained_delay: int
     vision: _Vision
     decoder: _Decoder
 
@@ -154,7 +154,8 @@ def model_config(settings: Mapping[str, Any], vocab_size: int) -> dict[str, Any]
         "mpg_refinement_iters": settings["mpg_refinement_iters"],
         "mpg_use_stop_gradient": True,
         "use_training_time_rtc": settings["use_training_time_rtc"],
-        "simulated_delay": settings["simulated_delay"],
+        "trained_delay": settings["trained_delay"],
+        "simulated_delay": settings["trained_delay"] + 1,  # the released key counts the prefix of 0 steps too
         "rtc_delay_exp_weight": True,
         "use_inference_prefix_overwrite": True,
         "force_image_size": vision["image"],

@@ -49,12 +49,12 @@ class Trainer:
                 remedy="give policy.chunk_length and model.action_chunk_length one value",
             )
         self.data = Demonstrations(data_dir, config.data.frames)
-        recorded, claimed = int(self.data.samples["delay"].max()), config.model["simulated_delay"]
+        recorded, claimed = int(self.data.samples["delay"].max()), config.model["trained_delay"]
         if recorded != claimed:
             raise BeingHError(
                 f"the demonstrations have committed prefixes of up to {recorded} steps, the model would claim {claimed}",
                 where=str(data_dir),
-                remedy="set model.simulated_delay to what was recorded, or record again with that max_delay",
+                remedy="set model.trained_delay to what was recorded, or record again with that max_delay",
             )
         self.statistics = self.data.statistics()
         self.tokenizer = build_tokenizer(task_phrases(config.tasks, COLOURS, config.model["action_chunk_length"]))

@@ -42,8 +42,9 @@ def read_options(
         raise BeingHError(
             f"{refinements} refinement passes of {steps} Euler steps", allowed="0 or more passes, 1 or more steps"
         )
+    strength = float(config.mpg_lambda if mpg_lambda is None else mpg_lambda)
     if refinements:
         model.need_mpg()
+    refinements = refinements if strength else 0  # as released: without strength the first pass is the answer
     directions = config.mpg_num_projections if projections is None else (len(projections[0]) if len(projections) else 0)
-    strength = float(config.mpg_lambda if mpg_lambda is None else mpg_lambda)
     return Options(refinements + 1, steps, strength, directions if refinements else 0, project_inactive)

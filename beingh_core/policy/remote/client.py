@@ -11,7 +11,7 @@ import numpy as np
 from beingh_core.errors import BeingHError, shown
 from beingh_core.policy.data_configs import DataConfig, KeySpec
 from beingh_core.policy.instruction import check_instruction
-from beingh_core.policy.observations import instruction_of, named_observation
+from beingh_core.policy.observations import instruction_of, is_batched, named_observation, without_batch
 from beingh_core.policy.pictures import TRANSFORM, check_image, resize_crop
 from beingh_core.policy.remote.connection import Connection, Lost, address_of
 from beingh_core.policy.remote.headers import Chunk, ProtocolError, Refusal, Reply, Welcome, read, told
@@ -168,7 +168,7 @@ class RemotePolicy:
         timing = self._checked(reply, output)
         own = {"transport": total_ms - timing.get("total", 0.0), "total": total_ms, "pack": shrink_ms + self._pack_ms}
         self.last_timing_ms = timing | own
-        return output
+        return output if is_batched(observations, self.data_config) else without_batch(output)
 
     def close(self) -> None:
         """Ends the connection; the next call connects anew."""

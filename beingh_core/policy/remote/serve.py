@@ -9,6 +9,7 @@ import signal
 from beingh_core.contract import RobotContract, load_contract
 from beingh_core.errors import BeingHError
 from beingh_core.policy.loading import load_for_contract, load_for_data_config
+from beingh_core.policy.remote import settings
 from beingh_core.policy.remote.batching import check_max_batch
 from beingh_core.policy.remote.protocol import read_token
 from beingh_core.policy.remote.server import PolicyServer
@@ -61,19 +62,13 @@ def _check(options: argparse.Namespace) -> None:
     if options.data_config and not options.dataset_name:
         raise BeingHError("--data-config needs --dataset-name", remedy="name a `<dataset name>_metadata.json`")
     check_max_batch(options.max_batch)
-    if options.contract and (options.variant or options.embodiment):
-        raise BeingHError("--variant and --embodiment belong to --data-config", remedy="leave them out")
+    settings.check(options)
 
 
 def _policy(options: argparse.Namespace, contract: RobotContract | None):
     common = {name: getattr(options, name) for name in ("dataset_name", "device", "dtype", "threads", "seed")}
     common["robots"] = options.max_batch
+    common |= settings.of_model(options)
     if contract is not None:
         return load_for_contract(contract, options.checkpoint, **common)
-    return load_for_data_config(
-        options.data_config,
-        options.checkpoint,
-        embodiment_tag=options.embodiment or None,
-        metadata_variant=options.variant or None,
-        **common,
-    )
+    return load_for_data_config(options.data_config, options.checkpoint, **settings.of_benchmark(options), **common)
