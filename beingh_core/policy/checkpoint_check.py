@@ -8,8 +8,9 @@ from beingh_core.checkpoint_directory import checkpoint_directory
 from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError, shown
 from beingh_core.policy.from_contract import data_config_for
-from beingh_core.policy.metadata import METADATA_SUFFIX, check_contract, load_metadata, select_statistics
+from beingh_core.policy.metadata import METADATA_SUFFIX, check_contract, load_metadata
 from beingh_core.policy.motion import still_values
+from beingh_core.policy.statistics_choice import choose_statistics
 
 
 def check_checkpoint(contract: RobotContract, checkpoint: str | Path, dataset_name: str = "") -> Path:
@@ -39,8 +40,8 @@ def check_checkpoint(contract: RobotContract, checkpoint: str | Path, dataset_na
         )
     metadata = load_metadata(directory, dataset_name)
     check_contract(metadata, contract)
-    statistics, _ = select_statistics(metadata, embodiment_tag=contract.robot)
-    still_values(data_config_for(contract), statistics, metadata.path)
+    choice = choose_statistics(metadata, embodiment_tag=contract.robot, mode="merged")
+    still_values(data_config_for(contract), choice.statistics, metadata.path)
     return directory
 
 
