@@ -55,15 +55,19 @@ class Facts:
 def metadata_text(topics: Iterable[BagTopic], facts: Facts, *, storage: str, file: str, distribution: str) -> str:
     """The content of metadata.yaml for a bag of one file."""
     version = version_of(distribution)
-    span = {"nanoseconds": facts.end_ns - facts.start_ns}
-    start = {"nanoseconds_since_epoch": facts.start_ns}
     count = sum(facts.counts.values())
+
+    def when() -> dict[str, Any]:  # made anew: one mapping written twice would become a YAML alias
+        return {
+            "duration": {"nanoseconds": facts.end_ns - facts.start_ns},
+            "starting_time": {"nanoseconds_since_epoch": facts.start_ns},
+            "message_count": count,
+        }
+
     information: dict[str, Any] = {
         "version": version,
         "storage_identifier": storage,
-        "duration": span,
-        "starting_time": start,
-        "message_count": count,
+        **when(),
         "topics_with_message_count": [
             {"topic_metadata": _topic(topic, version), "message_count": facts.counts.get(topic.name, 0)}
             for topic in topics
@@ -71,10 +75,9 @@ def metadata_text(topics: Iterable[BagTopic], facts: Facts, *, storage: str, fil
         "compression_format": "",
         "compression_mode": "",
         "relative_file_paths": [file],
-        "files": [{"path": file, "starting_time": start, "duration": span, "message_count": count}],
+        "files": [{"path": file, **when()}],
+        "custom_data": dict(facts.custom) or None,  # Humble reads over it
     }
-    if version >= 6:
-        information["custom_data"] = dict(facts.custom) or None
     if version >= 8:
         information["ros_distro"] = distribution
     return yaml.safe_dump({KEY: information}, sort_keys=False, allow_unicode=True)

@@ -7,6 +7,8 @@ import fcntl
 import os
 import shutil
 import time
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from beingh_core.data.bags.mcap_file import CHUNK_S, McapFile
@@ -30,17 +32,25 @@ class BagWriter:
         storage: `mcap` or `sqlite3`.
         distribution: ROS distribution whose layout is written.
         reserve_bytes: Kept free for the end of a bag that fills the disk.
+        name: Of the file in it, "" for the directory's.
 
     Attributes:
         directory: Where it will be.
         facts: What has been written so far; `facts.custom` goes into metadata.yaml.
+        lost: Messages by topic that were given to `write` and that the disk has refused.
 
     Raises:
         BeingHError: The bag exists, or the folder cannot be written.
     """
 
     def __init__(
-        self, directory: Path, *, storage: str = "mcap", distribution: str = "jazzy", reserve_bytes: int = RESERVE_BYTES
+        self,
+        directory: Path,
+        *,
+        storage: str = "mcap",
+        distribution: str = "jazzy",
+        reserve_bytes: int = RESERVE_BYTES,
+        name: str = "",
     ) -> None:
         if storage not in STORAGES:
             raise BeingHError(f"there is no storage `{storage}`", allowed=STORAGES)
@@ -49,13 +59,15 @@ class BagWriter:
         self._distribution = distribution
         self.facts = Facts()
         self._topics: dict[int, BagTopic] = {}
+        self.lost: Counter[str] = Counter()
+        self._pending: list[tuple[str, int]] = []
         self._last_flush_s = time.monotonic()
         if self.directory.exists() or self._part.exists():
             raise BeingHError("there is a bag of this name", where=self.directory, remedy="choose another name")
         try:
             self._part.mkdir(parents=True)
             self._reserve(reserve_bytes)
-            self._open(storage)
+            self._open(storage, name or self.directory.name)
         except OSError as error:
             raise BeingHError(
                 f"no bag can be written here: {error.strerror or error}", where=self._part, remedy="see `df -h`"
@@ -68,7 +80,8 @@ class BagWriter:
         Raises:
             OSError: The disk is full or broken.
         """
-        number = self._file.add_topic(topic)
+        with self._counted():
+            number = self._file.add_topic(topic)
         self._topics[number] = topic
         self.facts.counts.setdefault(topic.name, 0)
         return number
@@ -86,8 +99,9 @@ class BagWriter:
         Raises:
             OSError: The disk is full or broken.
         """
-        self._file.write(number, log_ns, publish_ns or log_ns, sequence, data)
-        self.facts.add(self._topics[number].name, log_ns)
+        self._pending.append((self._topics[number].name, log_ns))
+        with self._counted():
+            self._file.write(number, log_ns, publish_ns or log_ns, sequence, data)
         self.flush_when_due()
 
     def flush_when_due(self) -> None:
@@ -97,7 +111,13 @@ class BagWriter:
             self._last_flush_s = now_s
         elif now_s - self._last_flush_s >= CHUNK_S:
             self._last_flush_s = now_s
-            self._file.flush()
+            with self._counted():
+                self._file.flush()
+
+    def free_reserve(self) -> None:
+        """Give the end of the bag the space that was kept for it."""
+        with contextlib.suppress(FileNotFoundError):
+            (self._part / ".reserve").unlink()
 
     def close(self, reason: str = "") -> str:
         """Finish the bag, as well as the disk allows.
@@ -111,10 +131,10 @@ class BagWriter:
         Raises:
             BeingHError: Nothing more can be written; what there is stays in `NAME.recording`.
         """
-        with contextlib.suppress(FileNotFoundError):
-            (self._part / ".reserve").unlink()
+        self.free_reserve()
         try:
-            self._file.flush()
+            with self._counted():
+                self._file.flush()
         except OSError as error:
             reason = reason or f"the disk failed at the end: {error.strerror or error}"
         self.facts.custom |= {COMPLETE: str(not reason).lower(), REASON: reason}
@@ -138,8 +158,22 @@ class BagWriter:
         self._file.close()
         shutil.rmtree(self._part)
 
-    def _open(self, storage: str) -> None:
-        version, name = version_of(self._distribution), f"{self.directory.name}_0"
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Around what may write: count what has been written, or lost."""
+        try:
+            yield
+        except OSError:
+            self.lost.update(name for name, _ in self._pending)
+            self._pending.clear()
+            raise
+        if not self._file.pending_bytes:
+            for name, log_ns in self._pending:
+                self.facts.add(name, log_ns)
+            self._pending.clear()
+
+    def _open(self, storage: str, name: str) -> None:
+        version, name = version_of(self._distribution), f"{name}_0"
         if storage == "mcap":
             self._file = McapFile(self._part / f"{name}{McapFile.suffix}", version)
         else:
