@@ -75,8 +75,9 @@ class Inputs:
                 "there is no terminal to read keys from", where="parameter keyboard",
                 remedy="start it by hand (`ros2 run beingh_ros record`), or leave keyboard off",
             )  # fmt: skip
+        keyboard = Keyboard(self._keys.append)
         self._node.get_logger().info(HELP)
-        return Keyboard(self._keys.append)
+        return keyboard
 
     def _joy(self, message: Joy) -> None:
         for number, pressed in enumerate(message.buttons):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import sys
 import termios
@@ -27,6 +28,9 @@ HELP = (
     "keys: space start/stop, s stop with success, f stop with failure, x discard, c contact, r release, k correction, "
     "i I am in charge, p the policy is"
 )
+
+# What an arrow or the like sends; its letters are no keys.
+_SEQUENCE = re.compile(r"\x1b(\[[0-9;]*[A-Za-z~]|O.)?")
 
 
 class Keyboard:
@@ -60,8 +64,6 @@ class Keyboard:
             keys = os.read(self._input, 64).decode("utf-8", "ignore")
             if not keys:
                 return  # the terminal is gone
-            if keys.startswith("\x1b"):
-                continue  # an arrow or the like, whose letters are no keys
-            for key in keys:
+            for key in _SEQUENCE.sub("", keys):
                 if key in KEYS:
                     self._take(KEYS[key])

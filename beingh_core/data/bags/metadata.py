@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from beingh_core.data.bags.topic import BagTopic
+from beingh_core.data.bags.topic import BagTopic, yaml_text
 from beingh_core.errors import BeingHError, shown
 
 FILE = "metadata.yaml"
@@ -56,18 +56,16 @@ def metadata_text(topics: Iterable[BagTopic], facts: Facts, *, storage: str, fil
     """The content of metadata.yaml for a bag of one file."""
     version = version_of(distribution)
     count = sum(facts.counts.values())
-
-    def when() -> dict[str, Any]:  # made anew: one mapping written twice would become a YAML alias
-        return {
-            "duration": {"nanoseconds": facts.end_ns - facts.start_ns},
-            "starting_time": {"nanoseconds_since_epoch": facts.start_ns},
-            "message_count": count,
-        }
+    when = {
+        "duration": {"nanoseconds": facts.end_ns - facts.start_ns},
+        "starting_time": {"nanoseconds_since_epoch": facts.start_ns},
+        "message_count": count,
+    }
 
     information: dict[str, Any] = {
         "version": version,
         "storage_identifier": storage,
-        **when(),
+        **when,
         "topics_with_message_count": [
             {"topic_metadata": _topic(topic, version), "message_count": facts.counts.get(topic.name, 0)}
             for topic in topics
@@ -75,12 +73,12 @@ def metadata_text(topics: Iterable[BagTopic], facts: Facts, *, storage: str, fil
         "compression_format": "",
         "compression_mode": "",
         "relative_file_paths": [file],
-        "files": [{"path": file, **when()}],
+        "files": [{"path": file, **when}],
         "custom_data": dict(facts.custom) or None,  # Humble reads over it
     }
     if version >= 8:
         information["ros_distro"] = distribution
-    return yaml.safe_dump({KEY: information}, sort_keys=False, allow_unicode=True)
+    return yaml_text({KEY: information})
 
 
 def _topic(topic: BagTopic, version: int) -> dict[str, Any]:

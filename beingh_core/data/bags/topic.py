@@ -18,6 +18,18 @@ _NUMBERS = {
 NAMES_FROM = 9
 
 
+class _Plain(yaml.SafeDumper):
+    """Writes equal parts anew instead of referring to the first one."""
+
+    def ignore_aliases(self, _data: Any) -> bool:
+        return True
+
+
+def yaml_text(value: object) -> str:
+    """YAML as rosbag2 writes it: in the given order, without anchors."""
+    return yaml.dump(value, Dumper=_Plain, sort_keys=False, allow_unicode=True)
+
+
 @dataclass(frozen=True, kw_only=True)
 class BagTopic:
     """One topic of a bag.
@@ -54,4 +66,4 @@ class BagTopic:
         if version < NAMES_FROM:
             for entry in entries:
                 entry.update({key: numbers[entry[key]] for key, numbers in _NUMBERS.items() if entry.get(key) in numbers})
-        return yaml.safe_dump(entries, sort_keys=False).strip()
+        return yaml_text(entries).strip()

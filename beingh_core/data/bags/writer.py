@@ -110,9 +110,17 @@ class BagWriter:
         if not self._file.pending_bytes:
             self._last_flush_s = now_s
         elif now_s - self._last_flush_s >= CHUNK_S:
-            self._last_flush_s = now_s
-            with self._counted():
-                self._file.flush()
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits.
+
+        Raises:
+            OSError: The disk is full or broken.
+        """
+        self._last_flush_s = time.monotonic()
+        with self._counted():
+            self._file.flush()
 
     def free_reserve(self) -> None:
         """Give the end of the bag the space that was kept for it."""
@@ -133,8 +141,7 @@ class BagWriter:
         """
         self.free_reserve()
         try:
-            with self._counted():
-                self._file.flush()
+            self.flush()
         except OSError as error:
             reason = reason or f"the disk failed at the end: {error.strerror or error}"
         self.facts.custom |= {COMPLETE: str(not reason).lower(), REASON: reason}
