@@ -45,12 +45,13 @@ setup(
         "kinematics": ["pin"],
         "remote": ["msgpack"],
         "demo": ["mujoco", "av", "matplotlib", "rich", "opencv-python-headless"],
+        "bags": ["mcap", "rosbags"],
         "monitor": ["rich"],
         "viewer": ["rerun-sdk"],
-        "test": ["pytest", "hypothesis", "ruckig", "pyzmq"],
+        "test": ["pytest", "hypothesis", "ruckig", "pyzmq", "mcap-ros2-support"],
     },
     zip_safe=False,
     entry_points={
-        "console_scripts": ["beingh = beingh_ros.cli:main", *(f"{node} = {NAME}.nodes.{node}:main" for node in NODES), f"demo = {NAME}.demo.command:main"]
+        "console_scripts": ["beingh = beingh_ros.cli:main", *(f"{node} = {NAME}.nodes.{node}:main" for node in NODES), f"demo = {NAME}.demo.command:main", f"record = {NAME}.record.node:main"]
     },
 )

@@ -230,6 +230,15 @@ def test_a_message_that_is_none_and_a_type_that_nobody_knows_are_refused(tmp_pat
                 bag.deserialise(message)
 
 
+def test_bytes_behind_a_message_do_no_harm(tmp_path):
+    """rclpy's `serialize_message`, with which people write bags, leaves some."""
+    writer = BagWriter(tmp_path / "bag")
+    writer.write(writer.add_topic(bag_topic("/joints", JOINTS)), T0, joints(3) + b"\1\2\3\4\5\6\7\10")
+    writer.close()
+    with open_bag(tmp_path / "bag") as bag:
+        assert [bag.deserialise(message).position[0] for message in bag.messages()] == [3.0]
+
+
 def test_headers_and_texts_are_read_and_made_as_the_library_does():
     for index in (0, 7, 12345):
         assert header_of(joints(index)) == ((100 + index) * 10**9 + index, "base")

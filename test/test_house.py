@@ -86,6 +86,7 @@ ARROWS = {
     "nodes": {"messages", "drivers", "control", "inference", "policy", "realtime", "contract", "data", "sim"},
     "demo": {"nodes", "messages", "monitor", "evaluate", "policy", "realtime", "contract", "data", "sim", "ros"},
     "monitor": {"nodes", "messages", "evaluate", "realtime", "contract", "data"},
+    "record": {"nodes", "messages", "contract", "data"},
     "soak": {"nodes", "messages", "demo", "evaluate", "inference", "policy", "realtime", "contract", "data", "sim", "ros"},
 }
 

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Hashable, Iterable
 from typing import NamedTuple
 
-
 BATCH_BYTES = 8 << 20
 
 

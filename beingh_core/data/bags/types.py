@@ -24,7 +24,7 @@ class Types:
 
     def __init__(self, topics: Iterable[BagTopic], distribution: str = "") -> None:
         try:
-            from rosbags.typesys import Stores, get_typestore, get_types_from_idl, get_types_from_msg
+            from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
         except ImportError:
             raise BeingHError("reading messages needs the library rosbags", remedy="pip install rosbags") from None
         name = f"ROS2_{distribution.upper()}"
@@ -65,7 +65,12 @@ class Types:
                 remedy="record it with its definition, as MCAP or with Iron or later",
             )
         try:
-            return store.deserialize_cdr(data, topic.type)
+            if len(data) < 4 or data[0] or data[1] > 1:
+                raise ValueError("it is not in plain CDR")
+            definition = store.get_msgdef(topic.type)
+            read = definition.deserialize_cdr_le if data[1] else definition.deserialize_cdr_be
+            # The library's own entry refuses bytes behind the message, which rclpy's `serialize_message` leaves.
+            return read(data[4:], 0, definition.cls, store)[0]
         except Exception as error:  # noqa: BLE001 - generated code raises whatever the damage leads to
             raise BeingHError(f"it is no {topic.type}: {shown(str(error))}", where=topic.name) from None
 
