@@ -301,3 +301,22 @@ def test_every_contract_says_what_is_recorded(robot):
     assert len(names) == len(set(names)) and "/depth" in names and contract.estop_topic not in names
     wanted = {camera.topic for camera in contract.cameras} | set(contract.joint_state_topics)
     assert wanted | {"policy/chunk", "controller/buffer", "controller/accepted", "controller/state", "policy/instruction"} <= set(names)
+
+
+@pytest.mark.slow
+def test_two_raw_cameras_and_joints_are_recorded_without_a_loss(tmp_path):
+    """640x480 at 30 Hz twice, joints at 100 Hz, over the middleware's transport for large data."""
+    with ros_graph() as graph:
+        graph.environment["FASTDDS_BUILTIN_TRANSPORTS"] = "LARGE_DATA"
+        commands = graph.create_publisher(String, "record/command", 10)
+        with recorder(graph, tmp_path, preroll_s=0.0) as process:
+            wait_matched(graph, commands)
+            commands.publish(String(data="start"))
+            wait_until(lambda: "recording" in process.output)
+            program = [sys.executable, str(ROOT / "test" / "camera_load.py"), "10"]
+            sent = json.loads(subprocess.check_output(program, env=graph.environment, cwd=ROOT))
+            commands.publish(String(data="stop"))
+            [path] = ended(tmp_path)
+        with open_bag(path) as bag:
+            assert bag.custom["beingh_lost"] == "{}"
+            assert {name: bag.topics[name].count for name in sent} == sent
