@@ -70,7 +70,7 @@ def test_other_readers_find_in_our_bags_what_was_written(tmp_path, storage, dist
         last = [reader.deserialize(data, c.msgtype) for c, _, data in reader.messages() if c.topic == "/joints"][-1]
     assert sorted(read) == sorted(WANTED) and last.position.tolist() == [89.0, 0.5]
     with open_bag(path) as bag:
-        assert content(bag) == WANTED and bag.all_findings == [] and bag.complete
+        assert content(bag) == WANTED and bag.findings == [] and bag.complete
         assert (bag.start_ns, bag.end_ns) == (WANTED[0][1], WANTED[-1][1])
 
 
@@ -125,7 +125,7 @@ def test_we_read_what_the_rosbags_library_writes(tmp_path, plugin, mode):
         for name, log_ns, data in WANTED:
             writer.write(connections[name], log_ns, data)
     with open_bag(tmp_path / "bag") as bag:
-        assert content(bag) == WANTED and bag.all_findings == []
+        assert content(bag) == WANTED and bag.findings == []
         assert {name: topic.count for name, topic in bag.topics.items()} == {"/joints": 90, "/image": 30}
 
 
@@ -160,7 +160,7 @@ def test_an_mcap_cut_anywhere_gives_everything_before_the_cut(tmp_path):
             assert read == WANTED[: len(read)] and len(read) >= least and bag.message_count == len(read)
             # What ends behind the last message lacks only the index.
             assert not bag.complete or len(read) == len(WANTED)
-            assert any("cut off" in text or "no index" in text for text in bag.all_findings)
+            assert any("cut off" in text or "no index" in text for text in bag.findings)
     cut.write_bytes(whole[:5])
     with pytest.raises(BeingHError, match="no MCAP"):
         open_bag(cut)
@@ -175,7 +175,7 @@ def test_a_damaged_chunk_costs_only_itself(tmp_path):
     with open_bag(path) as bag:
         read = content(bag)
         assert set(read) < set(WANTED) and len(WANTED) - 12 <= len(read) < len(WANTED)
-        assert ("/joints" in bag.topics) and any("checksum" in text for text in bag.all_findings)
+        assert ("/joints" in bag.topics) and any("checksum" in text for text in bag.findings)
 
 
 def test_what_is_said_beside_the_files_may_be_missing_or_wrong(tmp_path):
@@ -193,7 +193,7 @@ def test_what_is_said_beside_the_files_may_be_missing_or_wrong(tmp_path):
         if wrong is not None:
             (path / "metadata.yaml").write_text(wrong)
         with open_bag(path) as bag:
-            assert content(bag) == WANTED and any(told in finding for finding in bag.all_findings), told
+            assert content(bag) == WANTED and any(told in finding for finding in bag.findings), told
 
 
 def test_several_files_are_one_bag(tmp_path):

@@ -1,5 +1,6 @@
 """The recorder as a process, over real DDS: what is in its bags is what was published; it is killed, and its disk fills."""
 
+import itertools
 import json
 import os
 import pty
@@ -110,7 +111,7 @@ def test_an_episode_holds_what_was_published_and_what_people_did(tmp_path):
             assert process.end(signal.SIGTERM) == 0, process.output
         assert "not complete" not in process.output and "lacks" not in process.output
         with open_bag(path) as bag, AnyReader([path]) as other:
-            assert bag.complete and bag.all_findings == [] and bag.custom["beingh_success"] == "true"
+            assert bag.complete and bag.findings == [] and bag.custom["beingh_success"] == "true"
             assert {k: bag.custom[f"beingh_{k}"] for k in ("task", "operator")} == {"task": "pick up the red cube", "operator": "Ada"}
             for name, sent in robot.sent.items():
                 assert [message.data for message in bag.messages([name])] == sent, name
@@ -127,7 +128,7 @@ def test_an_episode_holds_what_was_published_and_what_people_did(tmp_path):
             assert first["contract_hash"] == FR3.hash and first["contract"] == FR3.path.read_text()
             assert last["success"] is True and last["topics"]["/joint_states"]["lost"] == 0
             who = [bag.deserialise(message).frame_id for message in bag.messages(["/record/in_charge"])]
-            assert {"person", "nobody"} == set(who) and who[-1] == "nobody"
+            assert [name for name, _ in itertools.groupby(who)] in (["nobody", "person"], ["nobody", "person", "nobody"])
             for connection in other.connections:  # the types as the middleware itself describes them
                 if connection.digest:
                     assert connection.digest == STORE.hash_rihs01(connection.msgtype)
@@ -189,7 +190,7 @@ def test_after_kill_9_what_was_written_is_there_and_the_next_recorder_says_so(tm
             for name, sent in robot.sent.items():
                 read = [message.data for message in bag.messages([name])]
                 assert read == sent[: len(read)] and len(read) >= len(sent) - 3, name
-            assert not bag.complete and any("cut off" in finding for finding in bag.all_findings)
+            assert not bag.complete and any("cut off" in finding for finding in bag.findings)
         with recorder(graph, tmp_path) as process:
             wait_until(lambda: "was not finished" in process.output)
         subprocess.run([sys.executable, "-m", "beingh_core.data.bags", "finish", str(left)], check=True, cwd=ROOT)
@@ -228,6 +229,14 @@ def test_too_little_room_begins_nothing(tmp_path):
     with ros_graph() as graph, recorder(graph, tmp_path, min_free_mb=1e9):
         answer = trigger(graph, "start")
         assert not answer.success and "MB are free" in answer.message and "min_free_mb" in answer.message
+
+
+def test_an_episode_has_its_longest_time(tmp_path):
+    with ros_graph() as graph, recorder(graph, tmp_path, max_s=0.3, start=True, without=["/joint_states", *IMAGE_TOPICS]):
+        [path] = ended(tmp_path)
+        with open_bag(path) as bag:
+            assert [event["event"] for event in events_in(bag)] == ["start", "end"] and bag.complete
+            assert 2 <= bag.topics["/record/in_charge"].count <= 40
 
 
 def test_a_disk_that_is_too_slow_costs_messages_that_are_counted(tmp_path):
@@ -271,7 +280,7 @@ def test_keys_of_the_terminal_record_and_the_terminal_is_given_back(tmp_path):
         assert subprocess.check_output(["stty", "-g"], stdin=theirs) == before
 
 
-@pytest.mark.parametrize("parameters", [{"storage": "rar"}, {"in_charge": "me"}, {"pedals": ["x"]}, {"keyboard": True}, {"buffer_mb": -1.0}])
+@pytest.mark.parametrize("parameters", [{"storage": "rar"}, {"pedals": ["x"]}, {"keyboard": True}, {"buffer_mb": -1.0}])
 def test_a_wrong_parameter_is_one_line_and_status_2(tmp_path, parameters):
     with ros_graph() as graph, recorder(graph, tmp_path, **parameters) as process:
         assert process.process.wait(20) == 2
@@ -305,12 +314,11 @@ def test_every_contract_says_what_is_recorded(robot):
 
 @pytest.mark.slow
 def test_two_raw_cameras_and_joints_are_recorded_without_a_loss(tmp_path):
-    """640x480 at 30 Hz twice, joints at 100 Hz, over the middleware's transport for large data."""
+    """640x480 at 30 Hz twice, joints at 100 Hz; cameras and joints each have a process, as they have on a robot."""
     with ros_graph() as graph:
-        graph.environment["FASTDDS_BUILTIN_TRANSPORTS"] = "LARGE_DATA"
         with recorder(graph, tmp_path, preroll_s=0.0):
-            program = [sys.executable, str(ROOT / "test" / "camera_load.py"), "15"]
-            load = subprocess.Popen(program, env=graph.environment, cwd=ROOT)
+            program = [sys.executable, str(ROOT / "test" / "camera_load.py")]
+            drivers = [subprocess.Popen([*program, kind, "20"], env=graph.environment, cwd=ROOT) for kind in ("cameras", "joints")]
             try:
                 time.sleep(4.0)  # connections over TCP take their time
                 trigger(graph, "start")
@@ -318,8 +326,9 @@ def test_two_raw_cameras_and_joints_are_recorded_without_a_loss(tmp_path):
                 trigger(graph, "stop")
                 [path] = ended(tmp_path)
             finally:
-                load.kill()
-                load.wait()
+                for driver in drivers:
+                    driver.kill()
+                    driver.wait()
         with open_bag(path) as bag:
             assert bag.custom["beingh_lost"] == "{}"
             for name, least in ((IMAGE_TOPICS[0], 295), (IMAGE_TOPICS[1], 295), ("/joint_states", 980)):

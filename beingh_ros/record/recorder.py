@@ -83,7 +83,7 @@ class Recorder:
         self.episode: Episode | None = None
         self._ending: list[Episode] = []
         self._verdict = ""
-        self._begun_s = 0.0
+        self._begun_s = self._looked_s = 0.0
         self.last = ""
 
     @property
@@ -139,8 +139,16 @@ class Recorder:
             self._stop("", self.episode.failure)
         elif self._settings.max_s and time.monotonic() - self._begun_s > self._settings.max_s:
             self._stop("")
-        elif free_mb(self._settings.out) < self._settings.min_free_mb:
+        elif self._is_nearly_full():
             self._stop("", f"less than {self._settings.min_free_mb:g} MB were free on the disk")
+
+    def _is_nearly_full(self) -> bool:
+        """Looked at once a second: on a network's disk it may take a while."""
+        now_s = time.monotonic()
+        if now_s - self._looked_s < 1.0:
+            return False
+        self._looked_s = now_s
+        return free_mb(self._settings.out) < self._settings.min_free_mb
 
     def close(self, timeout_s: float) -> None:
         """End the running episode and wait for the disk."""

@@ -18,7 +18,7 @@ def info(path: Path) -> None:
         print(f"{path}: {bag.message_count} messages, {seconds:.3f} s, {'complete' if bag.complete else 'not complete'}")
         for name, topic in sorted(bag.topics.items()):
             print(f"  {topic.count:8d}  {name}  {topic.type}")
-        for finding in bag.all_findings:
+        for finding in bag.findings:
             print(f"  ! {finding}")
 
 

@@ -54,13 +54,12 @@ class Bag:
         start_ns, end_ns: Log times of the first and last message [ns]; 0 without messages.
         custom: `custom_data` of metadata.yaml.
         distribution: ROS distribution that wrote it, "" when it does not say.
-        findings: What is damaged or missing and what was salvaged, for people; reading may add to it.
         complete: Whether nothing is known to be missing at its end.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.findings: list[str] = []
+        self._told: list[str] = []
         self._stores: list[tuple[str, McapStore | SqliteStore]] = []
         self._stack = contextlib.ExitStack()
         self._types: Types | None = None
@@ -92,10 +91,10 @@ class Bag:
         return sum(topic.count for topic in self.topics.values())
 
     @property
-    def all_findings(self) -> list[str]:
-        """`findings` and what reading has found since."""
-        told = [f"{name}: {text}" for name, store in self._stores for text in store.findings]
-        return [*self.findings, *told]
+    def findings(self) -> list[str]:
+        """What is damaged or missing and what was salvaged, for people; reading may add to it."""
+        of_files = [f"{name}: {text}" for name, store in self._stores for text in store.findings]
+        return [*self._told, *of_files]
 
     def messages(
         self, topics: Iterable[str] | None = None, start_ns: float = -math.inf, stop_ns: float = math.inf
@@ -151,21 +150,21 @@ class Bag:
         try:
             told = read_metadata(self.path)
         except BeingHError as error:
-            self.findings.append(f"{FILE} is of no use ({error.what}); the files were read without it")
+            self._told.append(f"{FILE} is of no use ({error.what}); the files were read without it")
             return _Description(files=present)
         description = _Description(files=present)
         try:
             _read(description, told)
             names = [Path(name).name for name in told["relative_file_paths"]]
         except (KeyError, TypeError, ValueError, AttributeError):
-            self.findings.append(f"{FILE} has not all that it should have; the files were read without it")
+            self._told.append(f"{FILE} has not all that it should have; the files were read without it")
             return description
         for name in names:
             if not (self.path / name).exists():
-                self.findings.append(f"the file {name} is missing")
+                self._told.append(f"the file {name} is missing")
         for path in present:
             if path.name not in names:
-                self.findings.append(f"{path.name} is not named in {FILE}, and was read too")
+                self._told.append(f"{path.name} is not named in {FILE}, and was read too")
         return description
 
     def _open_files(self, description: _Description) -> None:
@@ -185,7 +184,7 @@ class Bag:
             self._stores.append((path.name, store))
         if not self._stores:
             raise refused[0]
-        self.findings += [f"not read: {error}" for error in refused]
+        self._told += [f"not read: {error}" for error in refused]
 
     def _unpack(self, path: Path) -> Path:
         """A compressed file, unpacked into a temporary folder."""
@@ -203,7 +202,7 @@ class Bag:
             for name, topic in store.topics.items():
                 known = self.topics.get(name)
                 if known is not None and topic.type != known.type:
-                    self.findings.append(f"{name} has two types, {known.type} and {topic.type}")
+                    self._told.append(f"{name} has two types, {known.type} and {topic.type}")
                 count = store.counts[name] + (known.count if known else 0)
                 self.topics[name] = TopicInfo(**{**vars(known or topic), "count": count})
             if store.metadata_text and not self.custom:
@@ -211,17 +210,17 @@ class Bag:
         for name, count in description.counts.items():
             have = self.topics[name].count if name in self.topics else 0
             if have != count:
-                self.findings.append(f"{name}: {FILE} says {count} messages, {have} can be read")
+                self._told.append(f"{name}: {FILE} says {count} messages, {have} can be read")
         spans = [store.span for _, store in self._stores if store.span]
         self.start_ns = min((span[0] for span in spans), default=0)
         self.end_ns = max((span[1] for span in spans), default=0)
         self.complete = all(store.whole for _, store in self._stores)
         if self.custom.get(COMPLETE) == "false":
             self.complete = False
-            self.findings.append(f"its recorder says that it is not complete: {self.custom.get(REASON)}")
+            self._told.append(f"its recorder says that it is not complete: {self.custom.get(REASON)}")
         if self.path.name.endswith(UNFINISHED):
             self.complete = False
-            self.findings.append("its recorder has not finished it")
+            self._told.append("its recorder has not finished it")
 
 
 def open_bag(path: str | Path) -> Bag:

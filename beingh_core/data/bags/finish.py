@@ -27,7 +27,7 @@ def finish(path: Path) -> Path:
     # The writer's own unfinished name must be another one than this.
     work = target.with_name(f"{target.name}.finishing")
     with Bag(path) as bag:
-        told = bag.all_findings
+        told = bag.findings
         storage = "sqlite3" if any(path.glob("*.db3")) else "mcap"
         writer = BagWriter(work, storage=storage, distribution=bag.distribution or "jazzy", name=target.name)
         try:

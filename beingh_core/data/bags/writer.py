@@ -72,7 +72,8 @@ class BagWriter:
             raise BeingHError(
                 f"no bag can be written here: {error.strerror or error}", where=self._part, remedy="see `df -h`"
             ) from None
-        fcntl.flock(self._file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with contextlib.suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(self._file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def add_topic(self, topic: BagTopic) -> int:
         """Number of a new topic.
