@@ -182,7 +182,7 @@ def _onlookers(options: BringupOptions, contract: RobotContract, common: Mapping
         specs.append(ProcessSpec(name="markers", executable="markers_node", parameters=common,
                                  namespace=options.namespace, essential=False))  # fmt: skip
     if options.record:
-        parameters = {**common, "out": str(options.record_out)}
+        parameters = {**common, "out": str(options.record_out), "task": options.instruction}
         specs.append(ProcessSpec(name="record", executable="record", parameters=parameters,
                                  namespace=options.namespace, essential=False))  # fmt: skip
     return specs

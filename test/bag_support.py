@@ -49,7 +49,10 @@ def sequence(count: int, size: int = 24):
 
 
 def write(writer, messages, flush_every: int = 0) -> None:
-    numbers = {"/joints": writer.add_topic(bag_topic("/joints", JOINTS)), "/image": writer.add_topic(bag_topic("/image", IMAGE))}
+    numbers = {
+        "/joints": writer.add_topic(bag_topic("/joints", JOINTS)),
+        "/image": writer.add_topic(bag_topic("/image", IMAGE)),
+    }
     for index, (name, log_ns, data) in enumerate(messages):
         writer.write(numbers[name], log_ns, data, publish_ns=log_ns - 7, sequence=index + 1)
         if flush_every and index % flush_every == 0:

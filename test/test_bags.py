@@ -34,7 +34,13 @@ from beingh_core.errors import BeingHError
 
 ROOT = Path(__file__).resolve().parent.parent
 WANTED = list(sequence(90))
-LAYOUTS = [("mcap", "jazzy", 9), ("mcap", "iron", 6), ("mcap", "humble", 5), ("sqlite3", "humble", 5), ("sqlite3", "jazzy", 9)]
+LAYOUTS = [
+    ("mcap", "jazzy", 9),
+    ("mcap", "iron", 6),
+    ("mcap", "humble", 5),
+    ("sqlite3", "humble", 5),
+    ("sqlite3", "jazzy", 9),
+]
 
 
 def ours(path, storage="mcap", distribution="jazzy", messages=WANTED, **options):
@@ -110,7 +116,9 @@ def test_we_read_what_the_mcap_library_writes_also_without_chunks(tmp_path, comp
         assert read == WANTED[: len(read)] and 20 < len(read) < len(WANTED) and not bag.complete
 
 
-@pytest.mark.parametrize("mode", [CompressionMode.NONE, CompressionMode.MESSAGE, CompressionMode.FILE, CompressionMode.STORAGE])
+@pytest.mark.parametrize(
+    "mode", [CompressionMode.NONE, CompressionMode.MESSAGE, CompressionMode.FILE, CompressionMode.STORAGE]
+)
 @pytest.mark.parametrize("plugin", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
 def test_we_read_what_the_rosbags_library_writes(tmp_path, plugin, mode):
     if (plugin, mode) == (StoragePlugin.SQLITE3, CompressionMode.STORAGE):
@@ -132,7 +140,9 @@ def test_we_read_what_the_rosbags_library_writes(tmp_path, plugin, mode):
 def test_messages_can_be_had_by_topic_and_time_and_say_when_they_were_made(tmp_path):
     with open_bag(ours(tmp_path / "bag", flush_every=7)) as bag:
         part = list(bag.messages(["/image", "/none"], T0 + 100_000_000, T0 + 300_000_001))
-        assert [m.log_ns for m in part] == [t for n, t, _ in WANTED if n == "/image" and T0 + 10**8 <= t < T0 + 3 * 10**8 + 1]
+        assert [m.log_ns for m in part] == [
+            t for n, t, _ in WANTED if n == "/image" and T0 + 10**8 <= t < T0 + 3 * 10**8 + 1
+        ]
         assert bag.stamp_ns(part[0]) == (100 + 12) * 10**9 + 12
         assert bag.deserialise(part[0]).width == 24
 
@@ -210,7 +220,12 @@ def test_what_is_no_bag_is_refused_in_one_sentence(tmp_path):
     (tmp_path / "text.txt").write_text("hello")
     (tmp_path / "empty.mcap").write_bytes(b"")
     (tmp_path / "none").mkdir()
-    for name, why in (("absent", "no such bag"), ("text.txt", "is no bag"), ("empty.mcap", "is empty"), ("none", "holds no")):
+    for name, why in (
+        ("absent", "no such bag"),
+        ("text.txt", "is no bag"),
+        ("empty.mcap", "is empty"),
+        ("none", "holds no"),
+    ):
         with pytest.raises(BeingHError, match=why):
             open_bag(tmp_path / name)
     with pytest.raises(BeingHError, match="of this name"):

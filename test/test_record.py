@@ -75,7 +75,9 @@ def trigger(graph, name):
 def ended(tmp_path, count=1):
     """The finished bags."""
     folder = tmp_path / "episodes"
-    return wait_until(lambda: len(found := sorted(folder.glob("*_fr3*/metadata.yaml"))) >= count and [f.parent for f in found])
+    return wait_until(
+        lambda: len(found := sorted(folder.glob("*_fr3*/metadata.yaml"))) >= count and [f.parent for f in found]
+    )
 
 
 def events_in(bag):
@@ -86,7 +88,10 @@ def test_an_episode_holds_what_was_published_and_what_people_did(tmp_path):
     with ros_graph() as graph:
         robot = Robot(graph)
         pedal, joy = graph.create_publisher(Bool, "/pedal", 10), graph.create_publisher(Joy, "/joy", 10)
-        told, states = Recorder(graph, String, "record/events"), Recorder(graph, DiagnosticStatus, "record/state", LATCHED)
+        told, states = (
+            Recorder(graph, String, "record/events"),
+            Recorder(graph, DiagnosticStatus, "record/state", LATCHED),
+        )
         given = {"pedals": ["/pedal=mark contact"], "joy_topic": "/joy", "joy_buttons": ["0=toggle", "1=hold person"]}
         with recorder(graph, tmp_path, operator="Ada", preroll_s=30.0, topics=["/extra"], **given) as process:
             robot.ready()
@@ -112,7 +117,10 @@ def test_an_episode_holds_what_was_published_and_what_people_did(tmp_path):
         assert "not complete" not in process.output and "lacks" not in process.output
         with open_bag(path) as bag, AnyReader([path]) as other:
             assert bag.complete and bag.findings == [] and bag.custom["beingh_success"] == "true"
-            assert {k: bag.custom[f"beingh_{k}"] for k in ("task", "operator")} == {"task": "pick up the red cube", "operator": "Ada"}
+            assert {k: bag.custom[f"beingh_{k}"] for k in ("task", "operator")} == {
+                "task": "pick up the red cube",
+                "operator": "Ada",
+            }
             for name, sent in robot.sent.items():
                 assert [message.data for message in bag.messages([name])] == sent, name
             [marker] = bag.messages(["/extra"])
@@ -123,12 +131,22 @@ def test_an_episode_holds_what_was_published_and_what_people_did(tmp_path):
             assert all(0 < message.log_ns - message.publish_ns < 10**9 for message in states)
             assert [message.sequence for message in states] == list(range(1, 81))
             names = [(e["event"], e.get("name") or e.get("who")) for e in events_in(bag)]
-            assert names == [("start", None), ("mark", "contact"), ("in_charge", "person"), ("in_charge", "policy"), ("success", None), ("end", None)]
+            assert names == [
+                ("start", None),
+                ("mark", "contact"),
+                ("in_charge", "person"),
+                ("in_charge", "policy"),
+                ("success", None),
+                ("end", None),
+            ]
             first, last = events_in(bag)[0], events_in(bag)[-1]
             assert first["contract_hash"] == FR3.hash and first["contract"] == FR3.path.read_text()
             assert last["success"] is True and last["topics"]["/joint_states"]["lost"] == 0
             who = [bag.deserialise(message).frame_id for message in bag.messages(["/record/in_charge"])]
-            assert [name for name, _ in itertools.groupby(who)] in (["nobody", "person"], ["nobody", "person", "nobody"])
+            assert [name for name, _ in itertools.groupby(who)] in (
+                ["nobody", "person"],
+                ["nobody", "person", "nobody"],
+            )
             for connection in other.connections:  # the types as the middleware itself describes them
                 if connection.digest:
                     assert connection.digest == STORE.hash_rihs01(connection.msgtype)
@@ -138,7 +156,10 @@ def test_an_episode_holds_what_was_published_and_what_people_did(tmp_path):
 
 def test_ticks_say_who_is_in_charge_of_them(tmp_path):
     with ros_graph() as graph:
-        plans, accepted = (graph.create_publisher(kind, name, 10) for kind, name in ((JointTrajectory, "controller/buffer"), (Header, "controller/accepted")))
+        plans, accepted = (
+            graph.create_publisher(kind, name, 10)
+            for kind, name in ((JointTrajectory, "controller/buffer"), (Header, "controller/accepted"))
+        )
         heard = Recorder(graph, Header, "record/in_charge")
         with recorder(graph, tmp_path):
             wait_matched(graph, plans, accepted)
@@ -165,6 +186,7 @@ def test_a_discarded_episode_is_gone_and_the_next_one_is_not_touched(tmp_path):
             for text in ("start one", "nonsense", "discard", "start two"):
                 command.publish(String(data=text))
             told.wait_for(3)
+            robot.instruction.publish(String(data="pick up the red cube"))  # the same again says nothing new
             robot.step(5)
             command.publish(String(data="stop failure"))
             [path] = ended(tmp_path)
@@ -232,7 +254,10 @@ def test_too_little_room_begins_nothing(tmp_path):
 
 
 def test_an_episode_has_its_longest_time(tmp_path):
-    with ros_graph() as graph, recorder(graph, tmp_path, max_s=0.3, start=True, without=["/joint_states", *IMAGE_TOPICS]):
+    with (
+        ros_graph() as graph,
+        recorder(graph, tmp_path, max_s=0.3, start=True, without=["/joint_states", *IMAGE_TOPICS]),
+    ):
         [path] = ended(tmp_path)
         with open_bag(path) as bag:
             assert [event["event"] for event in events_in(bag)] == ["start", "end"] and bag.complete
@@ -259,10 +284,25 @@ def test_a_disk_that_is_too_slow_costs_messages_that_are_counted(tmp_path):
 def test_keys_of_the_terminal_record_and_the_terminal_is_given_back(tmp_path):
     ours, theirs = pty.openpty()
     with ros_graph() as graph:
-        told, states = Recorder(graph, String, "record/events"), Recorder(graph, DiagnosticStatus, "record/state", LATCHED)
-        words = ["-m", "beingh_ros.record", "--ros-args", "-p", f"out:={tmp_path / 'episodes'}", "-p", "keyboard:=true", "-p", "min_free_mb:=0.0"]
+        told, states = (
+            Recorder(graph, String, "record/events"),
+            Recorder(graph, DiagnosticStatus, "record/state", LATCHED),
+        )
+        words = [
+            "-m",
+            "beingh_ros.record",
+            "--ros-args",
+            "-p",
+            f"out:={tmp_path / 'episodes'}",
+            "-p",
+            "keyboard:=true",
+            "-p",
+            "min_free_mb:=0.0",
+        ]
         before = subprocess.check_output(["stty", "-g"], stdin=theirs)
-        process = subprocess.Popen([sys.executable, *words], env=graph.environment, cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs)
+        process = subprocess.Popen(
+            [sys.executable, *words], env=graph.environment, cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs
+        )
         try:
             wait_until(lambda: b"keys:" in os.read(ours, 4096))
             states.wait_for(1)
@@ -299,7 +339,9 @@ def test_definitions_describe_the_types_exactly():
         from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
         store = get_typestore(Stores.EMPTY)
-        store.register({k: v for k, v in get_types_from_msg(definition_text(name), name).items() if k not in store.fielddefs})
+        store.register(
+            {k: v for k, v in get_types_from_msg(definition_text(name), name).items() if k not in store.fielddefs}
+        )
         assert store.hash_rihs01(name) == STORE.hash_rihs01(name), name
 
 
@@ -309,7 +351,13 @@ def test_every_contract_says_what_is_recorded(robot):
     names = [topic.name for topic in wanted_topics(contract, ("/depth",), (contract.estop_topic,))]
     assert len(names) == len(set(names)) and "/depth" in names and contract.estop_topic not in names
     wanted = {camera.topic for camera in contract.cameras} | set(contract.joint_state_topics)
-    assert wanted | {"policy/chunk", "controller/buffer", "controller/accepted", "controller/state", "policy/instruction"} <= set(names)
+    assert wanted | {
+        "policy/chunk",
+        "controller/buffer",
+        "controller/accepted",
+        "controller/state",
+        "policy/instruction",
+    } <= set(names)
 
 
 @pytest.mark.slow
@@ -318,7 +366,10 @@ def test_two_raw_cameras_and_joints_are_recorded_without_a_loss(tmp_path):
     with ros_graph() as graph:
         with recorder(graph, tmp_path, preroll_s=0.0):
             program = [sys.executable, str(ROOT / "test" / "camera_load.py")]
-            drivers = [subprocess.Popen([*program, kind, "20"], env=graph.environment, cwd=ROOT) for kind in ("cameras", "joints")]
+            drivers = [
+                subprocess.Popen([*program, kind, "20"], env=graph.environment, cwd=ROOT)
+                for kind in ("cameras", "joints")
+            ]
             try:
                 time.sleep(4.0)  # connections over TCP take their time
                 trigger(graph, "start")

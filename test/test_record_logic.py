@@ -124,7 +124,11 @@ def test_a_button_commands_once_for_each_press():
     edges = Edges({0: Command("toggle"), 1: Command("hold", "person")})
     given = [edges.commands(0, pressed) for pressed in (False, True, True, False, True)]
     assert given == [[], [Command("toggle")], [], [], [Command("toggle")]]
-    assert [edges.commands(1, pressed) for pressed in (True, True, False)] == [[Command("person")], [], [Command("policy")]]
+    assert [edges.commands(1, pressed) for pressed in (True, True, False)] == [
+        [Command("person")],
+        [],
+        [Command("policy")],
+    ]
     assert edges.commands(7, True) == []
 
 

@@ -77,7 +77,9 @@ def bindings(entries: Sequence[str], what: str) -> dict[str, Command]:
         try:
             found[name.strip()] = parse(text)
         except BeingHError as error:
-            raise BeingHError(error.what, where=f"{what}: {entry}", allowed=error.allowed, remedy=error.remedy) from None
+            raise BeingHError(
+                error.what, where=f"{what}: {entry}", allowed=error.allowed, remedy=error.remedy
+            ) from None
     return found
 
 

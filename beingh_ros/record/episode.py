@@ -107,7 +107,9 @@ class Episode:
         for name, count in lost.items():
             last["topics"].setdefault(name, {})["unwritten"] = count
         last["reason"] = self.failure or last["reason"]
-        event = Item(self._events, last["stamp_ns"], last["stamp_ns"], 0, text_data(json.dumps(last, ensure_ascii=False)))
+        event = Item(
+            self._events, last["stamp_ns"], last["stamp_ns"], 0, text_data(json.dumps(last, ensure_ascii=False))
+        )
         failure, self.failure = self.failure, ""  # the reserve has room for this one
         self._write(event)
         self.failure = self.failure or failure

@@ -37,7 +37,14 @@ class Inputs:
     """
 
     def __init__(
-        self, node: Node, obey: Obey, *, pedals: Sequence[str], joy_topic: str, joy_buttons: Sequence[str], keyboard: bool
+        self,
+        node: Node,
+        obey: Obey,
+        *,
+        pedals: Sequence[str],
+        joy_topic: str,
+        joy_buttons: Sequence[str],
+        keyboard: bool,
     ) -> None:
         self._node, self._obey = node, obey
         bound = bindings(pedals, "parameter pedals")

@@ -37,6 +37,8 @@ from beingh_ros.record.topics import ACCEPTED, BUFFER, EVENTS, IN_CHARGE, INSTRU
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 # How long the disk has for what waits when the node ends [s]; launch kills a little later.
 LAST_WRITES_S = 4.0
+# Without a plan for so long, there is no controller [s].
+NO_PLAN_S = 1.0
 
 
 class RecordNode(GuardedNode):
@@ -71,7 +73,13 @@ class RecordNode(GuardedNode):
             tell=self._tell,
             publish_event=lambda text: self._event_publisher.publish(String(data=text)),
         )
-        self._recorder.task = declare(self, "task", "", "what the robot shall do; empty: the instruction", read_only=False)
+        self._recorder.task = declare(
+            self,
+            "task",
+            "",
+            "what the robot shall do, until an instruction or a command says otherwise",
+            read_only=False,
+        )
         self._recorder.operator = declare(self, "operator", "", "who operates the robot", read_only=False)
         self.add_on_set_parameters_callback(self._on_set)
         self._inputs = Inputs(
@@ -131,11 +139,11 @@ class RecordNode(GuardedNode):
         self._publish_charge(*self._in_charge.of_plan(data))
 
     def _on_instruction(self, data: bytes) -> None:
-        self._recorder.instruction = text_of(data)
+        self._recorder.instructed(text_of(data))
 
     def _without_plan(self) -> None:
         """A robot without our controller has ticks, too."""
-        if time.monotonic() - self._last_plan_s > 3 * self._period_s:
+        if time.monotonic() - self._last_plan_s > NO_PLAN_S:
             self._publish_charge(self.get_clock().now().nanoseconds, self._in_charge.of_time())
 
     def _publish_charge(self, stamp_ns: int, who: str) -> None:
@@ -195,7 +203,9 @@ class RecordNode(GuardedNode):
         if episode and episode.failure:
             level, text = ERROR, episode.failure
         pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
-        return DiagnosticStatus(level=level, name="record", message=text, hardware_id=self._contract.robot, values=pairs)
+        return DiagnosticStatus(
+            level=level, name="record", message=text, hardware_id=self._contract.robot, values=pairs
+        )
 
     def _show_state(self) -> None:
         """Publish the state when it has changed."""

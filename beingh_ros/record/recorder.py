@@ -59,9 +59,8 @@ class Recorder:
         publish_event: Called with the text of every event.
 
     Attributes:
-        task: What the robot shall do; "" takes the newest instruction.
+        task: What the robot shall do: what a person or an instruction has said last.
         operator: Who is there.
-        instruction: The newest instruction.
         episode: The running one.
     """
 
@@ -79,7 +78,7 @@ class Recorder:
         self._contract, self._settings, self._topics, self._events = contract, settings, topics, events
         self._now_ns, self._tell, self._publish_event = now_ns, tell, publish_event
         self._preroll = PreRoll(settings.preroll_s, round(settings.preroll_mb * 1e6))
-        self.task = self.operator = self.instruction = ""
+        self.task = self.operator = self._instruction = ""
         self.episode: Episode | None = None
         self._ending: list[Episode] = []
         self._verdict = ""
@@ -120,6 +119,11 @@ class Recorder:
                "operator": self._set_operator}.get(verb)  # fmt: skip
         return act(rest) if act else self._discard()
 
+    def instructed(self, text: str) -> None:
+        """An instruction to the policy; the same one again says nothing new."""
+        if text != self._instruction:
+            self._instruction = self.task = text
+
     def event(self, kind: str, **values: Any) -> None:
         """Put an event into the bag and on the wire."""
         text = json.dumps({"event": kind, "stamp_ns": self._now_ns(), **values}, ensure_ascii=False)
@@ -157,7 +161,9 @@ class Recorder:
         end_s = time.monotonic() + timeout_s
         for episode in self._ending:
             if not episode.wait(max(0.1, end_s - time.monotonic())):
-                self._tell(f"{episode.name} is not on the disk yet: what is, can be read in {episode.name}.recording", True)
+                self._tell(
+                    f"{episode.name} is not on the disk yet: what is, can be read in {episode.name}.recording", True
+                )
         self.look()
 
     def counts(self) -> dict[str, dict[str, int]]:
@@ -191,7 +197,7 @@ class Recorder:
         for topic in self._topics:
             topic.reset()
         self.task = task or self.task
-        self.event("start", task=self.task or self.instruction, operator=self.operator, held=[i.topic.name for i in held],
+        self.event("start", task=self.task, operator=self.operator, held=[i.topic.name for i in held],
                    preroll_ns=self._now_ns() - begin_ns, **self._robot())  # fmt: skip
         for topic in self._topics:
             if topic.trouble or (topic.required and topic.bag_topic is None):
@@ -211,7 +217,7 @@ class Recorder:
         self._publish_event(json.dumps(last, ensure_ascii=False))
         missing = {name: c["lost"] + c["dropped"] for name, c in counts.items() if c["lost"] + c["dropped"]}
         custom = {
-            "beingh_task": self.task or self.instruction,
+            "beingh_task": self.task,
             "beingh_operator": self.operator,
             "beingh_success": {SUCCESS: "true", FAILURE: "false"}.get(self._verdict, ""),
             "beingh_lost": json.dumps(missing),

@@ -31,7 +31,9 @@ class WantedTopic:
     required: bool = True
 
 
-def wanted_topics(contract: RobotContract, extra: tuple[str, ...] = (), without: tuple[str, ...] = ()) -> list[WantedTopic]:
+def wanted_topics(
+    contract: RobotContract, extra: tuple[str, ...] = (), without: tuple[str, ...] = ()
+) -> list[WantedTopic]:
     """What a contract's episodes consist of, each name once.
 
     Args:
@@ -54,7 +56,10 @@ def wanted_topics(contract: RobotContract, extra: tuple[str, ...] = (), without:
         WantedTopic(name="controller/state", keep=True, required=False),
     ]
     if any(driver.is_velocity for driver in contract.drivers):
-        topics += [WantedTopic(name=name, type=_BASE, required=False) for name in ("policy/base_chunk", "controller/base_buffer")]
+        topics += [
+            WantedTopic(name=name, type=_BASE, required=False)
+            for name in ("policy/base_chunk", "controller/base_buffer")
+        ]
     topics += [
         WantedTopic(name=group.topic, required=False)
         for driver in contract.drivers
@@ -67,4 +72,3 @@ def wanted_topics(contract: RobotContract, extra: tuple[str, ...] = (), without:
     for topic in topics:
         unique.setdefault(topic.name, topic)
     return [topic for topic in unique.values() if topic.name not in without]
-

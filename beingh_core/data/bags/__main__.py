@@ -15,7 +15,9 @@ def info(path: Path) -> None:
     """Print what a bag holds and what is wrong with it."""
     with open_bag(path) as bag:
         seconds = (bag.end_ns - bag.start_ns) / 1e9
-        print(f"{path}: {bag.message_count} messages, {seconds:.3f} s, {'complete' if bag.complete else 'not complete'}")
+        print(
+            f"{path}: {bag.message_count} messages, {seconds:.3f} s, {'complete' if bag.complete else 'not complete'}"
+        )
         for name, topic in sorted(bag.topics.items()):
             print(f"  {topic.count:8d}  {name}  {topic.type}")
         for finding in bag.findings:
@@ -25,7 +27,9 @@ def info(path: Path) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; exit status 2 when a bag could not be read or finished."""
     parser = argparse.ArgumentParser(prog="python -m beingh_core.data.bags", description=__doc__)
-    parser.add_argument("action", choices=("info", "finish"), help="what to do; finish: of a bag whose recorder was killed")
+    parser.add_argument(
+        "action", choices=("info", "finish"), help="what to do; finish: of a bag whose recorder was killed"
+    )
     parser.add_argument("paths", nargs="+", type=Path, help="bag directories or files")
     given = parser.parse_args(arguments)
     status = 0

@@ -39,12 +39,16 @@ def finish(path: Path) -> Path:
                 )  # fmt: skip
         except OSError as error:
             writer.discard()
-            raise BeingHError(f"the disk failed: {error.strerror or error}", where=work, remedy="free some space") from None
+            raise BeingHError(
+                f"the disk failed: {error.strerror or error}", where=work, remedy="free some space"
+            ) from None
         reason = writer.close(f"its recorder was killed; {'; '.join(told)}")
         if writer.lost:
             raise BeingHError(reason, where=work, remedy="free some space, then remove this directory and try again")
     if target.exists():
-        raise BeingHError("there is a bag of this name", where=target, remedy=f"rename it, then rename {work.name} to it")
+        raise BeingHError(
+            "there is a bag of this name", where=target, remedy=f"rename it, then rename {work.name} to it"
+        )
     work.rename(target)
     shutil.rmtree(path)
     return target

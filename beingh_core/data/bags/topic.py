@@ -65,5 +65,7 @@ class BagTopic:
         entries = [dict(entry) for entry in self.qos]
         if version < NAMES_FROM:
             for entry in entries:
-                entry.update({key: numbers[entry[key]] for key, numbers in _NUMBERS.items() if entry.get(key) in numbers})
+                entry.update(
+                    {key: numbers[entry[key]] for key, numbers in _NUMBERS.items() if entry.get(key) in numbers}
+                )
         return yaml_text(entries).strip()

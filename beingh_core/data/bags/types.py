@@ -36,7 +36,9 @@ class Types:
                 try:
                     idl = topic.encoding == "ros2idl"
                     found = (
-                        get_types_from_idl(topic.definition) if idl else get_types_from_msg(topic.definition, topic.type)
+                        get_types_from_idl(topic.definition)
+                        if idl
+                        else get_types_from_msg(topic.definition, topic.type)
                     )
                     self._store.register({k: v for k, v in found.items() if k not in self._store.fielddefs})
                 except Exception as error:  # noqa: BLE001 - the library's parsers raise many kinds
@@ -56,7 +58,9 @@ class Types:
         """
         store = self._store_of(topic)
         if topic.serialization != "cdr":
-            raise BeingHError(f"its messages are serialised as `{topic.serialization}`", where=topic.name, allowed="cdr")
+            raise BeingHError(
+                f"its messages are serialised as `{topic.serialization}`", where=topic.name, allowed="cdr"
+            )
         if store is None:
             why = self._failed.get(topic.type)
             raise BeingHError(
