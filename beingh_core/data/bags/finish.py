@@ -26,6 +26,8 @@ def finish(path: Path) -> Path:
     target = path.with_name(path.name.removesuffix(UNFINISHED))
     # The writer's own unfinished name must be another one than this.
     work = target.with_name(f"{target.name}.finishing")
+    for stale in (work, work.with_name(work.name + UNFINISHED)):  # of an attempt that was broken off
+        shutil.rmtree(stale, ignore_errors=True)
     with Bag(path) as bag:
         told = bag.findings
         storage = "sqlite3" if any(path.glob("*.db3")) else "mcap"
