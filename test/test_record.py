@@ -364,6 +364,7 @@ def test_every_contract_says_what_is_recorded(robot):
 def test_two_raw_cameras_and_joints_are_recorded_without_a_loss(tmp_path):
     """640x480 at 30 Hz twice, joints at 100 Hz; cameras and joints each have a process, as they have on a robot."""
     with ros_graph() as graph:
+        graph.environment["FASTDDS_BUILTIN_TRANSPORTS"] = "LARGE_DATA"  # as docs/record.md advises
         with recorder(graph, tmp_path, preroll_s=0.0):
             program = [sys.executable, str(ROOT / "test" / "camera_load.py")]
             drivers = [
