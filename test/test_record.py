@@ -74,10 +74,11 @@ def trigger(graph, name):
 
 def ended(tmp_path, count=1):
     """The finished bags."""
-    folder = tmp_path / "episodes"
-    return wait_until(
-        lambda: len(found := sorted(folder.glob("*_fr3*/metadata.yaml"))) >= count and [f.parent for f in found]
-    )
+
+    def finished():
+        return sorted(f.parent for f in (tmp_path / "episodes").glob("*_fr3*/metadata.yaml") if not f.parent.suffix)
+
+    return wait_until(lambda: len(finished()) >= count and finished(), what=f"{count} finished bags")
 
 
 def events_in(bag):
