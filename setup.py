@@ -49,12 +49,13 @@ setup(
     install_requires=["setuptools", "numpy", "scipy", "PyYAML", "pydantic>=2.10", "pillow", "pin", "msgpack", "tokenizers", "safetensors", "torch"],
     extras_require={
         "demo": ["mujoco", "av", "matplotlib", "rich", "opencv-python-headless"],
+        "bags": ["mcap", "rosbags"],
         "monitor": ["rich"],
         "viewer": ["rerun-sdk"],
-        "test": ["pytest", "hypothesis", "ruckig", "pyzmq"],
+        "test": ["pytest", "hypothesis", "ruckig", "pyzmq", "mcap-ros2-support"],
     },
     zip_safe=False,
     entry_points={
-        "console_scripts": ["beingh = beingh_ros.cli:main", *(f"{node} = {NAME}.nodes.{node}:main" for node in NODES), f"demo = {NAME}.demo.command:main"]
+        "console_scripts": ["beingh = beingh_ros.cli:main", *(f"{node} = {NAME}.nodes.{node}:main" for node in NODES), f"demo = {NAME}.demo.command:main", f"record = {NAME}.record.node:main"]
     },
 )

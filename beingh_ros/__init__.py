@@ -47,6 +47,15 @@ markers_node (node `markers`), the paths of the end effectors for RViz
     publishes   markers/eef_path (MarkerArray, in the arm's base frame, gone after 0.5 s without news)
     subscribes  controller/buffer, policy/chunk
     parameters  contract, rate_hz, trail_s, use_sim_time
+
+record (node `record`), episodes as bags; docs/record.md
+    publishes   record/in_charge (Header, every tick: stamp of the tick, frame_id policy | person | nobody), record/events
+                (String, JSON), record/state (DiagnosticStatus, latched)
+    subscribes  every topic of the robot (see `record/topics.py`), raw; record/command (String), pedals (Bool), joy (Joy)
+    services    ~/start, ~/stop, ~/discard, ~/mark_contact, ~/mark_release, ~/mark_correction (Trigger), ~/success,
+                ~/person (SetBool)
+    parameters  contract, out, storage, topics, without, task and operator (may be set while it runs), in_charge, preroll_s,
+                preroll_mb, buffer_mb, min_free_mb, max_s, pedals, joy_topic, joy_buttons, keyboard, start, use_sim_time
 """
 
 # `python -m beingh_ros.controller_node` starts a node where nothing is installed, as `ros2 run` does.

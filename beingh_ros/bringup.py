@@ -17,6 +17,7 @@ from pathlib import Path
 
 from beingh_core.contract import load_contract
 from beingh_core.contract.arms import arms_of
+from beingh_core.contract.schema import RobotContract
 from beingh_core.errors import BeingHError
 from beingh_core.inference.policy_loading import check_one_source
 from beingh_core.policy.checkpoint_check import check_checkpoint
@@ -79,6 +80,8 @@ class BringupOptions:
         namespace: ROS namespace of all nodes.
         use_sim_time: Whether all nodes follow /clock.
         markers: Whether the paths of the end effectors are shown, where the contract names any.
+        record: Whether a recorder waits for episodes; see docs/record.md.
+        record_out: Folder of its bags.
     """
 
     contract: str
@@ -95,6 +98,8 @@ class BringupOptions:
     namespace: str = ""
     use_sim_time: bool = False
     markers: bool = True
+    record: bool = False
+    record_out: str = "out/episodes"
 
 
 def processes(options: BringupOptions) -> list[ProcessSpec]:
@@ -141,17 +146,7 @@ def processes(options: BringupOptions) -> list[ProcessSpec]:
                 namespace=options.namespace,
             )
         )
-    if options.markers and arms_of(contract):
-        specs.append(
-            ProcessSpec(
-                name="markers",
-                executable="markers_node",
-                parameters=common,
-                namespace=options.namespace,
-                essential=False,
-            )
-        )
-    return specs
+    return [*specs, *_onlookers(options, contract, common)]
 
 
 def check_start(options: BringupOptions) -> str:
@@ -178,6 +173,19 @@ def check_start(options: BringupOptions) -> str:
             "until somebody publishes policy/chunk"
         )
     return ""
+
+
+def _onlookers(options: BringupOptions, contract: RobotContract, common: Mapping[str, object]) -> list[ProcessSpec]:
+    """Processes that only subscribe: the robot can do without them."""
+    specs = []
+    if options.markers and arms_of(contract):
+        specs.append(ProcessSpec(name="markers", executable="markers_node", parameters=common,
+                                 namespace=options.namespace, essential=False))  # fmt: skip
+    if options.record:
+        parameters = {**common, "out": str(options.record_out), "task": options.instruction}
+        specs.append(ProcessSpec(name="record", executable="record", parameters=parameters,
+                                 namespace=options.namespace, essential=False))  # fmt: skip
+    return specs
 
 
 def _policy_parameters(options: BringupOptions, dataset_name: str) -> dict[str, object]:

@@ -25,6 +25,8 @@ ARGUMENTS = {
     "namespace": ("", "ROS namespace of all nodes"),
     "use_sim_time": ("false", "all nodes follow /clock"),
     "robot_state_publisher": ("auto", "true, false, or auto: with the simulator only, since drivers bring theirs"),
+    "record": ("false", "start a recorder, which waits for its pedals, services or topic; see docs/record.md"),
+    "record_out": ("out/episodes", "folder of the recorder's bags"),
     "rviz": ("auto", "true, false, or auto: when RViz is installed and there is a display"),
 }
 # Two robots of one kind have the same frames: those in a namespace are kept there.
@@ -50,6 +52,8 @@ def options_from(text):
         torch_threads=number(text, "torch_threads", 256),
         namespace=namespace(text),
         use_sim_time=flag(text, "use_sim_time"),
+        record=flag(text, "record"),
+        record_out=text["record_out"],
     )
 
 

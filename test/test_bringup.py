@@ -36,6 +36,9 @@ def test_which_processes_a_robot_needs_in_starting_order():
     assert list(specs(checkpoint="ck")) == ["controller", "policy", "markers"]
     assert list(specs(checkpoint="ck", simulate=True)) == ["sim", "controller", "policy", "markers"]
     assert [spec.name for spec in specs().values() if not spec.essential] == ["markers"]
+    recording = specs(record=True, record_out="/data", namespace="left", instruction="go")["record"]
+    assert recording.parameters["out"] == "/data" and recording.parameters["task"] == "go" and not recording.essential
+    assert recording.command("python")[1:3] == ["-m", "beingh_ros.record"]
     assert list(specs(policy_url="tcp://10.0.0.2:5555", markers=False)) == ["controller", "policy"]
 
 

@@ -87,6 +87,7 @@ ARROWS = {
     "demo": {"nodes", "messages", "monitor", "evaluate", "policy", "realtime", "contract", "data", "sim", "ros"},
     "robots": {"nodes", "messages", "drivers", "policy", "contract", "ros"},
     "monitor": {"nodes", "messages", "evaluate", "realtime", "contract", "data"},
+    "record": {"nodes", "messages", "contract", "data"},
     "soak": {"nodes", "messages", "demo", "evaluate", "inference", "policy", "realtime", "contract", "data", "sim", "ros"},
 }
 

@@ -129,7 +129,7 @@ def test_every_node_has_an_entry_point_that_exists():
     for script in declared()["entry_points"]["console_scripts"]:
         name, module, function = re.fullmatch(r"(\w+) = ([\w.]+):(\w+)", script).groups()
         assert importlib.util.find_spec(module) is not None
-        commands = ("beingh", "beingh_ros.cli"), ("demo", "beingh_ros.demo.command")
+        commands = ("beingh", "beingh_ros.cli"), ("demo", "beingh_ros.demo.command"), ("record", "beingh_ros.record.node")
         assert name == module.split(".")[-1] or (name, module) in commands
         tree = ast.parse((ROOT / (module.replace(".", "/") + ".py")).read_text())
         assert function in [n.name for n in tree.body if isinstance(n, ast.FunctionDef)]
