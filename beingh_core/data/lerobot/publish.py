@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from beingh_core.data.lerobot import columns, statistics, storage, video
 from beingh_core.data.lerobot.episode import Staged
-from beingh_core.data.lerobot.schema import CHUNK, PATHS, SUBTASK_INDEX, Camera, DatasetSpec
+from beingh_core.data.lerobot.schema import CHUNK, LANGUAGE, PATHS, SUBTASK_INDEX, Camera, DatasetSpec
 
 OWN = "meta/beingh/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 EPISODES = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
@@ -157,6 +157,8 @@ def data_tables(spec: DatasetSpec, group: Sequence[Staged], place: Place) -> lis
         found["task_index"] = pa.array(_numbers(tasks, place.tasks), pa.int64())
         if spec.subtasks == "index":
             found[SUBTASK_INDEX] = pa.array(_numbers(_texts_of_rows(staged, spec), place.subtasks), pa.int64())
+        elif "language_persistent" in table.column_names:  # another dataset's, with whatever else it says
+            found |= {name: table.column(name) for name in LANGUAGE}
         elif spec.subtasks == "language":
             found["language_persistent"] = columns.persistent(staged.record.subtasks, frames)
             found["language_events"] = columns.events(frames)

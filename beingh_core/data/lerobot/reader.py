@@ -47,8 +47,10 @@ class Dataset:
 
     Args:
         root: Folder that has meta/info.json.
+        tolerant: Leave out files of episodes that cannot be read; `damaged` tells them.
 
     Attributes:
+        damaged: What was left out, in words.
         info: info.json.
         spec: Features, rate and version.
         episodes: All of them, in order.
@@ -57,8 +59,10 @@ class Dataset:
         BeingHError: No dataset, another version, or metadata that are damaged or contradict each other.
     """
 
-    def __init__(self, root: Path | str) -> None:
+    def __init__(self, root: Path | str, *, tolerant: bool = False) -> None:
         self.root = Path(root)
+        self.damaged: list[str] = []
+        self._tolerant = tolerant
         where = self.root / "meta" / "info.json"
         self.info: dict[str, Any] = read_json(where, remedy="give the folder of a LeRobot dataset, which has meta/info.json")
         if self.info.get("codebase_version") not in VERSIONS:
@@ -68,7 +72,7 @@ class Dataset:
             )  # fmt: skip
         self.spec: DatasetSpec = spec_of(self.info, where)
         self.episodes = self._episodes_v3() if self.spec.version == "v3.0" else self._episodes_v21()
-        if [episode.index for episode in self.episodes] != list(range(len(self.episodes))):
+        if not tolerant and [episode.index for episode in self.episodes] != list(range(len(self.episodes))):
             raise BeingHError("episodes are not numbered 0, 1, 2, ...", where=self.root / "meta")
 
     @property
@@ -174,7 +178,13 @@ class Dataset:
         files = sorted((self.root / "meta/episodes").glob("*/*.parquet"))
         found = []
         for path in files:
-            columns.check(path)
+            try:
+                columns.check(path)
+            except BeingHError as error:
+                if not self._tolerant:
+                    raise
+                self.damaged.append(f"{path}: {error.what}")
+                continue
             wanted = [name for name in pq.read_schema(path).names if not name.startswith("stats/")]
             for row in columns.read_table(path, wanted).to_pylist():
                 found.append(self._episode_v3(row, path))

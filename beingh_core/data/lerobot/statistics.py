@@ -15,7 +15,7 @@ import numpy as np
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
 Statistics = dict[str, np.ndarray]
 _DIGIT = 16
-_IN_MEMORY = 1 << 22  # numbers that are sorted as they are
+_IN_MEMORY = 1 << 24  # numbers that are sorted as they are
 _COLUMNS = 8  # of which the bins are kept at a time: 8 columns, 10 ranks, 2^16 bins take 42 MB
 
 
