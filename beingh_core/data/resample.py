@@ -208,7 +208,7 @@ class Resampler:
         self._streams = [*self._images.values(), *self._states, self._command]
         self._newest: dict[str, int] = {}
         self._tick_ns: int | None = None
-        self._begun_ns: int | None = None
+        self._begun_ns, self._count = 0, 0
 
     def _ticks(self) -> Iterator[Frame | None]:
         """Rows, and None where the recording is cut."""
@@ -233,8 +233,8 @@ class Resampler:
 
     def _row(self, before: _Tick | None) -> tuple[_Tick | None, list[Frame | None]]:
         """Evaluates the tick: (it as the one before the next, the finished row before it or the mark of a cut)."""
-        tick_ns = self._tick_ns
-        self._tick_ns += self._period_ns
+        tick_ns, self._count = self._tick_ns, self._count + 1
+        self._tick_ns = self._begun_ns + round(self._count * NS / self._contract.rate_hz)
         samples, problem = self._sample(tick_ns)
         for stream in self._images.values():
             stream.drop_before(tick_ns - self._period_ns)

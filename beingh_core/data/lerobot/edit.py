@@ -106,10 +106,17 @@ def build(
     if (out / "meta/info.json").exists() and not (out / storage.WORK / "unfinished").exists():
         raise BeingHError("there is a dataset already", where=out, remedy="choose another folder, or remove it")
     roots = list(dict.fromkeys(dataset.root for dataset, _ in chosen))
-    with DatasetWriter(out, chosen[0][0].spec) as writer:
+    spec = chosen[0][0].spec
+    for dataset in {dataset.root: dataset for dataset, _ in chosen}.values():
+        alike = replace(dataset.spec, robot=spec.robot, video=replace(spec.video, codec=dataset.spec.video.codec))
+        if alike != spec or dataset.spec.video.codec != spec.video.codec:
+            raise BeingHError(f"has other features, rate, version or video codec than {roots[0]}", where=dataset.root)
+    names = [_source(dataset, episode) for dataset, episode in chosen]
+    twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
+    if twice:
+        raise BeingHError(f"two of the episodes have the same source, {twice}", remedy="take each dataset once")
+    with DatasetWriter(out, spec) as writer:
         for done, (dataset, episode) in enumerate(chosen, 1):
-            if dataset.spec != replace(writer.spec, robot=dataset.spec.robot, video=dataset.spec.video):
-                raise BeingHError(f"has other features, rate or version than {roots[0]}", where=dataset.root)
             if done > writer.episodes:
                 writer.commit(_imported(writer, dataset, episode, tasks or {}))
             if progress:
@@ -138,7 +145,7 @@ def _imported(writer: DatasetWriter, dataset: Dataset, episode: Episode, tasks: 
         known = dataset.records.get(episode.index)
         record = Record(
             frames=episode.frames, tasks=tuple(dict.fromkeys(texts)),
-            source=known.source if known and known.source else f"{dataset.root.resolve()}#{episode.index}",
+            source=_source(dataset, episode),
             subtasks=known.subtasks if known else tuple(dataset.subtasks_of(episode)),
             histograms={c.key: describe.histogram(dataset, episode, c) for c in spec.cameras},
             extra=known.extra if known else {},
@@ -147,6 +154,11 @@ def _imported(writer: DatasetWriter, dataset: Dataset, episode: Episode, tasks: 
     except BaseException:
         storage.remove(folder)
         raise
+
+
+def _source(dataset: Dataset, episode: Episode) -> str:
+    known = dataset.records.get(episode.index)
+    return known.source if known and known.source else f"{dataset.root.resolve()}#{episode.index}"
 
 
 def _check_numbers(dataset: Dataset, numbers: Iterable[int]) -> None:

@@ -16,6 +16,11 @@ from beingh_core.data.lerobot import encoders
 from beingh_core.data.lerobot.schema import Camera, VideoSettings
 from beingh_core.errors import BeingHError
 
+try:
+    import cv2  # three times as fast at counting as numpy, which gives the same
+except ImportError:
+    cv2 = None
+
 QUEUE = 8  # pictures that wait for an encoder; whoever adds more waits too, and nothing is dropped
 
 
@@ -114,7 +119,10 @@ class CameraEncoder:
 def colour_histogram(picture_HW3: np.ndarray) -> np.ndarray:
     """(3, 256) how often each value occurs in each channel."""
     flat = picture_HW3.reshape(-1, 3)
-    return np.stack([np.bincount(flat[:, channel], minlength=256) for channel in range(3)])
+    if cv2 is None or len(flat) >= 1 << 24:  # OpenCV counts in float32
+        return np.stack([np.bincount(flat[:, channel], minlength=256) for channel in range(3)])
+    counts = [cv2.calcHist([picture_HW3], [channel], None, [256], [0, 256]) for channel in range(3)]
+    return np.stack([one.ravel() for one in counts]).astype(np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -147,7 +147,7 @@ class DatasetWriter:
             sizes[camera.key] = (VIDEO_MB, files)
             if video.parameters(files[0]) != video.parameters(files[-1]):
                 return False
-        return all(sum(file.stat().st_size for file in files) <= most << 20 for most, files in sizes.values())
+        return all(sum(file.stat().st_size for file in files) <= most * 2**20 for most, files in sizes.values())
 
     def _publish(self) -> None:
         scratch = self._work / "scratch"
@@ -167,9 +167,8 @@ class DatasetWriter:
 def _check_new(root: Path, spec: DatasetSpec | None) -> None:
     if spec is None:
         raise BeingHError("there is no dataset", where=root, remedy="give a folder that has meta/info.json")
-    if root.is_file() or (root.is_dir() and any(path.name != storage.WORK for path in root.iterdir())):
-        if not (root / "meta").is_dir() or (root / storage.WORK).is_dir() is False:
-            raise BeingHError("there is something else in this folder", where=root, remedy="choose a new or empty folder")
+    if root.is_file() or (root.is_dir() and any(path.name not in (storage.WORK, "meta") for path in root.iterdir())):
+        raise BeingHError("there is something else in this folder", where=root, remedy="choose a new or empty folder")
 
 
 def _agreed(dataset: Dataset, spec: DatasetSpec) -> DatasetSpec:
