@@ -1,0 +1,27 @@
+"""Writes a small dataset until it is killed; `python lerobot_victim.py ROOT VERSION`. Prints `ready` before the first episode."""
+
+import sys
+from pathlib import Path
+
+from lerobot_support import frames, spec
+
+from beingh_core.data.lerobot import DatasetWriter
+from beingh_core.data.lerobot import writer as writer_module
+
+EPISODES = 8
+writer_module.VIDEO_MB = 0.01  # several groups, so that kills meet publications too
+
+
+def lengths():
+    """Rows of each episode."""
+    return [5 + 3 * (episode % 4) for episode in range(EPISODES)]
+
+
+if __name__ == "__main__":
+    root, version = Path(sys.argv[1]), sys.argv[2]
+    of = spec(version)
+    print("ready", flush=True)
+    with DatasetWriter(root, of) as writer:
+        for episode, count in enumerate(lengths()):
+            if f"s{episode}" not in writer.sources:
+                writer.add(frames(of, episode, count), source=f"s{episode}")
