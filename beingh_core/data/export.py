@@ -103,9 +103,9 @@ def export(
     spec, refused = _spec(contract, todo, settings, opener) if todo else (None, {})
     outcomes |= refused
     todo = [bag for bag in todo if bag not in refused]
-    with DatasetWriter(settings.out, spec) if spec or not todo and done else _nothing() as writer:
-        if writer is None:
-            return [outcomes[bag] for bag in bags]
+    if spec is None and not (settings.out / "meta/info.json").exists():
+        return [outcomes[bag] for bag in bags]
+    with DatasetWriter(settings.out, spec) as writer:  # also without bags to do: it finishes what was cut off
         writer.describe(contract=contract, modality=contract_rows.modality(contract))
         for bag, converted in _converted(todo, settings, opener, writer):
             outcomes[bag] = _commit(writer, bag, converted)
@@ -247,7 +247,3 @@ def _journal(out: Path) -> set[str]:
         storage.write(path, b"".join(lines[:-1]))
     return {json.loads(line)["bag"] for line in lines if is_whole(line)}
 
-
-class _nothing(AbstractContextManager):
-    def __exit__(self, *_: object) -> None:
-        return None

@@ -207,6 +207,7 @@ class Resampler:
         self._command = JointStream("commands", longest, names, self._command_history)
         self._streams = [*self._images.values(), *self._states, self._command]
         self._newest: dict[str, int] = {}
+        self._first: dict[str, int] = {}
         self._tick_ns: int | None = None
         self._begun_ns, self._count = 0, 0
 
@@ -224,8 +225,10 @@ class Resampler:
             while self._is_due():
                 before, row = self._row(before)
                 yield from row
-        if self._tick_ns is None:
-            silent = [stream.name for stream in self._streams if stream.latest() is None]
+        silent = [stream.name for stream in self._streams if stream.latest() is None]
+        if self._tick_ns is None and not silent:
+            self._begin()
+        elif self._tick_ns is None:
             self._gap(f"no row could be made: nothing from {', '.join(silent)}")
         while self._tick_ns is not None and self._tick_ns <= min(self._stamps()):
             before, row = self._row(before)
@@ -279,6 +282,7 @@ class Resampler:
         if stamp_ns < newest - _BACK_NS:
             return f"{message.topic}: its clock went back by {(newest - stamp_ns) / NS:.3f} s"
         self._newest[message.topic] = max(newest, stamp_ns)
+        self._first[message.topic] = min(self._first.get(message.topic, stamp_ns), stamp_ns)
         if message.topic in self._cameras:
             camera = self._cameras[message.topic]
             buffer = self._images[message.topic]
@@ -293,18 +297,25 @@ class Resampler:
             if message.topic in self._commands:
                 due_ns = stamp_ns + contract_rows.delay_ns(content)
                 self._command_history.push(due_ns, positions)
-        if self._tick_ns is None:
+        if self._tick_ns is None and self._may_begin():
             self._begin()
         return None
 
     def _begin(self) -> None:
-        """The first tick: the first command since every stream has said something."""
-        samples = [stream.latest() for stream in self._streams]
-        if all(sample is not None for sample in samples):
-            newest = max(sample.stamp_ns for sample in samples)
-            command_ns = self._command.latest().stamp_ns
-            self._tick_ns = command_ns + -(-(newest - command_ns) // self._period_ns) * self._period_ns
-            self._begun_ns = self._tick_ns
+        """The first tick on the commands' ticks for which every stream has a sample."""
+        low, high = max(self._first.values()), max(self._newest.values())
+        anchor_ns = self._command.latest().stamp_ns if self._commands else low
+        count = -((anchor_ns - low) * round(self._contract.rate_hz * 1000) // (NS * 1000))
+        tick = lambda: anchor_ns + round(count * NS / self._contract.rate_hz)
+        while tick() < low or (tick() < high and any(stream.at(tick()) is None for stream in self._streams)):
+            count += 1
+        self._tick_ns = self._begun_ns = tick()
+
+    def _may_begin(self) -> bool:
+        """Whether every stream has said something, and nothing earlier can come."""
+        if any(stream.latest() is None for stream in self._streams):
+            return False
+        return max(self._newest.values()) - max(self._first.values()) > _PATIENCE_NS
 
     def _stamps(self) -> list[int]:
         """Of each stream's newest sample [ns]."""

@@ -86,7 +86,8 @@ def publish_v3(root: Path, spec: DatasetSpec, group: Sequence[Staged], place: Pl
         pq.write_table(table, scratch / "table.parquet")
         storage.sync(scratch / "table.parquet")
         storage.put(scratch / "table.parquet", root / path.format(**_numbered(place.episodes)))
-    place.like = place.like or episodes.schema
+    # Read back: the library names parts of lists otherwise in files than in memory.
+    place.like = place.like or pq.read_schema(root / EPISODES.format(**_numbered(place.episodes)))
     place.advance(group)
 
 
