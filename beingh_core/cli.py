@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from beingh_core.data.commands import add_dataset
+from beingh_core.data.export_command import add_export
 from beingh_core.errors import BeingHError
 
 # Adds sub-commands to what `add_subparsers` returned; each sets `run`, which takes the parsed arguments and returns
@@ -41,6 +42,7 @@ def build_parser(registers: Sequence[Register] = ()) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_serve(commands)
     add_dataset(commands)
+    add_export(commands)
     bench = commands.add_parser("bench", help="measure the software on this machine")
     benches = bench.add_subparsers(metavar="WHAT", required=True)
     _add_bench_inference(benches)

@@ -74,7 +74,9 @@ class FakeBag:
                     continue
                 stamp = BEGIN + number * NS // rate
                 content = make(stamp) if make else image(number, self.encoding)
-                found.append(Recorded(topic, stamp + self.latency_ns.get(topic, 2_000_000), stamp + self.offset_ns, content))
+                found.append(
+                    Recorded(topic, stamp + self.latency_ns.get(topic, 2_000_000), stamp + self.offset_ns, content)
+                )
         self.recorded = sorted(found, key=lambda message: message.log_ns)
         self.topics = dict.fromkeys(kinds)
         for topic in self.without:

@@ -2,9 +2,19 @@
 
 import numpy as np
 
-from beingh_core.data.lerobot import Camera, DatasetSpec, DatasetWriter, DepthScale, Frame, Subtask, Vector, VideoSettings
+from beingh_core.data.lerobot import (
+    Camera,
+    DatasetSpec,
+    DatasetWriter,
+    DepthScale,
+    Frame,
+    Subtask,
+    Vector,
+    VideoSettings,
+)
 
-STATE, ACTION, SCENE, WRIST, DEPTH = "observation.state", "action", "observation.images.scene", "observation.images.wrist", "observation.images.depth"  # fmt: skip
+STATE, ACTION = "observation.state", "action"
+SCENE, WRIST, DEPTH = (f"observation.images.{name}" for name in ("scene", "wrist", "depth"))
 LENGTHS = (7, 12, 5, 9)
 
 
@@ -23,7 +33,9 @@ def spec(version="v3.0", subtasks=None, codec="h264", depth=False, cameras=2, fp
 def picture(camera, episode, index):
     """Flat grey that tells episode and frame, or depth of random millimetres."""
     if camera.depth:
-        return np.random.default_rng((episode, index)).integers(0, 9000, (camera.height, camera.width)).astype(np.uint16)
+        return (
+            np.random.default_rng((episode, index)).integers(0, 9000, (camera.height, camera.width)).astype(np.uint16)
+        )
     return np.full((camera.height, camera.width, 3), (episode * 53 + index * 11) % 200 + 20, np.uint8)
 
 

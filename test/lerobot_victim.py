@@ -1,4 +1,4 @@
-"""Writes a small dataset until it is killed; `python lerobot_victim.py ROOT VERSION`. Prints `ready` before the first episode."""
+"""Writes a small dataset until it is killed: `python lerobot_victim.py ROOT VERSION` prints `ready`, then begins."""
 
 import sys
 from pathlib import Path

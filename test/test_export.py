@@ -8,6 +8,7 @@ import pytest
 from bag_support import BAGS, CONTRACT, open_fake
 from lerobot_support import contents
 
+from beingh_core.cli import main
 from beingh_core.data import export as export_module
 from beingh_core.data.export import Export, export
 from beingh_core.data.lerobot import Dataset, Subtask, VideoSettings
@@ -91,7 +92,10 @@ def test_two_processes_give_the_same_dataset(tmp_path):
     outcomes = export(paths(*names), settings(tmp_path / "two", workers=2), open_fake)
     assert [o.state for o in outcomes] == ["exported", "salvaged", "refused", "exported"]
     one, two = Dataset(tmp_path / "one"), Dataset(tmp_path / "two")
-    assert contents(tmp_path / "one")["data/chunk-000/file-000.parquet"] == contents(tmp_path / "two")["data/chunk-000/file-000.parquet"]
+    assert (
+        contents(tmp_path / "one")["data/chunk-000/file-000.parquet"]
+        == contents(tmp_path / "two")["data/chunk-000/file-000.parquet"]
+    )
     assert [e.tasks for e in one.episodes] == [e.tasks for e in two.episodes]
 
 
@@ -111,3 +115,38 @@ def test_what_concerns_all_bags_is_one_error(tmp_path):
     outcomes = export(paths("no_wrist"), settings(tmp_path / "new"), open_fake)
     assert outcomes[0].state == "refused" and not (tmp_path / "new/meta").exists()
     np.testing.assert_equal(len(Dataset(tmp_path / "d").episodes), 1)
+
+
+def test_command_line(tmp_path, capsys, monkeypatch):
+    from beingh_core.data import bag_files
+
+    monkeypatch.setattr(bag_files, "open_bag", open_fake)
+    for name in ("whole", "gap"):
+        (tmp_path / "bags" / name).mkdir(parents=True)
+        (tmp_path / "bags" / name / "metadata.yaml").write_text("x")
+    arguments = ["--contract", "fr3", "--out", str(tmp_path / "d"), "--workers", "1", "--encoder", "software"]
+    assert main(["export", str(tmp_path / "bags/whole"), *arguments]) == 0
+    assert main(["export", str(tmp_path / "bags"), *arguments]) == 1
+    told = capsys.readouterr().out
+    assert "there already" in told and "salvaged" in told and "cut: /wrist_camera" in told
+    assert len(Dataset(tmp_path / "d").episodes) == 3
+    (tmp_path / "empty").mkdir()
+    mistakes = {
+        "no bag in this folder": [str(tmp_path / "empty"), *arguments],
+        "no such bag": [str(tmp_path / "nothing"), *arguments],
+        "two bags are called": [str(tmp_path / "bags"), str(tmp_path / "bags/gap"), *arguments],
+        "h264, av1": [str(tmp_path / "bags/gap"), *arguments, "--codec", "vp9"],
+        "hold, nearest, drop": [str(tmp_path / "bags/gap"), *arguments, "--method", "mean"],
+        "encoder 'h264_x'": [
+            str(tmp_path / "bags/gap"),
+            *arguments,
+            "--out",
+            str(tmp_path / "e"),
+            "--encoder",
+            "h264_x",
+        ],
+    }
+    for text, line in mistakes.items():
+        assert main(["export", *line]) == 2, text
+        error = capsys.readouterr().err
+        assert text in error and "Traceback" not in error

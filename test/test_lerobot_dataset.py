@@ -176,24 +176,21 @@ def test_a_camera_that_yuv420p_cannot_hold_is_refused():
         type(of)(fps=20, robot="x", vectors=of.vectors, cameras=(Camera(key="c", height=48, width=63),))
 
 
-@pytest.mark.skipif("BEINGH_LEROBOT_PYTHON" not in os.environ, reason="needs lerobot 0.4.4 in an environment of its own")
+@pytest.mark.skipif(
+    "BEINGH_LEROBOT_PYTHON" not in os.environ, reason="needs lerobot 0.4.4 in an environment of its own"
+)
 def test_lerobot_itself_loads_it(tmp_path):
-    roots = [write(tmp_path / str(n), of) for n, of in enumerate([spec(), spec(subtasks="index", depth=True), spec(codec="av1")])]
+    roots = [
+        write(tmp_path / str(n), of)
+        for n, of in enumerate([spec(), spec(subtasks="index", depth=True), spec(codec="av1")])
+    ]
     code = (
-        "import sys, json, torch\n"
-        "library = torch.library.Library('torchvision', 'DEF')\n"
-        "library.define('nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')\n"
-        "from lerobot.datasets.lerobot_dataset import LeRobotDataset\n"
         "for root in sys.argv[1:]:\n"
         "    data = LeRobotDataset('a/b', root=root, video_backend='pyav')\n"
-        f"    print(json.dumps([[d['index'].item(), d['task'], d['{STATE}'].tolist(), float(d['{SCENE}'].mean()) * 255] for d in data]))\n"
+        f"    print(json.dumps([[d['index'].item(), d['task'], d['{STATE}'].tolist(), "
+        f"float(d['{SCENE}'].mean()) * 255] for d in data]))\n"
     )
-    done = subprocess.run(
-        [os.environ["BEINGH_LEROBOT_PYTHON"], "-c", code, *map(str, roots)], capture_output=True, text=True,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    for line in done.stdout.splitlines():
+    for line in run_lerobot(code, *roots):
         rows = json.loads(line)
         source = [frame for n, count in enumerate(LENGTHS) for frame in frames(spec(), n, count)]
         assert len(rows) == len(source)

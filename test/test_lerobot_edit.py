@@ -34,7 +34,9 @@ def test_delete_split_and_rename(tmp_path, source, capsys):
     assert main(["dataset", "delete", str(source), "--episodes", "0+2", "--out", str(tmp_path / "less")]) == 0
     less = Dataset(tmp_path / "less")
     assert [e.frames for e in less.episodes] == [LENGTHS[1], LENGTHS[3]]
-    np.testing.assert_array_equal(less.values(less.episodes[1], STATE), [f.vectors[STATE] for f in frames(spec(), 3, 9)])
+    np.testing.assert_array_equal(
+        less.values(less.episodes[1], STATE), [f.vectors[STATE] for f in frames(spec(), 3, 9)]
+    )
     assert [text for _, text in less.subtasks_of(less.episodes[1])] == ["reach", "grasp 3"]
     assert less.tasks == ["task 1"]
     parts = ["--parts", "train=0.5,val=2-3", "--out", str(tmp_path / "parts")]

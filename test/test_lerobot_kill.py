@@ -1,4 +1,4 @@
-"""kill -9 at any moment: what was committed is intact, and the resumed dataset is the uninterrupted one, byte by byte."""
+"""kill -9 at any moment: what was committed is intact; the resumed dataset is the uninterrupted one, byte by byte."""
 
 import random
 import signal

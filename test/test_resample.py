@@ -46,7 +46,9 @@ def test_states_and_actions_are_the_codecs():
         previous = codec.encode_state(dict(zip(CONTRACT.joint_names, posture(tick))), previous)
         np.testing.assert_array_equal(frame.vectors[STATE], np.concatenate([previous[s.slot] for s in CONTRACT.state]))
         encoded = codec.encode_commands(np.stack([posture(tick), posture(tick + NS // 20)]))
-        np.testing.assert_array_equal(frame.vectors[ACTION], np.concatenate([encoded[s.slot][0] for s in CONTRACT.action]))
+        np.testing.assert_array_equal(
+            frame.vectors[ACTION], np.concatenate([encoded[s.slot][0] for s in CONTRACT.action])
+        )
 
 
 def test_hold_equals_the_live_nodes_sample_for_sample():
@@ -150,7 +152,11 @@ def test_which_topic_has_the_commands():
     assert command_topics(CONTRACT, [JOINTS, BUFFER, *groups], None) == (BUFFER,)
     assert command_topics(CONTRACT, [JOINTS, *groups], None) == tuple(groups)
     assert command_topics(CONTRACT, [JOINTS], "states") == ()
-    for topics, wanted in (([JOINTS], None), ([JOINTS], "/x"), (["/a/controller/buffer", "/b/controller/buffer"], None)):
+    for topics, wanted in (
+        ([JOINTS], None),
+        ([JOINTS], "/x"),
+        (["/a/controller/buffer", "/b/controller/buffer"], None),
+    ):
         with pytest.raises(BeingHError):
             command_topics(CONTRACT, topics, wanted)
 

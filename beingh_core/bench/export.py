@@ -1,8 +1,8 @@
 """`beingh bench export`: frames per second from a bag to a LeRobot dataset, against LeRobot's own writer.
 
-Ours reads an MCAP bag, resamples it and writes videos, rows and exact statistics; LeRobot's writer is handed the decoded
-pictures. Both in a process of its own, one after another, on the same processors, with the same codec, quality setting and
-spacing of key frames. A frame is one row with two pictures of 640x480.
+Ours reads an MCAP bag, resamples it and writes videos, rows and exact statistics; LeRobot's writer is handed the
+decoded pictures. Each in a process of its own, one after another, on the same processors, with the same codec, quality
+setting and spacing of key frames. A frame is one row with two pictures of 640x480.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from beingh_core.data.lerobot import Dataset, VideoSettings
 from beingh_core.errors import BeingHError
 
 _INSTALL = (
-    "python3.11 -m venv lerobot && lerobot/bin/pip install --no-deps lerobot==0.4.4 torchvision==0.25.0 && lerobot/bin/pip "
-    "install torch==2.13.0 datasets==4.8.5 huggingface-hub==0.35.3 av==15.1.0 jsonlines packaging==25.0 einops accelerate "
-    'draccus==0.10.0 deepdiff termcolor pandas pyarrow pillow "setuptools<81", then --lerobot-python lerobot/bin/python; or '
-    "--without-lerobot"
+    "python3.11 -m venv lerobot && lerobot/bin/pip install --no-deps lerobot==0.4.4 torchvision==0.25.0 && "
+    "lerobot/bin/pip install torch==2.13.0 datasets==4.8.5 huggingface-hub==0.35.3 av==15.1.0 jsonlines packaging==25.0 "
+    'einops accelerate draccus==0.10.0 deepdiff termcolor pandas pyarrow pillow "setuptools<81", then '
+    "--lerobot-python lerobot/bin/python; or --without-lerobot"
 )
 _JUDGED = 60  # pictures of each camera whose PSNR is taken
 _CODECS = {"h264": "h264", "av1": "libsvtav1"}
@@ -112,7 +112,9 @@ def _export(pipe, bag: Path, robot: Path, out: Path, codec: str) -> None:
     if outcome.state != "exported":
         raise BeingHError(f"the bench's own bag was {outcome.state}: {'; '.join(outcome.findings)}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    pipe.send({"frames": outcome.frames, "seconds": seconds, "peak_rss_mb": peak / 1024, "encoder": encoders.choose(video)})
+    pipe.send(
+        {"frames": outcome.frames, "seconds": seconds, "peak_rss_mb": peak / 1024, "encoder": encoders.choose(video)}
+    )
 
 
 def _in_process(target, *arguments) -> dict[str, Any]:
@@ -130,8 +132,8 @@ def _in_process(target, *arguments) -> dict[str, Any]:
 
 
 def _check_lerobot(python: str) -> None:
-    done = subprocess.run([python, "-c", "import importlib.metadata as m; m.version('lerobot')"], capture_output=True, text=True) if os.path.exists(python) else None  # fmt: skip
-    if done is None or done.returncode:
+    ask = [python, "-c", "import importlib.metadata as m; m.version('lerobot')"]
+    if not os.path.exists(python) or subprocess.run(ask, capture_output=True).returncode:
         raise BeingHError(f"lerobot is not installed for {python}", where="--lerobot-python", remedy=_INSTALL)
 
 

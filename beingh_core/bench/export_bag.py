@@ -1,4 +1,4 @@
-"""The synthetic bag of `beingh bench export`: two raw cameras at 30 Hz, joints at 100 Hz, commands at 30 Hz, as MCAP."""
+"""The synthetic bag of `beingh bench export`, an MCAP: two raw cameras and commands at 30 Hz, joints at 100 Hz."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ SIZE = (480, 640)
 KEPT = 60  # different pictures of each camera
 NS = 1_000_000_000
 _STATES_HZ = 100
+_ROBOT_TOPICS = {
+    "/joint_states": "sensor_msgs/msg/JointState",
+    "/controller/buffer": "trajectory_msgs/msg/JointTrajectory",
+}
 _BEGIN_NS = 1_700_000_000 * NS
 
 
@@ -27,11 +31,8 @@ def pictures(seed: int) -> np.ndarray:
     noise = rng.normal(0.0, 3.0, (4, *SIZE, 3)).astype(np.float32)
     for index in range(KEPT):
         t = index / FPS + seed
-        scene = np.stack(
-            [
-                127 + 90 * np.sin(columns / 40 + t), 127 + 80 * np.sin(rows / 30 - t), 127 + 70 * np.cos((columns + rows) / 50)
-            ], axis=-1,
-        )  # fmt: skip
+        waves = [90 * np.sin(columns / 40 + t), 80 * np.sin(rows / 30 - t), 70 * np.cos((columns + rows) / 50)]
+        scene = 127 + np.stack(waves, axis=-1)
         y, x = SIZE[0] * (0.5 + 0.3 * np.sin(2 * t)), SIZE[1] * (0.5 + 0.3 * np.cos(2 * t))
         scene[(abs(rows - y) < 50) & (abs(columns - x) < 60)] = (210, 40, 30)
         scene[((columns.astype(int) // 32 + rows.astype(int) // 32) % 2 == 0) & (rows > 360)] *= 0.6
@@ -74,7 +75,7 @@ def write_bag(path: Path, contract: RobotContract, views: list[np.ndarray], seco
         writer = Writer(file, compression=CompressionType.NONE)
         writer.start("ros2", "beingh bench export")
         channels = {}
-        for topic, kind in [("/joint_states", "sensor_msgs/msg/JointState"), ("/controller/buffer", "trajectory_msgs/msg/JointTrajectory")] + [(c.topic, c.type) for c in contract.cameras]:  # fmt: skip
+        for topic, kind in (*_ROBOT_TOPICS.items(), *((camera.topic, camera.type) for camera in contract.cameras)):
             definition, _ = types.generate_msgdef(kind, ros_version=2)
             schema = writer.register_schema(kind, "ros2msg", definition.encode())
             channels[topic] = (writer.register_channel(topic, "cdr", schema), kind)
@@ -98,8 +99,12 @@ def _messages(types, contract: RobotContract, views: list[np.ndarray], seconds: 
     for ns, kind, index in sorted(streams):
         if kind == 0:
             empty = np.zeros(0)
-            yield ns, "/joint_states", t["sensor_msgs/msg/JointState"](
-                header=header(ns), name=joints, position=posture(ns), velocity=empty, effort=empty
+            yield (
+                ns,
+                "/joint_states",
+                t["sensor_msgs/msg/JointState"](
+                    header=header(ns), name=joints, position=posture(ns), velocity=empty, effort=empty
+                ),
             )
             continue
         for camera, view in zip(contract.cameras, views):
@@ -113,6 +118,8 @@ def _messages(types, contract: RobotContract, views: list[np.ndarray], seconds: 
             positions=posture(ns), velocities=empty, accelerations=empty, effort=empty,
             time_from_start=t["builtin_interfaces/msg/Duration"](sec=0, nanosec=0),
         )  # fmt: skip
-        yield ns, "/controller/buffer", t["trajectory_msgs/msg/JointTrajectory"](
-            header=header(ns), joint_names=joints, points=[point]
+        yield (
+            ns,
+            "/controller/buffer",
+            t["trajectory_msgs/msg/JointTrajectory"](header=header(ns), joint_names=joints, points=[point]),
         )

@@ -18,5 +18,7 @@ def open_bag(path: Path) -> AbstractContextManager:
     try:
         bags = importlib.import_module("beingh_core.data.bags")
     except ImportError as error:
-        raise BeingHError(f"bags cannot be read here ({error})", where=path, remedy="`pip install mcap rosbags`") from None
+        raise BeingHError(
+            f"bags cannot be read here ({error})", where=path, remedy="`pip install mcap rosbags`"
+        ) from None
     return bags.open_bag(path)

@@ -25,8 +25,12 @@ def add_dataset(commands) -> None:
     verb = _verb(verbs, "merge", _merge, "one dataset of several", many=True)
     verb.add_argument("--out", type=Path, required=True, metavar="NEW", help=_OUT)
     verb = _verb(verbs, "split", _split, "several datasets of one")
-    verb.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder in which there is one of each part")
-    verb.add_argument("--parts", required=True, metavar="NAME=WHICH,...", help="WHICH: a share (0.8) or episodes (0-9+12)")
+    verb.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder in which there is one of each part"
+    )
+    verb.add_argument(
+        "--parts", required=True, metavar="NAME=WHICH,...", help="WHICH: a share (0.8) or episodes (0-9+12)"
+    )
     verb = _verb(verbs, "delete", _delete, "the dataset without some episodes")
     verb.add_argument("--episodes", required=True, metavar="WHICH", help="for example 3 or 0-9+12")
     verb.add_argument("--out", type=Path, required=True, metavar="NEW", help=_OUT)
@@ -38,7 +42,9 @@ def add_dataset(commands) -> None:
 
 def _verb(verbs, name: str, run, text: str, many: bool = False) -> argparse.ArgumentParser:
     parser = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-    parser.add_argument("dataset", type=Path, metavar="DATASET", nargs="+" if many else None, help="folder with meta/info.json")
+    parser.add_argument(
+        "dataset", type=Path, metavar="DATASET", nargs="+" if many else None, help="folder with meta/info.json"
+    )
     parser.set_defaults(run=run)
     return parser
 
@@ -63,7 +69,9 @@ def _info(chosen: argparse.Namespace) -> int:
         print(json.dumps(found, indent=2, ensure_ascii=False))
     else:
         for key, value in found.items():
-            print(f"{key:>14}: {value if isinstance(value, (str, int, float)) else json.dumps(value, ensure_ascii=False)}")
+            print(
+                f"{key:>14}: {value if isinstance(value, (str, int, float)) else json.dumps(value, ensure_ascii=False)}"
+            )
     return 1 if problems or found["not_published"] else 0
 
 
@@ -160,7 +168,9 @@ def parse_parts(text: str, episodes: int) -> dict[str, list[int]]:
     for part in text.split(","):
         name, _, which = part.partition("=")
         if not name or not which or "/" in name or name in parts:
-            raise BeingHError(f"part {shown(part)}", allowed="NAME=WHICH with different names, for example train=0.8,val=0.2")
+            raise BeingHError(
+                f"part {shown(part)}", allowed="NAME=WHICH with different names, for example train=0.8,val=0.2"
+            )
         if "." not in which:
             parts[name] = parse_numbers(which)
             continue

@@ -24,7 +24,11 @@ NS = 1_000_000_000
 
 
 def dataset_spec(
-    contract: RobotContract, sizes: Mapping[str, tuple[int, int]], video: VideoSettings, version: str, subtasks: str | None = None
+    contract: RobotContract,
+    sizes: Mapping[str, tuple[int, int]],
+    video: VideoSettings,
+    version: str,
+    subtasks: str | None = None,
 ) -> DatasetSpec:
     """The dataset of a robot.
 

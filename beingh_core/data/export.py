@@ -17,7 +17,7 @@ from typing import Any
 
 from beingh_core.contract import RobotContract, load_contract
 from beingh_core.data import contract_rows
-from beingh_core.data.lerobot import storage
+from beingh_core.data.lerobot import encoders, storage
 from beingh_core.data.lerobot.encoders import threads_for
 from beingh_core.data.lerobot.episode import Staged, Subtask, stage
 from beingh_core.data.lerobot.publish import is_whole
@@ -97,6 +97,7 @@ def export(
         BeingHError: Something that concerns all bags: contract, settings, output folder, a full disk.
     """
     contract = load_contract(settings.contract)
+    encoders.choose(settings.video)
     done = _journal(settings.out)
     todo = [bag for bag in bags if bag.name not in done]
     outcomes: dict[Path, Outcome] = {bag: Outcome(bag=bag, state="there already") for bag in bags if bag.name in done}
@@ -236,7 +237,9 @@ def _spec(
 def _check_topics(wanted: set[str], there: Any, bag: Path) -> None:
     missing = sorted(wanted - set(there))
     if missing:
-        raise BeingHError(f"lacks {', '.join(missing)}", where=bag, remedy="record these topics, or correct the contract")
+        raise BeingHError(
+            f"lacks {', '.join(missing)}", where=bag, remedy="record these topics, or correct the contract"
+        )
 
 
 def _journal(out: Path) -> set[str]:
@@ -246,4 +249,3 @@ def _journal(out: Path) -> set[str]:
     if lines and not is_whole(lines[-1]):
         storage.write(path, b"".join(lines[:-1]))
     return {json.loads(line)["bag"] for line in lines if is_whole(line)}
-

@@ -86,7 +86,9 @@ class Resampling:
             if getattr(self, name) not in allowed:
                 raise BeingHError(f"resampling {name} {shown(getattr(self, name))}", allowed=allowed)
         if self.min_frames < 1 or (self.max_age_s is not None and not 0.0 < self.max_age_s <= 60.0):
-            raise BeingHError(f"min_frames {self.min_frames}, max_age_s {self.max_age_s}", allowed="at least 1; 0 to 60 s")
+            raise BeingHError(
+                f"min_frames {self.min_frames}, max_age_s {self.max_age_s}", allowed="at least 1; 0 to 60 s"
+            )
 
 
 @dataclass
@@ -155,7 +157,12 @@ class Resampler:
     """
 
     def __init__(
-        self, contract: RobotContract, messages: Iterable[Stamped], commands: tuple[str, ...], task: str, settings: Resampling
+        self,
+        contract: RobotContract,
+        messages: Iterable[Stamped],
+        commands: tuple[str, ...],
+        task: str,
+        settings: Resampling,
     ) -> None:
         self.findings = Findings()
         self._contract, self._messages, self._task, self._settings = contract, messages, task, settings
@@ -200,7 +207,10 @@ class Resampler:
             JointStream(f"state.{s.slot} ({s.topic})", age or s.max_age_s, s.joints, self._histories[s.topic])
             for s in self._contract.state
         ]
-        names, longest = self._contract.joint_names, age or max((s.max_age_s for s in self._contract.state), default=0.25)
+        names, longest = (
+            self._contract.joint_names,
+            age or max((s.max_age_s for s in self._contract.state), default=0.25),
+        )
         self._command_history = (
             JointHistory(names, _DEPTH) if self._commands else self._histories[self._contract.joint_state_topics[0]]
         )
@@ -254,9 +264,7 @@ class Resampler:
         positions: dict[str, float] = {}
         for stream in self._states:
             positions.update(zip(stream.joints, samples[stream.name].value.tolist()))
-        pictures = {
-            IMAGES + camera.name: samples[topic].value() for topic, camera in self._cameras.items()
-        }
+        pictures = {IMAGES + camera.name: samples[topic].value() for topic, camera in self._cameras.items()}
         return _Tick(command, self._rows.state(positions), pictures), row
 
     def _sample(self, tick_ns: int) -> tuple[dict[str, Sample] | None, str | None]:

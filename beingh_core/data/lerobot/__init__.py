@@ -6,4 +6,14 @@ from beingh_core.data.lerobot.reader import Dataset
 from beingh_core.data.lerobot.schema import Camera, DatasetSpec, Vector, VideoSettings
 from beingh_core.data.lerobot.writer import DatasetWriter
 
-__all__ = ["Camera", "Dataset", "DatasetSpec", "DatasetWriter", "DepthScale", "Frame", "Subtask", "Vector", "VideoSettings"]
+__all__ = [
+    "Camera",
+    "Dataset",
+    "DatasetSpec",
+    "DatasetWriter",
+    "DepthScale",
+    "Frame",
+    "Subtask",
+    "Vector",
+    "VideoSettings",
+]

@@ -15,7 +15,13 @@ from beingh_core.data.lerobot.schema import DatasetSpec
 from beingh_core.errors import BeingHError
 
 INDEX = "__index_level_0__"
-_ARROW = {"float32": pa.float32(), "float64": pa.float64(), "int64": pa.int64(), "int32": pa.int32(), "bool": pa.bool_()}
+_ARROW = {
+    "float32": pa.float32(),
+    "float64": pa.float64(),
+    "int64": pa.int64(),
+    "int32": pa.int32(),
+    "bool": pa.bool_(),
+}
 # LeRobot 0.6.1 `datasets/language.py`: what a row of `language_persistent` and `language_events` holds.
 _TEXTS = [("role", pa.string()), ("content", pa.string()), ("style", pa.string())]
 _MORE = [("camera", pa.string()), ("tool_calls", pa.list_(pa.json_() if hasattr(pa, "json_") else pa.string()))]
@@ -44,7 +50,14 @@ def rows_of(table: pa.Table | pa.RecordBatch, key: str) -> np.ndarray:
 def persistent(subtasks: Sequence[tuple[float, str]], rows: int) -> pa.Array:
     """LeRobot's column: every row of the episode holds all of its subtasks."""
     texts = [
-        {"role": "assistant", "content": text, "style": "subtask", "timestamp": start_s, "camera": None, "tool_calls": None}
+        {
+            "role": "assistant",
+            "content": text,
+            "style": "subtask",
+            "timestamp": start_s,
+            "camera": None,
+            "tool_calls": None,
+        }
         for start_s, text in subtasks
     ]
     return pa.array([texts] * rows, type=_storage(PERSISTENT)).cast(PERSISTENT)
@@ -57,17 +70,27 @@ def events(rows: int) -> pa.Array:
 
 def _storage(kind: pa.ListType) -> pa.ListType:
     """The type with plain strings for JSON, which pyarrow can build from Python values."""
-    fields = [
-        pa.field(f.name, pa.list_(pa.string())) if f.name == "tool_calls" else f for f in kind.value_type
-    ]
+    fields = [pa.field(f.name, pa.list_(pa.string())) if f.name == "tool_calls" else f for f in kind.value_type]
     return pa.list_(pa.struct(fields))
 
 
 def write_names(path: Path, names: Sequence[str], index_column: str) -> None:
     """Writes tasks.parquet or subtasks.parquet: a table whose pandas index is the text."""
-    numbers = {"name": index_column, "field_name": index_column, "pandas_type": "int64", "numpy_type": "int64", "metadata": None}
+    numbers = {
+        "name": index_column,
+        "field_name": index_column,
+        "pandas_type": "int64",
+        "numpy_type": "int64",
+        "metadata": None,
+    }
     texts = {"name": None, "field_name": INDEX, "pandas_type": "unicode", "numpy_type": "object", "metadata": None}
-    whole = {"name": None, "field_name": None, "pandas_type": "unicode", "numpy_type": "object", "metadata": {"encoding": "UTF-8"}}
+    whole = {
+        "name": None,
+        "field_name": None,
+        "pandas_type": "unicode",
+        "numpy_type": "object",
+        "metadata": {"encoding": "UTF-8"},
+    }
     pandas = {"index_columns": [INDEX], "column_indexes": [whole], "columns": [numbers, texts], "attributes": {}}
     pandas |= {"creator": {"library": "pyarrow", "version": pa.__version__}, "pandas_version": "2.3.3"}
     table = pa.table({index_column: pa.array(range(len(names)), pa.int64()), INDEX: pa.array(list(names), pa.string())})
@@ -79,7 +102,9 @@ def read_names(path: Path, index_column: str) -> list[str]:
     table = read_table(path)
     texts = next((name for name in (INDEX, "task", "subtask") if name in table.column_names), None)
     if texts is None or index_column not in table.column_names:
-        raise BeingHError(f"has columns {table.column_names}", where=path, allowed=f"{index_column} and the texts as index")
+        raise BeingHError(
+            f"has columns {table.column_names}", where=path, allowed=f"{index_column} and the texts as index"
+        )
     pairs = sorted(zip(table.column(index_column).to_pylist(), table.column(texts).to_pylist()))
     if [number for number, _ in pairs] != list(range(len(pairs))):
         raise BeingHError("its numbers are not 0, 1, 2, ...", where=path)

@@ -53,7 +53,9 @@ def split(
     for name, numbers in parts.items():
         _check_numbers(dataset, numbers)
         if seen & set(numbers) or not numbers:
-            raise BeingHError(f"part `{name}` is empty or shares episodes with another part", remedy="give each its own")
+            raise BeingHError(
+                f"part `{name}` is empty or shares episodes with another part", remedy="give each its own"
+            )
         seen |= set(numbers)
     return {
         name: build(out / name, [(dataset, dataset.episodes[n]) for n in numbers], progress=progress)
@@ -136,7 +138,9 @@ def _imported(writer: DatasetWriter, dataset: Dataset, episode: Episode, tasks: 
         texts = [dataset.tasks[number] for number in table.column("task_index").to_pylist()]
         texts = [tasks.get(text, text) for text in texts]
         kept = {vector.key: table.column(vector.key) for vector in spec.vectors}
-        kept = {key: columns.column(columns.rows_of(table, key), vector.dtype) for key, vector in zip(kept, spec.vectors)}
+        kept = {
+            key: columns.column(columns.rows_of(table, key), vector.dtype) for key, vector in zip(kept, spec.vectors)
+        }
         if spec.subtasks == "language":
             kept |= {name: table.column(name) for name in LANGUAGE if name in table.column_names}
         pq.write_table(pa.table({**kept, "task": pa.array(texts, pa.string())}), folder / DATA)

@@ -169,7 +169,9 @@ def finish(staged: Staged, spec: DatasetSpec) -> Staged:
     counts = {"rows": rows} | {camera.key: video.count(staged.video(camera.key)) for camera in spec.cameras}
     for name, found in counts.items():
         if found != frames:
-            raise BeingHError(f"{found} frames of {name}, {frames} expected", where=staged.record.source or staged.folder)
+            raise BeingHError(
+                f"{found} frames of {name}, {frames} expected", where=staged.record.source or staged.folder
+            )
     (staged.folder / RECORD).write_text(staged.record.to_json(), encoding="utf-8")
     storage.sync_folder(staged.folder)
     return staged
@@ -183,7 +185,8 @@ def open_staged(folder: Path) -> Staged:
 def _ordered(subtasks: Sequence[Subtask], spec: DatasetSpec) -> tuple[tuple[float, str], ...]:
     if subtasks and spec.subtasks is None:
         raise BeingHError(
-            "the episode has subtasks, the dataset keeps none", remedy="make the dataset with subtasks `language` or `index`"
+            "the episode has subtasks, the dataset keeps none",
+            remedy="make the dataset with subtasks `language` or `index`",
         )
     # As LeRobot expects: on the time of a frame, in the type of `timestamp`.
     on_frames = {float(np.float32(round(s.start_s * spec.fps) / spec.fps)): s.text for s in subtasks}
@@ -226,6 +229,7 @@ class _Rows:
         if not self.count:
             raise BeingHError("an episode without frames", where=record.source or None)
         found: dict[str, pa.Array] = {
-            vector.key: columns.column(np.stack(self._values[vector.key]), vector.dtype) for vector in self._spec.vectors
+            vector.key: columns.column(np.stack(self._values[vector.key]), vector.dtype)
+            for vector in self._spec.vectors
         }
         return pa.table({**found, "task": pa.array(self.tasks, pa.string())})

@@ -171,7 +171,9 @@ def data_tables(spec: DatasetSpec, group: Sequence[Staged], place: Place) -> lis
 def episode_statistics(spec: DatasetSpec, staged: Staged, table: pa.Table) -> dict[str, statistics.Statistics]:
     """Statistics of one episode, by feature."""
     found = {key: statistics.of_rows(columns.rows_of(table, key)) for key in spec.columns}
-    return found | {c.key: picture_statistics(c, staged.record.histograms[c.key], staged.record.frames) for c in spec.cameras}
+    return found | {
+        c.key: picture_statistics(c, staged.record.histograms[c.key], staged.record.frames) for c in spec.cameras
+    }
 
 
 def picture_statistics(camera: Camera, counts: np.ndarray, frames: int) -> statistics.Statistics:
@@ -183,7 +185,9 @@ def picture_statistics(camera: Camera, counts: np.ndarray, frames: int) -> stati
 def write_names(root: Path, spec: DatasetSpec, place: Place) -> None:
     """Writes the tables of tasks and subtasks."""
     if spec.version == "v2.1":
-        lines = [json.dumps({"task_index": i, "task": task}, ensure_ascii=False) + "\n" for i, task in enumerate(place.tasks)]
+        lines = [
+            json.dumps({"task_index": i, "task": task}, ensure_ascii=False) + "\n" for i, task in enumerate(place.tasks)
+        ]
         storage.write(root / "meta/tasks.jsonl", "".join(lines))
     files = {"tasks": ("task_index", place.tasks)} if spec.version == "v3.0" else {}
     if spec.subtasks == "index":
@@ -237,14 +241,23 @@ def _episode_rows(spec: DatasetSpec, group, tables, starts, place: Place) -> lis
 
 def _episode_schema(spec: DatasetSpec) -> pa.Schema:
     whole, real = pa.int64(), pa.float64()
-    fields = [("episode_index", whole), ("tasks", pa.list_(pa.string())), ("length", whole), ("data/chunk_index", whole)]
+    fields = [
+        ("episode_index", whole),
+        ("tasks", pa.list_(pa.string())),
+        ("length", whole),
+        ("data/chunk_index", whole),
+    ]
     fields += [("data/file_index", whole), ("dataset_from_index", whole), ("dataset_to_index", whole)]
     for camera in spec.cameras:
         fields += [(f"videos/{camera.key}/{name}", whole) for name in ("chunk_index", "file_index")]
         fields += [(f"videos/{camera.key}/{name}", real) for name in ("from_timestamp", "to_timestamp")]
     nested = pa.list_(pa.list_(pa.list_(real)))
-    for key, kind in [(key, pa.list_(real)) for key in spec.columns] + [(camera.key, nested) for camera in spec.cameras]:
+    for key, kind in [(key, pa.list_(real)) for key in spec.columns] + [
+        (camera.key, nested) for camera in spec.cameras
+    ]:
         fields += [(f"stats/{key}/{name}", kind) for name in ("min", "max", "mean", "std")]
-        fields += [(f"stats/{key}/count", pa.list_(whole))] + [(f"stats/{key}/{name}", kind) for name in statistics.QUANTILES]
+        fields += [(f"stats/{key}/count", pa.list_(whole))] + [
+            (f"stats/{key}/{name}", kind) for name in statistics.QUANTILES
+        ]
     fields += [("meta/episodes/chunk_index", whole), ("meta/episodes/file_index", whole)]
     return pa.schema(fields)

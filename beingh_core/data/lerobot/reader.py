@@ -64,7 +64,9 @@ class Dataset:
         self.damaged: list[str] = []
         self._tolerant = tolerant
         where = self.root / "meta" / "info.json"
-        self.info: dict[str, Any] = read_json(where, remedy="give the folder of a LeRobot dataset, which has meta/info.json")
+        self.info: dict[str, Any] = read_json(
+            where, remedy="give the folder of a LeRobot dataset, which has meta/info.json"
+        )
         if self.info.get("codebase_version") not in VERSIONS:
             raise BeingHError(
                 f"is a dataset of version {shown(self.info.get('codebase_version'))}",

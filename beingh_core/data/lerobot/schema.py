@@ -15,7 +15,13 @@ SUBTASK_FORMS = ("language", "index")
 CHUNK = 1000  # files in a folder
 DATA_MB, VIDEO_MB = 100, 200
 # Columns that every dataset has, with their types.
-COMMON = {"timestamp": "float32", "frame_index": "int64", "episode_index": "int64", "index": "int64", "task_index": "int64"}
+COMMON = {
+    "timestamp": "float32",
+    "frame_index": "int64",
+    "episode_index": "int64",
+    "index": "int64",
+    "task_index": "int64",
+}
 LANGUAGE = ("language_persistent", "language_events")
 SUBTASK_INDEX = "subtask_index"
 VECTOR_TYPES = ("float32", "float64", "int64", "int32", "bool")
@@ -75,7 +81,9 @@ class VideoSettings:
         if self.codec not in CODECS:
             raise BeingHError(f"video codec {shown(self.codec)} is not known", allowed=CODECS)
         if not 1 <= self.crf <= 51 or self.gop < 1:
-            raise BeingHError(f"crf {self.crf} or key frames every {self.gop}", allowed="crf 1 to 51, at least every frame")
+            raise BeingHError(
+                f"crf {self.crf} or key frames every {self.gop}", allowed="crf 1 to 51, at least every frame"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +145,11 @@ class DatasetSpec:
         """The `features` of info.json."""
         vectors = {v.key: {"dtype": v.dtype, "shape": [len(v.names)], "names": list(v.names)} for v in self.vectors}
         cameras = {camera.key: _video_feature(camera, self) for camera in self.cameras}
-        common = {key: {"dtype": dtype, "shape": [1], "names": None} for key, dtype in self.columns.items() if key not in vectors}
+        common = {
+            key: {"dtype": dtype, "shape": [1], "names": None}
+            for key, dtype in self.columns.items()
+            if key not in vectors
+        }
         texts = LANGUAGE if self.subtasks == "language" else ()
         return vectors | cameras | common | {key: {"dtype": "language", "shape": [1], "names": None} for key in texts}
 
@@ -165,9 +177,19 @@ def _video_feature(camera: Camera, spec: DatasetSpec) -> dict[str, Any]:
     if camera.depth:
         info |= {"video.codec": "hevc", "video.pix_fmt": "gray12le", "depth_unit": camera.depth.unit, "video.g": 2}
         scale = camera.depth
-        info |= {"video.depth_min": scale.near_m, "video.depth_max": scale.far_m, "video.shift": scale.shift_m, "video.use_log": True}
+        info |= {
+            "video.depth_min": scale.near_m,
+            "video.depth_max": scale.far_m,
+            "video.shift": scale.shift_m,
+            "video.use_log": True,
+        }
     else:
-        info |= {"video.codec": spec.video.codec, "video.pix_fmt": "yuv420p", "video.g": spec.video.gop, "video.crf": spec.video.crf}
+        info |= {
+            "video.codec": spec.video.codec,
+            "video.pix_fmt": "yuv420p",
+            "video.g": spec.video.gop,
+            "video.crf": spec.video.crf,
+        }
     shape = [camera.height, camera.width, channels]
     return {"dtype": "video", "shape": shape, "names": ["height", "width", "channels"], "info": info}
 

@@ -134,7 +134,10 @@ def _ordered_bits(values: np.ndarray) -> np.ndarray:
     """Unsigned integers in the order of the values."""
     if values.dtype.kind == "f":
         kind = np.dtype(f"u{values.dtype.itemsize}")
-        raw, top = np.ascontiguousarray(values + values.dtype.type(0)).view(kind), kind.type(1 << (8 * kind.itemsize - 1))
+        raw, top = (
+            np.ascontiguousarray(values + values.dtype.type(0)).view(kind),
+            kind.type(1 << (8 * kind.itemsize - 1)),
+        )
         return np.where(raw & top, ~raw, raw | top)  # + 0 makes -0 into 0
     return values.astype(np.int64).view(np.uint64) ^ np.uint64(1 << 63)
 

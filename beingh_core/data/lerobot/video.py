@@ -201,7 +201,9 @@ def parameters(path: Path) -> bytes:
     with av.open(str(path)) as source:
         video = source.streams.video[0]
         context = video.codec_context
-        return f"{context.name} {context.width} {context.height} {video.time_base} ".encode() + (context.extradata or b"")
+        return f"{context.name} {context.width} {context.height} {video.time_base} ".encode() + (
+            context.extradata or b""
+        )
 
 
 def decode(segment: Segment, camera: Camera, fps: int) -> Iterator[np.ndarray]:
@@ -218,7 +220,9 @@ def decode(segment: Segment, camera: Camera, fps: int) -> Iterator[np.ndarray]:
             source.seek(max(0, int(segment.start_s / video.time_base)), stream=video, backward=True)
             for frame in source.decode(video):
                 # A picture belongs to the segment if it lies nearer to one of its rows than to a neighbour's.
-                number = round((frame.pts * video.time_base - Fraction(segment.start_s).limit_denominator(1_000_000)) * fps)
+                number = round(
+                    (frame.pts * video.time_base - Fraction(segment.start_s).limit_denominator(1_000_000)) * fps
+                )
                 if number < 0:
                     continue
                 if number >= segment.frames:
