@@ -176,21 +176,71 @@ def test_a_camera_that_yuv420p_cannot_hold_is_refused():
         type(of)(fps=20, robot="x", vectors=of.vectors, cameras=(Camera(key="c", height=48, width=63),))
 
 
-@pytest.mark.skipif(
+needs_lerobot = pytest.mark.skipif(
     "BEINGH_LEROBOT_PYTHON" not in os.environ, reason="needs lerobot 0.4.4 in an environment of its own"
 )
+NMS = (
+    "import sys, json, torch, numpy as np\n"
+    "library = torch.library.Library('torchvision', 'DEF')\n"
+    "library.define('nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')\n"
+    "from lerobot.datasets.lerobot_dataset import LeRobotDataset\n"
+)
+WRITE = (
+    "video = {'dtype': 'video', 'shape': (48, 64, 3), 'names': ['height', 'width', 'channels']}\n"
+    "numbers = {'dtype': 'float32', 'shape': (3,), 'names': ['x', 'y', 'z']}\n"
+    f"features = {{'{SCENE}': video, '{STATE}': numbers}}\n"
+    "data = LeRobotDataset.create('a/b', 20, features, root=sys.argv[1], vcodec=sys.argv[2])\n"
+    "for episode in range(2):\n"
+    "    for i in range(6 + episode):\n"
+    "        grey = np.full((48, 64, 3), 20 + episode * 50 + i * 10, np.uint8)\n"
+    "        row = np.arange(3, dtype=np.float32) + i\n"
+    f"        data.add_frame({{'{SCENE}': grey, '{STATE}': row, 'task': 'push'}})\n"
+    "    data.save_episode()\n"
+    "data.finalize()\n"
+)
+LOOK = (
+    "for root in sys.argv[1:]:\n"
+    "    data = LeRobotDataset('a/b', root=root, video_backend='pyav')\n"
+    f"    print(json.dumps([[d['index'].item(), d['task'], d['{STATE}'].tolist(), "
+    f"float(d['{SCENE}'].mean()) * 255] for d in data]))\n"
+)
+
+
+def run_lerobot(code, *arguments):
+    python = os.environ["BEINGH_LEROBOT_PYTHON"]
+    command = [python, "-c", NMS + code, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.splitlines()
+
+
+@needs_lerobot
+@pytest.mark.slow
+@pytest.mark.parametrize("codec", ["h264", "libsvtav1"])
+def test_a_dataset_that_lerobot_wrote_is_read_and_continued(tmp_path, codec):
+    root = tmp_path / "theirs"
+    run_lerobot(WRITE, root, codec)
+    dataset = Dataset(root)
+    checker = Checker(dataset)
+    assert [episode.frames for episode in dataset.episodes] == [6, 7] and dataset.tasks == ["push"]
+    assert [checker.problems(episode) for episode in dataset.episodes] == [[], []]
+    shown = [int(picture[0, 0, 0]) for picture in dataset.pictures(dataset.episodes[1], SCENE)]
+    assert shown == pytest.approx([70 + 10 * i for i in range(7)], abs=3)
+    with DatasetWriter(root) as writer:
+        grey = np.full((48, 64, 3), 99, np.uint8)
+        writer.add(Frame(vectors={STATE: np.full(3, i)}, images={SCENE: grey}, task="pull") for i in range(5))
+    rows = json.loads(run_lerobot(LOOK, root)[-1])
+    assert [row[1] for row in rows] == ["push"] * 13 + ["pull"] * 5
+    assert rows[-1][3] == pytest.approx(99, abs=3) and rows[6][3] == pytest.approx(70, abs=3)
+
+
+@needs_lerobot
 def test_lerobot_itself_loads_it(tmp_path):
     roots = [
         write(tmp_path / str(n), of)
         for n, of in enumerate([spec(), spec(subtasks="index", depth=True), spec(codec="av1")])
     ]
-    code = (
-        "for root in sys.argv[1:]:\n"
-        "    data = LeRobotDataset('a/b', root=root, video_backend='pyav')\n"
-        f"    print(json.dumps([[d['index'].item(), d['task'], d['{STATE}'].tolist(), "
-        f"float(d['{SCENE}'].mean()) * 255] for d in data]))\n"
-    )
-    for line in run_lerobot(code, *roots):
+    for line in run_lerobot(LOOK, *roots):
         rows = json.loads(line)
         source = [frame for n, count in enumerate(LENGTHS) for frame in frames(spec(), n, count)]
         assert len(rows) == len(source)
