@@ -45,6 +45,7 @@ setup(
         "kinematics": ["pin"],
         "remote": ["msgpack"],
         "demo": ["mujoco", "av", "matplotlib", "rich", "opencv-python-headless"],
+        "datasets": ["pyarrow", "av"],
         "monitor": ["rich"],
         "viewer": ["rerun-sdk"],
         "test": ["pytest", "hypothesis", "ruckig", "pyzmq"],

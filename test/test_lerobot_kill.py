@@ -1,5 +1,6 @@
 """kill -9 at any moment: what was committed is intact; the resumed dataset is the uninterrupted one, byte by byte."""
 
+import json
 import random
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from lerobot_victim import EPISODES, lengths
 
 from beingh_core.data.lerobot import Dataset, DatasetWriter, storage
 from beingh_core.data.lerobot.episode import open_staged
+from beingh_core.data.lerobot.publish import append_line
 from beingh_core.data.lerobot.video import count as count_pictures
 from beingh_core.errors import BeingHError
 
@@ -135,3 +137,16 @@ def test_a_full_disk_is_one_clear_error_and_loses_nothing(tmp_path, monkeypatch)
         assert contents(tmp_path / "d") == before
         writer.add(frames(of, 1, 3), source="s1")
     check_intact(Dataset(tmp_path / "d"), [4, 3])
+
+
+def test_lines_that_were_cut_off_or_come_again_are_replaced(tmp_path):
+    path = tmp_path / "episodes.jsonl"
+    long = "x" * 200_000
+    for index in range(3):
+        append_line(path, {"episode_index": index, "text": long})
+    whole = path.read_bytes()
+    for content in (whole + b'{"episode_index": 3, "te', whole + whole.splitlines(keepends=True)[2], whole[:-5]):
+        path.write_bytes(content)
+        append_line(path, {"episode_index": 2, "text": "new"})
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        assert [line["episode_index"] for line in lines] == [0, 1, 2] and lines[2]["text"] == "new"

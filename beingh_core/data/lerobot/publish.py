@@ -8,9 +8,10 @@ meta/episodes.jsonl is the last step. A publication that was cut off is done aga
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,7 @@ from beingh_core.data.lerobot import columns, statistics, storage, video
 from beingh_core.data.lerobot.episode import Staged
 from beingh_core.data.lerobot.schema import CHUNK, LANGUAGE, PATHS, SUBTASK_INDEX, Camera, DatasetSpec
 
+_BLOCK = 1 << 16
 OWN = "meta/beingh/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 EPISODES = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 
@@ -121,18 +123,33 @@ def publish_v21(root: Path, spec: DatasetSpec, staged: Staged, place: Place, scr
 
 
 def append_line(path: Path, content: dict[str, Any]) -> None:
-    """Adds a line of JSON, durably; lines of the same or a later episode, or cut off, are removed first."""
-    kept = b""
-    for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
-        if not is_whole(line) or json.loads(line)["episode_index"] >= content["episode_index"]:
-            storage.write(path, kept)
-            break
-        kept += line
+    """Adds a line of JSON, durably; lines at the end that were cut off, or are of this or a later episode, go first."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "ab") as file:
+    with open(path, "a+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end:
+            start = _start_of_line(file, end)
+            file.seek(start)
+            line = file.read(end - start)
+            if is_whole(line) and json.loads(line)["episode_index"] < content["episode_index"]:
+                break
+            end = start
+        file.truncate(end)
         file.write(json.dumps(content, ensure_ascii=False).encode() + b"\n")
-        file.flush()
-        storage.sync(path)
+    storage.sync(path)
+
+
+def _start_of_line(file: BinaryIO, end: int) -> int:
+    """Where the line begins whose last byte is the one before `end`."""
+    place = end - 1
+    while place > 0:
+        size = min(_BLOCK, place)
+        file.seek(place - size)
+        found = file.read(size).rfind(b"\n")
+        if found >= 0:
+            return place - size + found + 1
+        place -= size
+    return 0
 
 
 def is_whole(line: bytes) -> bool:
