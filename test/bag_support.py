@@ -54,7 +54,7 @@ class FakeBag:
     """`lost`: topic -> (from [s], to [s]) without messages; `latency_ns`: from stamp to log time, by topic."""
 
     seconds: float = 2.0
-    custom: dict = field(default_factory=lambda: {"task": "pick up the red cube"})
+    custom: dict = field(default_factory=lambda: {"beingh_task": "pick up the red cube"})
     lost: dict = field(default_factory=dict)
     latency_ns: dict = field(default_factory=dict)
     encoding: str = "rgb8"
@@ -107,6 +107,8 @@ BAGS = {
     "no_task": {"custom": {}},
     "no_commands": {"without": (BUFFER,)},
     "short": {"seconds": 0.3},
+    "failed": {"custom": {"beingh_task": "pick up the red cube", "beingh_success": "false"}},
+    "other_contract": {"custom": {"beingh_task": "pick up the red cube", "beingh_contract_hash": "abc"}},
 }
 
 

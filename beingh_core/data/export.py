@@ -26,6 +26,9 @@ from beingh_core.data.lerobot.writer import DatasetWriter
 from beingh_core.data.resample import Resampler, Resampling, command_topics, from_bag
 from beingh_core.errors import BeingHError
 
+TASK = "beingh_task"  # what a bag's custom data call the instruction
+SUCCESS = "beingh_success"  # "true", "false" or ""
+HASH = "beingh_contract_hash"
 JOURNAL = "meta/beingh/bags.jsonl"
 Opener = Callable[[Path], AbstractContextManager[Any]]
 
@@ -42,6 +45,7 @@ class Export:
         resampling: see `Resampling`.
         subtasks: see `DatasetSpec`.
         labels: bag's name -> its accepted subtasks.
+        only_successes: refuse bags of which the recorder says that they failed.
         workers: processes; 0 for as many as processors.
     """
 
@@ -53,6 +57,7 @@ class Export:
     resampling: Resampling = field(default_factory=Resampling)
     subtasks: str | None = None
     labels: Mapping[str, Sequence[Subtask]] = field(default_factory=dict)
+    only_successes: bool = False
     workers: int = 0
 
 
@@ -125,7 +130,10 @@ def convert(bag: Path, settings: Export, spec: DatasetSpec, opener: Opener, stag
     staged: list[Staged] = []
     try:
         with opener(bag) as reader:
-            task = (getattr(reader, "custom", None) or {}).get("task") or settings.task
+            custom = dict(getattr(reader, "custom", None) or {})
+            task = custom.get(TASK) or settings.task
+            if settings.only_successes and custom.get(SUCCESS) == "false":
+                raise BeingHError("the recorder says that it failed", where=bag, remedy="leave --only-successes out")
             if not task:
                 raise BeingHError("the bag does not say its task", where=bag, remedy="give it with --task")
             commands = command_topics(contract, reader.topics, settings.resampling.commands)
@@ -139,9 +147,11 @@ def convert(bag: Path, settings: Export, spec: DatasetSpec, opener: Opener, stag
                 storage.remove(folder)
                 staged.append(stage(
                     spec, folder, frames, source=f"{bag.name}#{number}", threads=threads,
-                    subtasks=subtasks if number == 0 else (), extra={"bag": bag.name, "piece": number},
+                    subtasks=subtasks if number == 0 else (), extra={"bag": bag.name, "piece": number, "recorder": custom},
                 ))  # fmt: skip
             told = list(getattr(reader, "all_findings", ()))
+            if custom.get(HASH, contract.hash) != contract.hash:
+                told.append("it was recorded with another contract: rates, joints, slots or frames differ")
     except BaseException:
         for one in staged:
             storage.remove(one.folder)

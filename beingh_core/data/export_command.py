@@ -37,6 +37,7 @@ def add_export(commands) -> None:
     parser.add_argument("--max-age", type=float, metavar="S", help="what counts as a gap; empty: as the contract says")
     parser.add_argument("--commands", metavar="TOPIC", help="topic of the commands, or `states`; empty: look for it")
     parser.add_argument("--min-frames", type=int, default=10, help="shorter pieces are left out")
+    parser.add_argument("--only-successes", action="store_true", help="refuse bags that the recorder calls failures")
     parser.add_argument("--workers", type=int, default=0, help="processes; 0 for as many as processors")
     parser.set_defaults(run=_export)
 
@@ -48,7 +49,7 @@ def _export(chosen: argparse.Namespace) -> int:
     from beingh_core.data.resample import Resampling
 
     settings = Export(
-        contract=chosen.contract, out=chosen.out, task=chosen.task, version=chosen.version, workers=chosen.workers,
+        contract=chosen.contract, out=chosen.out, task=chosen.task, version=chosen.version, workers=chosen.workers, only_successes=chosen.only_successes,
         video=VideoSettings(codec=chosen.codec, encoder=chosen.encoder, crf=chosen.crf),
         resampling=Resampling(
             method=chosen.method, on_gap=chosen.on_gap, max_age_s=chosen.max_age, commands=chosen.commands,
