@@ -60,6 +60,7 @@ class FakeBag:
     encoding: str = "rgb8"
     without: tuple = ()
     stamped: bool = True
+    findings: tuple = ()
     offset_ns: int = 0
 
     def __post_init__(self):
@@ -107,6 +108,7 @@ BAGS = {
     "no_task": {"custom": {}},
     "no_commands": {"without": (BUFFER,)},
     "short": {"seconds": 0.3},
+    "cut_off": {"findings": ("bag.mcap: cut off at byte 1000",)},
     "failed": {"custom": {"beingh_task": "pick up the red cube", "beingh_success": "false"}},
     "other_contract": {"custom": {"beingh_task": "pick up the red cube", "beingh_contract_hash": "abc"}},
 }

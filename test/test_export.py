@@ -32,15 +32,15 @@ def test_bags_become_episodes_and_bad_ones_are_refused_by_name(tmp_path):
     assert [outcome.bag.name for outcome in outcomes] == [*BAGS, "absent"]
     assert {name: o.state for name, o in found.items()} == {
         "whole": "exported", "long": "exported", "gap": "salvaged", "no_wrist": "refused", "other_encoding": "refused",
-        "no_task": "refused", "no_commands": "refused", "short": "refused", "failed": "refused",
+        "no_task": "refused", "no_commands": "refused", "short": "refused", "cut_off": "salvaged", "failed": "refused",
         "other_contract": "salvaged", "absent": "refused",
     }  # fmt: skip
     reasons = {name: " ".join(outcome.findings) for name, outcome in found.items()}
     for name, told in {"gap": "wrist_camera", "no_wrist": "lacks /wrist", "other_encoding": "rgb8", "no_task": "--task",
-                       "no_commands": "states", "short": "less than 10 frames", "failed": "it failed", "other_contract": "another contract", "absent": "no such bag"}.items():  # fmt: skip
+                       "no_commands": "states", "short": "less than 10 frames", "cut_off": "byte 1000", "failed": "it failed", "other_contract": "another contract", "absent": "no such bag"}.items():  # fmt: skip
         assert told in reasons[name], reasons[name]
     dataset = Dataset(tmp_path / "d")
-    assert [dataset.records[e.index].source for e in dataset.episodes] == ["whole#0", "long#0", "gap#0", "gap#1", "other_contract#0"]
+    assert [dataset.records[e.index].source for e in dataset.episodes] == ["whole#0", "long#0", "gap#0", "gap#1", "cut_off#0", "other_contract#0"]
     assert dataset.tasks == ["pick up the red cube"] and dataset.spec.fps == 20
     assert sum(o.frames for o in outcomes) == dataset.frames
     for episode in dataset.episodes:

@@ -149,7 +149,7 @@ def convert(bag: Path, settings: Export, spec: DatasetSpec, opener: Opener, stag
                     spec, folder, frames, source=f"{bag.name}#{number}", threads=threads,
                     subtasks=subtasks if number == 0 else (), extra={"bag": bag.name, "piece": number, "recorder": custom},
                 ))  # fmt: skip
-            told = list(getattr(reader, "all_findings", ()))
+            told = list(getattr(reader, "findings", ()))
             if custom.get(HASH, contract.hash) != contract.hash:
                 told.append("it was recorded with another contract: rates, joints, slots or frames differ")
     except BaseException:
