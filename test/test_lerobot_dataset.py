@@ -77,13 +77,14 @@ def test_layout_of_v3(tmp_path):
 
 
 def test_layout_of_v21(tmp_path):
-    root = write(tmp_path / "d", spec("v2.1"))
+    root = write(tmp_path / "d", spec("v2.1", depth=True))
     lines = [json.loads(line) for line in (root / "meta/episodes.jsonl").read_text().splitlines()]
     assert lines[1] == {"episode_index": 1, "tasks": ["task 1"], "length": 12}
     stats = [json.loads(line) for line in (root / "meta/episodes_stats.jsonl").read_text().splitlines()]
     assert set(stats[0]["stats"][STATE]) == {"min", "max", "mean", "std", "count"}
+    assert np.shape(stats[0]["stats"][DEPTH]["mean"]) == np.shape(stats[0]["stats"][SCENE]["mean"]) == (3, 1, 1)
     assert (root / f"videos/chunk-000/{SCENE}/episode_000003.mp4").exists()
-    assert json.loads((root / "meta/info.json").read_text())["total_videos"] == 2 * len(LENGTHS)
+    assert json.loads((root / "meta/info.json").read_text())["total_videos"] == 3 * len(LENGTHS)
 
 
 @pytest.mark.parametrize("codec", ["h264", "av1"])

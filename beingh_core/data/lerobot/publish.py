@@ -108,8 +108,13 @@ def publish_v21(root: Path, spec: DatasetSpec, staged: Staged, place: Place, scr
     storage.sync(scratch / "data.parquet")
     storage.put(scratch / "data.parquet", root / data_path.format(**names))
     write_names(root, spec, place)
-    stats = {key: {name: one[name] for name in ("min", "max", "mean", "std", "count")} for key, one in
-             episode_statistics(spec, staged, table).items()}  # fmt: skip
+    stats = {}
+    for key, one in episode_statistics(spec, staged, table).items():
+        stats[key] = {name: one[name] for name in ("min", "max", "mean", "std", "count")}
+    for camera in spec.cameras:
+        if camera.depth:  # LeRobot 0.3.3 wants three channels of every picture
+            own = stats[camera.key]
+            stats[camera.key] = {n: v if n == "count" else np.repeat(v, 3, axis=0) for n, v in own.items()}
     record = staged.record
     append_line(root / "meta/beingh/episodes.jsonl", {"episode_index": place.episode, "record": record.to_json()})
     append_line(
