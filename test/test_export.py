@@ -40,7 +40,14 @@ def test_bags_become_episodes_and_bad_ones_are_refused_by_name(tmp_path):
                        "no_commands": "states", "short": "less than 10 frames", "cut_off": "byte 1000", "failed": "it failed", "other_contract": "another contract", "absent": "no such bag"}.items():  # fmt: skip
         assert told in reasons[name], reasons[name]
     dataset = Dataset(tmp_path / "d")
-    assert [dataset.records[e.index].source for e in dataset.episodes] == ["whole#0", "long#0", "gap#0", "gap#1", "cut_off#0", "other_contract#0"]
+    assert [dataset.records[e.index].source for e in dataset.episodes] == [
+        "whole#0",
+        "long#0",
+        "gap#0",
+        "gap#1",
+        "cut_off#0",
+        "other_contract#0",
+    ]
     assert dataset.tasks == ["pick up the red cube"] and dataset.spec.fps == 20
     assert sum(o.frames for o in outcomes) == dataset.frames
     for episode in dataset.episodes:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from lerobot_support import ACTION, DEPTH, LENGTHS, SCENE, STATE, WRIST, check_intact, contents, frames, spec, write
 
-from beingh_core.data.lerobot import Camera, Dataset, DatasetWriter, DepthScale, Frame, Subtask
+from beingh_core.data.lerobot import Camera, Dataset, DatasetWriter, DepthScale, Frame, Subtask, video
 from beingh_core.data.lerobot import writer as writer_module
 from beingh_core.data.lerobot.check import Checker
 from beingh_core.errors import BeingHError
@@ -248,3 +248,32 @@ def test_lerobot_itself_loads_it(tmp_path):
         for index, (row, frame) in enumerate(zip(rows, source)):
             assert row[:2] == [index, frame.task] and row[2] == frame.vectors[STATE].tolist()
             assert row[3] == pytest.approx(frame.images[SCENE].mean(), abs=3)
+
+
+def test_an_episode_that_lacks_a_picture_is_not_committed(tmp_path, monkeypatch):
+    finish = video.CameraEncoder.finish
+
+    def losing_one(self):
+        finish(self)
+        if self._camera.key == WRIST:  # the file ends one picture early
+            whole = video.Segment(path=self._target, start_s=0.0, frames=self.frames - 1)
+            video.join([whole], tmp_path / "short.mp4", 20)
+            (tmp_path / "short.mp4").replace(self._target)
+
+    with DatasetWriter(tmp_path / "d", spec()) as writer:
+        writer.add(frames(spec(), 0, 7))
+        monkeypatch.setattr(video.CameraEncoder, "finish", losing_one)
+        with pytest.raises(BeingHError, match=f"6 frames of {WRIST}, 7 expected"):
+            writer.add(frames(spec(), 1, 7))
+        assert writer.episodes == 1
+    check_intact(Dataset(tmp_path / "d"), [7])
+
+
+def test_a_segment_without_a_key_frame_at_its_begin_is_refused(tmp_path):
+    dataset = Dataset(write(tmp_path / "d", spec()))
+    whole = dataset.episodes[1].videos[SCENE]
+    inner = video.Segment(path=whole.path, start_s=whole.start_s + 1 / 20, frames=4)
+    with pytest.raises(BeingHError, match="key frame"):
+        video.join([inner], tmp_path / "x.mp4", 20)
+    with pytest.raises(BeingHError, match="holds 33 pictures where 40"):
+        video.join([video.Segment(path=whole.path, start_s=0.0, frames=40)], tmp_path / "x.mp4", 20)

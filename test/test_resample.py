@@ -7,7 +7,7 @@ import pytest
 from bag_support import BEGIN, BUFFER, CONTRACT, JOINTS, NS, SCENE, WRIST, FakeBag, posture
 
 from beingh_core.contract.codec import SignalCodec
-from beingh_core.data.contract_rows import ACTION, STATE
+from beingh_core.data.contract_rows import ACTION, STATE, RowEncoder
 from beingh_core.data.resample import METHODS, Resampler, Resampling, command_topics, from_bag
 from beingh_core.errors import BeingHError
 from beingh_core.inference.policy_inputs import PolicyInputs
@@ -134,8 +134,21 @@ def test_without_stamps_log_times_are_taken_and_told():
 
 def test_a_stream_that_says_nothing_is_named_and_memory_stays_small():
     bag = FakeBag(seconds=4.0, without=(WRIST,))
-    pieces, findings = resample(bag)
-    assert pieces == [] and WRIST in findings.gaps[0]
+    found = Resampler(CONTRACT, from_bag(bag, {JOINTS, SCENE, BUFFER}), (BUFFER,), "pick", Resampling())
+    assert list(found.pieces()) == [] and WRIST in found.findings.gaps[0]
+    assert len(found._images[SCENE]._series._stamps) < 30  # of 120 pictures
+
+
+def test_a_new_piece_begins_on_the_rotation_vectors_own_branch():
+    rotation = replace(CONTRACT.state[0], slot="eef_rotation")
+    encoder = RowEncoder(replace(CONTRACT, state=(rotation,)))
+    positions = dict(zip(CONTRACT.joint_names, posture(BEGIN)))
+    own = encoder.state(positions)
+    other = own * (1 + 2 * np.pi / np.linalg.norm(own))
+    encoder._previous = {"eef_rotation": other}
+    np.testing.assert_allclose(encoder.state(positions), other)
+    encoder.restart()
+    np.testing.assert_allclose(encoder.state(positions), own)
 
 
 def test_measured_positions_as_commands():

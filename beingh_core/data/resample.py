@@ -334,8 +334,6 @@ class Resampler:
         if self._tick_ns is None:
             return False
         stamps, needed = self._stamps(), self._tick_ns
-        if self._settings.method == "nearest":
-            needed += self._period_ns
         if min(stamps) > needed:
             return True
         late = max(stream.max_age_s for stream, stamp in zip(self._streams, stamps) if stamp <= needed)

@@ -128,7 +128,6 @@ class DatasetWriter:
         dataset = Dataset(self.root)
         self.spec = dataset.spec if spec is None else _agreed(dataset, spec)
         storage.remove(self._work / "staging")
-        storage.remove(self._work / "scratch")
         self._place = _place(dataset)
         self._pending: list[Staged] = []
         for folder in sorted((self._work / "episodes").glob("[0-9]*")):
