@@ -1,4 +1,4 @@
-"""Writes a small dataset until it is killed: `python lerobot_victim.py ROOT VERSION|export` prints `ready`, then begins."""
+"""Writes a small dataset until it is killed: `lerobot_victim.py ROOT VERSION|export` prints `ready`, then begins."""
 
 import sys
 from pathlib import Path

@@ -36,8 +36,19 @@ def test_bags_become_episodes_and_bad_ones_are_refused_by_name(tmp_path):
         "other_contract": "salvaged", "absent": "refused",
     }  # fmt: skip
     reasons = {name: " ".join(outcome.findings) for name, outcome in found.items()}
-    for name, told in {"gap": "wrist_camera", "no_wrist": "lacks /wrist", "other_encoding": "rgb8", "no_task": "--task",
-                       "no_commands": "states", "short": "less than 10 frames", "cut_off": "byte 1000", "failed": "it failed", "other_contract": "another contract", "absent": "no such bag"}.items():  # fmt: skip
+    wanted = {
+        "gap": "wrist_camera",
+        "no_wrist": "lacks /wrist",
+        "other_encoding": "rgb8",
+        "no_task": "--task",
+        "no_commands": "states",
+        "short": "less than 10 frames",
+        "cut_off": "byte 1000",
+        "failed": "it failed",
+        "other_contract": "another contract",
+        "absent": "no such bag",
+    }
+    for name, told in wanted.items():
         assert told in reasons[name], reasons[name]
     dataset = Dataset(tmp_path / "d")
     assert [dataset.records[e.index].source for e in dataset.episodes] == [

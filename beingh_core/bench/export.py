@@ -29,8 +29,8 @@ from beingh_core.errors import BeingHError
 
 _INSTALL = (
     "python3.11 -m venv lerobot && lerobot/bin/pip install --no-deps lerobot==0.4.4 torchvision==0.25.0 && "
-    "lerobot/bin/pip install torch==2.13.0 datasets==4.8.5 huggingface-hub==0.35.3 av==15.1.0 jsonlines packaging==25.0 "
-    'einops accelerate draccus==0.10.0 deepdiff termcolor pandas pyarrow pillow "setuptools<81", then '
+    "lerobot/bin/pip install torch==2.13.0 datasets==4.8.5 huggingface-hub==0.35.3 av==15.1.0 jsonlines "
+    'packaging==25.0 einops accelerate draccus==0.10.0 deepdiff termcolor pandas pyarrow pillow "setuptools<81", then '
     "--lerobot-python lerobot/bin/python; or --without-lerobot"
 )
 _JUDGED = 60  # pictures of each camera whose PSNR is taken
@@ -92,7 +92,8 @@ def run(bench: ExportBench) -> dict[str, Any]:
             "peak_rss_mb": ours["peak_rss_mb"],
             "codec": bench.codec, "seconds": bench.seconds, "encoder": ours["encoder"],
             "video_mb_per_1000_frames": _video_mb(folder / "ours", ours["frames"]),
-            "lerobot_video_mb_per_1000_frames": lerobot and _video_mb(folder / "streaming", lerobot["streaming"]["frames"]),
+            "lerobot_video_mb_per_1000_frames": lerobot
+            and _video_mb(folder / "streaming", lerobot["streaming"]["frames"]),
             "processors": len(os.sched_getaffinity(0)),
         }  # fmt: skip
     return {key: round(value, 3) if isinstance(value, float) else value for key, value in report.items()}

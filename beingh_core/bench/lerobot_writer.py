@@ -1,7 +1,7 @@
 """LeRobot's own writer, timed; run with a Python that has lerobot, as a file: it needs nothing of ours.
 
-Command line: FRAMES.npz OUT CODEC FRAMES MODE; the file holds `views` (names) and one array (n, H, W, 3) for each, shown
-to and fro, and MODE is default or streaming. Prints one line of JSON.
+Command line: FRAMES.npz OUT CODEC FRAMES MODE; the file holds `views` (names) and one array (n, H, W, 3) for each,
+shown to and fro, and MODE is default or streaming. Prints one line of JSON.
 """
 
 import json

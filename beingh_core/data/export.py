@@ -1,7 +1,7 @@
 """Bags to one LeRobot dataset: each bag in a process of its own, each uncut piece one episode, committed in order.
 
-`meta/beingh/bags.jsonl` is the journal: a line for each bag whose pieces are all committed. Running the same export again
-goes on with the bags that are not in it. A bag that cannot be used is refused with its reason and the others go on.
+`meta/beingh/bags.jsonl` is the journal: a line for each bag whose pieces are all committed. Running the same export
+again goes on with the bags that are not in it. A bag that cannot be used is refused with its reason and the others go on.
 """
 
 from __future__ import annotations
@@ -147,7 +147,8 @@ def convert(bag: Path, settings: Export, spec: DatasetSpec, opener: Opener, stag
                 storage.remove(folder)
                 staged.append(stage(
                     spec, folder, frames, source=f"{bag.name}#{number}", threads=threads,
-                    subtasks=subtasks if number == 0 else (), extra={"bag": bag.name, "piece": number, "recorder": custom},
+                    subtasks=subtasks if number == 0 else (),
+                    extra={"bag": bag.name, "piece": number, "recorder": custom},
                 ))  # fmt: skip
             told = list(getattr(reader, "findings", ()))
             if custom.get(HASH, contract.hash) != contract.hash:

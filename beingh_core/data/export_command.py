@@ -11,7 +11,7 @@ from beingh_core.errors import BeingHError
 
 _DESCRIPTION = (
     "Makes a LeRobot dataset of recorded bags, at the contract's rate; an interrupted or older dataset in --out is "
-    "continued, bag by bag. Exit code: 0 everything was exported, 1 a bag was cut, damaged or refused (the table says why)."
+    "continued, bag by bag. Exit code: 0 everything was exported, 1 a bag was cut, damaged or refused (see the table)."
 )
 _BAG_FILES = (".mcap", ".db3", ".zstd")
 
@@ -49,7 +49,8 @@ def _export(chosen: argparse.Namespace) -> int:
     from beingh_core.data.resample import Resampling
 
     settings = Export(
-        contract=chosen.contract, out=chosen.out, task=chosen.task, version=chosen.version, workers=chosen.workers, only_successes=chosen.only_successes,
+        contract=chosen.contract, out=chosen.out, task=chosen.task, version=chosen.version,
+        workers=chosen.workers, only_successes=chosen.only_successes,
         video=VideoSettings(codec=chosen.codec, encoder=chosen.encoder, crf=chosen.crf),
         resampling=Resampling(
             method=chosen.method, on_gap=chosen.on_gap, max_age_s=chosen.max_age, commands=chosen.commands,

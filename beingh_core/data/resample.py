@@ -1,6 +1,6 @@
 """Recorded streams at a contract's rate: rows of a dataset from the messages of a bag.
 
-Time is counted in ticks of the contract's period, on the ticks of the commands. At each tick every stream gives one sample:
+Time is counted in ticks of the contract's period, on the ticks of the commands. Each stream gives one sample at each tick:
 
 - hold: the newest at or before the tick, as the live nodes do;
 - nearest: the one nearest to the tick, before or after it;
@@ -128,7 +128,7 @@ def command_topics(contract: RobotContract, topics: Iterable[str], wanted: str |
     if not buffers and set(groups) <= set(known):
         return groups
     raise BeingHError(
-        f"the recording has {'several buffers' if buffers else 'no commands'}: neither one controller/buffer nor all of "
+        f"the recording has {'several buffers' if buffers else 'no commands'}: not one controller/buffer, nor all of "
         + ", ".join(groups),
         allowed=known,
         remedy="name the topic of the commands, or `states` to take the measured positions of the next step as actions",

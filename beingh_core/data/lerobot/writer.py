@@ -1,8 +1,8 @@
 """Writes datasets: every episode is committed in one step, and nothing committed is lost when the process is killed.
 
-An episode is complete in `.beingh/staging`, made durable, and renamed into `.beingh/episodes`: that is the commit. When a
-group of them has reached the size of a file, and at the end, `publish` makes it part of the dataset's own files. Opening
-a dataset again goes on behind the last committed episode with the same groups, so that its files are the same, byte by
+An episode is complete in `.beingh/staging`, made durable, and renamed into `.beingh/episodes`: that is the commit. When
+a group of them has reached the size of a file, and at the end, `publish` makes it part of the dataset's own files.
+Opening a dataset again goes on behind the last committed episode with the same groups, so that its files are the same, byte by
 byte, as without the interruption.
 """
 
