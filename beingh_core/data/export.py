@@ -1,7 +1,7 @@
 """Bags to one LeRobot dataset: each bag in a process of its own, each uncut piece one episode, committed in order.
 
 `meta/beingh/bags.jsonl` is the journal: a line for each bag whose pieces are all committed. Running the same export
-again goes on with the bags that are not in it. A bag that cannot be used is refused with its reason and the others go on.
+again goes on with the bags that are not in it. A bag that cannot be used is refused with its reason, the others go on.
 """
 
 from __future__ import annotations

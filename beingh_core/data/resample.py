@@ -1,6 +1,6 @@
 """Recorded streams at a contract's rate: rows of a dataset from the messages of a bag.
 
-Time is counted in ticks of the contract's period, on the ticks of the commands. Each stream gives one sample at each tick:
+Time is counted in ticks of the contract's period, on the ticks of the commands. At each, every stream gives one sample:
 
 - hold: the newest at or before the tick, as the live nodes do;
 - nearest: the one nearest to the tick, before or after it;

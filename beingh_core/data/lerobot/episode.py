@@ -1,6 +1,7 @@
 """One episode: its frames, and the folder in which it is complete before it becomes part of a dataset.
 
-The folder holds `data.parquet` (vectors, task), one MP4 per camera and `episode.json`, the record: number of frames, tasks, where it came from, subtasks, histograms of its pictures.
+The folder holds `data.parquet` (vectors, task), one MP4 per camera and `episode.json`, the record:
+number of frames, tasks, where it came from, subtasks, histograms of its pictures.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 An episode is complete in `.beingh/staging`, made durable, and renamed into `.beingh/episodes`: that is the commit. When
 a group of them has reached the size of a file, and at the end, `publish` makes it part of the dataset's own files.
-Opening a dataset again goes on behind the last committed episode with the same groups, so that its files are the same, byte by
-byte, as without the interruption.
+Opening a dataset again goes on behind the last committed episode with the same groups, so that its files are the same,
+byte by byte, as without the interruption.
 """
 
 from __future__ import annotations
