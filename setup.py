@@ -50,6 +50,7 @@ setup(
     extras_require={
         "demo": ["mujoco", "av", "matplotlib", "rich", "opencv-python-headless"],
         "bags": ["mcap", "rosbags"],
+        "datasets": ["pyarrow", "av"],
         "monitor": ["rich"],
         "viewer": ["rerun-sdk"],
         "test": ["pytest", "hypothesis", "ruckig", "pyzmq", "mcap-ros2-support"],

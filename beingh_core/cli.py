@@ -10,6 +10,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from beingh_core.data.commands import add_dataset
+from beingh_core.data.export_command import add_export
 from beingh_core.errors import BeingHError
 
 # Adds sub-commands to what `add_subparsers` returned; each sets `run`, which takes the parsed arguments and returns
@@ -46,11 +48,14 @@ def build_parser(registers: Sequence[Register] = ()) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="beingh", description="Being-H policies: measurements and services.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_serve(commands)
+    add_dataset(commands)
+    add_export(commands)
     bench = commands.add_parser("bench", help="measure the software on this machine")
     benches = bench.add_subparsers(metavar="WHAT", required=True)
     _add_bench_inference(benches)
     _add_bench_controller(benches)
     _add_bench_server(benches)
+    _add_bench_export(benches)
     for register in registers:
         register(commands)
     return parser
@@ -171,6 +176,24 @@ def _add_bench_server(commands) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the pictures")
     parser.add_argument("--json", metavar="FILE", help="also write the report here")
     parser.set_defaults(run=_measure("server", "ServerBench"))
+
+
+def _add_bench_export(commands) -> None:
+    parser = commands.add_parser(
+        "export",
+        help="frames per second of a LeRobot dataset from a bag, against LeRobot's own writer",
+        description="Exports a synthetic MCAP bag (two 640x480 cameras at 30 Hz, joints at 100 Hz), then lets LeRobot "
+        "write the same frames in its default and its streaming mode. LeRobot runs in an environment of its own.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--seconds", type=float, default=60.0, help="length of the bag")
+    parser.add_argument("--codec", default="h264", help="h264 or av1, for both writers")
+    parser.add_argument("--lerobot-seconds", type=float, default=10.0, help="how much of it LeRobot's default mode writes")
+    parser.add_argument("--lerobot-python", default="", metavar="FILE", help="Python that has lerobot; empty: this one")
+    parser.add_argument("--without-lerobot", action="store_true", help="measure only ours")
+    parser.add_argument("--seed", type=int, default=0, help="of the pictures' noise")
+    parser.add_argument("--json", metavar="FILE", help="also write the report here")
+    parser.set_defaults(run=_measure("export", "ExportBench"))
 
 
 def _measure(module: str, settings: str) -> Callable[[argparse.Namespace], None]:

@@ -45,6 +45,19 @@ class _Series:
         place = len(self._stamps) if stamp_ns is None else bisect.bisect_right(self._stamps, stamp_ns)
         return Sample(self._stamps[place - 1], self._values[place - 1]) if place else None
 
+    def nearest(self, stamp_ns: int) -> Sample | None:
+        """The one nearest to a time; the earlier of two that are equally near."""
+        place = bisect.bisect_right(self._stamps, stamp_ns)
+        around = range(max(0, place - 1), min(place + 1, len(self._stamps)))
+        best = min(around, key=lambda index: abs(self._stamps[index] - stamp_ns), default=None)
+        return None if best is None else Sample(self._stamps[best], self._values[best])
+
+    def drop_before(self, stamp_ns: int) -> None:
+        """Forgets what is older than the newest at or before a time."""
+        place = bisect.bisect_right(self._stamps, stamp_ns) - 1
+        if place > 0:
+            del self._stamps[:place], self._values[:place]
+
     def drop_after(self, stamp_ns: int) -> int:
         place = bisect.bisect_right(self._stamps, stamp_ns)
         dropped = len(self._stamps) - place
@@ -85,6 +98,16 @@ class StreamBuffer:
         """The newest sample measured at or before a time: what was known then. None when there is none."""
         with self._lock:
             return self._series.at(stamp_ns)
+
+    def nearest(self, stamp_ns: int) -> Sample | None:
+        """The sample measured nearest to a time, before or after it: for recordings. None when there is none."""
+        with self._lock:
+            return self._series.nearest(stamp_ns)
+
+    def drop_before(self, stamp_ns: int) -> None:
+        """Forgets the samples that `at` cannot give for this or a later time."""
+        with self._lock:
+            self._series.drop_before(stamp_ns)
 
     def problem(self, now_ns: int) -> str | None:
         """Why there is nothing to infer on, None when there is."""
@@ -128,6 +151,11 @@ class JointHistory:
         with self._lock:
             return [self._series[joint].at(stamp_ns) for joint in joints]
 
+    def nearest(self, joints: Sequence[str], stamp_ns: int) -> list[Sample | None]:
+        """Each joint's position measured nearest to a time."""
+        with self._lock:
+            return [self._series[joint].nearest(stamp_ns) for joint in joints]
+
     def drop_after(self, stamp_ns: int) -> int:
         """Forgets positions with later stamps; returns of how many messages at least."""
         with self._lock:
@@ -167,6 +195,10 @@ class JointStream:
     def at(self, stamp_ns: int) -> Sample | None:
         """What was known of every joint at a time; None when one was not known yet."""
         return _merged(self._history.at(self.joints, stamp_ns))
+
+    def nearest(self, stamp_ns: int) -> Sample | None:
+        """Every joint's position nearest to a time; None when one has none."""
+        return _merged(self._history.nearest(self.joints, stamp_ns))
 
     def missing(self) -> list[str]:
         """Joints that were not received."""

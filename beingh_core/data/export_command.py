@@ -1,0 +1,108 @@
+"""The sub-command `beingh export`: bags to a LeRobot dataset, a bar while it works, a table at the end."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from beingh_core.errors import BeingHError
+
+_DESCRIPTION = (
+    "Makes a LeRobot dataset of recorded bags, at the contract's rate; an interrupted or older dataset in --out is "
+    "continued, bag by bag. Exit code: 0 everything was exported, 1 a bag was cut, damaged or refused (see the table)."
+)
+_BAG_FILES = (".mcap", ".db3", ".zstd")
+
+
+def add_export(commands) -> None:
+    """Adds `export` to the command line."""
+    parser = commands.add_parser(
+        "export", help="make a LeRobot dataset of bags", description=_DESCRIPTION,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("bags", type=Path, nargs="+", metavar="BAG", help="bags, or folders of bags")
+    parser.add_argument("--contract", required=True, metavar="ROBOT", help="robot contract: name or path")
+    parser.add_argument("--out", type=Path, required=True, metavar="DATASET", help="folder of the dataset")
+    parser.add_argument("--task", help="instruction of bags that do not say theirs")
+    parser.add_argument("--version", default="v3.0", help="of the dataset: v3.0 or v2.1")
+    parser.add_argument("--codec", default="h264", help="of the videos: h264 or av1")
+    parser.add_argument(
+        "--encoder", default="auto", help="auto (hardware when it works), software, or FFmpeg's name of one"
+    )
+    parser.add_argument("--crf", type=int, default=30, help="quality of the videos, smaller is better")
+    parser.add_argument("--method", default="hold", help="sample at each tick: hold, nearest or drop")
+    parser.add_argument("--on-gap", default="cut", help="cut the episode at a gap, or refuse the bag")
+    parser.add_argument("--max-age", type=float, metavar="S", help="what counts as a gap; empty: as the contract says")
+    parser.add_argument("--commands", metavar="TOPIC", help="topic of the commands, or `states`; empty: look for it")
+    parser.add_argument("--min-frames", type=int, default=10, help="shorter pieces are left out")
+    parser.add_argument("--only-successes", action="store_true", help="refuse bags that the recorder calls failures")
+    parser.add_argument("--workers", type=int, default=0, help="processes; 0 for as many as processors")
+    parser.set_defaults(run=_export)
+
+
+def _export(chosen: argparse.Namespace) -> int:
+    from beingh_core.data.bag_files import open_bag
+    from beingh_core.data.export import Export, export
+    from beingh_core.data.lerobot.schema import VideoSettings
+    from beingh_core.data.resample import Resampling
+
+    settings = Export(
+        contract=chosen.contract, out=chosen.out, task=chosen.task, version=chosen.version,
+        workers=chosen.workers, only_successes=chosen.only_successes,
+        video=VideoSettings(codec=chosen.codec, encoder=chosen.encoder, crf=chosen.crf),
+        resampling=Resampling(
+            method=chosen.method, on_gap=chosen.on_gap, max_age_s=chosen.max_age, commands=chosen.commands,
+            min_frames=chosen.min_frames,
+        ),
+    )  # fmt: skip
+    outcomes = export(find_bags(chosen.bags), settings, open_bag, _bar)
+    print(table(outcomes))
+    return 0 if all(outcome.state in ("exported", "there already") for outcome in outcomes) else 1
+
+
+def find_bags(paths: Sequence[Path]) -> list[Path]:
+    """The bags that are named, and those in folders that are named, in order of their names.
+
+    Raises:
+        BeingHError: A path without a bag, or two bags of one name (a dataset knows bags by name).
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir() and not _is_bag(path):
+            inside = sorted(inner for inner in path.iterdir() if inner.is_dir() and _is_bag(inner))
+            if not inside:
+                raise BeingHError("there is no bag in this folder", where=path, remedy="name bags or a folder of bags")
+            found += inside
+        elif path.exists():
+            found.append(path)
+        else:
+            raise BeingHError("there is no such bag", where=path)
+    names = [path.name for path in found]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise BeingHError(f"two bags are called {twice}", remedy="give each bag a name of its own")
+    return found
+
+
+def table(outcomes: Sequence) -> str:
+    """One line a bag, its reasons under it, and the sum."""
+    width = max([len(outcome.bag.name) for outcome in outcomes] + [3])
+    lines = [f"{'bag':<{width}}  {'result':<13}  episodes  frames"]
+    for outcome in outcomes:
+        lines.append(f"{outcome.bag.name:<{width}}  {outcome.state:<13}  {outcome.episodes:>8}  {outcome.frames:>6}")
+        lines += [f"{'':<{width}}    {text}" for text in outcome.findings]
+    episodes, frames = (sum(getattr(outcome, name) for outcome in outcomes) for name in ("episodes", "frames"))
+    return "\n".join([*lines, f"{'sum':<{width}}  {'':<13}  {episodes:>8}  {frames:>6}"])
+
+
+def _is_bag(folder: Path) -> bool:
+    return (folder / "metadata.yaml").exists() or any(path.suffix in _BAG_FILES for path in folder.iterdir())
+
+
+def _bar(outcome, done: int, of: int) -> None:
+    if sys.stderr.isatty():
+        filled = 30 * done // of
+        text = f"\r[{'#' * filled}{'.' * (30 - filled)}] {done}/{of} {outcome.bag.name}: {outcome.state}\x1b[K"
+        print(text, end="\n" if done == of else "", file=sys.stderr, flush=True)

@@ -1,0 +1,171 @@
+"""Bags to a dataset: order, refusals by name, the journal, resuming."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from lerobot_support import contents
+from recording_support import BAGS, CONTRACT, open_fake
+
+from beingh_core.cli import main
+from beingh_core.data import export as export_module
+from beingh_core.data.export import Export, export
+from beingh_core.data.lerobot import Dataset, Subtask, VideoSettings
+from beingh_core.data.lerobot.describe import contract_hash
+from beingh_core.data.lerobot.writer import DatasetWriter
+from beingh_core.errors import BeingHError
+
+
+def settings(out, **more):
+    video = VideoSettings(encoder="software")
+    return Export(**{"contract": "fr3", "out": out, "video": video, "workers": 1, **more})
+
+
+def paths(*names):
+    return [Path("/bags") / name for name in names]
+
+
+def test_bags_become_episodes_and_bad_ones_are_refused_by_name(tmp_path):
+    outcomes = export(paths(*BAGS, "absent"), settings(tmp_path / "d", only_successes=True), open_fake)
+    found = {outcome.bag.name: outcome for outcome in outcomes}
+    assert [outcome.bag.name for outcome in outcomes] == [*BAGS, "absent"]
+    assert {name: o.state for name, o in found.items()} == {
+        "whole": "exported", "long": "exported", "gap": "salvaged", "no_wrist": "refused", "other_encoding": "refused",
+        "no_task": "refused", "no_commands": "refused", "short": "refused", "cut_off": "salvaged", "failed": "refused",
+        "other_contract": "salvaged", "absent": "refused",
+    }  # fmt: skip
+    reasons = {name: " ".join(outcome.findings) for name, outcome in found.items()}
+    wanted = {
+        "gap": "wrist_camera",
+        "no_wrist": "lacks /wrist",
+        "other_encoding": "rgb8",
+        "no_task": "--task",
+        "no_commands": "states",
+        "short": "less than 10 frames",
+        "cut_off": "byte 1000",
+        "failed": "it failed",
+        "other_contract": "another contract",
+        "absent": "no such bag",
+    }
+    for name, told in wanted.items():
+        assert told in reasons[name], reasons[name]
+    dataset = Dataset(tmp_path / "d")
+    assert [dataset.records[e.index].source for e in dataset.episodes] == [
+        "whole#0",
+        "long#0",
+        "gap#0",
+        "gap#1",
+        "cut_off#0",
+        "other_contract#0",
+    ]
+    assert dataset.tasks == ["pick up the red cube"] and dataset.spec.fps == 20
+    assert sum(o.frames for o in outcomes) == dataset.frames
+    for episode in dataset.episodes:
+        assert dataset.values(episode, "observation.state").shape == (episode.frames, 4)
+        assert len(list(dataset.pictures(episode, "observation.images.wrist_view"))) == episode.frames
+
+
+def test_contract_hash_and_modality_travel_with_the_dataset(tmp_path):
+    export(paths("whole"), settings(tmp_path / "d"), open_fake)
+    assert contract_hash(tmp_path / "d") == CONTRACT.hash
+    assert (tmp_path / "d/meta/contract.yaml").read_bytes() == CONTRACT.path.read_bytes()
+    modality = json.loads((tmp_path / "d/meta/modality.json").read_text())
+    assert modality["state"]["gripper_position"] == {"start": 3, "end": 4, "original_key": "observation.state"}
+    assert modality["video"]["wrist_view"]["original_key"] == "observation.images.wrist_view"
+    vectors = Dataset(tmp_path / "d").spec.vectors
+    assert vectors[0].names == ("eef_position.x", "eef_position.y", "eef_position.z", "gripper_position")
+
+
+def test_exporting_again_adds_only_what_is_new(tmp_path):
+    export(paths("whole", "gap"), settings(tmp_path / "d"), open_fake)
+    outcomes = export(paths("whole", "gap", "long"), settings(tmp_path / "d"), open_fake)
+    assert [o.state for o in outcomes] == ["there already", "there already", "exported"]
+    assert [e.frames for e in Dataset(tmp_path / "d").episodes] == [39, 24, 27, 59]
+    again = export(paths("whole"), settings(tmp_path / "d"), open_fake)
+    assert again[0].state == "there already"
+
+
+def test_an_end_between_the_pieces_of_a_bag(tmp_path, monkeypatch):
+    export(paths("gap", "whole"), settings(tmp_path / "whole"), open_fake)
+    commit, calls = DatasetWriter.commit, []
+
+    def dying(self, staged):
+        calls.append(staged)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return commit(self, staged)
+
+    monkeypatch.setattr(export_module.DatasetWriter, "commit", dying)
+    with pytest.raises(KeyboardInterrupt):
+        export(paths("gap", "whole"), settings(tmp_path / "d"), open_fake)
+    monkeypatch.undo()
+    outcomes = export(paths("gap", "whole"), settings(tmp_path / "d"), open_fake)
+    assert [o.state for o in outcomes] == ["salvaged", "exported"]
+    assert contents(tmp_path / "d") == contents(tmp_path / "whole")
+
+
+def test_two_processes_give_the_same_dataset(tmp_path):
+    names = ["whole", "gap", "no_wrist", "long"]
+    export(paths(*names), settings(tmp_path / "one"), open_fake)
+    outcomes = export(paths(*names), settings(tmp_path / "two", workers=2), open_fake)
+    assert [o.state for o in outcomes] == ["exported", "salvaged", "refused", "exported"]
+    one, two = Dataset(tmp_path / "one"), Dataset(tmp_path / "two")
+    assert (
+        contents(tmp_path / "one")["data/chunk-000/file-000.parquet"]
+        == contents(tmp_path / "two")["data/chunk-000/file-000.parquet"]
+    )
+    assert [e.tasks for e in one.episodes] == [e.tasks for e in two.episodes]
+
+
+def test_accepted_labels_become_subtasks(tmp_path):
+    labels = {"whole": [Subtask(start_s=0.0, text="reach"), Subtask(start_s=0.98, text="grasp")]}
+    export(paths("whole"), settings(tmp_path / "d", subtasks="index", labels=labels), open_fake)
+    dataset = Dataset(tmp_path / "d")
+    assert dataset.subtasks_of(dataset.episodes[0]) == [(0.0, "reach"), (1.0, "grasp")]
+
+
+def test_what_concerns_all_bags_is_one_error(tmp_path):
+    with pytest.raises(BeingHError, match="no such|fr9|unknown|not"):
+        export(paths("whole"), settings(tmp_path / "d", contract="fr9"), open_fake)
+    export(paths("whole"), settings(tmp_path / "d"), open_fake)
+    with pytest.raises(BeingHError, match="other version"):
+        export(paths("long"), settings(tmp_path / "d", version="v2.1"), open_fake)
+    outcomes = export(paths("no_wrist"), settings(tmp_path / "new"), open_fake)
+    assert outcomes[0].state == "refused" and not (tmp_path / "new/meta").exists()
+    np.testing.assert_equal(len(Dataset(tmp_path / "d").episodes), 1)
+
+
+def test_command_line(tmp_path, capsys, monkeypatch):
+    from beingh_core.data import bag_files
+
+    monkeypatch.setattr(bag_files, "open_bag", open_fake)
+    for name in ("whole", "gap"):
+        (tmp_path / "bags" / name).mkdir(parents=True)
+        (tmp_path / "bags" / name / "metadata.yaml").write_text("x")
+    arguments = ["--contract", "fr3", "--out", str(tmp_path / "d"), "--workers", "1", "--encoder", "software"]
+    assert main(["export", str(tmp_path / "bags/whole"), *arguments]) == 0
+    assert main(["export", str(tmp_path / "bags"), *arguments]) == 1
+    told = capsys.readouterr().out
+    assert "there already" in told and "salvaged" in told and "cut: /wrist_camera" in told
+    assert len(Dataset(tmp_path / "d").episodes) == 3
+    (tmp_path / "empty").mkdir()
+    mistakes = {
+        "no bag in this folder": [str(tmp_path / "empty"), *arguments],
+        "no such bag": [str(tmp_path / "nothing"), *arguments],
+        "two bags are called": [str(tmp_path / "bags"), str(tmp_path / "bags/gap"), *arguments],
+        "h264, av1": [str(tmp_path / "bags/gap"), *arguments, "--codec", "vp9"],
+        "hold, nearest, drop": [str(tmp_path / "bags/gap"), *arguments, "--method", "mean"],
+        "encoder 'h264_x'": [
+            str(tmp_path / "bags/gap"),
+            *arguments,
+            "--out",
+            str(tmp_path / "e"),
+            "--encoder",
+            "h264_x",
+        ],
+    }
+    for text, line in mistakes.items():
+        assert main(["export", *line]) == 2, text
+        error = capsys.readouterr().err
+        assert text in error and "Traceback" not in error
