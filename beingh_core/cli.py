@@ -181,7 +181,7 @@ def _add_bench_server(commands) -> None:
 def _add_bench_export(commands) -> None:
     parser = commands.add_parser(
         "export",
-        help="frames per second of a LeRobot dataset from a bag, against LeRobot's own writer",
+        help="export of a bag against LeRobot's own writer",
         description="Exports a synthetic MCAP bag (two 640x480 cameras at 30 Hz, joints at 100 Hz), then lets LeRobot "
         "write the same frames in its default and its streaming mode. LeRobot runs in an environment of its own.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,

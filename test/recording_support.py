@@ -15,7 +15,7 @@ from beingh_core.errors import BeingHError
 NS = 1_000_000_000
 BEGIN = 100 * NS
 SHAPE = (48, 64)
-JOINTS, BUFFER = "/joint_states", "/controller/buffer"
+JOINTS, BUFFER = "joint_states", "/controller/buffer"
 CONTRACT = load_contract("fr3")
 SCENE, WRIST = (camera.topic for camera in CONTRACT.cameras)
 

@@ -1,15 +1,20 @@
 """Bags to a dataset: order, refusals by name, the journal, resuming."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from lerobot_support import contents
-from recording_support import BAGS, CONTRACT, open_fake
+from recording_support import BAGS, CONTRACT, JOINTS, SCENE, open_fake
 
 from beingh_core.cli import main
 from beingh_core.data import export as export_module
+from beingh_core.data.bag_files import ContractBag
+from beingh_core.data.bags.message import RawMessage
+from beingh_core.data.contract_rows import dataset_spec
 from beingh_core.data.export import Export, export
 from beingh_core.data.lerobot import Dataset, Subtask, VideoSettings
 from beingh_core.data.lerobot.describe import contract_hash
@@ -38,7 +43,7 @@ def test_bags_become_episodes_and_bad_ones_are_refused_by_name(tmp_path):
     reasons = {name: " ".join(outcome.findings) for name, outcome in found.items()}
     wanted = {
         "gap": "wrist_camera",
-        "no_wrist": "lacks /wrist",
+        "no_wrist": "lacks wrist",
         "other_encoding": "rgb8",
         "no_task": "--task",
         "no_commands": "states",
@@ -147,7 +152,7 @@ def test_command_line(tmp_path, capsys, monkeypatch):
     assert main(["export", str(tmp_path / "bags/whole"), *arguments]) == 0
     assert main(["export", str(tmp_path / "bags"), *arguments]) == 1
     told = capsys.readouterr().out
-    assert "there already" in told and "salvaged" in told and "cut: /wrist_camera" in told
+    assert "there already" in told and "salvaged" in told and "cut: wrist_camera" in told
     assert len(Dataset(tmp_path / "d").episodes) == 3
     (tmp_path / "empty").mkdir()
     mistakes = {
@@ -169,3 +174,26 @@ def test_command_line(tmp_path, capsys, monkeypatch):
         assert main(["export", *line]) == 2, text
         error = capsys.readouterr().err
         assert text in error and "Traceback" not in error
+
+
+@pytest.mark.parametrize("namespace, prefix", [("", "/"), ("left", "/left/"), ("/left/", "/left/")])
+def test_topics_of_a_bag_are_found_by_their_names_in_the_contract(namespace, prefix):
+    """Bags have full names; a contract's names are relative to the namespace."""
+    recorded = [RawMessage(prefix + topic, n, n, n, b"") for n, topic in enumerate((JOINTS, SCENE, "other"))]
+    bag = SimpleNamespace(
+        topics=[m.topic for m in recorded],
+        messages=lambda topics: (m for m in recorded if m.topic in topics),
+        deserialise=lambda message: message.sequence,
+    )
+    named = ContractBag(bag, CONTRACT, namespace)
+    assert named.topics == [JOINTS, SCENE, prefix + "other"]
+    messages = list(named.messages([SCENE, JOINTS]))
+    assert [(m.topic, named.deserialise(m)) for m in messages] == [(JOINTS, 0), (SCENE, 1)]
+    elsewhere = ContractBag(bag, CONTRACT, "right")
+    assert elsewhere.topics == bag.topics and not list(elsewhere.messages([JOINTS]))
+
+
+def test_what_the_export_cannot_read_is_refused_by_name():
+    turned = replace(CONTRACT.cameras[0], rotate=90)
+    with pytest.raises(BeingHError, match=f"does not read cameras.{turned.name}"):
+        dataset_spec(replace(CONTRACT, cameras=(turned,)), {turned.name: (4, 4)}, VideoSettings(), "v3.0")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from interface_builder import for_children, provide
 from ros_support import NodeProcess, Recorder, ros_graph, tiny_checkpoint, wait_until
+from trajectories import trajectory_message
 
 from beingh_core.contract import load_contract
 from beingh_core.contract.kinematics import Kinematics
@@ -20,7 +21,7 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
 from beingh_core.realtime.clock import TickClock, parse_epoch
-from beingh_ros.messages.conversions import array_to_image, read_trajectory, stamp_to_ns, trajectory_message
+from beingh_ros.messages.conversions import array_to_image, read_trajectory, stamp_to_ns
 from beingh_ros.messages.state_messages import StateReader, message_type
 
 ROBOTS = Path(__file__).parent / "data" / "robots"

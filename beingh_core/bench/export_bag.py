@@ -10,6 +10,7 @@ import yaml
 
 from beingh_core.bench.lerobot_writer import FPS, to_and_fro
 from beingh_core.contract import RobotContract, load_contract
+from beingh_core.data.bag_files import full_name
 from beingh_core.errors import BeingHError
 
 SIZE = (480, 640)
@@ -75,7 +76,8 @@ def write_bag(path: Path, contract: RobotContract, views: list[np.ndarray], seco
         writer = Writer(file, compression=CompressionType.NONE)
         writer.start("ros2", "beingh bench export")
         channels = {}
-        for topic, kind in (*_ROBOT_TOPICS.items(), *((camera.topic, camera.type) for camera in contract.cameras)):
+        cameras = ((full_name(camera.topic, ""), camera.type) for camera in contract.cameras)
+        for topic, kind in (*_ROBOT_TOPICS.items(), *cameras):
             definition, _ = types.generate_msgdef(kind, ros_version=2)
             schema = writer.register_schema(kind, "ros2msg", definition.encode())
             channels[topic] = (writer.register_channel(topic, "cdr", schema), kind)
@@ -109,7 +111,7 @@ def _messages(types, contract: RobotContract, views: list[np.ndarray], seconds: 
             continue
         for camera, view in zip(contract.cameras, views):
             pixels = view[to_and_fro(index, len(view))]
-            yield ns, camera.topic, t["sensor_msgs/msg/Image"](
+            yield ns, full_name(camera.topic, ""), t["sensor_msgs/msg/Image"](
                 header=header(ns), height=SIZE[0], width=SIZE[1], encoding="rgb8", is_bigendian=0, step=3 * SIZE[1],
                 data=pixels.reshape(-1),
             )  # fmt: skip

@@ -1,11 +1,13 @@
-"""Opens bags for the export; imports the reader only then."""
+"""Bags as the export sees them: opened only when they are needed, with the contract's names of the topics."""
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError
 
 
@@ -16,9 +18,52 @@ def open_bag(path: Path) -> AbstractContextManager:
         BeingHError: No bag that can be read, or a library is missing.
     """
     try:
-        bags = importlib.import_module("beingh_core.data.bags")
+        from beingh_core.data import bags
     except ImportError as error:
         raise BeingHError(
             f"bags cannot be read here ({error})", where=path, remedy="`pip install mcap rosbags`"
         ) from None
     return bags.open_bag(path)
+
+
+class _Named(NamedTuple):
+    topic: str
+    log_ns: int
+    inner: Any
+
+
+class ContractBag:
+    """A bag whose topics have the names that a contract gives them; see `resample.BagReader`.
+
+    Args:
+        bag: The bag; its topics have full names.
+        contract: Robot.
+        namespace: In which its nodes were recorded.
+    """
+
+    def __init__(self, bag: Any, contract: RobotContract, namespace: str = "") -> None:
+        names = {camera.topic for camera in contract.cameras} | {signal.topic for signal in contract.state}
+        names |= {group.topic for group in contract.command_groups} | set(contract.joint_state_topics)
+        full = {name: full_name(name, namespace) for name in names}
+        self._bag, self._full = bag, {name: there for name, there in full.items() if there in bag.topics}
+        own = {there: name for name, there in self._full.items()}
+        self.topics = [own.get(topic, topic) for topic in bag.topics]
+        self._own = own
+
+    def messages(self, topics: Iterable[str]) -> Iterator[_Named]:
+        """Serialised messages by log time."""
+        for message in self._bag.messages([self._full.get(topic, topic) for topic in topics]):
+            yield _Named(self._own.get(message.topic, message.topic), message.log_ns, message)
+
+    def deserialise(self, message: _Named) -> Any:
+        """A message with its fields."""
+        return self._bag.deserialise(message.inner)
+
+    def stamp_ns(self, message: _Named) -> int | None:
+        """Time in its header [ns]."""
+        return self._bag.stamp_ns(message.inner)
+
+
+def full_name(topic: str, namespace: str) -> str:
+    """A topic's name in a recording of nodes in a namespace."""
+    return topic if topic.startswith("/") else "/" + "/".join(part for part in (namespace.strip("/"), topic) if part)

@@ -14,13 +14,13 @@ _OUT = "folder of the new dataset; what it is made from is not changed"
 
 def add_dataset(commands) -> None:
     """Adds `dataset` with its verbs to the command line."""
-    parser = commands.add_parser("dataset", help="look at, repair, merge, split and edit LeRobot datasets (v3.0, v2.1)")
+    parser = commands.add_parser("dataset", help="look at, repair, merge, split and edit LeRobot datasets")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     verb = _verb(verbs, "info", _info, "what a dataset holds, and whether rows and pictures agree")
     verb.add_argument("--json", action="store_true", help="as JSON")
-    verb = _verb(verbs, "stats", _stats, "compute meta/stats.json anew: exact quantiles over all rows and pictures")
+    verb = _verb(verbs, "stats", _stats, "compute meta/stats.json anew, with exact quantiles")
     verb.add_argument("--json", action="store_true", help="print all of it as JSON")
-    verb = _verb(verbs, "repair", _repair, "finish what an interrupted export left; --out copies intact episodes only")
+    verb = _verb(verbs, "repair", _repair, "finish what an interrupted export left, or copy intact episodes")
     verb.add_argument("--out", type=Path, metavar="NEW", help=_OUT)
     verb = _verb(verbs, "merge", _merge, "one dataset of several", many=True)
     verb.add_argument("--out", type=Path, required=True, metavar="NEW", help=_OUT)

@@ -38,8 +38,9 @@ def dataset_spec(
         video, version, subtasks: See `DatasetSpec`.
 
     Raises:
-        BeingHError: A rate that is not whole, or an action that one row cannot hold.
+        BeingHError: A rate that is not whole, an action that one row cannot hold, or messages that are not read here.
     """
+    _check_messages(contract)
     for signal in contract.action:
         if signal.frame == "chunk_start" or signal.mode == "relative":
             raise BeingHError(
@@ -61,6 +62,30 @@ def dataset_spec(
         ),
         version=version, video=video, subtasks=subtasks,
     )  # fmt: skip
+
+
+def _check_messages(contract: RobotContract) -> None:
+    """Refuses what the live nodes can read and the export cannot."""
+    strange = [
+        f"state.{s.slot}"
+        for s in contract.state
+        if s.source not in ("position", "fk") or (s.wire is not None and not s.wire.is_plain)
+    ]
+    strange += [f"drivers of {', '.join(d.joints)}" for d in contract.drivers for g in d.groups if g.wire is not None and not g.wire.is_plain]
+    strange += [
+        f"{kind}.{s.slot}" for kind, signals in (("state", contract.state), ("action", contract.action))
+        for s in signals if s.rotation != "axis_angle"
+    ]  # fmt: skip
+    strange += [
+        f"cameras.{c.name}" for c in contract.cameras if c.undistort or c.rotate or c.crop or c.depth or c.optional
+    ]
+    if strange:
+        raise BeingHError(
+            f"the export does not read {', '.join(strange)}",
+            where=contract.path,
+            allowed="joint states in radians and metres with the URDF's names, poses as axis and angle, plain pictures",
+            remedy="export with a copy of the contract without these",
+        )
 
 
 def modality(contract: RobotContract) -> dict[str, Any]:

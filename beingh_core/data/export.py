@@ -17,6 +17,7 @@ from typing import Any
 
 from beingh_core.contract import RobotContract, load_contract
 from beingh_core.data import contract_rows
+from beingh_core.data.bag_files import ContractBag
 from beingh_core.data.lerobot import encoders, storage
 from beingh_core.data.lerobot.encoders import threads_for
 from beingh_core.data.lerobot.episode import Staged, Subtask, stage
@@ -47,6 +48,7 @@ class Export:
         labels: bag's name -> its accepted subtasks.
         only_successes: refuse bags of which the recorder says that they failed.
         workers: processes; 0 for as many as processors.
+        namespace: in which the robot's nodes were recorded.
     """
 
     contract: str
@@ -59,6 +61,7 @@ class Export:
     labels: Mapping[str, Sequence[Subtask]] = field(default_factory=dict)
     only_successes: bool = False
     workers: int = 0
+    namespace: str = ""
 
 
 @dataclass(kw_only=True)
@@ -129,8 +132,9 @@ def convert(bag: Path, settings: Export, spec: DatasetSpec, opener: Opener, stag
     contract = load_contract(settings.contract)
     staged: list[Staged] = []
     try:
-        with opener(bag) as reader:
-            custom = dict(getattr(reader, "custom", None) or {})
+        with opener(bag) as opened:
+            custom = dict(getattr(opened, "custom", None) or {})
+            reader = ContractBag(opened, contract, settings.namespace)
             task = custom.get(TASK) or settings.task
             if settings.only_successes and custom.get(SUCCESS) == "false":
                 raise BeingHError("the recorder says that it failed", where=bag, remedy="leave --only-successes out")
@@ -150,7 +154,7 @@ def convert(bag: Path, settings: Export, spec: DatasetSpec, opener: Opener, stag
                     subtasks=subtasks if number == 0 else (),
                     extra={"bag": bag.name, "piece": number, "recorder": custom},
                 ))  # fmt: skip
-            told = list(getattr(reader, "findings", ()))
+            told = list(getattr(opened, "findings", ()))
             if custom.get(HASH, contract.hash) != contract.hash:
                 told.append("it was recorded with another contract: rates, joints, slots or frames differ")
     except BaseException:
@@ -228,8 +232,8 @@ def _spec(
     refused = {}
     for bag in bags:
         try:
-            with opener(bag) as reader:
-                sizes = {}
+            with opener(bag) as opened:
+                sizes, reader = {}, ContractBag(opened, contract, settings.namespace)
                 for camera in contract.cameras:
                     _check_topics({camera.topic}, reader.topics, bag)
                     for message in reader.messages([camera.topic]):

@@ -39,6 +39,7 @@ def add_export(commands) -> None:
     parser.add_argument("--min-frames", type=int, default=10, help="shorter pieces are left out")
     parser.add_argument("--only-successes", action="store_true", help="refuse bags that the recorder calls failures")
     parser.add_argument("--workers", type=int, default=0, help="processes; 0 for as many as processors")
+    parser.add_argument("--namespace", default="", help="in which the robot's nodes were recorded")
     parser.set_defaults(run=_export)
 
 
@@ -50,7 +51,7 @@ def _export(chosen: argparse.Namespace) -> int:
 
     settings = Export(
         contract=chosen.contract, out=chosen.out, task=chosen.task, version=chosen.version,
-        workers=chosen.workers, only_successes=chosen.only_successes,
+        workers=chosen.workers, namespace=chosen.namespace, only_successes=chosen.only_successes,
         video=VideoSettings(codec=chosen.codec, encoder=chosen.encoder, crf=chosen.crf),
         resampling=Resampling(
             method=chosen.method, on_gap=chosen.on_gap, max_age_s=chosen.max_age, commands=chosen.commands,

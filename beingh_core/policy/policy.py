@@ -114,10 +114,7 @@ class BeingHPolicy:
             use_fixed_view=use_fixed_view,
             action_attn_mode=action_attn_mode,
         )
-        self.transform = UnifiedTransform(self.data_config, self.statistics.statistics, source=self.metadata.path)
-        still = still_values(self.data_config, self.statistics.statistics, self.metadata.path)
-        if still:
-            log.warning(f"{self.metadata.path}: {', '.join(still)} never moved in training and says nothing to the policy")
+        self.transform = self._make_transform()
         self.prompts = PromptBuilder.from_pretrained(directory, instruction_template)
         overrides = overrides_of(
             directory,
@@ -134,6 +131,14 @@ class BeingHPolicy:
         self.project_inactive = False
         self.last_timing_ms: dict[str, float] = {}
         self._warned: set[str] = set()
+
+    def _make_transform(self) -> UnifiedTransform:
+        """Normalisation by the chosen statistics, of which those of a robot that never moved are refused."""
+        statistics, path = self.statistics.statistics, self.metadata.path
+        still = still_values(self.data_config, statistics, path)
+        if still:
+            log.warning(f"{path}: {', '.join(still)} never moved in training and says nothing to the policy")
+        return UnifiedTransform(self.data_config, statistics, source=path)
 
     @property
     def stats_source(self) -> str:

@@ -64,6 +64,9 @@ SUCCESS, FAILURE, FATAL = (
 )
 CLOCKS = "set the clocks of this computer and of the publisher by one (chrony), and stamp with the time of measurement"
 
+SETTINGS = ("contract", "checkpoint", "dataset_name", "instruction", "device", "torch_threads", "seed", "early_start")
+SETTINGS += ("policy_url", "policy_token_file", "policy_jpeg_quality")
+
 
 class PolicyNode(GuardedNode, ManagedNode):
     """configure loads contract and checkpoint and connects the inputs; activate lets chunks out.
@@ -167,11 +170,7 @@ class PolicyNode(GuardedNode, ManagedNode):
         declare(self, "seed", -1, "seed of the model's noise, -1 for none", between=(-1, 2**31 - 1))
 
     def _configure(self) -> None:
-        value = {
-            name: self.get_parameter(name).value
-            for name in ("contract", "checkpoint", "dataset_name", "instruction", "device", "torch_threads", "seed")
-            + ("early_start", "policy_url", "policy_token_file", "policy_jpeg_quality")
-        }
+        value = {name: self.get_parameter(name).value for name in SETTINGS}
         contract = load_contract(value["contract"])
         for note in contract.notes:
             self.get_logger().warning(note)
