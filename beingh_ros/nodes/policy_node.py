@@ -57,13 +57,7 @@ INSTRUCTIONS = (
     QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT),
     QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL),
 )
-SUCCESS, FAILURE, FATAL = (
-    TransitionCallbackReturn.SUCCESS,
-    TransitionCallbackReturn.FAILURE,
-    TransitionCallbackReturn.ERROR,
-)
 CLOCKS = "set the clocks of this computer and of the publisher by one (chrony), and stamp with the time of measurement"
-
 SETTINGS = ("contract", "checkpoint", "dataset_name", "instruction", "device", "torch_threads", "seed", "early_start")
 SETTINGS += ("policy_url", "policy_token_file", "policy_jpeg_quality")
 
@@ -97,7 +91,7 @@ class PolicyNode(GuardedNode, ManagedNode):
         self._diagnostics = Diagnostics(self, "", {"inference": self._unconfigured})
         self.add_on_set_parameters_callback(self._on_parameters)
         if self._autostart:
-            if self.trigger_configure() != SUCCESS:
+            if self.trigger_configure() != TransitionCallbackReturn.SUCCESS:
                 raise self._error or RuntimeError("configure failed")
             self.trigger_activate()
         else:
@@ -117,12 +111,12 @@ class PolicyNode(GuardedNode, ManagedNode):
             self._error = error
             if not self._autostart:
                 self.get_logger().error(str(error))
-            return FAILURE
+            return TransitionCallbackReturn.FAILURE
         except Exception as error:
             if was_interrupted(error):
                 raise KeyboardInterrupt from None
             self.get_logger().error(traceback.format_exc())
-            return FATAL
+            return TransitionCallbackReturn.ERROR
         finally:
             self.loading = False
         return super().on_configure(state)
