@@ -172,7 +172,7 @@ def test_ticks_that_are_sent_late_raise_the_level(late_ms, level):
 class Maker:
     """Never asked for a chunk: nothing is ever received."""
 
-    early_start = False
+    prefetch = False
 
 
 @pytest.fixture

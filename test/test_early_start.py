@@ -46,7 +46,7 @@ class RecordingMaker(ChunkMaker):
 class Robot:
     """Pictures every 50 ms, 10 ms after the ticks of a controller that always holds; nothing moves but the time."""
 
-    def __init__(self, policy, early_start):
+    def __init__(self, policy, prefetch):
         self.ns = START_NS
         self.clock = TickClock(FR3.rate_hz, START_NS)
         self.epoch = f"0@{START_NS}"
@@ -60,7 +60,7 @@ class Robot:
             lambda request, made: self.chunks.append((request, made)),
             self.failures.append,
             lambda: self.ns,
-            early_start=early_start,
+            prefetch=prefetch,
         )
         self.thread.instruction = "pick up the red cube"
         self.thread.set_active(True)
@@ -108,8 +108,8 @@ def policy():
 def make(policy):
     robots = []
 
-    def made(early_start):
-        robots.append(Robot(policy, early_start))
+    def made(prefetch):
+        robots.append(Robot(policy, prefetch))
         return robots[-1]
 
     yield made

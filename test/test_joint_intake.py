@@ -41,7 +41,7 @@ def controller_takes(message):
     )
     intake = JointIntake(node, FR3)
     intake.connect(controller, lambda _positions: None, lambda: NOW)
-    intake._hear(f"/cell{TOPIC}", message, {})
+    intake._receive(f"/cell{TOPIC}", message, {})
     return taken, refused, log.lines
 
 

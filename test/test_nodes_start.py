@@ -17,7 +17,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from beingh_ros.messages.controller_state import read_state
 from beingh_ros.messages.conversions import ns_to_stamp
-from beingh_ros.nodes.runtime import hear_latched_clock
+from beingh_ros.nodes.runtime import subscribe_latched_clock
 
 LATCHED = QoSProfile(depth=4, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 FINGER = "fr3_finger_joint1"
@@ -167,7 +167,7 @@ def test_remapped_topics_are_counted_told_and_judged_under_their_own_names(bench
         wait_until(lambda: any("left_fr3_joint1" in r for r in reasons(robot)), what="the names that come")
         foreign.cancel()
         graph.create_timer(0.02, lambda: say(robot, states, name=list(FR3.joint_names), position=list(FR3.home)))
-        deaf = f"nobody listens on {cell[ARM.topic]}"
+        deaf = f"nobody subscribes to {cell[ARM.topic]}"
         wait_until(lambda: any(deaf in reason for reason in reasons(robot)), what="the deaf robot")
         arm = Recorder(graph, JointTrajectory, cell[ARM.topic])
         arm.wait_for(3)
@@ -195,7 +195,7 @@ def test_the_clock_of_a_paused_simulation_is_heard_later_and_sets_no_time_back()
         first = graph.create_publisher(Clock, "/clock", LATCHED)
         first.publish(Clock(clock=ns_to_stamp(5 * 10**9)))
         node = Node("late", context=graph.context, parameter_overrides=[Parameter("use_sim_time", value=True)])
-        hear_latched_clock(node)
+        subscribe_latched_clock(node)
         heard = []
         executor = SingleThreadedExecutor(context=graph.context)
         executor.add_node(node)
@@ -209,7 +209,7 @@ def test_the_clock_of_a_paused_simulation_is_heard_later_and_sets_no_time_back()
         wait_until(running.get_subscription_count, what="the subscription")
         running.publish(Clock(clock=ns_to_stamp(9 * 10**9)))
         wait_until(lambda: now() == 9 * 10**9, what="the running time")
-        hear_latched_clock(node)
+        subscribe_latched_clock(node)
         again = node.create_subscription(Clock, "/clock", heard.append, LATCHED)
         wait_until(lambda: now() and heard, what="the latched time again")
         assert now() == 9 * 10**9 and again.topic_name == "/clock"

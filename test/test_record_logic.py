@@ -24,7 +24,7 @@ def test_losses_of_one_publisher_are_counted_exactly():
         heard = [n for n in numbers if rng.random() > 0.2]
         losses = Losses()
         for number in heard:
-            losses.heard(number, 1)
+            losses.received(number, 1)
         # What came before the first one heard was sent before there was a subscription.
         assert losses.lost == heard[-1] - heard[0] + 1 - len(heard)
 
@@ -32,7 +32,7 @@ def test_losses_of_one_publisher_are_counted_exactly():
 def test_a_publisher_that_starts_again_has_lost_nothing_and_an_unknown_number_neither():
     losses = Losses()
     for number in [5, 6, 7, 1, 2, 3, None, 4]:
-        losses.heard(number, 1)
+        losses.received(number, 1)
     assert losses.lost == 0
 
 
@@ -40,13 +40,13 @@ def test_several_publishers_are_told_apart_by_their_numbers():
     rng, losses, lost = random.Random(4), Losses(), 0
     numbers = [1, 1000, 50_000]
     for number in numbers:
-        losses.heard(number, 3)
+        losses.received(number, 3)
     for _ in range(500):
         which = rng.randrange(3)
         skipped = rng.random() < 0.1
         numbers[which] += 1 + skipped
         lost += skipped
-        losses.heard(numbers[which], 3)
+        losses.received(numbers[which], 3)
     assert losses.lost == lost > 20
 
 

@@ -338,7 +338,7 @@ def test_a_killed_server_is_missed_at_once_and_used_again_when_it_returns(checkp
 
 
 def test_a_client_does_not_meet_itself(monkeypatch):
-    """On a port for outgoing connections that nobody listens on, a system may connect a socket with itself."""
+    """On a port for outgoing connections that nobody subscribes to, a system may connect a socket with itself."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", 0))

@@ -42,10 +42,10 @@ class Watched:
         self.chunks = Recorder(graph, JointTrajectory, "policy/chunk")
         self.states = []
         self._state = graph.create_subscription(
-            DiagnosticStatus, controller_state.TOPIC, self._hear, controller_state.QOS
+            DiagnosticStatus, controller_state.TOPIC, self._receive, controller_state.QOS
         )
 
-    def _hear(self, message):
+    def _receive(self, message):
         self.states.append(controller_state.read_state(message))
 
 

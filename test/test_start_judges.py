@@ -14,7 +14,6 @@ from beingh_core.control.controller import Controller
 from beingh_core.control.estop_sources import EstopSources
 from beingh_core.control.joint_continuity import MEMORY_NS
 from beingh_core.control.joint_sources import MEMORY_S, JointSources
-from beingh_core.control.listeners import SETTLING, Hearing, Listeners
 from beingh_core.control.measured_joints import start_position
 from beingh_core.control.stop_causes import (
     DRIVER,
@@ -26,6 +25,7 @@ from beingh_core.control.stop_causes import (
     WAITING,
     Status,
 )
+from beingh_core.control.subscribers import SETTLING, Subscribed, SubscriberWatch
 from beingh_core.control.tracking import TrackingWatch
 from beingh_core.errors import BeingHError
 from beingh_ros.nodes.controller_log import ControllerLog
@@ -137,15 +137,15 @@ def test_the_numbers_of_one_publisher_rise_and_those_of_two_fall_again_and_again
     arm, hand = FR3.joint_names[:7], FR3.joint_names[7:]
     alone = JointSources(FR3.joint_names)
     for k in range(100):
-        alone.heard("/joint_states", arm, 500 + 2 * k, 0.02 * k)
-        alone.heard("/joint_states", hand, 3 + k, 0.02 * k)  # the gripper's driver
-        alone.heard("/joint_states", ["somebody_elses"], 100 - k, 0.02 * k)
-        alone.heard("/other", arm, None, 0.02 * k)
+        alone.received("/joint_states", arm, 500 + 2 * k, 0.02 * k)
+        alone.received("/joint_states", hand, 3 + k, 0.02 * k)  # the gripper's driver
+        alone.received("/joint_states", ["somebody_elses"], 100 - k, 0.02 * k)
+        alone.received("/other", arm, None, 0.02 * k)
     assert alone.doubled(2.0) == {}
-    alone.heard("/joint_states", arm, 1, 2.1)  # started anew
+    alone.received("/joint_states", arm, 1, 2.1)  # started anew
     assert alone.doubled(2.2) == {}
     for number in (700, 2):
-        alone.heard("/joint_states", arm, number, 2.3)
+        alone.received("/joint_states", arm, number, 2.3)
     found = alone.doubled(2.4)
     assert list(found) == ["/joint_states"] and set(found["/joint_states"]) == set(arm)
     assert alone.doubled(2.1 + MEMORY_S + 0.1) == {}
@@ -154,10 +154,10 @@ def test_the_numbers_of_one_publisher_rise_and_those_of_two_fall_again_and_again
 
 
 def test_rivals_stop_and_doubled_joints_only_keep_from_a_start():
-    listeners = Listeners(0.0)
-    assert listeners.look(9.0, {"/a": 1}, None, "a rival", "two") == Hearing("a rival", lost=True)
-    assert listeners.look(9.0, {"/a": 1}, None, "", "two") == Hearing("two")
-    assert listeners.look(9.0, {"/a": 1}, None) == Hearing()
+    subscribers = SubscriberWatch(0.0)
+    assert subscribers.look(9.0, {"/a": 1}, None, "a rival", "two") == Subscribed("a rival", lost=True)
+    assert subscribers.look(9.0, {"/a": 1}, None, "", "two") == Subscribed("two")
+    assert subscribers.look(9.0, {"/a": 1}, None) == Subscribed()
 
 
 # --- emergency stop --------------------------------------------------------------------------------------------
@@ -193,7 +193,7 @@ class Panels:
     def hear(self, active, number, sent=None, replayed=False):
         self._sent += 1
         sent = self._sent if sent is None else sent
-        self.sources.heard(active, number, sent, self.present, self.now_s, replayed=replayed)
+        self.sources.received(active, number, sent, self.present, self.now_s, replayed=replayed)
 
     def go(self, *names):
         self.present -= set(names)
@@ -441,7 +441,7 @@ def test_what_it_waits_for_is_warned_of_again_and_again(monkeypatch):
 def test_a_robot_that_goes_is_an_error_unless_this_node_is_ended_as_well(monkeypatch):
     now_s = [100.0]
     monkeypatch.setattr("beingh_ros.nodes.controller_log.time.monotonic", lambda: now_s[0])
-    gone = Status(state=STOPPING, cause=DRIVER, reason="nobody listens on /arm", stamp_ns=5)
+    gone = Status(state=STOPPING, cause=DRIVER, reason="nobody subscribes to /arm", stamp_ns=5)
     for ended, passed_s, levels in ((False, 1.0, ["error"]), (True, 0.2, ["info"]), (True, 1.0, ["error"])):
         log = ControllerLog(Lines(), "/controller/reset")
         log.state(gone)

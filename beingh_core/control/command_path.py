@@ -83,7 +83,7 @@ class CommandPath:
                 kept = [self._sampled]
             elif kept is None or (changed and under_way_ns > 0):
                 if not stopping:
-                    self._go_over(start_ns, before_J, rows_TJ)
+                    self._blend(start_ns, before_J, rows_TJ)
                 elif not self._brakes:
                     self._brake(self._sampled[0])
                 return
@@ -197,7 +197,7 @@ class CommandPath:
             knots.append((start_ns + round(step * self._dt_ns), row, before[1] if same else slope))
         return knots
 
-    def _go_over(self, start_ns: int, before_J: np.ndarray, rows_TJ: np.ndarray) -> None:
+    def _blend(self, start_ns: int, before_J: np.ndarray, rows_TJ: np.ndarray) -> None:
         """From where the path is to other rows, within the limits: beside them at once, and nearer from row to row.
 
         Args:

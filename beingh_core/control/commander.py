@@ -76,13 +76,13 @@ class Commander:
         for driver in self._drivers:
             driver.measured(positions)
 
-    def listeners(self) -> dict[str, int]:
-        """How many listen to each command topic of all drivers. From any thread."""
-        return {topic: count for driver in self._drivers for topic, count in driver.listeners().items()}
+    def subscribers(self) -> dict[str, int]:
+        """How many subscribe to each command topic of all drivers. From any thread."""
+        return {topic: count for driver in self._drivers for topic, count in driver.subscribers().items()}
 
-    def unheard(self) -> str | None:
-        """A command topic that nobody listens on, in words. From any thread."""
-        return next((text for driver in self._drivers if (text := driver.unheard())), None)
+    def unsubscribed(self) -> str | None:
+        """A command topic that nobody subscribes to, in words. From any thread."""
+        return next((text for driver in self._drivers if (text := driver.unsubscribed())), None)
 
     def shift(self, step_ns: int) -> None:
         """Simulated time has jumped by `step_ns`."""

@@ -14,7 +14,6 @@ from dataclasses import replace
 import numpy as np
 
 from beingh_core.contract import RobotContract
-from beingh_core.control.listeners import Hearing
 from beingh_core.control.measured_joints import NOT_AT_REST, Problem, measured_joints, start_position
 from beingh_core.control.plan import Plan, TickOutput
 from beingh_core.control.stop_causes import (
@@ -32,6 +31,7 @@ from beingh_core.control.stop_causes import (
     WAITING,
     Status,
 )
+from beingh_core.control.subscribers import Subscribed
 from beingh_core.control.tick_plan import TickPlan, longest_late_ticks
 from beingh_core.control.tracking import TrackingWatch, following_problem
 from beingh_core.errors import BeingHError
@@ -89,7 +89,7 @@ class Controller:
         self._estops: set[str] = set()
         self._waiting = f"{FOR_JOINT_STATES} on {topics}"
         self._status = Status(state=WAITING, reason=self._waiting)
-        self._active, self._changed, self._unheard = True, changed, ""
+        self._active, self._changed, self._unsubscribed = True, changed, ""
         self._still = still
         self._look_ns: int | None = None  # when to look whether it is still; there are no ticks any more
         self.overruns = 0
@@ -155,12 +155,12 @@ class Controller:
             if self._status.state == RUNNING:
                 self.stop(JOINT_STATES_INVALID, reason, now_ns)
 
-    def listeners(self, hearing: Hearing, now_ns: int) -> None:
+    def subscribers(self, subscribed: Subscribed, now_ns: int) -> None:
         """Whether the robot hears its commands: a waiting controller starts only then; without it, a running one stops."""
         with self._lock:
-            self._unheard = hearing.reason
-            if hearing.lost and self._status.state == RUNNING:
-                self.stop(DRIVER, hearing.reason, now_ns)
+            self._unsubscribed = subscribed.reason
+            if subscribed.lost and self._status.state == RUNNING:
+                self.stop(DRIVER, subscribed.reason, now_ns)
 
     def merge(self, chunk: Chunk) -> MergeResult | None:
         """Merge a chunk; None before the first epoch and while not active."""
@@ -318,7 +318,7 @@ class Controller:
         elif problem := self._measured.problem(now_ns):
             reason = problem[1]
         else:
-            reason = self._measured.moving(now_ns) or self._unheard or self._start(now_ns)
+            reason = self._measured.moving(now_ns) or self._unsubscribed or self._start(now_ns)
         # Which joint is the fastest changes with every message.
         same = reason.startswith(NOT_AT_REST) and self._status.reason.startswith(NOT_AT_REST)
         if reason and reason != self._status.reason and not (same and now_ns - self._status.stamp_ns < REPEAT_NS):

@@ -16,7 +16,7 @@ FLUSH_S = 0.5
 class Driver(Protocol):
     """Sends commands of some joints to a robot.
 
-    Nothing is sent before `unheard` tells that every command topic has a listener.
+    Nothing is sent before `unsubscribed` tells that every command topic has a subscriber.
     `problem` is called from the controller's tick thread, `send` from that or, with a command rate, from another one;
     `stop` and `release` after both have ended. `send` never waits for the robot, `stop` and `release` wait a bounded
     time. After them `send` begins again as at the start.
@@ -54,14 +54,14 @@ class Driver(Protocol):
         """Counters for the diagnostics. From any thread."""
         return {}
 
-    def listeners(self) -> dict[str, int]:
-        """How many listen to each command topic, 0 or 1 for an action server. From any thread; asked often."""
+    def subscribers(self) -> dict[str, int]:
+        """How many subscribe to each command topic, 0 or 1 for an action server. From any thread; asked often."""
         return {}
 
-    def unheard(self) -> str | None:
-        """That nobody listens on one of the command topics, None when somebody does on each. From any thread."""
-        alone = next((topic for topic, count in self.listeners().items() if count == 0), None)
-        return None if alone is None else f"nobody listens on {alone} (are the robot's controllers loaded?)"
+    def unsubscribed(self) -> str | None:
+        """That nobody subscribes to one of the command topics, None when somebody does on each. From any thread."""
+        alone = next((topic for topic, count in self.subscribers().items() if count == 0), None)
+        return None if alone is None else f"nobody subscribes to {alone} (are the robot's controllers loaded?)"
 
 
 def columns_of(contract: RobotContract, joints: Sequence[str]) -> list[int]:

@@ -68,7 +68,7 @@ class EstopSources:
             for name in [name for name in self._publishers if name not in self._present]:
                 self._forget(name)
 
-    def heard(
+    def received(
         self,
         active: bool,
         number: int | None,

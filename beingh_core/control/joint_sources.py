@@ -24,7 +24,7 @@ class JointSources:
         self._last: dict[tuple[str, str], int] = {}
         self._falls: dict[tuple[str, str], deque[float]] = {}
 
-    def heard(self, topic: str, names: Iterable[str], number: int | None, now_s: float) -> None:
+    def received(self, topic: str, names: Iterable[str], number: int | None, now_s: float) -> None:
         """Note one message of these joints; without a number it tells nothing."""
         if number is None:
             return

@@ -29,7 +29,7 @@ CAUSES = {
     TRACKING_ERROR: "a joint that does not follow its commands",
     CLOCK: "a clock that was set, or ticks that were held up for long",
     CHUNKS_SILENT: "no chunk came before the last one was used up",
-    DRIVER: "a driver that cannot send, that nobody listens to, whose robot does not follow or gets others' commands",
+    DRIVER: "a driver that cannot send, that nobody subscribes to, whose robot does not follow or gets others' commands",
     EXCEPTION: "a defect in the controller",
     SHUTDOWN: "the end or deactivation of the node",
     RESET: "a reset while moving",

@@ -54,7 +54,7 @@ class MadeChunk:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BegunChunk:
+class PrefetchedChunk:
     """An observation whose share of the inference is done.
 
     Attributes:
@@ -125,7 +125,7 @@ class ChunkMaker:
         return self._trained_range.problem(self._codec.encode_state(self._unwrapped(observation), self._previous_state))
 
     @property
-    def early_start(self) -> bool:
+    def prefetch(self) -> bool:
         """Whether `begin` does a share of the work before the prefix is known."""
         return hasattr(self._policy, "begin")
 
@@ -138,7 +138,7 @@ class ChunkMaker:
         if text.strip():
             self._policy.check_instruction(text)
 
-    def begin(self, observation: Observation, instruction: str) -> BegunChunk:
+    def begin(self, observation: Observation, instruction: str) -> PrefetchedChunk:
         """What a chunk needs that does not depend on its prefix: state, images and words.
 
         Args:
@@ -156,8 +156,8 @@ class ChunkMaker:
             {slot: value[None] for slot, value in state.items()},
             instruction,
         )
-        begun = self._policy.begin([inputs]) if self.early_start else None
-        return BegunChunk(
+        begun = self._policy.begin([inputs]) if self.prefetch else None
+        return PrefetchedChunk(
             observation=observation,
             instruction=instruction,
             state=state,
@@ -167,7 +167,7 @@ class ChunkMaker:
             begin_ms=(time.perf_counter() - begin) * 1e3,
         )
 
-    def finish(self, begun: BegunChunk, prefix_TJ: np.ndarray, onward_RJ: np.ndarray | None = None) -> MadeChunk:
+    def finish(self, begun: PrefetchedChunk, prefix_TJ: np.ndarray, onward_RJ: np.ndarray | None = None) -> MadeChunk:
         """The chunk; nothing else may have been begun since.
 
         Args:
@@ -196,7 +196,7 @@ class ChunkMaker:
         }
         if onward_RJ is not None and len(onward_RJ):
             before = self._codec.encode_commands(np.vstack([prefix_TJ[-1:], onward_RJ]), **origin)
-            actions |= self._gone_over(actions, before)
+            actions |= self._blended(actions, before)
         decoded = self._codec.decode(actions, prefix_TJ[-1], **origin, reference_rotation=self._held_rotations)
         self._previous_state, self._commanded_J = begun.state, start_J
         return MadeChunk(
@@ -215,7 +215,7 @@ class ChunkMaker:
         turned_J = nearest_turn(measured_J, self._commanded_J, self._endless)
         return joints | {name: float(turned_J[i]) for i, name in enumerate(self._names) if name in joints}
 
-    def _gone_over(self, actions: Mapping[str, np.ndarray], before: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def _blended(self, actions: Mapping[str, np.ndarray], before: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The arms' actions, their first R steps weighted means with those (R, dim) of the commands before."""
         result = {}
         for signal in self._actions:

@@ -20,7 +20,7 @@ from beingh_core.realtime.uac import DelayEstimator, check_plan
 # A controller that has told nothing for this long has stopped or gone [s].
 BUFFER_MAX_AGE_S = 0.25
 # A publication that is stamped further from the present than this is late, or another clock's [s].
-FOREIGN_CLOCK_S = 1.0
+OTHER_CLOCK_S = 1.0
 MOST_POINTS = 10_000
 LEFT_EPOCHS = 32
 # Publications of another epoch in so long a time: no late ones of the last epoch, but another controller.
@@ -72,7 +72,7 @@ class ChunkSchedule:
         self._lock = threading.Lock()
         self._epoch: str | None = None
         self._clock: TickClock | None = None
-        self._heard_ns: int | None = None
+        self._received_ns: int | None = None
         self._newest_ns = 0
         self._foreign: tuple[int, str] | None = None
         self._left: deque[str | None] = deque(maxlen=LEFT_EPOCHS)
@@ -102,7 +102,7 @@ class ChunkSchedule:
         _, start_ns = parse_epoch(epoch)
         with self._lock:
             ahead_s = (stamp_ns - now_ns) / 1e9
-            if abs(ahead_s) > FOREIGN_CLOCK_S:
+            if abs(ahead_s) > OTHER_CLOCK_S:
                 where = "in the future" if ahead_s > 0 else "in the past"
                 self._foreign = now_ns, f"stamped {abs(ahead_s):.3f} s {where}: another clock, or late"
                 return
@@ -115,11 +115,11 @@ class ChunkSchedule:
                 self._leave()
                 self._epoch, self._clock = epoch, TickClock(self._contract.rate_hz, start_ns)
             self._log.update(self._clock.nearest_tick(stamp_ns), positions_MJ)
-            self._newest_ns, self._heard_ns = max(stamp_ns, self._newest_ns), now_ns
+            self._newest_ns, self._received_ns = max(stamp_ns, self._newest_ns), now_ns
 
     def _of_another_time(self, now_ns: int) -> bool:
         """Whether the clock was set back, so that what is known of the present epoch lies in the future."""
-        return self._epoch is not None and self._newest_ns - now_ns > FOREIGN_CLOCK_S * 1e9
+        return self._epoch is not None and self._newest_ns - now_ns > OTHER_CLOCK_S * 1e9
 
     def _is_followed(self, epoch: str, start_ns: int, stamp_ns: int, now_ns: int) -> bool:
         if self._epoch is None or (start_ns > self._clock.start_ns and epoch not in self._left):
@@ -209,18 +209,18 @@ class ChunkSchedule:
                 self._sent_base = request.base_tick
 
     def _controller_silent(self, now_ns: int) -> str | None:
-        if self._heard_ns is not None and self._is_recent(self._heard_ns, now_ns):
+        if self._received_ns is not None and self._is_recent(self._received_ns, now_ns):
             return None
         if self._foreign is not None and self._is_recent(self._foreign[0], now_ns):
             return f"its messages are {self._foreign[1]}"
-        if self._heard_ns is None:
+        if self._received_ns is None:
             return "missing: nothing was received"
-        silent_s = (now_ns - self._heard_ns) / 1e9
+        silent_s = (now_ns - self._received_ns) / 1e9
         return f"stale: silent for {silent_s:.2f} s, the controller has stopped or gone"
 
-    def _is_recent(self, heard_ns: int, now_ns: int) -> bool:
+    def _is_recent(self, received_ns: int, now_ns: int) -> bool:
         """Whether a controller that was heard at a time still speaks; not when the clock was set since."""
-        return abs(now_ns - heard_ns) <= 1e9 * max(BUFFER_MAX_AGE_S, 2 * self._contract.dt_s)
+        return abs(now_ns - received_ns) <= 1e9 * max(BUFFER_MAX_AGE_S, 2 * self._contract.dt_s)
 
     def _waiting_for(self, now_ns: int) -> str | None:
         silent = self._controller_silent(now_ns)
@@ -238,7 +238,7 @@ class ChunkSchedule:
         self._forget_controller()
 
     def _forget_controller(self) -> None:
-        self._epoch = self._clock = self._heard_ns = None
+        self._epoch = self._clock = self._received_ns = None
         self._newest_ns = 0
         self._log.clear()
         self._forget_chunks()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from beingh_core.errors import BeingHError
-from beingh_core.inference.chunk_maker import BegunChunk, ChunkMaker, MadeChunk
+from beingh_core.inference.chunk_maker import ChunkMaker, MadeChunk, PrefetchedChunk
 from beingh_core.inference.chunk_schedule import ChunkSchedule, Request
 from beingh_core.inference.policy_inputs import PolicyInputs
 from beingh_core.realtime.samples import Samples
@@ -33,7 +33,7 @@ class InferenceThread:
         publish: Called from this thread with every chunk.
         fail: Called from this thread with the error of an inference.
         now_ns: Clock of the stamps [ns].
-        early_start: Whether images and words are computed shortly before the prefix is known, when the policy can.
+        prefetch: Whether images and words are computed shortly before the prefix is known, when the policy can.
 
     Attributes:
         outside: Why the newest state cannot be what the checkpoint was trained on, None when it can.
@@ -51,7 +51,7 @@ class InferenceThread:
         publish: Callable[[Request, MadeChunk], None],
         fail: Callable[[Exception], None],
         now_ns: Callable[[], int],
-        early_start: bool = True,
+        prefetch: bool = True,
     ) -> None:
         self._inputs, self._schedule, self._maker = inputs, schedule, maker
         self._publish, self._fail, self._now_ns = publish, fail, now_ns
@@ -66,8 +66,8 @@ class InferenceThread:
         self._period_ns = Samples(keep=PERIODS)
         self._stamp_ns: int | None = None
         self._seen_ns = 0
-        self._early_start = early_start and maker.early_start
-        self._begun: BegunChunk | None = None
+        self._prefetch = prefetch and maker.prefetch
+        self._prefetched: PrefetchedChunk | None = None
         self._begun_ns = 0
         self._active = False
         self._publishing = threading.Lock()
@@ -130,7 +130,7 @@ class InferenceThread:
             try:
                 self._advance(self._now_ns())
             except BeingHError as error:
-                self._begun = None
+                self._prefetched = None
                 self.failures += 1
                 self._fail(error)
             except Exception as error:  # a defect: the node must end with it, not go quiet
@@ -144,11 +144,11 @@ class InferenceThread:
         if not may_start and not self._is_near(now_ns):
             return
         if self.closed():
-            self._begun = None
+            self._prefetched = None
         elif may_start:
             self._infer(now_ns)
         else:
-            self._begun, self._begun_ns = self._maker.begin(self._inputs.observe(), self.instruction), now_ns
+            self._prefetched, self._begun_ns = self._maker.begin(self._inputs.observe(), self.instruction), now_ns
 
     def _judge_state(self, now_ns: int) -> None:
         """Compares the state at every new picture with what the checkpoint was trained on."""
@@ -163,7 +163,7 @@ class InferenceThread:
         To begin earlier, on a picture that a newer one will overtake, would only make the chunk's view of the world
         older by what it saves.
         """
-        if not self._early_start or self._begun is not None:
+        if not self._prefetch or self._prefetched is not None:
             return False
         stamp_ns = self._inputs.newest_ns()
         if stamp_ns != self._stamp_ns:
@@ -175,9 +175,9 @@ class InferenceThread:
             return False
         return self._seen_ns + float(np.median(periods_ns)) >= start_ns
 
-    def _early(self, now_ns: int) -> BegunChunk | None:
+    def _early(self, now_ns: int) -> PrefetchedChunk | None:
         """What was begun early, unless it is about something else or has become old."""
-        begun, self._begun = self._begun, None
+        begun, self._prefetched = self._prefetched, None
         if begun is None or begun.instruction != self.instruction:
             return None
         waited_ns = now_ns - self._begun_ns - 1e6 * begun.begin_ms

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class BegunActions:
+class PrefetchedActions:
     """Observations whose images, words and states have been computed, and how long that took [ms]."""
 
     observations: list[CheckedObservation]
@@ -219,7 +219,7 @@ class BeingHPolicy:
         """
         return self.finish(self.begin(observations), noise=noise, projections=projections)
 
-    def begin(self, observations: Sequence[Mapping]) -> BegunActions:
+    def begin(self, observations: Sequence[Mapping]) -> PrefetchedActions:
         """Computes what does not depend on the locked prefix: images, words and states of B robots.
 
         Raises:
@@ -230,7 +230,7 @@ class BeingHPolicy:
         batches = [self.encode(one) for one in checked]
         encoded = time.perf_counter()
         started = self.engine.begin(batches)
-        return BegunActions(
+        return PrefetchedActions(
             observations=checked,
             started=started,
             encode_ms=(encoded - start) * 1e3,
@@ -239,7 +239,7 @@ class BeingHPolicy:
 
     def finish(
         self,
-        begun: BegunActions,
+        begun: PrefetchedActions,
         prefixes: Sequence[tuple[np.ndarray | None, int]] | None = None,
         noise: torch.Tensor | np.ndarray | None = None,
         projections: torch.Tensor | np.ndarray | None = None,

@@ -46,7 +46,7 @@ class Observer:
             joints=contract.joint_names, groups=[group.joints for group in groups], rate_hz=contract.rate_hz
         )
         self.epoch = ""
-        self.plan_heard_s = float("-inf")
+        self.plan_received_s = float("-inf")
         self._posture: np.ndarray | None = None  # what the newest plans hold
         self._held = 0  # how many plans in a row hold nothing but that
         self._heard = heard
@@ -65,7 +65,7 @@ class Observer:
 
     def silent_s(self) -> float:
         """Time since the controller's last publication [s]."""
-        return time.monotonic() - self.plan_heard_s
+        return time.monotonic() - self.plan_received_s
 
     def _on_command(self, group: int) -> Callable[[JointTrajectory, dict], None]:
         # The middleware's time of reception does not contain the wait for this process's executor.
@@ -82,7 +82,7 @@ class Observer:
         read = self._read(message)
         if read is not None and len(read.positions):
             self.log.buffer(read.frame_id, read.stamp_ns, read.joints, read.positions)
-            self.epoch, self.plan_heard_s = read.frame_id, time.monotonic()
+            self.epoch, self.plan_received_s = read.frame_id, time.monotonic()
             self._note_plan(read.positions)
         self._heard()
 

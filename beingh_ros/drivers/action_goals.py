@@ -136,7 +136,7 @@ class ActionGoals:
             self._events.clear()
             return event
 
-    def listeners(self) -> dict[str, int]:
+    def subscribers(self) -> dict[str, int]:
         """1 for each action server that is ready, 0 for each that is not."""
         with self._lock:
             return self._ready
@@ -145,7 +145,7 @@ class ActionGoals:
         """Resolved name of a server by its key."""
         return self._names[server]
 
-    def unheard(self) -> str | None:
+    def unsubscribed(self) -> str | None:
         """A server that is missing, in words."""
         with self._lock:
             return self._missing

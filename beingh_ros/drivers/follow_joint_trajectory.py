@@ -74,13 +74,13 @@ class FollowJointTrajectoryDriver(Driver):
         """What the controllers have answered, or that they do not."""
         return next((text for goals, _, _ in self._groups if (text := goals.problem())), None)
 
-    def listeners(self) -> dict[str, int]:
+    def subscribers(self) -> dict[str, int]:
         """Which action servers are ready."""
-        return {name: ready for goals, _, _ in self._groups for name, ready in goals.listeners().items()}
+        return {name: ready for goals, _, _ in self._groups for name, ready in goals.subscribers().items()}
 
-    def unheard(self) -> str | None:
+    def unsubscribed(self) -> str | None:
         """An action server that is not there."""
-        return next((text for goals, _, _ in self._groups if (text := goals.unheard())), None)
+        return next((text for goals, _, _ in self._groups if (text := goals.unsubscribed())), None)
 
     def _send(self, points: Setpoints) -> list[threading.Event]:
         """A goal to every group; the events tell when each is taken."""

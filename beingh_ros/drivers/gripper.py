@@ -129,13 +129,13 @@ class GripperDriver(Driver):
             counts.update(watch.counts)
         return counts
 
-    def listeners(self) -> dict[str, int]:
+    def subscribers(self) -> dict[str, int]:
         """Which action servers are ready."""
-        return {name: ready for goals, _, _ in self._grippers for name, ready in goals.listeners().items()}
+        return {name: ready for goals, _, _ in self._grippers for name, ready in goals.subscribers().items()}
 
-    def unheard(self) -> str | None:
+    def unsubscribed(self) -> str | None:
         """An action server that is not there."""
-        return next((text for goals, _, _ in self._grippers if (text := goals.unheard())), None)
+        return next((text for goals, _, _ in self._grippers if (text := goals.unsubscribed())), None)
 
     def _send_goal(self, index: int, before: float, command: float) -> threading.Event:
         """Send a gripper from one joint position to another."""

@@ -17,7 +17,7 @@ from beingh_core.contract import Driver as DriverSettings
 from beingh_core.contract import RobotContract
 from beingh_core.control.driver import FLUSH_S, Driver, columns_of
 from beingh_core.control.setpoints import Setpoints
-from beingh_ros.drivers.publishing import count_listeners
+from beingh_ros.drivers.publishing import count_subscribers
 from beingh_ros.drivers.trajectories import trajectory_of
 
 
@@ -58,6 +58,6 @@ class JointTrajectoryDriver(Driver):
         for publisher, _, _ in self._groups:
             publisher.wait_for_all_acked(Duration(seconds=FLUSH_S))
 
-    def listeners(self) -> dict[str, int]:
+    def subscribers(self) -> dict[str, int]:
         """Subscribers of each topic."""
-        return count_listeners(publisher for publisher, _, _ in self._groups)
+        return count_subscribers(publisher for publisher, _, _ in self._groups)

@@ -7,6 +7,6 @@ from collections.abc import Iterable
 from rclpy.publisher import Publisher
 
 
-def count_listeners(publishers: Iterable[Publisher]) -> dict[str, int]:
+def count_subscribers(publishers: Iterable[Publisher]) -> dict[str, int]:
     """Matched subscribers by topic."""
     return {publisher.topic_name: publisher.get_subscription_count() for publisher in publishers}

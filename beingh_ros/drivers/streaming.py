@@ -17,7 +17,7 @@ from beingh_core.contract.turns import endless_joints, nearest_turn
 from beingh_core.contract.wire import Wire
 from beingh_core.control.driver import FLUSH_S, Driver, columns_of
 from beingh_core.control.setpoints import Setpoints, sample_to_rest
-from beingh_ros.drivers.publishing import count_listeners
+from beingh_ros.drivers.publishing import count_subscribers
 
 # Only the newest command counts; reliable delivery still brings the last one of a stop to a slow subscriber.
 QUEUE = 1
@@ -68,9 +68,9 @@ class StreamingDriver(Driver):
         self._flush()
         self._sent = None
 
-    def listeners(self) -> dict[str, int]:
+    def subscribers(self) -> dict[str, int]:
         """Subscribers of each topic."""
-        return count_listeners(publisher for publisher, _, _ in self._groups)
+        return count_subscribers(publisher for publisher, _, _ in self._groups)
 
     def _message(self, joints: tuple[str, ...], stamp_ns: int, positions: np.ndarray, velocities: np.ndarray):
         """The message of one group for one row (its columns only, with the names and units that messages have)."""

@@ -73,7 +73,7 @@ class MonitorNode(GuardedNode):
         return (
             CONTROLLER not in heard
             or (INFERENCE not in heard and self.count_publishers("policy/chunk") > 0)
-            or (not self.state.hears_control and self.count_publishers("controller/state") > 0)
+            or (not self.state.receives_control and self.count_publishers("controller/state") > 0)
         )
 
     def _controller_namespaces(self) -> list[str]:

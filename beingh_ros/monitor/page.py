@@ -178,7 +178,7 @@ def _streams(state: MonitorState, now_s: float, width: int) -> RenderableType | 
         cells += [_number(status, "jitter_ms", 1)] if wide else []
         cells += [_count(status, "lost"), refused]
         cells += [escape(status.values.get("qos", ""))] if wide else []
-        stale = now_s - status.heard_s > SILENT_AFTER_S
+        stale = now_s - status.received_s > SILENT_AFTER_S
         # The rest of the sentence stands below the table.
         words = status.message.partition(":")[0]
         table.add_row(*cells, f"{_sign(status.level)} {escape(words)}", style="dim" if stale else None)
@@ -199,7 +199,7 @@ def _look_at(findings: Sequence[Finding], hints: Sequence[str]) -> RenderableTyp
 
 
 def _panel(title: str, report: Status, rows: RenderableType, now_s: float) -> Panel:
-    silent_s = now_s - report.heard_s
+    silent_s = now_s - report.received_s
     level = ERROR if silent_s > SILENT_AFTER_S else report.level
     silent = f" [dim]as of {silent_s:.0f} s ago[/dim]" if silent_s > SILENT_AFTER_S else ""
     return Panel(rows, title=f"{_sign(level)} {title}{silent}", title_align="left", border_style="dim", box=box.ROUNDED)

@@ -35,7 +35,7 @@ class Status:
     message: str
     robot: str
     values: Mapping[str, str]
-    heard_s: float
+    received_s: float
 
     def number(self, key: str) -> float | None:
         """A value as a number, None where it is missing or none that can be shown."""
@@ -81,7 +81,7 @@ class MonitorState:
         node, separator, component = name.removeprefix(prefix).partition(": ")
         if not name.startswith(prefix) or not separator or node not in ("controller", "policy"):
             return
-        status = Status(level=level, message=message, robot=robot, values=dict(values), heard_s=now_s)
+        status = Status(level=level, message=message, robot=robot, values=dict(values), received_s=now_s)
         self.statuses[f"{node}: {component}"] = status
         # Without controller/state, the report tells of a stop.
         if f"{node}: {component}" == CONTROLLER and not self._control and values.get("state") in STOPPED_STATES:
@@ -116,7 +116,7 @@ class MonitorState:
         return next((status.robot for status in self.statuses.values() if status.robot), "")
 
     @property
-    def hears_control(self) -> bool:
+    def receives_control(self) -> bool:
         """Whether controller/state was heard."""
         return bool(self._control)
 
@@ -160,7 +160,7 @@ class MonitorState:
         """Everything that is not as it should be, the worst first."""
         found: dict[Finding, list[str]] = {}
         for name, status in self.statuses.items():
-            silent_s = now_s - status.heard_s
+            silent_s = now_s - status.received_s
             if silent_s > SILENT_AFTER_S:
                 words = f"silent for {silent_s:.0f} s, the node has ended or hangs"
                 found.setdefault((ERROR, words), []).append(name)

@@ -22,7 +22,7 @@ from beingh_core.control.stop_causes import (
 AGAIN_S, FIRST_S = 10.0, 1.0
 # When everything is ended together, the robot's side may go this long before this node is told; that is no error [s].
 PATIENCE_S = 0.5
-GONE = ("nobody listens", "there is no action server")
+GONE = ("nobody subscribes", "there is no action server")
 IDLE = "The robot gets no commands until that is put right."
 
 

@@ -27,9 +27,9 @@ from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
 from beingh_core.contract import RobotContract, load_contract
 from beingh_core.control.commander import Commander
 from beingh_core.control.controller import Controller
-from beingh_core.control.listeners import Listeners
 from beingh_core.control.plan import Plan
 from beingh_core.control.stop_causes import DRIVER, EXCEPTION, STOP_SERVICE, Status
+from beingh_core.control.subscribers import SubscriberWatch
 from beingh_core.control.tick_thread import TickThread
 from beingh_core.control.timing import SimulatedTime, SteadyTime
 from beingh_core.errors import BeingHError
@@ -47,12 +47,12 @@ from beingh_ros.nodes.graph import resolved, rival_text, rivals
 from beingh_ros.nodes.guard import bounded
 from beingh_ros.nodes.joint_intake import JointIntake
 from beingh_ros.nodes.managed import ManagedNode
-from beingh_ros.nodes.runtime import declare, hear_latched_clock, raise_priority, run_node
+from beingh_ros.nodes.runtime import declare, raise_priority, run_node, subscribe_latched_clock
 
 RELIABLE = QoSProfile(depth=10)
 FLUSH_S = 0.5
 SWITCH_S = 1e-4
-LISTENERS_PERIOD_S = 0.1
+SUBSCRIBERS_PERIOD_S = 0.1
 
 
 class ControllerNode(ManagedNode):
@@ -80,11 +80,11 @@ class ControllerNode(ManagedNode):
             self,
             "listener_settle_s",
             4.0,
-            "it starts when the listeners of its commands and the publishers of joint states have been the same for so "
+            "it starts when the subscribers of its commands and the publishers of joint states have been the same for so "
             "long [s], above 3 with Fast DDS; 0: as soon as there are any",
             between=(0.0, 60.0),
         )
-        self._listeners = Listeners(settle_s)
+        self._subscribers = SubscriberWatch(settle_s)
         commanded = () if self._dry_run else (group.topic for group in contract.command_groups)
         self._command_topics = [resolved(self, topic) for topic in commanded]
         self._overruns_told = 0
@@ -99,7 +99,7 @@ class ControllerNode(ManagedNode):
         self._accepted_publisher = self.create_publisher(Header, "controller/accepted", RELIABLE)
         self._state_publisher = self.create_publisher(DiagnosticStatus, controller_state.TOPIC, controller_state.QOS)
         self._simulated = self.get_parameter("use_sim_time").value
-        hear_latched_clock(self)
+        subscribe_latched_clock(self)
         self._ticks = self._make_ticks()
         self._report = ControllerReport(
             contract,
@@ -198,7 +198,7 @@ class ControllerNode(ManagedNode):
 
     def _connect(self, contract: RobotContract) -> None:
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(LISTENERS_PERIOD_S, self._look_around, clock=steady)
+        self.create_timer(SUBSCRIBERS_PERIOD_S, self._look_around, clock=steady)
         self._joints.connect(self._controller, self._commander.measured, lambda: self._ticks.time.now_ns())
         most = most_bytes(contract)
         chunk = bounded(JointTrajectory, most, self._on_chunk, self._refuse_chunk)
@@ -326,14 +326,14 @@ class ControllerNode(ManagedNode):
 
     def _look_around(self) -> None:
         """Often: whether the robot hears its commands, and none but these; what else is due."""
-        counts, unheard = self._commander.listeners(), self._commander.unheard()
+        counts, unsubscribed = self._commander.subscribers(), self._commander.unsubscribed()
         if counts:
             counts |= self._joints.counts()
         self._rivals = rivals(self, self._command_topics)
         others = "; ".join(rival_text(topic, names) for topic, names in self._rivals.items())
-        obstacle = self._joints.doubled() or self._estop.unheard()
-        hearing = self._listeners.look(time.monotonic(), counts, unheard, others, obstacle)
-        self._controller.listeners(hearing, self._ticks.time.now_ns())
+        obstacle = self._joints.doubled() or self._estop.unsubscribed()
+        subscribed = self._subscribers.look(time.monotonic(), counts, unsubscribed, others, obstacle)
+        self._controller.subscribers(subscribed, self._ticks.time.now_ns())
         self._estop.look()
         if elsewhere := self._estop.elsewhere():
             self.get_logger().warning(elsewhere, once=True)

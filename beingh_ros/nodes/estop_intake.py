@@ -47,7 +47,7 @@ class EstopIntake:
         # A reliable subscription alone would never hear a best-effort publisher.
         for qos in (LATCHED, RELIABLE, qos_profile_sensor_data):
             node.create_subscription(
-                Bool, topic, with_info(lambda message, info, q=qos: self._hear(message, info, q)), qos,
+                Bool, topic, with_info(lambda message, info, q=qos: self._receive(message, info, q)), qos,
                 event_callbacks=QUIET,
             )  # fmt: skip
 
@@ -61,7 +61,7 @@ class EstopIntake:
             self._told = self._sources.active
             self._follow(self._told)
 
-    def unheard(self) -> str:
+    def unsubscribed(self) -> str:
         """Which publisher cannot be heard because its messages are of another type, in words; "" when each can."""
         others = of_other_type(self._node, self._topic, BOOL)
         if not others:
@@ -81,11 +81,11 @@ class EstopIntake:
             "robot, publish it here too, or write the topic with `/` before it in the contract"
         )
 
-    def _hear(self, message: Bool, info: dict, qos: QoSProfile) -> None:
+    def _receive(self, message: Bool, info: dict, qos: QoSProfile) -> None:
         sent = sent_ns(info)
         replayed = qos is LATCHED and 0 < sent < self._begun_ns
         present = endpoints(self._node, self._topic)
-        self._sources.heard(
+        self._sources.received(
             message.data, message_number(info), sent, present, time.monotonic(), replayed=replayed
         )
         if not replayed:

@@ -63,7 +63,7 @@ class JointIntake:
             self._node.create_subscription(
                 self._readers[topic].type,
                 name,
-                with_info(lambda message, info, t=topic: self._hear(t, message, info)),
+                with_info(lambda message, info, t=topic: self._receive(t, message, info)),
                 JOINT_STATES,
             )
 
@@ -87,7 +87,7 @@ class JointIntake:
             return f"{text}: end all but one of those that do ({names})"
         return ""
 
-    def _hear(self, topic: str, message: Any, info: dict) -> None:
+    def _receive(self, topic: str, message: Any, info: dict) -> None:
         now_ns, reader = self._now_ns(), self._readers[topic]
         try:
             read = reader.read(message)
@@ -100,7 +100,7 @@ class JointIntake:
         if not read.positions:
             return  # efforts or velocities alone say nothing about positions
         positions = {name: value for name, value in read.positions.items() if self._is_home(topic, name)}
-        self._sources.heard(topic, positions, message_number(info), time.monotonic())
+        self._sources.received(topic, positions, message_number(info), time.monotonic())
         self._controller.joint_state(now_ns, positions, read.velocities, read.stamp_ns or sent_ns(info))
         self._measured(positions)
 

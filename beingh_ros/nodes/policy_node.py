@@ -195,7 +195,7 @@ class PolicyNode(GuardedNode, ManagedNode):
             self._publish,
             self._on_failure,
             lambda: self.get_clock().now().nanoseconds,
-            early_start=value["early_start"],
+            prefetch=value["early_start"],
         )
         self._inference.instruction = value["instruction"]
         self._inference.allow_outside = self.get_parameter("allow_state_outside_statistics").value

@@ -88,7 +88,7 @@ def on_time_going_back(node: Node, react: Callable[[], None]) -> JumpHandle:
     return node.get_clock().create_jump_callback(threshold, post_callback=lambda _jump: react())
 
 
-def hear_latched_clock(node: Node) -> None:
+def subscribe_latched_clock(node: Node) -> None:
     """In simulated time: also hear a paused simulation, whose latched clock has spoken before this node came."""
     if not node.get_parameter("use_sim_time").value:
         return

@@ -56,7 +56,7 @@ class Inputs:
         self._buttons = Edges(buttons(joy_buttons, "parameter joy_buttons"))
         if joy_topic:
             node.create_subscription(Joy, joy_topic, self._joy, qos_profile_sensor_data, event_callbacks=QUIET)
-        node.create_subscription(String, COMMAND, lambda message: self._hear(message.data), QoSProfile(depth=10))
+        node.create_subscription(String, COMMAND, lambda message: self._receive(message.data), QoSProfile(depth=10))
         for name in ("start", "stop", "discard"):
             node.create_service(Trigger, f"~/{name}", self._trigger(Command(name)))
         for mark in MARKS:
@@ -94,7 +94,7 @@ class Inputs:
         for command in edges.commands(name, pressed):
             self._try(command)
 
-    def _hear(self, text: str) -> None:
+    def _receive(self, text: str) -> None:
         try:
             command = parse(text)
         except BeingHError as error:

@@ -102,17 +102,17 @@ class RecordedTopic:
         self._subscription = self._node.create_subscription(
             message_type,
             self.name,
-            with_info(self._hear),
+            with_info(self._receive),
             QoSProfile(depth=depth, reliability=wanted[0], durability=wanted[1]),
             raw=True,
             event_callbacks=QUIET,
         )
 
-    def _hear(self, data: bytes, info: dict) -> None:
+    def _receive(self, data: bytes, info: dict) -> None:
         now_ns = self._node.get_clock().now().nanoseconds
         number = message_number(info)
         self.received += 1
-        self.lost += self._losses.heard(number, self._publishers)
+        self.lost += self._losses.received(number, self._publishers)
         item = Item(self.bag_topic, now_ns, sent_ns(info) or now_ns, number or 0, data)
         if self._keep:
             self.newest = item

@@ -13,7 +13,7 @@ class Losses:
         self.lost = 0
         self._last: list[int] = []
 
-    def heard(self, number: int | None, publishers: int) -> int:
+    def received(self, number: int | None, publishers: int) -> int:
         """Take a message's number; how many are missing right before it.
 
         Args:

@@ -10,50 +10,50 @@ from test_nodes_logic import HOME, NOW, measure_at_rest
 from trajectory_msgs.msg import JointTrajectory
 
 from beingh_core.control.controller import Controller
-from beingh_core.control.listeners import DISCOVERY_S, SETTLING, Hearing, Listeners
 from beingh_core.control.stop_causes import DRIVER, RUNNING, STOPPED, WAITING
+from beingh_core.control.subscribers import DISCOVERY_S, SETTLING, Subscribed, SubscriberWatch
 from beingh_ros.messages.controller_state import read_state
 
 
 def test_the_numbers_must_have_settled_with_a_listener_on_each_topic():
-    listeners, nobody = Listeners(2.0), "nobody listens on /b"
-    assert listeners.look(10.0, {"/a": 1, "/b": 0}, nobody) == Hearing(f"waiting for listeners: {nobody}", lost=True)
-    assert listeners.look(10.0 + DISCOVERY_S, {"/a": 1, "/b": 0}, nobody) == Hearing(nobody, lost=True)
-    assert listeners.look(12.0, {"/a": 1, "/b": 1}, None).reason.startswith(SETTLING)
-    assert listeners.look(13.9, {"/a": 2, "/b": 1}, None).reason.startswith(SETTLING), "an onlooker, then the robot"
-    assert listeners.look(15.8, {"/a": 2, "/b": 1}, None).reason.startswith(SETTLING)
-    assert listeners.look(15.9, {"/a": 2, "/b": 1}, None) == Hearing()
-    assert listeners.look(99.0, {"/a": 1, "/b": 1}, None).reason.startswith(SETTLING), "one that goes is a change too"
+    subscribers, nobody = SubscriberWatch(2.0), "nobody subscribes to /b"
+    assert subscribers.look(10.0, {"/a": 1, "/b": 0}, nobody) == Subscribed(f"waiting for subscribers: {nobody}", lost=True)
+    assert subscribers.look(10.0 + DISCOVERY_S, {"/a": 1, "/b": 0}, nobody) == Subscribed(nobody, lost=True)
+    assert subscribers.look(12.0, {"/a": 1, "/b": 1}, None).reason.startswith(SETTLING)
+    assert subscribers.look(13.9, {"/a": 2, "/b": 1}, None).reason.startswith(SETTLING), "an onlooker, then the robot"
+    assert subscribers.look(15.8, {"/a": 2, "/b": 1}, None).reason.startswith(SETTLING)
+    assert subscribers.look(15.9, {"/a": 2, "/b": 1}, None) == Subscribed()
+    assert subscribers.look(99.0, {"/a": 1, "/b": 1}, None).reason.startswith(SETTLING), "one that goes is a change too"
 
 
 def test_a_listener_that_goes_early_is_lost_and_not_awaited():
-    listeners = Listeners(0.0)
-    assert listeners.look(10.0, {"/a": 1}, None) == Hearing()
-    assert listeners.look(10.0 + 0.5 * DISCOVERY_S, {"/a": 0}, "nobody listens on /a").reason == "nobody listens on /a"
+    subscribers = SubscriberWatch(0.0)
+    assert subscribers.look(10.0, {"/a": 1}, None) == Subscribed()
+    assert subscribers.look(10.0 + 0.5 * DISCOVERY_S, {"/a": 0}, "nobody subscribes to /a").reason == "nobody subscribes to /a"
 
 
 def test_nothing_commanded_needs_no_listener_and_no_settling_is_allowed():
-    assert Listeners(2.0).look(0.0, {}, None) == Hearing()
-    assert Listeners(0.0).look(0.0, {"/a": 1}, None) == Hearing()
+    assert SubscriberWatch(2.0).look(0.0, {}, None) == Subscribed()
+    assert SubscriberWatch(0.0).look(0.0, {"/a": 1}, None) == Subscribed()
 
 
 def test_settling_keeps_a_controller_waiting_but_stops_none_that_runs():
     controller = Controller(FR3, joint_state_timeout_s=1.0)
-    controller.listeners(Hearing("nobody listens on /a", lost=True), NOW)
+    controller.subscribers(Subscribed("nobody subscribes to /a", lost=True), NOW)
     now_ns = measure_at_rest(controller, NOW, HOME)
-    assert (controller.status.state, controller.status.reason) == (WAITING, "nobody listens on /a")
+    assert (controller.status.state, controller.status.reason) == (WAITING, "nobody subscribes to /a")
     assert controller.next_tick_ns() is None
-    controller.listeners(Hearing(SETTLING), now_ns)
+    controller.subscribers(Subscribed(SETTLING), now_ns)
     now_ns = measure_at_rest(controller, now_ns + DT_NS, HOME)
     assert (controller.status.state, controller.status.reason) == (WAITING, SETTLING)
-    controller.listeners(Hearing(), now_ns)
+    controller.subscribers(Subscribed(), now_ns)
     now_ns = measure_at_rest(controller, now_ns + DT_NS, HOME)
     assert controller.status.state == RUNNING
-    controller.listeners(Hearing(SETTLING), now_ns)
+    controller.subscribers(Subscribed(SETTLING), now_ns)
     assert controller.status.state == RUNNING, "one more onlooker"
-    controller.listeners(Hearing("nobody listens on /a", lost=True), now_ns)
+    controller.subscribers(Subscribed("nobody subscribes to /a", lost=True), now_ns)
     assert controller.status.state != RUNNING and controller.status.cause == DRIVER
-    assert controller.status.reason == "nobody listens on /a"
+    assert controller.status.reason == "nobody subscribes to /a"
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def heard(robot, word):
 
 def test_a_robot_that_listens_late_gets_the_first_tick(bench):
     robot, process = bench(before=lambda robot: deafen(robot, HAND), listener_settle_s=1.0)
-    wait_until(lambda: heard(robot, f"nobody listens on /{HAND.topic}"), what=lambda: process.output)
+    wait_until(lambda: heard(robot, f"nobody subscribes to /{HAND.topic}"), what=lambda: process.output)
     assert not robot.buffer.messages and not robot.arm.messages
     onlooker = Recorder(robot.node, JointTrajectory, HAND.topic)
     late = Recorder(robot.node, JointTrajectory, HAND.topic)
@@ -87,7 +87,7 @@ def test_a_robot_that_listens_late_gets_the_first_tick(bench):
     for recorder in (onlooker, late, robot.arm):
         stamp = recorder.wait_for(1)[0].header.stamp
         assert stamp.sec * 10**9 + stamp.nanosec == first_ns, "everybody hears the first tick"
-    assert "nobody listens" in process.output
+    assert "nobody subscribes" in process.output
 
 
 def test_a_robot_that_turns_up_after_a_recorder_is_waited_for(bench):
@@ -123,7 +123,7 @@ def test_the_last_listener_that_goes_stops_it_and_a_reset_waits_for_the_next(ben
     deafen(robot, HAND)
     status = robot.wait_for_state("stopped", "driver", since=since)
     robot.driving = 0.0
-    assert status.reason.startswith(f"nobody listens on /{HAND.topic}"), status.reason
+    assert status.reason.startswith(f"nobody subscribes to /{HAND.topic}"), status.reason
     told = len(robot.state.messages)
     assert robot.call("reset").success
     wait_until(

@@ -1,8 +1,8 @@
-"""Whether the robot hears its commands, and only these: who listens on the command topics, and since when.
+"""Whether the robot hears its commands, and only these: who subscribes to the command topics, and since when.
 
 A publisher is matched with its subscribers one by one, over a second or more, and what is published before that is
 lost: the plan would go on without the robot, which would then jump after it. A recorder may be matched before the
-robot, so one listener is not enough to start: nothing may have been found or lost for longer than the 3 s after which
+robot, so one subscriber is not enough to start: nothing may have been found or lost for longer than the 3 s after which
 Fast DDS announces a participant again whose first announcements were lost.
 """
 
@@ -17,7 +17,7 @@ SETTLING = "waiting until nothing more of the robot is found on the network"
 
 
 @dataclass(frozen=True)
-class Hearing:
+class Subscribed:
     """What keeps the commands from being heard, or others are heard beside them.
 
     Attributes:
@@ -29,8 +29,8 @@ class Hearing:
     lost: bool = False
 
 
-class Listeners:
-    """Follows the number of listeners.
+class SubscriberWatch:
+    """Follows the number of subscribers.
 
     Args:
         settle_s: How long the numbers must have been the same before a start [s].
@@ -44,14 +44,14 @@ class Listeners:
         self._since_s, self._changed = 0.0, ""
 
     def look(
-        self, now_s: float, counts: Mapping[str, int], unheard: str | None, rivals: str = "", obstacle: str = ""
-    ) -> Hearing:
+        self, now_s: float, counts: Mapping[str, int], unsubscribed: str | None, rivals: str = "", obstacle: str = ""
+    ) -> Subscribed:
         """Judge the present numbers.
 
         Args:
             now_s: Monotonic time [s].
-            counts: Listeners by topic or action, and publishers of joint states; empty where nothing is commanded.
-            unheard: Which topic has no listener, in words; None when each has.
+            counts: Subscribers by topic or action, and publishers of joint states; empty where nothing is commanded.
+            unsubscribed: Which topic has no subscriber, in words; None when each has.
             rivals: Who else commands the robot, in words.
             obstacle: What else must be put right before a start, in words: several publishers that speak for one joint, an
                 emergency stop that cannot be heard. It stops no robot that runs.
@@ -63,13 +63,13 @@ class Listeners:
             self._changed = ", ".join(changed)
             self._counts, self._since_s = dict(counts), now_s
         if rivals:
-            return Hearing(rivals, lost=True)
-        if unheard:
+            return Subscribed(rivals, lost=True)
+        if unsubscribed:
             early = not self._heard and now_s - self._begun_s < DISCOVERY_S
-            return Hearing(f"waiting for listeners: {unheard}" if early else unheard, lost=True)
+            return Subscribed(f"waiting for subscribers: {unsubscribed}" if early else unsubscribed, lost=True)
         self._heard = True
         if obstacle:
-            return Hearing(obstacle)
+            return Subscribed(obstacle)
         if counts and now_s - self._since_s < self._settle_s:
-            return Hearing(f"{SETTLING} (the newest change: {self._changed})" if self._changed else SETTLING)
-        return Hearing()
+            return Subscribed(f"{SETTLING} (the newest change: {self._changed})" if self._changed else SETTLING)
+        return Subscribed()
