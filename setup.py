@@ -46,7 +46,19 @@ setup(
         ),
     ],
     python_requires=">=3.10",
-    install_requires=["setuptools", "numpy", "scipy", "PyYAML", "pydantic>=2.10", "pillow", "pin", "msgpack", "tokenizers", "safetensors", "torch"],
+    install_requires=[
+        "setuptools",
+        "numpy",
+        "scipy",
+        "PyYAML",
+        "pydantic>=2.10",
+        "pillow",
+        "pin",
+        "msgpack",
+        "tokenizers",
+        "safetensors",
+        "torch",
+    ],
     extras_require={
         "demo": ["mujoco", "av", "matplotlib", "rich", "opencv-python-headless"],
         "bags": ["mcap", "rosbags"],
@@ -57,6 +69,11 @@ setup(
     },
     zip_safe=False,
     entry_points={
-        "console_scripts": ["beingh = beingh_ros.cli:main", *(f"{node} = {NAME}.nodes.{node}:main" for node in NODES), f"demo = {NAME}.demo.command:main", f"record = {NAME}.record.node:main"]
+        "console_scripts": [
+            "beingh = beingh_ros.cli:main",
+            *(f"{node} = {NAME}.nodes.{node}:main" for node in NODES),
+            f"demo = {NAME}.demo.command:main",
+            f"record = {NAME}.record.node:main",
+        ]
     },
 )

@@ -10,7 +10,9 @@ from pathlib import Path
 from beingh_core.errors import BeingHError, did_you_mean
 
 CONFIG = "config.json"
-_HUB = re.compile(r"(?:(?:https?:/+)?(?:www\.)?(?:huggingface\.co|hf\.co)/|hf:/+)?([A-Za-z0-9][\w.-]*/[\w.-]+)(?:[/@].*)?")
+_HUB = re.compile(
+    r"(?:(?:https?:/+)?(?:www\.)?(?:huggingface\.co|hf\.co)/|hf:/+)?([A-Za-z0-9][\w.-]*/[\w.-]+)(?:[/@].*)?"
+)
 _HOLDS = "config.json, *.safetensors and the tokenizer"
 _LOOKED_AT = 200
 """Most neighbours that a remedy looks at."""

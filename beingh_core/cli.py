@@ -188,7 +188,9 @@ def _add_bench_export(commands) -> None:
     )
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the bag")
     parser.add_argument("--codec", default="h264", help="h264 or av1, for both writers")
-    parser.add_argument("--lerobot-seconds", type=float, default=10.0, help="how much of it LeRobot's default mode writes")
+    parser.add_argument(
+        "--lerobot-seconds", type=float, default=10.0, help="how much of it LeRobot's default mode writes"
+    )
     parser.add_argument("--lerobot-python", default="", metavar="FILE", help="Python that has lerobot; empty: this one")
     parser.add_argument("--without-lerobot", action="store_true", help="measure only ours")
     parser.add_argument("--seed", type=int, default=0, help="of the pictures' noise")

@@ -219,7 +219,9 @@ except BaseException:
 
 def test_the_launch_file_starts_talks_and_brakes_last(tmp_path):
     pytest.importorskip("launch_ros", reason="launch exists only in a ROS installation")
-    prefix = ament_prefix(tmp_path / "prefix", controller_node=NODE, markers_node=NODE, policy_node=TELLS_ITS_PARAMETERS)
+    prefix = ament_prefix(
+        tmp_path / "prefix", controller_node=NODE, markers_node=NODE, policy_node=TELLS_ITS_PARAMETERS
+    )
     write_small_checkpoint(tmp_path / "007: x")
     with ros_graph() as graph:
         home = dict(zip(FR3.joint_names, FR3.home))

@@ -136,7 +136,8 @@ def test_one_file_beside_an_index_of_others(checkpoint):
 
 
 @pytest.mark.parametrize(
-    "name", ("../outside.safetensors", "/etc/passwd", "./" + SHARDS[0], "sub/" + SHARDS[0], "config.json", "", "..", "\x00")
+    "name",
+    ("../outside.safetensors", "/etc/passwd", "./" + SHARDS[0], "sub/" + SHARDS[0], "config.json", "", "..", "\x00"),
 )
 def test_an_index_names_files_beside_it_only(checkpoint, name):
     shutil.copy(checkpoint / WEIGHTS, checkpoint.parent / "outside.safetensors")

@@ -49,7 +49,9 @@ def make(contract, wanted):
 
 def chunk(maker, contract, joints, prefix, onward=None):
     images = {camera.name: np.zeros((30, 40, 3), np.uint8) for camera in contract.cameras}
-    return maker.finish(maker.begin(Observation(stamp_ns=1, images=images, joints=joints), "go"), prefix, onward).positions
+    return maker.finish(
+        maker.begin(Observation(stamp_ns=1, images=images, joints=joints), "go"), prefix, onward
+    ).positions
 
 
 def test_relative_actions_count_from_the_measured_state_and_not_from_the_commands():
@@ -67,7 +69,12 @@ def test_relative_actions_count_from_the_measured_state_and_not_from_the_command
 def test_deltas_of_joints_go_on_from_the_commands():
     contract = robot("degrees_arm")
     home = np.array(contract.home)
-    wanted = {"arm_joint_position": np.full(6, 0.01), "gripper_position": [1.0], "head_position": [0.2], "control_mode": [5.0]}
+    wanted = {
+        "arm_joint_position": np.full(6, 0.01),
+        "gripper_position": [1.0],
+        "head_position": [0.2],
+        "control_mode": [5.0],
+    }
     policy, maker = make(contract, wanted)
     joints = dict(zip(contract.joint_names, home - 0.004))
     made = chunk(maker, contract, joints, np.tile(home, (D + 1, 1)))
@@ -79,7 +86,12 @@ def test_deltas_of_joints_go_on_from_the_commands():
 def test_the_policy_sees_a_joint_without_an_end_next_to_its_command():
     """The robot reports within half a turn; its commands have gone on over the seam, twice around at last."""
     contract = robot("degrees_arm")
-    wanted = {"arm_joint_position": np.zeros(6), "gripper_position": [0.4], "head_position": [0.0], "control_mode": [1.0]}
+    wanted = {
+        "arm_joint_position": np.zeros(6),
+        "gripper_position": [0.4],
+        "head_position": [0.0],
+        "control_mode": [1.0],
+    }
     policy, maker = make(contract, wanted)
     roll = ARM.index("roll_joint")
     for commanded in np.arange(0.2, 14.0, 0.5):
@@ -96,12 +108,16 @@ def test_the_policy_sees_a_joint_without_an_end_next_to_its_command():
     assert policy.state["state.arm_joint_position"][roll] == pytest.approx(contract.home[roll])
 
 
-@pytest.mark.parametrize(("wrap", "expected"), [(True, [-np.degrees(2 * np.pi - 4.0), 30.0]), (False, [np.degrees(4.0), 30.0])])
+@pytest.mark.parametrize(
+    ("wrap", "expected"), [(True, [-np.degrees(2 * np.pi - 4.0), 30.0]), (False, [np.degrees(4.0), 30.0])]
+)
 def test_commands_of_a_joint_without_an_end_are_wrapped_where_the_contract_says_so(wrap, expected, changed):
     contract = changed("degrees_arm", set_key("drivers.0.wrap", wrap))
     sent = []
     node = SimpleNamespace(
-        create_publisher=lambda *_: SimpleNamespace(publish=sent.append, topic_name="", wait_for_all_acked=lambda _: None)
+        create_publisher=lambda *_: SimpleNamespace(
+            publish=sent.append, topic_name="", wait_for_all_acked=lambda _: None
+        )
     )
     driver = ForwardCommandDriver(node, contract, contract.drivers[0])
     row = np.array(contract.home)

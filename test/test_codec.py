@@ -69,7 +69,9 @@ def test_round_trip_of_absolute_joints(contract):
     signal = ActionSignal(slot="arm_joint_position", mode="absolute", joints=ARM)
     contract = replace(contract, action=(signal, contract.action[1]))
     rng = np.random.default_rng(0)
-    assert_round_trip(contract, {"arm_joint_position": rng.normal(0, 1, (16, 7)), "gripper_position": rng.uniform(0, 1, (16, 1))})
+    assert_round_trip(
+        contract, {"arm_joint_position": rng.normal(0, 1, (16, 7)), "gripper_position": rng.uniform(0, 1, (16, 1))}
+    )
 
 
 def test_state(contract, arm):

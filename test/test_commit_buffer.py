@@ -34,7 +34,13 @@ def make_buffer(joints=("a", "b"), start=0.0, commit_margin=1, log_length=1000, 
 def make_chunk(base, value=1.0, **changes):
     """Point for tick t of joint a is value + t / 100, of joint b its negative."""
     ticks = np.arange(base, base + H) / 100 + value
-    fields = {"base_tick": base, "epoch": EPOCH, "joints": ["a", "b"], "positions": np.stack([ticks, -ticks], axis=1), "dt_s": DT}
+    fields = {
+        "base_tick": base,
+        "epoch": EPOCH,
+        "joints": ["a", "b"],
+        "positions": np.stack([ticks, -ticks], axis=1),
+        "dt_s": DT,
+    }
     return Chunk(**{**fields, **changes})
 
 
@@ -180,6 +186,7 @@ def test_a_finite_but_absurd_chunk_is_approached_within_the_limits(huge):
     path = np.array([[0.0, 0.0]] * 3 + [buffer.advance().positions for _ in range(30)])
     assert np.abs(np.diff(path, axis=0)).max() <= DT * 1.0 + 1e-12
     assert np.abs(np.diff(path, 3, axis=0)).max() <= DT**3 * 20.0 * (1 + 1e-6)
+
 
 @pytest.mark.parametrize("executed", [1, 3, 5])  # in time; in time with row d committed; late
 def test_the_ignored_head_of_a_chunk_has_no_influence(executed):
@@ -341,7 +348,16 @@ def test_restart_refuses_nonsense(positions, epoch):
 @pytest.mark.parametrize("change", [{"delay_steps": 8}, {"commit_margin": -1}, {"dt_s": 0.0}])
 def test_impossible_buffer(change):
     limits = JointLimits(lower=[-1], upper=[1], velocity=[1], acceleration=[1])
-    arguments = {"joints": ["a"], "start_positions": [0.0], "limits": limits, "dt_s": DT, "chunk_length": H, "delay_steps": D, "commit_margin": 1, "epoch": EPOCH}
+    arguments = {
+        "joints": ["a"],
+        "start_positions": [0.0],
+        "limits": limits,
+        "dt_s": DT,
+        "chunk_length": H,
+        "delay_steps": D,
+        "commit_margin": 1,
+        "epoch": EPOCH,
+    }
     with pytest.raises(BeingHError):
         CommitBuffer(**{**arguments, **change})
     with pytest.raises(BeingHError):

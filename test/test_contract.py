@@ -45,7 +45,10 @@ def test_fr3_by_name_and_by_path():
     assert contract.joint_names == (*arm, "fr3_finger_joint1")
     assert [camera.name for camera in contract.cameras] == ["scene_view", "wrist_view"]
     assert contract.dt_s == 1.0 / contract.rate_hz
-    assert contract.uac.delay_steps == math.ceil(contract.uac.latency_budget_s * contract.rate_hz) + contract.uac.margin_steps
+    assert (
+        contract.uac.delay_steps
+        == math.ceil(contract.uac.latency_budget_s * contract.rate_hz) + contract.uac.margin_steps
+    )
     assert len(contract.home) == 8 and contract.urdf_path == ROOT / "urdf" / "fr3.urdf"
     assert load_contract(FR3).hash == contract.hash
     # franka_description, joint 4 and finger.
@@ -83,7 +86,12 @@ def test_limits_of_a_base_are_velocities(tmp_path):
     assert (limits.lower[1], limits.upper[1]) == (-0.5, 0.5)
     assert (limits.acceleration.tolist(), limits.jerk.tolist()) == ([5, 1], [50, 4])
     with pytest.raises(BeingHError, match="base_y"):
-        read_limits(read_yaml(tmp_path / "limits.yaml", CONTRACT.below("limits")), read_urdf(ROOT / "urdf" / "fr3.urdf"), ("fr3_joint1",), ("base_y", "base_x"))
+        read_limits(
+            read_yaml(tmp_path / "limits.yaml", CONTRACT.below("limits")),
+            read_urdf(ROOT / "urdf" / "fr3.urdf"),
+            ("fr3_joint1",),
+            ("base_y", "base_x"),
+        )
 
 
 def edit(document, dotted, value):
@@ -238,7 +246,13 @@ def test_joint_space_contract(document, load):
     }  # fmt: skip
     del document["action"]["eef_position"]
     document["action"]["arm_joint_position"] = {"mode": "absolute", "joints": ARM}
-    keys = ["state.eef_position", "state.gripper_position", "state.arm_joint_position", "action.gripper_position", "action.arm_joint_position"]
+    keys = [
+        "state.eef_position",
+        "state.gripper_position",
+        "state.arm_joint_position",
+        "action.gripper_position",
+        "action.arm_joint_position",
+    ]
     document["policy"]["normalization"] = dict.fromkeys(keys, "q99")
     contract = load(document)
     assert [signal.slot for signal in contract.action] == ["gripper_position", "arm_joint_position"]
@@ -248,7 +262,10 @@ def test_drivers_as_a_list(document, load):
     one = load(document)
     arm, hand = document["driver"]["groups"]
     del document["driver"]
-    document["drivers"] = [{"kind": "joint_trajectory", "groups": [hand]}, {"kind": "joint_trajectory", "groups": [arm]}]
+    document["drivers"] = [
+        {"kind": "joint_trajectory", "groups": [hand]},
+        {"kind": "joint_trajectory", "groups": [arm]},
+    ]
     several = load(document)
     assert several.joint_names == ("fr3_finger_joint1", *ARM) and several.hash == one.hash
     assert [driver.joints for driver in several.drivers] == [("fr3_finger_joint1",), tuple(ARM)]
@@ -275,8 +292,16 @@ def test_the_hash_of_the_shipped_robot_stays():
 @pytest.mark.parametrize(
     "old, new, told",
     [
-        ("estop_topic: estop", "estop_topic: /joint_states", "`joint_states` is the topic of `estop_topic` and of `state`"),
-        ("topic: wrist_camera/color/image_raw", "topic: /scene_camera/color/image_raw", "`cameras.scene_view` and of `cameras.wrist_view`"),
+        (
+            "estop_topic: estop",
+            "estop_topic: /joint_states",
+            "`joint_states` is the topic of `estop_topic` and of `state`",
+        ),
+        (
+            "topic: wrist_camera/color/image_raw",
+            "topic: /scene_camera/color/image_raw",
+            "`cameras.scene_view` and of `cameras.wrist_view`",
+        ),
         ("scene_camera/color/image_raw", "joint_states", "`state` and of `cameras.scene_view`"),
         ("fr3_arm_controller/joint_trajectory", "/joint_states", "`state` and of `driver`"),
     ],

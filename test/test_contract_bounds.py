@@ -123,7 +123,11 @@ def edited(dotted, value):
         ("limits.position", {"fr3_joint1": [0.0, 1e-9]}, "limits.position.fr3_joint1.*at least 1e-05 wide"),
         ("limits.position", {"fr3_joint1": [0.0, 10**50]}, "limits.position.fr3_joint1"),
         ("limits.position", {"fr3_joint1": [0] * 5000}, "more than such a file holds|fr3_joint1"),
-        ("limits.jerk", dict.fromkeys([f"fr3_joint{i}" for i in range(1, 8)] + ["fr3_finger_joint1"], 1e-9), "limits.jerk"),
+        (
+            "limits.jerk",
+            dict.fromkeys([f"fr3_joint{i}" for i in range(1, 8)] + ["fr3_finger_joint1"], 1e-9),
+            "limits.jerk",
+        ),
         ("watchdog", {"joint_states_s": 1e9}, "watchdog.joint_states_s.*at most 60"),
         ("watchdog", {"tracking_error": 1e9}, "watchdog.tracking_error.*or .inf for no limit"),
         ("home.fr3_joint1", 1e308, "home.fr3_joint1.*at least -1000, at most 1000"),
@@ -147,11 +151,18 @@ def test_a_value_out_of_bounds(dotted, value, words, tmp_path):
 
 def test_what_is_sensible_still_loads(tmp_path):
     """Aliases, merges, exponents without a point, times and ages at the edge, topics of one name."""
-    text = replaced("  wrist_view: {topic: ", "  <<: {extra_view: {topic: /x, type: sensor_msgs/msg/Image, encoding: rgb8, max_age_s: 6e1}}\n  wrist_view: {topic: ")
+    text = replaced(
+        "  wrist_view: {topic: ",
+        "  <<: {extra_view: {topic: /x, type: sensor_msgs/msg/Image, encoding: rgb8, max_age_s: 6e1}}\n  wrist_view: {topic: ",
+    )
     text = re.sub(r"^rate_hz: 20 ", "rate_hz: 2e1 ", text, flags=re.M)
     (tmp_path / "robot.yaml").write_text(text)
     contract = load_contract(tmp_path / "robot.yaml")
-    assert contract.rate_hz == 20.0 and {camera.name for camera in contract.cameras} == {"extra_view", "scene_view", "wrist_view"}
+    assert contract.rate_hz == 20.0 and {camera.name for camera in contract.cameras} == {
+        "extra_view",
+        "scene_view",
+        "wrist_view",
+    }
     (tmp_path / "a.yaml").write_text("{base: &b {x: 1, y: 2}, over: {<<: *b, x: yes, z: '010'}, 7: -.inf, k: 0.5}")
     data, lines = read_yaml_file(tmp_path / "a.yaml")
     assert data == {"base": {"x": 1, "y": 2}, "over": {"x": True, "y": 2, "z": "010"}, "7": float("-inf"), "k": 0.5}
@@ -247,20 +258,33 @@ def test_urdf_that_is_odd_and_still_describes_an_arm(tmp_path):
     endless = joint3(r'upper="[^"]*"', 'upper="1e16"').replace("2.62", "1e5")
     (tmp_path / "robot.urdf").write_text(endless)
     document = copy.deepcopy(yaml.safe_load(FR3.replace("urdf/fr3.urdf", "robot.urdf")))
-    document["limits"] |= {"position": {"fr3_joint3": [-2.0, 2.0]}, "velocity": {f"fr3_joint{i}": 1.0 for i in range(1, 5)}}
+    document["limits"] |= {
+        "position": {"fr3_joint3": [-2.0, 2.0]},
+        "velocity": {f"fr3_joint{i}": 1.0 for i in range(1, 5)},
+    }
     (tmp_path / "robot.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
     assert load_contract(tmp_path / "robot.yaml").limits.upper[2] == 2.0
 
 
 def test_the_frames_of_a_pose(tmp_path):
     for key, value, words in (
-        ("state.eef_position.base_frame", "fr3_link5", "state.eef_position.base_frame: `fr3_link5` moves with `fr3_joint"),
-        ("action.eef_position.eef_frame", "fr3_link3", "action.eef_position.joints: `fr3_joint4` does not move `fr3_link3`"),
+        (
+            "state.eef_position.base_frame",
+            "fr3_link5",
+            "state.eef_position.base_frame: `fr3_link5` moves with `fr3_joint",
+        ),
+        (
+            "action.eef_position.eef_frame",
+            "fr3_link3",
+            "action.eef_position.joints: `fr3_joint4` does not move `fr3_link3`",
+        ),
     ):
         assert re.search(words, refused(tmp_path, edited(key, value)))
 
 
-@pytest.mark.parametrize("name", ["", ".", "x" * 5000, "a\0b", "a/" + "x" * 400 + ".yaml", "\ud800.yaml", "/dev/null", "/"])
+@pytest.mark.parametrize(
+    "name", ["", ".", "x" * 5000, "a\0b", "a/" + "x" * 400 + ".yaml", "\ud800.yaml", "/dev/null", "/"]
+)
 def test_no_path_is_too_odd_to_be_told(name):
     with pytest.raises(BeingHError, match="no (such )?robot contract"):
         load_contract(name)

@@ -24,15 +24,28 @@ FR3 = yaml.safe_load((ROOT / "config" / "robots" / "fr3.yaml").read_text())
 ARM = [f"fr3_joint{i}" for i in range(1, 8)]
 FINGER, BASE = ["fr3_finger_joint1"], ["base_x", "base_yaw"]
 ON_ARM = {"topic": "arm", "joints": ARM}
-ON_FINGER = {"action": "hand", "joints": FINGER, "min_change": 0.01, "max_rate_hz": 3.0, "closed_command": 0.0, "open_command": 0.08}
+ON_FINGER = {
+    "action": "hand",
+    "joints": FINGER,
+    "min_change": 0.01,
+    "max_rate_hz": 3.0,
+    "closed_command": 0.0,
+    "open_command": 0.08,
+}
 ARM_DRIVER = {"kind": "joint_trajectory", "velocities": True, **ON_ARM}
 FINGER_DRIVER = {"kind": "joint_trajectory", "topic": "hand", "joints": FINGER}
 # For each kind, a driver that names all its keys, and the one that commands the rest.
 DRIVERS = {
     "joint_trajectory": [ARM_DRIVER, FINGER_DRIVER],
-    "follow_joint_trajectory": [{"kind": "follow_joint_trajectory", "action": "arm", "joints": ARM, "velocities": True}, FINGER_DRIVER],
+    "follow_joint_trajectory": [
+        {"kind": "follow_joint_trajectory", "action": "arm", "joints": ARM, "velocities": True},
+        FINGER_DRIVER,
+    ],
     "forward_command": [{"kind": "forward_command", "rate_hz": 50, **ON_ARM}, FINGER_DRIVER],
-    "joint_state_command": [{"kind": "joint_state_command", "rate_hz": 50, "velocities": True, **ON_ARM}, FINGER_DRIVER],
+    "joint_state_command": [
+        {"kind": "joint_state_command", "rate_hz": 50, "velocities": True, **ON_ARM},
+        FINGER_DRIVER,
+    ],
     "twist_base": [
         ARM_DRIVER,
         FINGER_DRIVER,
@@ -43,7 +56,14 @@ DRIVERS = {
     "parallel_gripper": [ARM_DRIVER, {"kind": "parallel_gripper", "max_effort": 5.0, "max_velocity": 0.1, **ON_FINGER}],
     "franka_gripper": [
         ARM_DRIVER,
-        {"kind": "franka_gripper", "speed": 0.1, "force": 20.0, "epsilon_inner": 0.01, "epsilon_outer": 0.01, "homing": True}
+        {
+            "kind": "franka_gripper",
+            "speed": 0.1,
+            "force": 20.0,
+            "epsilon_inner": 0.01,
+            "epsilon_outer": 0.01,
+            "homing": True,
+        }
         | ON_FINGER,
     ],
     "unitree_g1_arm_sdk": [
@@ -73,7 +93,12 @@ def with_drivers(kind):
     for side in ("state", "action"):
         document[side]["eef_position"] |= {"base_frame": "fr3_link0", "eef_frame": "fr3_hand_tcp"}
     views = document["cameras"]
-    views["scene_view"] |= {"undistort": "scene_camera/camera_info", "rotate": 90, "crop": [0, 0, 200, 200], "optional": True}
+    views["scene_view"] |= {
+        "undistort": "scene_camera/camera_info",
+        "rotate": 90,
+        "crop": [0, 0, 200, 200],
+        "optional": True,
+    }
     views["wrist_view"] |= {"encoding": "16UC1", "depth": {"scale": 0.001, "near": 0.1, "far": 2.0}}
     if kind == "twist_base":
         document["action"]["base_motion"] = {"mode": "absolute", "joints": BASE}
@@ -92,7 +117,9 @@ def document_of(path):
     return yaml.safe_load(path.read_text()) | {"urdf": str(load_contract(path).urdf_path)}
 
 
-DOCUMENTS = {path.stem: document_of(path) for path in [*SHIPPED, *OTHERS]} | {kind: with_drivers(kind) for kind in DRIVERS}
+DOCUMENTS = {path.stem: document_of(path) for path in [*SHIPPED, *OTHERS]} | {
+    kind: with_drivers(kind) for kind in DRIVERS
+}
 DOCUMENTS["degrees_arm"]["state"]["head_position"]["fields"] = ["data[0]"]
 
 
@@ -169,7 +196,11 @@ def test_every_declared_key_has_one_line_and_numbers_have_bounds():
         assert key.help and "\n" not in key.help and len(key.help) <= 120, path
         if key.type in ("number", "integer"):
             assert key.at_most is not None and (key.above is None) != (key.at_least is None), path
-            assert key.unit or key.type == "integer" or any(word in path for word in ("scale", "_command", "multiplier", "value", "undistort")), path
+            assert (
+                key.unit
+                or key.type == "integer"
+                or any(word in path for word in ("scale", "_command", "multiplier", "value", "undistort"))
+            ), path
         assert key.default is not REQUIRED or key.required or key.absent, path
 
 
@@ -182,7 +213,9 @@ def test_the_reference_names_every_key():
     text = generated()["docs/contract.md"]
     for path, key in keys_below("", CONTRACT):
         name = path.rsplit(".", 1)[1]
-        assert name == "<name>" or re.search(rf"^\| `{name}` \| .* \| .* \| .*{re.escape(key.help)} \|$", text, re.M), path
+        assert name == "<name>" or re.search(rf"^\| `{name}` \| .* \| .* \| .*{re.escape(key.help)} \|$", text, re.M), (
+            path
+        )
     assert all(f"## `kind: {kind}`" in text for kind in DRIVER_KINDS)
 
 
@@ -294,7 +327,8 @@ def test_the_editors_schema_underlines_what_the_loader_refuses(name, tmp_path):
 def test_assumptions_have_the_line_of_their_key(tmp_path):
     text = (ROOT / "config" / "robots" / "fr3.yaml").read_text() + "\nassumed_by_test: 0\n"
     text = re.sub(r"^assumed:.*\n(  .*\n)+", "", text, flags=re.M).replace(
-        "assumed_by_test: 0", "assumed:\n  limits.acceleration: a step, with the arm's tool\n  driver.groups.1: the hand\n"
+        "assumed_by_test: 0",
+        "assumed:\n  limits.acceleration: a step, with the arm's tool\n  driver.groups.1: the hand\n",
     )
     path = tmp_path / "robot.yaml"
     path.write_text(text)
@@ -308,7 +342,10 @@ def test_assumptions_have_the_line_of_their_key(tmp_path):
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ("limits.acceleratoin: a step", r"robot\.yaml:\d+: assumed.limits.acceleratoin.*no key `limits.acceleratoin`.*did you mean `limits.acceleration`"),
+        (
+            "limits.acceleratoin: a step",
+            r"robot\.yaml:\d+: assumed.limits.acceleratoin.*no key `limits.acceleratoin`.*did you mean `limits.acceleration`",
+        ),
         ("limits.acceleration: ''", "nothing is said.*say what to measure"),
         ("limits.acceleration: 3", "is not a text"),
         ("assumed: itself", "no key `assumed`"),

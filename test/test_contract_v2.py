@@ -168,7 +168,9 @@ def test_registers_of_a_hand():
 
 def test_degrees_signs_zeros_names_and_a_head():
     contract = robot("degrees_arm")
-    read = contract.wire_of("/arm/joint_states").positions(dict(j1=90, j2=90, j3=-90, j4=720, j5=0, j6=-45, pan_joint=7))
+    read = contract.wire_of("/arm/joint_states").positions(
+        dict(j1=90, j2=90, j3=-90, j4=720, j5=0, j6=-45, pan_joint=7)
+    )
     quarter = np.pi / 2
     expected = dict(zip(ARM, (quarter, -quarter, 0.0, 4 * np.pi, 0.0, -np.pi / 4)))
     assert read == pytest.approx(expected, abs=1e-12)
@@ -179,11 +181,15 @@ def test_degrees_signs_zeros_names_and_a_head():
     np.testing.assert_allclose(state["gripper_position"], [0.25])
     assert state["head_position"].shape == (1,)
     arm, jaw, head = (driver.groups[0].wire for driver in contract.drivers)
-    np.testing.assert_allclose(arm.values(np.array([read[joint] for joint in ARM])), [90, 90, -90, 720, 0, -45], atol=1e-9)
+    np.testing.assert_allclose(
+        arm.values(np.array([read[joint] for joint in ARM])), [90, 90, -90, 720, 0, -45], atol=1e-9
+    )
     np.testing.assert_allclose(arm.rates(np.ones(6)), np.degrees([1, -1, 1, 1, 1, 1]))
     assert jaw.names == ("left_jaw_joint",) and jaw.values(np.array([0.05]))[0] == pytest.approx(50.0)
     assert head.values(np.array([np.pi]))[0] == pytest.approx(0.5)
-    assert {spec.key: spec.bounds("action") for spec in data_config_for(contract).action}["head_position"] == slice(64, 65)
+    assert {spec.key: spec.bounds("action") for spec in data_config_for(contract).action}["head_position"] == slice(
+        64, 65
+    )
 
 
 def test_a_mode_without_joints_stands_in_the_slot_and_moves_nothing():

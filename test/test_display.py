@@ -63,7 +63,11 @@ def test_every_topic_is_published_with_that_type_and_a_fitting_qos(tmp_path, nam
                 durability=DurabilityPolicy[display["Topic"]["Durability Policy"].upper().replace(" ", "_")],
             )
             assert qos_check_compatible(publisher.qos_profile, wanted) == (QoSCompatibility.OK, ""), topic
-        names = {name for name, _ in graph.get_topic_names_and_types()} - {"/diagnostics", "/rosout", "/parameter_events"}
+        names = {name for name, _ in graph.get_topic_names_and_types()} - {
+            "/diagnostics",
+            "/rosout",
+            "/parameter_events",
+        }
         assert [name for name in names if not name.startswith(f"/{namespace}")] == []
 
 

@@ -124,7 +124,9 @@ def test_a_single_committed_tick_goes_without_velocity():
 
 
 def test_elapsed_rows_are_left_out_and_the_last_one_never():
-    message = trajectory_of(plain(("a",)), setpoints([[1], [2], [3], [4]], times_s=[-0.05, 0.0, 0.05, 0.1]), velocities=False)
+    message = trajectory_of(
+        plain(("a",)), setpoints([[1], [2], [3], [4]], times_s=[-0.05, 0.0, 0.05, 0.1]), velocities=False
+    )
     assert [p.positions.tolist() for p in message.points] == [[3.0], [4.0]]
     message = trajectory_of(plain(("a",)), setpoints([[1], [2]], times_s=[-0.1, -0.05]), velocities=True)
     assert [p.positions.tolist() for p in message.points] == [[2.0]]

@@ -52,7 +52,9 @@ def test_the_undamaged_checkpoint_loads(checkpoint):
     load(checkpoint)
 
 
-@pytest.mark.parametrize(("name", "seed"), (("config.json", 1), (METADATA, 2), (INDEX, 3), ("tokenizer_config.json", 4)))
+@pytest.mark.parametrize(
+    ("name", "seed"), (("config.json", 1), (METADATA, 2), (INDEX, 3), ("tokenizer_config.json", 4))
+)
 def test_random_damage_to_a_file(checkpoint, name, seed):
     good = (checkpoint / name).read_bytes()
     outcomes = checkpoint / f"{seed}.outcomes"

@@ -88,7 +88,19 @@ ARROWS = {
     "robots": {"nodes", "messages", "drivers", "policy", "contract", "ros"},
     "monitor": {"nodes", "messages", "evaluate", "realtime", "contract", "data"},
     "record": {"nodes", "messages", "contract", "data"},
-    "soak": {"nodes", "messages", "demo", "evaluate", "inference", "policy", "realtime", "contract", "data", "sim", "ros"},
+    "soak": {
+        "nodes",
+        "messages",
+        "demo",
+        "evaluate",
+        "inference",
+        "policy",
+        "realtime",
+        "contract",
+        "data",
+        "sim",
+        "ros",
+    },
 }
 
 

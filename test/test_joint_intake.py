@@ -73,6 +73,9 @@ def test_a_wanted_joint_twice_is_one_error_with_topic_joint_and_remedy(takes, va
 @pytest.mark.parametrize("takes", [controller_takes, policy_takes])
 def test_strangers_may_come_twice(takes):
     message = twice("lamp", 0.0)
-    message.name, message.position = [*message.name, "lamp", "x" * 5000, "x" * 5000], [*message.position, 1.0, 0.0, math.nan]
+    message.name, message.position = (
+        [*message.name, "lamp", "x" * 5000, "x" * 5000],
+        [*message.position, 1.0, 0.0, math.nan],
+    )
     taken, refused, log = takes(message)
     assert taken and not log and (takes is policy_takes or not refused)

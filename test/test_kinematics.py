@@ -35,7 +35,9 @@ def urdf_fk(positions, link, base="fr3_link0"):
     while link != base:
         joint = joints[link]
         origin = joint.find("origin")
-        values = lambda key: [float(v) for v in (origin.get(key) or "0 0 0").split()] if origin is not None else [0.0] * 3
+        values = lambda key: (
+            [float(v) for v in (origin.get(key) or "0 0 0").split()] if origin is not None else [0.0] * 3
+        )
         roll, pitch, yaw = values("rpy")
         fixed = axis_rotation([0, 0, 1], yaw) @ axis_rotation([0, 1, 0], pitch) @ axis_rotation([1, 0, 0], roll)
         move = np.eye(4)

@@ -130,7 +130,6 @@ class Cell:
     def stop(self):
         self.controller.set_estop(True, self.time.now)
 
-
     def faults(self, normal):
         """What of everything that was sent breaks a limit or goes on although the robot rests.
 
@@ -294,7 +293,9 @@ class Trajectories:
 
     def take(self, now_ns, output, dt_ns):
         before = self.at(now_ns)
-        self.points = [(output.points.stamp_ns + (i + 1) * dt_ns, row[0]) for i, row in enumerate(output.points.positions)]
+        self.points = [
+            (output.points.stamp_ns + (i + 1) * dt_ns, row[0]) for i, row in enumerate(output.points.positions)
+        ]
         self.before = (now_ns, before)
         self.jump = max(self.jump, abs(self.at(now_ns) - before))
 

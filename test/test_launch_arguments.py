@@ -86,10 +86,27 @@ def test_of_our_own_launch_file_every_argument_must_be_known():
 
 
 def test_what_an_including_launch_file_sets_for_itself_passes():
-    own = {"sim", "robot_name", "robot_ip", "robot2", "launch_rviz", "use_rviz", "sim_time", "simulator", "speed", "ns", "id"}
+    own = {
+        "sim",
+        "robot_name",
+        "robot_ip",
+        "robot2",
+        "launch_rviz",
+        "use_rviz",
+        "sim_time",
+        "simulator",
+        "speed",
+        "ns",
+        "id",
+    }
     check([*OF_ANOTHER, "sim:=true", "robot_name:=left", "speed:=1"], own)
     check(OF_ANOTHER, {"robots", "robot"})  # both: not a slip
-    for name, meant in (("dryrun", "dry_run"), ("Dry-Run", "dry_run"), ("checkpont", "checkpoint"), ("ckeckpoint", "checkpoint")):
+    for name, meant in (
+        ("dryrun", "dry_run"),
+        ("Dry-Run", "dry_run"),
+        ("checkpont", "checkpoint"),
+        ("ckeckpoint", "checkpoint"),
+    ):
         with pytest.raises(BeingHError, match=f"did you mean `{meant}`.*give {meant} too"):
             check([*OF_ANOTHER, f"{name}:=true"], own | {name})
 
@@ -110,7 +127,12 @@ def test_a_count_is_a_whole_number_within_bounds(text):
 
 
 def test_a_namespace_is_one_of_ros():
-    assert [namespace({"namespace": text}) for text in ("", "left", "/a/b_2", "left/")] == ["", "left", "/a/b_2", "left/"]
+    assert [namespace({"namespace": text}) for text in ("", "left", "/a/b_2", "left/")] == [
+        "",
+        "left",
+        "/a/b_2",
+        "left/",
+    ]
     for text in ("a b", "2a", "a//b", "a.b", "x" * 101, "l\u00ebft", "$(x)"):
         with pytest.raises(BeingHError, match="argument namespace: .* is no namespace"):
             namespace({"namespace": text})

@@ -191,7 +191,8 @@ def test_large_messages_are_refused_before_they_are_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"joint_names": ["base"] * 2}, {"joint_names": []}, {"joint_names": ["x" * 10**6]}, {"twists": 0}, {"twists": 2}]
+    "changes",
+    [{"joint_names": ["base"] * 2}, {"joint_names": []}, {"joint_names": ["x" * 10**6]}, {"twists": 0}, {"twists": 2}],
 )
 def test_a_base_plan_that_is_none_is_one_short_error(tmp_path, changes):
     contract = contract_with(tmp_path, ARM_DRIVER, HAND_DRIVER, TWIST, base=True)

@@ -41,7 +41,9 @@ class Robot:
     def __init__(self, graph, contract):
         self.graph, self.contract = graph, contract
         self.positions = dict(zip(contract.joint_names, contract.home))
-        self._topics = {topic: graph.create_publisher(message_type(self._type(topic)), topic, 10) for topic in contract.state_topics}
+        self._topics = {
+            topic: graph.create_publisher(message_type(self._type(topic)), topic, 10) for topic in contract.state_topics
+        }
         self.commands = {}
         self._links = []
         for driver in contract.drivers:
@@ -105,9 +107,13 @@ class Robot:
         clock = TickClock(self.contract.rate_hz, parse_epoch(read.frame_id)[1])
         rows = np.vstack([read.positions[:4], np.tile(row, (12, 1))])
         base = clock.nearest_tick(read.stamp_ns)
-        names = [joint for joint, is_base in zip(self.contract.joint_names, self.contract.limits.is_velocity) if not is_base]
+        names = [
+            joint for joint, is_base in zip(self.contract.joint_names, self.contract.limits.is_velocity) if not is_base
+        ]
         self.chunks.publish(
-            trajectory_message(names, rows, stamp_ns=clock.stamp_ns(base), rate_hz=self.contract.rate_hz, frame_id=read.frame_id)
+            trajectory_message(
+                names, rows, stamp_ns=clock.stamp_ns(base), rate_hz=self.contract.rate_hz, frame_id=read.frame_id
+            )
         )
 
 

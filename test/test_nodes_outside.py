@@ -34,7 +34,18 @@ SHUTDOWNS = {
     "inactive": Transition.TRANSITION_INACTIVE_SHUTDOWN,
     "active": Transition.TRANSITION_ACTIVE_SHUTDOWN,
 }
-EPOCHS = ("0@" + "9" * 400, "9" * 5000 + "@0", "\u0661@\u0662", "0@-" + "1" * 30, "-1@5", "0@", "@", "x" * 1_000_000, "0@1\n", "1e3@2")
+EPOCHS = (
+    "0@" + "9" * 400,
+    "9" * 5000 + "@0",
+    "\u0661@\u0662",
+    "0@-" + "1" * 30,
+    "-1@5",
+    "0@",
+    "@",
+    "x" * 1_000_000,
+    "0@1\n",
+    "1e3@2",
+)
 
 
 @pytest.fixture
@@ -136,7 +147,10 @@ def test_a_brake_that_is_held_up_comes_to_rest_and_is_reset(bench):
     process.process.send_signal(signal.SIGCONT)
     robot.wait_for_state("stopped", "stop_service")
     robot.driving = 0.0
-    path, stamp = [m.points[0].positions[0] for m in robot.arm.messages[since - 3 :]], robot.arm.messages[-1].header.stamp
+    path, stamp = (
+        [m.points[0].positions[0] for m in robot.arm.messages[since - 3 :]],
+        robot.arm.messages[-1].header.stamp,
+    )
     path += [point.positions[0] for point in robot.arm.messages[-1].points[1:]]
     steps = np.diff([*path, path[-1], path[-1]])
     assert np.abs(np.diff(steps)).max() <= FR3.limits.acceleration[0] * FR3.dt_s**2 + 1e-9 and stamp.sec
@@ -246,11 +260,17 @@ def test_an_error_in_a_callback_drops_the_message_and_is_told_once():
             publisher.publish(Header(frame_id=word))
             wait_until(lambda w=word: executor.spin_once(timeout_sec=0.1) or w in heard, what="the message")
         assert node.dropped == {"topic": 3} and len(told) == 1
-        assert len(told[0]) < 200 and told[0].isprintable() and told[0].startswith("topic: a message was dropped: ValueError")
+        assert (
+            len(told[0]) < 200
+            and told[0].isprintable()
+            and told[0].startswith("topic: a message was dropped: ValueError")
+        )
         node.destroy_node()
 
 
-@pytest.mark.parametrize("text", ["", "-5", "\u00b2", "\u0661\u0662", "1" * 20, "9" * 5000, "1e3", " 12", "12\n", "0x10"])
+@pytest.mark.parametrize(
+    "text", ["", "-5", "\u00b2", "\u0661\u0662", "1" * 20, "9" * 5000, "1e3", " 12", "12\n", "0x10"]
+)
 def test_what_is_no_time_is_read_as_none(text):
     assert parse_stamp(text) == 0 and parse_stamp("1700000000000000000") == 1_700_000_000_000_000_000
     state = MonitorState()

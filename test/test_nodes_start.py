@@ -96,7 +96,9 @@ def test_a_stop_that_was_released_before_is_none_and_joints_may_come_from_their_
         latched(robot, True, False)
         finger = robot.positions.pop(FINGER)
         hand = robot.node.create_publisher(JointState, "/joint_states", 10)
-        robot.node.create_timer(0.033, lambda: say(robot, hand, name=[FINGER, "lamp", "lamp"], position=[finger, 0.0, 1.0]))
+        robot.node.create_timer(
+            0.033, lambda: say(robot, hand, name=[FINGER, "lamp", "lamp"], position=[finger, 0.0, 1.0])
+        )
         force = robot.node.create_publisher(JointState, "/joint_states", 10)
         silent = [dict(name=[FINGER], effort=[12.5]), dict(name=list(ARM.joints), velocity=[0.0] * 7)]
         silent.append(dict(name=[FINGER]))

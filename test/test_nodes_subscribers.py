@@ -17,7 +17,9 @@ from beingh_ros.messages.controller_state import read_state
 
 def test_the_numbers_must_have_settled_with_a_listener_on_each_topic():
     subscribers, nobody = SubscriberWatch(2.0), "nobody subscribes to /b"
-    assert subscribers.look(10.0, {"/a": 1, "/b": 0}, nobody) == Subscribed(f"waiting for subscribers: {nobody}", lost=True)
+    assert subscribers.look(10.0, {"/a": 1, "/b": 0}, nobody) == Subscribed(
+        f"waiting for subscribers: {nobody}", lost=True
+    )
     assert subscribers.look(10.0 + DISCOVERY_S, {"/a": 1, "/b": 0}, nobody) == Subscribed(nobody, lost=True)
     assert subscribers.look(12.0, {"/a": 1, "/b": 1}, None).reason.startswith(SETTLING)
     assert subscribers.look(13.9, {"/a": 2, "/b": 1}, None).reason.startswith(SETTLING), "an onlooker, then the robot"
@@ -29,7 +31,10 @@ def test_the_numbers_must_have_settled_with_a_listener_on_each_topic():
 def test_a_listener_that_goes_early_is_lost_and_not_awaited():
     subscribers = SubscriberWatch(0.0)
     assert subscribers.look(10.0, {"/a": 1}, None) == Subscribed()
-    assert subscribers.look(10.0 + 0.5 * DISCOVERY_S, {"/a": 0}, "nobody subscribes to /a").reason == "nobody subscribes to /a"
+    assert (
+        subscribers.look(10.0 + 0.5 * DISCOVERY_S, {"/a": 0}, "nobody subscribes to /a").reason
+        == "nobody subscribes to /a"
+    )
 
 
 def test_nothing_commanded_needs_no_listener_and_no_settling_is_allowed():

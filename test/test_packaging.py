@@ -100,9 +100,14 @@ runpy.run_path(sys.argv.pop(0) if sys.argv[0] != "-c" else sys.argv.pop(1), run_
 def test_pip_installs_the_core_with_its_files_and_the_command(tmp_path):
     """From a copy of the sources, away from them, and where ROS is not installed."""
     pytest.importorskip("setuptools")
-    ignored = shutil.ignore_patterns(".*", "out", "build", "install", "log", "test", "docs", "checkpoints", "*.egg-info")
+    ignored = shutil.ignore_patterns(
+        ".*", "out", "build", "install", "log", "test", "docs", "checkpoints", "*.egg-info"
+    )
     shutil.copytree(ROOT, tmp_path / "source", ignore=ignored, symlinks=True)
-    target, pip = tmp_path / "installed", [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation"]
+    target, pip = (
+        tmp_path / "installed",
+        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation"],
+    )
     subprocess.run([*pip, "--target", target, tmp_path / "source"], check=True, capture_output=True, cwd=tmp_path)
     environment = os.environ | {"PYTHONPATH": str(target)}
 
@@ -129,7 +134,11 @@ def test_every_node_has_an_entry_point_that_exists():
     for script in declared()["entry_points"]["console_scripts"]:
         name, module, function = re.fullmatch(r"(\w+) = ([\w.]+):(\w+)", script).groups()
         assert importlib.util.find_spec(module) is not None
-        commands = ("beingh", "beingh_ros.cli"), ("demo", "beingh_ros.demo.command"), ("record", "beingh_ros.record.node")
+        commands = (
+            ("beingh", "beingh_ros.cli"),
+            ("demo", "beingh_ros.demo.command"),
+            ("record", "beingh_ros.record.node"),
+        )
         assert name == module.split(".")[-1] or (name, module) in commands
         tree = ast.parse((ROOT / (module.replace(".", "/") + ".py")).read_text())
         assert function in [n.name for n in tree.body if isinstance(n, ast.FunctionDef)]

@@ -193,7 +193,9 @@ def test_sizes_that_the_encoding_cannot_have(name):
             raw_pixels(bytes(200), height=height, width=width, step=8, encoding=name)
 
 
-@pytest.mark.parametrize("name", ["32FC1", "16UC3", "8UC2", "16SC1", "argb8", "RGB8", "h264", "", "rgb8\n", "x" * 10_000])
+@pytest.mark.parametrize(
+    "name", ["32FC1", "16UC3", "8UC2", "16SC1", "argb8", "RGB8", "h264", "", "rgb8\n", "x" * 10_000]
+)
 def test_other_encodings_get_no_advice_that_the_contract_refuses(name):
     with pytest.raises(BeingHError) as caught:
         raw_pixels(bytes(100), height=2, width=2, step=8, encoding=name, promised="rgb8")
@@ -260,7 +262,9 @@ GREY_JPEG, GREY_PNG = compressed(FLAT[..., 0], "JPEG"), compressed(FLAT[..., 0],
 def test_colour_in_the_files_of_image_transport_and_drivers(text, data, promised):
     for wanted in (promised, None):
         pixels = compressed_pixels(data, text=text, promised=wanted)
-        assert pixels.shape == FLAT.shape and np.abs(pixels.astype(int) - FLAT).max() <= (2 if promised == "jpeg" else 0)
+        assert pixels.shape == FLAT.shape and np.abs(pixels.astype(int) - FLAT).max() <= (
+            2 if promised == "jpeg" else 0
+        )
     grey = f"{promised}_mono8"
     with pytest.raises(BeingHError, match=f"'{promised}', colour where the robot contract promises grey"):
         compressed_pixels(data, text=text, promised=grey)
@@ -280,9 +284,7 @@ def test_grey_files_where_colour_was_promised(text, data):
 def test_a_compressed_mosaic_is_a_colour_picture():
     rows = rows_of("bayer_grbg8", FLAT)
     data = compressed(np.frombuffer(b"".join(rows), np.uint8).reshape(24, 32), "PNG")
-    np.testing.assert_array_equal(
-        compressed_pixels(data, text="bayer_grbg8; png compressed ", promised="png"), FLAT
-    )
+    np.testing.assert_array_equal(compressed_pixels(data, text="bayer_grbg8; png compressed ", promised="png"), FLAT)
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"dpi": (9, 9)}, {"comment": b"\xff\xda" * 9}])

@@ -15,7 +15,14 @@ def test_at_gives_what_was_known_then():
     assert stream.latest() is None and stream.at(0) is None
     for stamp in (30, 10, 20):  # out of order
         stream.push(stamp, f"v{stamp}")
-    assert [stream.at(t) and stream.at(t).value for t in (9, 10, 19, 20, 29, 35)] == [None, "v10", "v10", "v20", "v20", "v30"]
+    assert [stream.at(t) and stream.at(t).value for t in (9, 10, 19, 20, 29, 35)] == [
+        None,
+        "v10",
+        "v10",
+        "v20",
+        "v20",
+        "v30",
+    ]
     stream.push(40, "v40")  # depth 3: 10 goes
     assert stream.at(15) is None and stream.latest().value == "v40"
     stream.push(40, "again")

@@ -85,7 +85,9 @@ def test_a_server_that_names_no_known_size_is_sent_whole_pictures(local, monkeyp
     monkeypatch.setattr(
         native,
         "_facts",
-        lambda *args: {k: v for k, v in facts(*args).items() if k != "image"} | ({} if image is None else {"image": image}),
+        lambda *args: (
+            {k: v for k, v in facts(*args).items() if k != "image"} | ({} if image is None else {"image": image})
+        ),
     )
     policy, obs = Seeing(local), with_pictures(local, (48, 64))
     with Served(policy, FR3) as served:

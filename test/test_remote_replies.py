@@ -198,10 +198,9 @@ def facts(**changes):
         facts(statistics=[]),
         lambda fields: facts(data_config=fields["facts"]["data_config"] | {"views": []})(fields),
         lambda fields: facts(data_config=fields["facts"]["data_config"] | {"views": [["a"]]})(fields),
-        lambda fields: facts(
-            data_config=fields["facts"]["data_config"]
-            | {"state": [KEY | {"slot": "nowhere"}]}
-        )(fields),
+        lambda fields: facts(data_config=fields["facts"]["data_config"] | {"state": [KEY | {"slot": "nowhere"}]})(
+            fields
+        ),
         lambda fields: facts(
             data_config=fields["facts"]["data_config"]
             | {"state": [KEY | {"slot": "eef_position", "normalization": "q99"}]},
@@ -273,7 +272,7 @@ def bombs():
     yield small[:2] + b"\xff\xfe\x00\x00" + small[2:], [48, 64, 3]
     yield progressive[:-2] + last_scan * 10_000 + b"\xff\xd9", [48, 64, 3]
     yield small[:scan_at], [48, 64, 3]
-    yield small[:scan_at + 12], [48, 64, 3]
+    yield small[: scan_at + 12], [48, 64, 3]
     yield small, [64, 48, 3]
     yield b"\xff\xd8", [1, 1, 3]
     yield jpeg(64, 48).replace(b"JFIF", b"Exif"), [65500, 65500, 3]

@@ -145,7 +145,9 @@ def test_a_server_that_is_stopped_in_the_middle_of_a_chunk_and_goes_on(tmp_path)
             with ProcessGroup(processes(options), tmp_path / "log", graph.environment) as group:
                 watched.accepted.wait_for(4, 90.0)
                 hit_while_it_infers(server, url, watched, signal.SIGSTOP)
-                wait_until(lambda: watched.states[-1].cause == CHUNKS_SILENT, what="the controller to tell why it holds")
+                wait_until(
+                    lambda: watched.states[-1].cause == CHUNKS_SILENT, what="the controller to tell why it holds"
+                )
                 wait_until(lambda: "is gone or does not answer" in group.log_tail("policy", 1000), what="the cause")
                 accepted = len(watched.accepted.messages)
                 server.send_signal(signal.SIGCONT)

@@ -62,7 +62,9 @@ def test_show_tells_limits_topics_and_assumptions(robot, capsys):
     text, contract = capsys.readouterr().out, load_contract(robot)
     row = re.search(rf"^  {contract.joint_names[0]} +(.*)$", text, re.M)[1].split()
     assert float(row[3]) == pytest.approx(contract.limits.velocity[0], rel=1e-3)
-    assert robot != "g1" or re.search(r"kp: \{right_shoulder_pitch_joint: 80, .*hold: \[waist_yaw_joint, waist_roll", text)
+    assert robot != "g1" or re.search(
+        r"kp: \{right_shoulder_pitch_joint: 80, .*hold: \[waist_yaw_joint, waist_roll", text
+    )
     for word in (*(c.topic for c in contract.cameras), *(a.measure for a in contract.assumed), contract.hash):
         assert word in text
 
@@ -88,7 +90,11 @@ def test_drivers_messages_that_are_not_installed_are_an_error(monkeypatch, capsy
 
 def test_a_joint_that_only_the_driver_refuses_is_an_error(tmp_path, capsys):
     provide("unitree_hg")
-    text = (ROOT / "config" / "robots" / "g1.yaml").read_text().replace("hold: [waist_yaw_joint,", "hold: [left_knee_joint,")
+    text = (
+        (ROOT / "config" / "robots" / "g1.yaml")
+        .read_text()
+        .replace("hold: [waist_yaw_joint,", "hold: [left_knee_joint,")
+    )
     text = re.sub(r"waist_yaw_joint: [\d.]+, ", "", text)
     path = tmp_path / "g1.yaml"
     path.write_text(re.sub(r"^  driver\.k.*\n", "", text, flags=re.M))
@@ -234,7 +240,9 @@ def test_each_fault_of_a_running_robot_is_told_where_it_is():
             while time.monotonic() < end_s:
                 executor.spin_once(timeout_sec=0.05)
             for name, node in nodes.items():
-                commands = {f"/{name}/{group.topic}": "trajectory_msgs/msg/JointTrajectory" for group in FR3.driver.groups}
+                commands = {
+                    f"/{name}/{group.topic}": "trajectory_msgs/msg/JointTrajectory" for group in FR3.driver.groups
+                }
                 endpoints = drivers.Endpoints(commands=commands, actions={}, states={})
                 found[name] = {row.subject: row for row in node.rows(endpoints)}
             return not [name for name in FAULTS if differs(name)]
@@ -242,7 +250,9 @@ def test_each_fault_of_a_running_robot_is_told_where_it_is():
         def differs(name):
             errors = {subject: row.found for subject, row in found[name].items() if row.level == ERROR}
             expected = FAULTS[name][1]
-            fits = errors.keys() == expected.keys() and all(text in errors[subject] for subject, text in expected.items())
+            fits = errors.keys() == expected.keys() and all(
+                text in errors[subject] for subject, text in expected.items()
+            )
             return None if fits else (name, errors)
 
         wait_until(look, 30.0, lambda: [differs(name) for name in FAULTS if differs(name)])

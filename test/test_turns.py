@@ -92,7 +92,12 @@ def test_it_starts_at_the_angle_that_is_reported(endless, angle):
 
 
 def test_other_steps_are_jumps_and_those_of_other_joints_too(endless):
-    for contract, step, stops in ((endless, TURN, False), (endless, 3.0, True), (endless, TURN + 1.0, True), (FR3, TURN, True)):
+    for contract, step, stops in (
+        (endless, TURN, False),
+        (endless, 3.0, True),
+        (endless, TURN + 1.0, True),
+        (FR3, TURN, True),
+    ):
         robot = Turning(contract, -3.0, lambda angle: angle)
         robot.run(3)
         robot.report = lambda angle, step=step: angle + step
@@ -123,7 +128,9 @@ def test_the_shorter_way_around():
     assert way(-3.1, 3.1, True) == pytest.approx(TURN - 6.2) and way(-3.1, 3.1, False) == -6.2
     assert way(100 * TURN + 0.1, 0.0, True) == pytest.approx(0.1)
     assert way(1e308, -1e308, True) == math.inf and way(1e9, 0.0, True) == 1e9
-    near = nearest_turn(np.array([-3.1, -3.1, 1e308, math.nan]), np.array([9.5, 9.5, -1e308, 0.0]), np.array([True, False, True, True]))
+    near = nearest_turn(
+        np.array([-3.1, -3.1, 1e308, math.nan]), np.array([9.5, 9.5, -1e308, 0.0]), np.array([True, False, True, True])
+    )
     assert near[:3] == pytest.approx([2 * TURN - 3.1, -3.1, 1e308]) and math.isnan(near[3])
 
 

@@ -73,7 +73,9 @@ def test_two_robots_in_two_namespaces_share_nothing_but_what_a_contract_names_ab
             ticks = len(right.arm.messages)
             right.arm.wait_for(ticks + 10)
             # The left one's commands, joint states and chunks: the right one stays where it is.
-            np.testing.assert_allclose(rows_sent(right.arm), np.tile(FR3.home[:7], (len(rows_sent(right.arm)), 1)), atol=1e-9)
+            np.testing.assert_allclose(
+                rows_sent(right.arm), np.tile(FR3.home[:7], (len(rows_sent(right.arm)), 1)), atol=1e-9
+            )
             assert np.ptp(rows_sent(left.arm)[:, 0]) > 0.05 and left.accepted.messages and not right.accepted.messages
             left.driving = 0.0
             # The left one's emergency stop.
@@ -143,6 +145,8 @@ def test_no_node_names_a_topic_or_service_outside_its_namespace():
     found = set()
     for path in [*(ROOT / "beingh_ros").rglob("*.py"), *(ROOT / "launch").glob("*.py")]:
         calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
-        words = [a.value for call in calls for a in call.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+        words = [
+            a.value for call in calls for a in call.args if isinstance(a, ast.Constant) and isinstance(a.value, str)
+        ]
         found |= {word for word in words if re.fullmatch(r"(/[a-z]\w*)+", word)}
     assert {"/diagnostics", "/clock"} <= found <= SHARED | {"/clock"}

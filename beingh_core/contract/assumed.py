@@ -24,7 +24,8 @@ def read_assumed(file: Section) -> tuple[Assumption, ...]:
             raise table.error(
                 key,
                 f"this file has no key `{key}`",
-                remedy=did_you_mean(key, lines) or "write the path of a key, such as `limits.acceleration`, or remove this",
+                remedy=did_you_mean(key, lines)
+                or "write the path of a key, such as `limits.acceleration`, or remove this",
             )
         measure = table.get(key, str)
         if not measure.strip():

@@ -134,7 +134,9 @@ DRIVER_KINDS: dict[str, DriverKind] = {
         options=_GRIPPER
         | {
             "max_effort": number("effort of a goal", "N, N m", absent="the server's own", above=0.0, at_most=_EFFORT),
-            "max_velocity": number("velocity of a goal", "m/s, rad/s", absent="the server's own", above=1e-4, at_most=100.0),
+            "max_velocity": number(
+                "velocity of a goal", "m/s, rad/s", absent="the server's own", above=1e-4, at_most=100.0
+            ),
         },
         joints_per_group=1,
     ),
@@ -157,8 +159,12 @@ DRIVER_KINDS: dict[str, DriverKind] = {
         endpoint="topic",
         options={
             "rate_hz": number("commands per second", "Hz", default=250.0, **RATE),
-            "kp": per_joint("stiffness, also of joints under `hold`", "N m/rad", default=80.0, at_least=0.0, at_most=1000.0),
-            "kd": per_joint("damping, also of joints under `hold`", "N m s/rad", default=3.0, at_least=0.0, at_most=100.0),
+            "kp": per_joint(
+                "stiffness, also of joints under `hold`", "N m/rad", default=80.0, at_least=0.0, at_most=1000.0
+            ),
+            "kd": per_joint(
+                "damping, also of joints under `hold`", "N m s/rad", default=3.0, at_least=0.0, at_most=100.0
+            ),
             "hold": names("further joints that are kept where they are", default=()),
             "ramp_in_s": number("the weight of arm_sdk rises in", "s", default=5.0, **SECONDS),
             "ramp_out_s": number("the weight of arm_sdk falls in", "s", default=2.0, **SECONDS),

@@ -54,9 +54,7 @@ def check_gripper_commands(file: Section, drivers: tuple[schema.Driver, ...], ac
             )
 
 
-def check_counts(
-    file: Section, drivers: tuple[schema.Driver, ...], state: tuple[schema.StateSignal, ...]
-) -> None:
+def check_counts(file: Section, drivers: tuple[schema.Driver, ...], state: tuple[schema.StateSignal, ...]) -> None:
     """A joint that is measured in another unit than the URDF's is not commanded in the URDF's by mistake."""
     wires = [signal.wire for signal in state if signal.wire is not None]
     counted = {joint: wire.of(joint)[1:] for wire in wires for joint in wire.joints}

@@ -18,7 +18,10 @@ _TOPIC = r"^[~/]?[A-Za-z_]\w*(/[A-Za-z_]\w*)*$"
 
 def editor_schema() -> Json:
     """The whole schema."""
-    one_of = [{"required": [name], "not": {"required": [other]}} for name, other in (("driver", "drivers"), ("drivers", "driver"))]
+    one_of = [
+        {"required": [name], "not": {"required": [other]}}
+        for name, other in (("driver", "drivers"), ("drivers", "driver"))
+    ]
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Robot contract of beingh_ros",
@@ -43,7 +46,11 @@ def _topic(_key: Key) -> Json:
 
 
 def _number(key: Key) -> Json:
-    bounds = {"exclusiveMinimum": key.above, "minimum": key.at_least, "maximum": None if key.or_infinite else key.at_most}
+    bounds = {
+        "exclusiveMinimum": key.above,
+        "minimum": key.at_least,
+        "maximum": None if key.or_infinite else key.at_most,
+    }
     kind = "integer" if key.type == keys.INTEGER else "number"
     return {"type": kind} | {name: bound for name, bound in bounds.items() if bound is not None}
 

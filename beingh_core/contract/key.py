@@ -9,7 +9,13 @@ from typing import Any
 REQUIRED = object()
 # Types of values, in the reference's words.
 TEXT, TOPIC, NUMBER, INTEGER, FLAG = "text", "topic", "number", "integer", "flag"
-NAMES, NUMBERS, MAPPING, LIST, PER_JOINT = "list of names", "list of numbers", "mapping", "list of mappings", "number or {joint: number}"
+NAMES, NUMBERS, MAPPING, LIST, PER_JOINT = (
+    "list of names",
+    "list of numbers",
+    "mapping",
+    "list of mappings",
+    "number or {joint: number}",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -117,7 +117,9 @@ ACTION = {
     "joints": names(
         "joints of the URDF (of a base: its velocities), in the order of the slot", absent="`control_mode`"
     ),
-    "value": number("what stands in `control_mode`, which moves nothing", "of the slot", default=0.0, at_least=-1e3, at_most=1e3),
+    "value": number(
+        "what stands in `control_mode`, which moves nothing", "of the slot", default=0.0, at_least=-1e3, at_most=1e3
+    ),
     "range": WIRE["range"],
     **_COUPLING,
     **_ROTATION,
@@ -131,10 +133,10 @@ LIMITS = {
         number("limit", "rad/s, m/s", absent="the URDF's, times velocity_scale", **VELOCITY),
         default={},
     ),
-    "position": table("narrower than the URDF's", Key(type=NUMBERS, help="[lower, upper]", unit=_JOINT, count=2), default={}),
-    "acceleration": table(
-        "of every commanded joint", number("limit", "rad/s^2, m/s^2", above=0.001, at_most=1e4)
+    "position": table(
+        "narrower than the URDF's", Key(type=NUMBERS, help="[lower, upper]", unit=_JOINT, count=2), default={}
     ),
+    "acceleration": table("of every commanded joint", number("limit", "rad/s^2, m/s^2", above=0.001, at_most=1e4)),
     "jerk": table(
         "of every commanded joint; without it there is no limit",
         number("limit", "rad/s^3, m/s^3", above=0.001, at_most=1e6),
@@ -149,7 +151,10 @@ UAC = {
         "steps between starts of inference; d <= execution_steps <= H - d", "steps", at_least=1, at_most=MAX_STEPS
     ),
     "blend_steps": integer(
-        "steps behind the prefix in which the last chunk's motion blends into the new one's", "steps", default=0, **_STEPS
+        "steps behind the prefix in which the last chunk's motion blends into the new one's",
+        "steps",
+        default=0,
+        **_STEPS,
     ),
 }
 WATCHDOG = {
@@ -195,9 +200,15 @@ CONTRACT = mapping(
         "eef_frame": text("link of the URDF whose pose is the end effector's"),
         "rate_hz": number("action steps per second", "Hz", **RATE),
         "cameras": table("name of the view -> camera, in the order of the prompt", mapping("a camera", CAMERA)),
-        "state": table("slot -> where it comes from", mapping("a state signal", STATE), choices=tuple(slots.STATE_SLOTS)),
-        "action": table("slot -> what it commands", mapping("an action signal", ACTION), choices=tuple(slots.ACTION_SLOTS)),
-        "limits": mapping("limits of what is commanded; the URDF's positions and velocities can only be narrowed", LIMITS),
+        "state": table(
+            "slot -> where it comes from", mapping("a state signal", STATE), choices=tuple(slots.STATE_SLOTS)
+        ),
+        "action": table(
+            "slot -> what it commands", mapping("an action signal", ACTION), choices=tuple(slots.ACTION_SLOTS)
+        ),
+        "limits": mapping(
+            "limits of what is commanded; the URDF's positions and velocities can only be narrowed", LIMITS
+        ),
         "driver": mapping("the driver of a robot that has one", DRIVER, by_kind=DRIVER_KEYS, absent="`drivers`"),
         "drivers": listed("drivers; each joint goes out exactly once", DRIVER, by_kind=DRIVER_KEYS, absent="`driver`"),
         "uac": mapping("timing of chunks; H is the chunk's length, d the locked prefix", UAC),

@@ -92,7 +92,9 @@ def _position(table: Section, joint: str, urdf: UrdfFacts) -> tuple[float, float
     numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in values)
     if joint in table and not (numbers and len(values) == 2 and low <= values[0] < values[1] <= high):
         raise table.error(
-            joint, f"{shown(values)} is no range inside the URDF's", allowed=f"[lower, upper] within [{low:g}, {high:g}]"
+            joint,
+            f"{shown(values)} is no range inside the URDF's",
+            allowed=f"[lower, upper] within [{low:g}, {high:g}]",
         )
     if not low < high:
         raise table.error(None, f"the URDF has no position limits for `{joint}`", remedy="write them in the URDF")

@@ -94,8 +94,12 @@ def _check_relative(
     for signal in action:
         unknown = [joint for joint in signal.joints if joint not in measured]
         if signal.mode == "relative" and unknown:
-            raise file.section("action").section(signal.slot).error(
-                "mode", f"no state signal measures `{unknown[0]}`", remedy="add one, or use `absolute` or `delta`"
+            raise (
+                file.section("action")
+                .section(signal.slot)
+                .error(
+                    "mode", f"no state signal measures `{unknown[0]}`", remedy="add one, or use `absolute` or `delta`"
+                )
             )
 
 
@@ -243,6 +247,8 @@ def _read_home(file: Section, joint_names: tuple[str, ...], limits) -> tuple[flo
                 joint,
                 f"{home[joint]:g} is outside the limits",
                 allowed=f"{low:g} to {high:g}",
-                remedy=f"write radians, not degrees: {turned:.4f}" if abs(home[joint]) > 7 and low <= turned <= high else None,
+                remedy=f"write radians, not degrees: {turned:.4f}"
+                if abs(home[joint]) > 7 and low <= turned <= high
+                else None,
             )
     return tuple(home[joint] for joint in joint_names)

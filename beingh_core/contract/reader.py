@@ -165,7 +165,9 @@ class Section:
         allowed = list(allowed)
         value = self.get(key, str, default)
         if key in self._data and value not in allowed:
-            raise self.error(key, f"unknown value {quoted(value)}", allowed=allowed, remedy=did_you_mean(value, allowed))
+            raise self.error(
+                key, f"unknown value {quoted(value)}", allowed=allowed, remedy=did_you_mean(value, allowed)
+            )
         return value
 
     def topic(self, key: str) -> str:
@@ -192,7 +194,9 @@ class Section:
             )
         for index, value in enumerate(values):
             if not isinstance(value, str) or not (0 < len(value) <= MAX_TEXT and value.isprintable()):
-                raise self.error(key, f"{quoted(value)} is not a name", remedy="write a list of names, odd ones in quotes")
+                raise self.error(
+                    key, f"{quoted(value)} is not a name", remedy="write a list of names, odd ones in quotes"
+                )
             if value in values[:index]:
                 raise self.error(key, f"{quoted(value)} is listed twice", remedy="list it once")
         return tuple(values)

@@ -28,7 +28,11 @@ def reference() -> str:
     for title, key in _mappings("", CONTRACT):
         parts += [f"## {title}\n", f"{_sentence(key.help)}\n", _table(key.keys.items())]
     for name, kind in DRIVER_KINDS.items():
-        parts += [f"## `kind: {name}`\n", _kind_note(kind.endpoint, kind.joints_per_group), _table(kind.options.items())]
+        parts += [
+            f"## `kind: {name}`\n",
+            _kind_note(kind.endpoint, kind.joints_per_group),
+            _table(kind.options.items()),
+        ]
     parts += ["## Slots\n", _slot_table()]
     return "\n".join(parts)
 

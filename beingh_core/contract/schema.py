@@ -372,8 +372,7 @@ class RobotContract:
             "chunk_length": self.policy.chunk_length,
             "cameras": [[camera.name, *_given(camera, _SEEN_OF_CAMERA)] for camera in self.cameras],
             "state": [
-                [s.slot, s.source, s.joints, s.closed, s.open, s.eef_frame, s.base_frame, *_given(s, ("ranges", "rotation"))]
-                for s in self.state
+                [*(getattr(s, name) for name in _SEEN_OF_STATE), *_given(s, ("ranges", "rotation"))] for s in self.state
             ],
             "action": [
                 [a.slot, a.mode, a.frame, a.joints, a.closed, a.open, a.eef_frame, a.base_frame]
@@ -386,6 +385,7 @@ class RobotContract:
         return hashlib.sha256(json.dumps(model_side, sort_keys=True, default=vars).encode()).hexdigest()
 
 
+_SEEN_OF_STATE = ("slot", "source", "joints", "closed", "open", "eef_frame", "base_frame")
 _SEEN_OF_CAMERA = ("crop", "undistort", "rotate", "depth", "optional")
 
 

@@ -25,12 +25,15 @@ def shown_contract(contract: RobotContract) -> str:
         f"  hash    {contract.hash}",
         "cameras",
     ]
-    lines += [f"  {c.name:<26} {c.topic} ({c.type}, {c.encoding}), stale after {c.max_age_s:g} s" for c in contract.cameras]
+    lines += [
+        f"  {c.name:<26} {c.topic} ({c.type}, {c.encoding}), stale after {c.max_age_s:g} s" for c in contract.cameras
+    ]
     lines += ["state"]
     lines += [f"  {s.slot:<26} {s.topic}, {s.source} of {', '.join(s.joints)}" for s in contract.state]
     lines += ["action"]
     lines += [
-        f"  {a.slot:<26} {a.mode}{' in ' + a.frame if a.frame else ''} for {', '.join(a.joints)}" for a in contract.action
+        f"  {a.slot:<26} {a.mode}{' in ' + a.frame if a.frame else ''} for {', '.join(a.joints)}"
+        for a in contract.action
     ]
     lines += ["drivers"]
     lines += [
@@ -39,7 +42,10 @@ def shown_contract(contract: RobotContract) -> str:
         for group in driver.groups
     ]
     lines += [_options(driver.options) for driver in contract.drivers if driver.options]
-    lines += ["joints" + " " * 22 + "home     lower     upper  velocity  accel.      jerk  tracking", *_joint_rows(contract)]
+    lines += [
+        "joints" + " " * 22 + "home     lower     upper  velocity  accel.      jerk  tracking",
+        *_joint_rows(contract),
+    ]
     uac, policy, watchdog = contract.uac, contract.policy, contract.watchdog
     lines += [
         f"uac       budget {uac.latency_budget_s:g} s, locked prefix {uac.delay_steps}, inference every {uac.execution_steps} "
@@ -58,9 +64,7 @@ def assumptions(contract: RobotContract) -> str:
         return ""
     head = "assumed (no source gives these values: measure them on your robot)"
     width = max(len(assumption.key) for assumption in contract.assumed)
-    return "\n".join(
-        [head, *(f"  {a.key:<{width}}  line {a.line:<3}  {a.measure}" for a in contract.assumed)]
-    )
+    return "\n".join([head, *(f"  {a.key:<{width}}  line {a.line:<3}  {a.measure}" for a in contract.assumed)])
 
 
 def _options(options: Mapping[str, Any]) -> str:

@@ -99,7 +99,9 @@ def read_action(
             slots.check_width("action", name, len(joints), where=entry.where("joints"))
         poses = _frames(entry, is_pose, joints, urdf, frames)
         if "frame" in entry and mode != "delta":
-            raise entry.error("frame", f"`{mode}` has no axes of its own", remedy="leave `frame` out, or use mode: delta")
+            raise entry.error(
+                "frame", f"`{mode}` has no axes of its own", remedy="leave `frame` out, or use mode: delta"
+            )
         if poses:
             check_arm(entry, joints, urdf, **poses)
         signal = schema.ActionSignal(
@@ -109,7 +111,11 @@ def read_action(
             joints=joints,
             coupling=coupling,
             rotation=_rotation(entry, name),
-            **({} if is_pose or name in BASE_SLOTS else _grasp(entry, name, joints, urdf, read_ranges(entry, joints, urdf))),
+            **(
+                {}
+                if is_pose or name in BASE_SLOTS
+                else _grasp(entry, name, joints, urdf, read_ranges(entry, joints, urdf))
+            ),
             **poses,
         )
         entry.finish()
@@ -187,7 +193,9 @@ def _coupling(entry: Section, joints: tuple[str, ...], urdf: UrdfFacts) -> tuple
         one = table.section(joint)
         check_joints(table, (joint,), urdf, commanded=True)
         if joint in joints:
-            raise table.error(joint, f"`{joint}` is in the slot itself", remedy="take it out of `joints`, or of `coupling`")
+            raise table.error(
+                joint, f"`{joint}` is in the slot itself", remedy="take it out of `joints`, or of `coupling`"
+            )
         coupling = schema.Coupling(
             joint=joint,
             of=one.choice("of", joints),
@@ -212,7 +220,9 @@ def check_joints(entry: Section, joints: tuple[str, ...], urdf: UrdfFacts, *, co
             )
         if urdf.joints[joint].type not in SINGLE_TYPES:
             raise entry.error(
-                "joints", f"`{joint}` is {urdf.joints[joint].type}, which no single number describes", allowed=SINGLE_TYPES
+                "joints",
+                f"`{joint}` is {urdf.joints[joint].type}, which no single number describes",
+                allowed=SINGLE_TYPES,
             )
         source = urdf.joints[joint].mimics
         if commanded and source is not None:
@@ -240,8 +250,14 @@ def check_action_joints(
             continue
         for joint in signal.commanded:
             if joint in owner:
-                raise file.section("action").section(signal.slot).error(
-                    "joints", f"`{joint}` is already commanded by `{owner[joint]}`", remedy="command it in one signal"
+                raise (
+                    file.section("action")
+                    .section(signal.slot)
+                    .error(
+                        "joints",
+                        f"`{joint}` is already commanded by `{owner[joint]}`",
+                        remedy="command it in one signal",
+                    )
                 )
             owner[joint] = signal.slot
     sent = [joint for driver in drivers for joint in driver.joints]
@@ -294,7 +310,9 @@ def _gripper_range(entry: Section, joints: tuple[str, ...], urdf: UrdfFacts) -> 
             )
     if abs(opened - closed) < schema.MIN_RANGE:
         raise entry.error(
-            "open", "closed and open are the same position", remedy=f"give positions at least {schema.MIN_RANGE:g} apart"
+            "open",
+            "closed and open are the same position",
+            remedy=f"give positions at least {schema.MIN_RANGE:g} apart",
         )
     return {"closed": closed, "open": opened}
 

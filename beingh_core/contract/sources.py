@@ -79,7 +79,9 @@ def _indexed(entry: Section, kind: str, count: int | None) -> tuple[str, ...]:
     if "indices" in entry:
         indices = entry.get("indices", list)
         if not all(type(i) is int and 0 <= i <= MAX_INDEX for i in indices) or len(set(indices)) < len(indices):
-            raise entry.error("indices", "these are no places in an array", allowed=f"different numbers, 0 to {MAX_INDEX}")
+            raise entry.error(
+                "indices", "these are no places in an array", allowed=f"different numbers, 0 to {MAX_INDEX}"
+            )
     elif count is None:
         raise entry.error(None, "`indices` is missing", remedy="say which elements of the array they are")
     else:

@@ -69,7 +69,9 @@ def read_urdf(path: Path) -> UrdfFacts:
     links = tuple(_named(path, root, "link"))
     elements = _named(path, root, "joint")
     carriers = _carriers(path, elements, links)
-    joints = {name: _joint(path, name, element) for name, element in elements.items() if _type(path, element) != "fixed"}
+    joints = {
+        name: _joint(path, name, element) for name, element in elements.items() if _type(path, element) != "fixed"
+    }
     _check_mimics(path, elements, joints)
     return UrdfFacts(path=path, joints=joints, links=links, carriers=carriers)
 
@@ -188,9 +190,13 @@ def _joint(path: Path, name: str, element: Element) -> UrdfJoint:
     limit, mimic = element.first("limit"), element.first("mimic")
     values = {} if limit is None else limit.attributes
     if kind in ("revolute", "prismatic") and limit is None:
-        raise _error(path, element, "a joint of this type needs <limit>", remedy="add lower, upper, effort and velocity")
+        raise _error(
+            path, element, "a joint of this type needs <limit>", remedy="add lower, upper, effort and velocity"
+        )
     unbounded = kind == "continuous"
-    lower, upper, velocity = (_number(path, limit or element, values, k, _MAX_END) for k in ("lower", "upper", "velocity"))
+    lower, upper, velocity = (
+        _number(path, limit or element, values, k, _MAX_END) for k in ("lower", "upper", "velocity")
+    )
     if lower > upper:
         raise _error(path, element, f"lower {lower:g} is above upper {upper:g}", remedy="exchange the two")
     if velocity < 0.0:

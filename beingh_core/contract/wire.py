@@ -196,5 +196,3 @@ def _names(entry: Section, joints: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(names)) < len(names) or len(name_of) < len(table):
         raise entry.error("names", "two names are one joint's, or two joints have one name", remedy="name each once")
     return names
-
-

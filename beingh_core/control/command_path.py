@@ -263,6 +263,4 @@ class CommandPath:
 def _between(left: Knot, right: Knot, at_ns: int) -> tuple[np.ndarray, np.ndarray]:
     """Position and velocity of the piece between two knots."""
     (start_ns, start, start_velocity), (end_ns, end, end_velocity) = left, right
-    return cubic(
-        (at_ns - start_ns) / 1e9, (end_ns - start_ns) / 1e9, start, end, start_velocity, end_velocity
-    )
+    return cubic((at_ns - start_ns) / 1e9, (end_ns - start_ns) / 1e9, start, end, start_velocity, end_velocity)

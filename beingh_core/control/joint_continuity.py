@@ -104,9 +104,7 @@ class _Joint:
     came, and a stamp that goes back starts anew: stamps alone can explain no jump.
     """
 
-    def __init__(
-        self, speed: float, noise: float, endless: bool, now_ns: int, stamp_ns: int, position: float
-    ) -> None:
+    def __init__(self, speed: float, noise: float, endless: bool, now_ns: int, stamp_ns: int, position: float) -> None:
         self._speed, self._noise, self._endless = MARGIN * speed, noise, endless
         self.position = self._origin = position
         self._level, self.is_back = 0.0, False

@@ -71,7 +71,12 @@ def _check_messages(contract: RobotContract) -> None:
         for s in contract.state
         if s.source not in ("position", "fk") or (s.wire is not None and not s.wire.is_plain)
     ]
-    strange += [f"drivers of {', '.join(d.joints)}" for d in contract.drivers for g in d.groups if g.wire is not None and not g.wire.is_plain]
+    strange += [
+        f"drivers of {', '.join(d.joints)}"
+        for d in contract.drivers
+        for g in d.groups
+        if g.wire is not None and not g.wire.is_plain
+    ]
     strange += [
         f"{kind}.{s.slot}" for kind, signals in (("state", contract.state), ("action", contract.action))
         for s in signals if s.rotation != "axis_angle"

@@ -193,7 +193,9 @@ def _values(
         for start, rows, row_bytes, stride in planes
     ]
     if kind.bits == 16:
-        values = [np.ascontiguousarray(plane).view(">u2" if big_endian else "<u2").astype(np.uint16) for plane in values]
+        values = [
+            np.ascontiguousarray(plane).view(">u2" if big_endian else "<u2").astype(np.uint16) for plane in values
+        ]
     return values
 
 

@@ -243,9 +243,7 @@ def load_tensors(
         try:
             tensor = handles[one.path].get_tensor(name).to(device=device, dtype=dtype)
         except SafetensorError as error:
-            raise BeingHError(
-                f"cannot be read: {shown(str(error), 200)}", where=one.path, remedy=COPY_AGAIN
-            ) from None
+            raise BeingHError(f"cannot be read: {shown(str(error), 200)}", where=one.path, remedy=COPY_AGAIN) from None
         # The smallest and the largest value show every NaN and infinity; no copy of the tensor is made.
         if not torch.stack(torch.aminmax(tensor)).isfinite().all():
             raise BeingHError(

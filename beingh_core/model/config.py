@@ -217,9 +217,7 @@ class BeingHConfig(_Section):
     delay_exponential: bool = Field(True, alias="rtc_delay_exp_weight")
 
     @classmethod
-    def from_dict(
-        cls, raw: Mapping[str, Any], where: object = "config.json", remedy: str = _REMEDY
-    ) -> BeingHConfig:
+    def from_dict(cls, raw: Mapping[str, Any], where: object = "config.json", remedy: str = _REMEDY) -> BeingHConfig:
         """Reads config.json's mapping.
 
         Args:

@@ -9,19 +9,13 @@ import torch
 from torch import Tensor
 
 
-def sample_times(
-    count: int, alpha: float, beta: float, s: float, generator: torch.Generator | None = None
-) -> Tensor:
+def sample_times(count: int, alpha: float, beta: float, s: float, generator: torch.Generator | None = None) -> Tensor:
     """Base flow times (count,), t = (s - Beta(alpha, beta)) / s."""
-    gammas = [
-        torch._standard_gamma(torch.full((count,), float(value)), generator=generator) for value in (alpha, beta)
-    ]
+    gammas = [torch._standard_gamma(torch.full((count,), float(value)), generator=generator) for value in (alpha, beta)]
     return (s - gammas[0] / (gammas[0] + gammas[1])) / s
 
 
-def sample_delays(
-    count: int, longest: int, exponential: bool, generator: torch.Generator | None = None
-) -> Tensor:
+def sample_delays(count: int, longest: int, exponential: bool, generator: torch.Generator | None = None) -> Tensor:
     """Locked prefix lengths (count,) in 0..longest [steps]; weights exp(-d) when exponential, else uniform."""
     steps = torch.arange(longest + 1, dtype=torch.float32)
     weights = torch.exp(-steps) if exponential else torch.ones_like(steps)

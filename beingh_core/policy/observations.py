@@ -1,11 +1,11 @@
 """The checked boundary in front of the policy: what an observation may hold.
 
-    key                     type                        meaning
-    video.<view>            (1, H, W, 3) uint8          RGB; a plain (H, W, 3) is taken too
-    state.<key>             (1, dim) floats             physical units; (dim,) is taken too
-    language.instruction    str or [str]                the task in plain words
-    prev_chunk              (1, H, 200) floats          optional: normalised unified actions to lock
-    inference_delay         int, 0 .. H / 2             optional: how many of its steps are locked
+key                     type                        meaning
+video.<view>            (1, H, W, 3) uint8          RGB; a plain (H, W, 3) is taken too
+state.<key>             (1, dim) floats             physical units; (dim,) is taken too
+language.instruction    str or [str]                the task in plain words
+prev_chunk              (1, H, 200) floats          optional: normalised unified actions to lock
+inference_delay         int, 0 .. H / 2             optional: how many of its steps are locked
 """
 
 from __future__ import annotations

@@ -286,9 +286,7 @@ class BeingHPolicy:
     def _decode(self, unified: np.ndarray) -> dict[str, np.ndarray]:
         """What `get_action` returns for one robot's (1, H, 200) prediction."""
         if not np.all(np.isfinite(unified[..., self.transform.action_mask])):
-            raise BeingHError(
-                "the model predicted NaN or infinity", remedy="check the checkpoint; try dtype float32"
-            )
+            raise BeingHError("the model predicted NaN or infinity", remedy="check the checkpoint; try dtype float32")
         actions = self.transform.action_from_unified(unified)
         chunk = {f"action.{key}": value for key, value in actions.items()}
         return chunk | {"action_unified": unified} if self.enable_rtc else chunk
@@ -371,8 +369,7 @@ class BeingHPolicy:
             return False
         if delay > self.trained_delay:
             self._warn_once(
-                f"inference_delay {delay} is longer than the {self.trained_delay} steps "
-                "this checkpoint was trained for"
+                f"inference_delay {delay} is longer than the {self.trained_delay} steps this checkpoint was trained for"
             )
         return True
 

@@ -58,7 +58,9 @@ class _Special(Schema):
 class _Config(_Special):
     """What of tokenizer_config.json can change the numbers of tokens."""
 
-    added_tokens_decoder: Annotated[dict[Annotated[str, Field(pattern="^[0-9]{1,9}$")], _Token], at_most(_MOST)] | None = None
+    added_tokens_decoder: (
+        Annotated[dict[Annotated[str, Field(pattern="^[0-9]{1,9}$")], _Token], at_most(_MOST)] | None
+    ) = None
     add_prefix_space: bool | None = None
 
 
@@ -97,7 +99,9 @@ def _check_special(tokenizer: Tokenizer, special: _Special, path: Path) -> None:
 def _check_token(tokenizer: Tokenizer, content: str, number: int | None, where: object) -> None:
     found = tokenizer.token_to_id(content)
     if found is None:
-        raise BeingHError(f"tokenizer.json has no token {shown(content)}, which is named here", where=where, remedy=_REMEDY)
+        raise BeingHError(
+            f"tokenizer.json has no token {shown(content)}, which is named here", where=where, remedy=_REMEDY
+        )
     if number is not None and found != number:
         raise BeingHError(
             f"the token {shown(content)} has the number {number} here and {found} in tokenizer.json",
@@ -114,5 +118,7 @@ def _check_prefix_space(tokenizer: Tokenizer, config: _Config, path: Path) -> No
     if own != config.add_prefix_space:
         here, there = json.dumps(config.add_prefix_space), json.dumps(own)
         raise BeingHError(
-            f"add_prefix_space is {here} here and {there} in the pre_tokenizer of tokenizer.json", where=path, remedy=_REMEDY
+            f"add_prefix_space is {here} here and {there} in the pre_tokenizer of tokenizer.json",
+            where=path,
+            remedy=_REMEDY,
         )

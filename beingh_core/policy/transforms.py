@@ -61,9 +61,7 @@ class Normalizer:
         else:
             centre, scale = (rows[0] + rows[1]) / 2, (rows[1] - rows[0]) / 2
         if np.any(scale < 0):
-            raise BeingHError(
-                f"statistics {needed} are in the wrong order or negative", where=where, remedy=_REMEDY
-            )
+            raise BeingHError(f"statistics {needed} are in the wrong order or negative", where=where, remedy=_REMEDY)
         moved = scale > RANGE_FLOOR / 2
         self.centre = centre
         self.forward_scale = np.where(moved, scale, 1.0)

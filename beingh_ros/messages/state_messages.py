@@ -127,7 +127,9 @@ def _pose(signal: StateSignal, message: Any) -> dict[str, float]:
     ):
         if wanted and found != wanted:
             raise BeingHError(
-                f"the {key} of a pose is {shown(found)}", allowed=wanted, remedy="publish it there, or correct the contract"
+                f"the {key} of a pose is {shown(found)}",
+                allowed=wanted,
+                remedy="publish it there, or correct the contract",
             )
     position, orientation = POSES[signal.type]
     if signal.slot not in (*ROTATION_SLOTS, "base_rotation"):

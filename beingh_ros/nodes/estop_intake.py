@@ -85,8 +85,6 @@ class EstopIntake:
         sent = sent_ns(info)
         replayed = qos is LATCHED and 0 < sent < self._begun_ns
         present = endpoints(self._node, self._topic)
-        self._sources.received(
-            message.data, message_number(info), sent, present, time.monotonic(), replayed=replayed
-        )
+        self._sources.received(message.data, message_number(info), sent, present, time.monotonic(), replayed=replayed)
         if not replayed:
             self._follow_sources()

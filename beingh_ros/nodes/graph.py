@@ -33,8 +33,7 @@ def publishers(node: Node, topic: str) -> list[str]:
     """Full names of the nodes that publish on a resolved topic, one a publisher."""
     found = node.get_publishers_info_by_topic(topic)
     return [
-        NOT_KNOWN if end.node_name == UNKNOWN else f"{end.node_namespace.rstrip('/')}/{end.node_name}"
-        for end in found
+        NOT_KNOWN if end.node_name == UNKNOWN else f"{end.node_namespace.rstrip('/')}/{end.node_name}" for end in found
     ]
 
 

@@ -73,7 +73,8 @@ def bounded(
         if len(data) > most_bytes:
             refuse(
                 BeingHError(
-                    f"a {kind.__name__} of {len(data)} bytes", allowed=f"at most {most_bytes} bytes, of what is expected"
+                    f"a {kind.__name__} of {len(data)} bytes",
+                    allowed=f"at most {most_bytes} bytes, of what is expected",
                 )
             )
             return

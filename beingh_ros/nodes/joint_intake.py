@@ -41,11 +41,10 @@ class JointIntake:
             for joint in signal.wire.joints if signal.wire else signal.joints:
                 self._homes.setdefault(joint, set()).add(self._names[signal.topic])
         self._wanted = {
-            topic: frozenset(name for name in contract.joint_names if self._is_home(topic, name)) for topic in self.topics
+            topic: frozenset(name for name in contract.joint_names if self._is_home(topic, name))
+            for topic in self.topics
         }
-        self._readers = {
-            name: StateReader(contract, topic, self._wanted[name]) for topic, name in self._names.items()
-        }
+        self._readers = {name: StateReader(contract, topic, self._wanted[name]) for topic, name in self._names.items()}
         self._sources = JointSources(contract.joint_names)
 
     def connect(

@@ -34,7 +34,9 @@ def register(commands) -> None:
     check.add_argument("--checkpoint", default="", metavar="DIR", help="also check that this checkpoint fits")
     check.add_argument("--live", action="store_true", help="also compare with the running graph")
     check.add_argument("--namespace", default="", help="ROS namespace of the robot, for --live")
-    check.add_argument("--wait", type=float, default=10.0, metavar="S", help="longest wait for what is missing, with --live [s]")
+    check.add_argument(
+        "--wait", type=float, default=10.0, metavar="S", help="longest wait for what is missing, with --live [s]"
+    )
     check.set_defaults(run=_check)
 
 

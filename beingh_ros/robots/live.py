@@ -111,7 +111,8 @@ class LiveCheck(Node):
             raise BeingHError(
                 f"nobody publishes {name}",
                 allowed=shown or None,
-                remedy=did_you_mean(name, shown) or "start its driver, correct the topic in the contract, or give --namespace",
+                remedy=did_you_mean(name, shown)
+                or "start its driver, correct the topic in the contract, or give --namespace",
             )
         return f"{name} from {listed(found)}"
 
@@ -164,9 +165,14 @@ class LiveCheck(Node):
     def _commands(self, endpoints: Endpoints | None) -> list[Row]:
         if endpoints is None:
             return [Row(level=ERROR, subject="live commands", found="not compared, since the drivers cannot be made")]
-        rows = [checked(f"live {topic}", partial(self._subscribers, topic, kind)) for topic, kind in endpoints.commands.items()]
+        rows = [
+            checked(f"live {topic}", partial(self._subscribers, topic, kind))
+            for topic, kind in endpoints.commands.items()
+        ]
         rows += [checked(f"live {name}", partial(self._served, name, kind)) for name, kind in endpoints.actions.items()]
-        rows += [checked(f"live {topic}", partial(self._published, topic, kind)) for topic, kind in endpoints.states.items()]
+        rows += [
+            checked(f"live {topic}", partial(self._published, topic, kind)) for topic, kind in endpoints.states.items()
+        ]
         return rows
 
     def _subscribers(self, topic: str, kind: str) -> str:
@@ -180,14 +186,18 @@ class LiveCheck(Node):
         for end in found:
             who = f"{end.node_namespace.rstrip('/')}/{end.node_name}"
             if end.topic_type != kind:
-                raise BeingHError(f"{who} takes {end.topic_type} on {topic}", allowed=kind, remedy="choose another driver kind")
+                raise BeingHError(
+                    f"{who} takes {end.topic_type} on {topic}", allowed=kind, remedy="choose another driver kind"
+                )
             fits, why = qos_check_compatible(COMMANDS, end.qos_profile)
             if fits == QoSCompatibility.ERROR:
                 raise BeingHError(f"the QoS of {who} on {topic} refuses the commands: {why}")
         commander = f"{self.get_namespace().rstrip('/')}/controller"
         rivals = [name for name in publishers(self, topic) if name != commander]
         if rivals:
-            raise BeingHError(f"{listed(rivals)} publishes on {topic}, too", remedy="end it: two commanders stop the robot")
+            raise BeingHError(
+                f"{listed(rivals)} publishes on {topic}, too", remedy="end it: two commanders stop the robot"
+            )
         names = listed(f"{end.node_namespace.rstrip('/')}/{end.node_name}" for end in found)
         return f"{kind}, subscribed by {names}"
 
@@ -215,4 +225,6 @@ def _refuse_missing(who: str, received: dict[str, Received], wanted: Iterable[st
     if missing:
         foreign = ForeignNames(wanted)
         foreign.add(received)
-        raise BeingHError(f"{who}: no {', '.join(missing[:4])}{' and more' if missing[4:] else ''}{foreign.told(missing)}")
+        raise BeingHError(
+            f"{who}: no {', '.join(missing[:4])}{' and more' if missing[4:] else ''}{foreign.told(missing)}"
+        )

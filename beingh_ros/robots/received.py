@@ -58,7 +58,9 @@ class Received:
         if self.count < 2:
             raise BeingHError(f"{who}: {self.count} messages came", remedy="is it running? or wait longer with --wait")
         if self.rate_hz * max_age_s < 1.0:
-            raise BeingHError(f"{who}: {self.rate_hz:.2g} Hz is too slow for {max_age_s:g} s", remedy="publish more often")
+            raise BeingHError(
+                f"{who}: {self.rate_hz:.2g} Hz is too slow for {max_age_s:g} s", remedy="publish more often"
+            )
         if self._youngest_s > max_age_s or self._oldest_s < -AHEAD_S or self._youngest_s < -AHEAD_S:
             raise BeingHError(
                 f"{who}: stamps are {self._youngest_s:.3g} to {self._oldest_s:.3g} s old",

@@ -49,9 +49,7 @@ def chunk_faults(contract: RobotContract, rng: random.Random) -> Makers:
         "buffer_late": lambda: back("buffer_late", 4.0, delayed(0.0, 0.5 * budget_s, rng)),
         "buffer_dropped": lambda: back("buffer_dropped", 4.0, dropped(0.5, rng)),
         "buffer_duplicated": lambda: back("buffer_duplicated", 3.0, duplicated(3, 1.5 * tick_s)),
-        **{
-            f"chunk_{change}": lambda change=change: tampered(change) for change in CHUNK_CHANGES if change != FAR_AWAY
-        },
+        **{f"chunk_{change}": lambda change=change: tampered(change) for change in CHUNK_CHANGES if change != FAR_AWAY},
         f"chunk_{FAR_AWAY}": lambda: _far_away(rng),
         "gripper_step": lambda: _gripper_step(contract, rng),
     }

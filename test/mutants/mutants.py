@@ -155,7 +155,7 @@ MUTANTS = [
         ("self._estops.add if active else self._estops.discard", "self._estops.add"),
         ("if result.accepted and self._status.cause == CHUNKS_SILENT:", "if False:"),
         ("if self._estops:", "if False:"),
-        ("if hearing.lost and self._status.state == RUNNING:", "if False:"),
+        ("if subscribed.lost and self._status.state == RUNNING:", "if False:"),
     ),
     *_of(
         "beingh_core/control/measured_joints.py",

@@ -179,7 +179,9 @@ def _is_picture(dtype: str, shape) -> bool:
 
 def _to_jpeg(array: np.ndarray, quality: int) -> bytes:
     stream = io.BytesIO()
-    Image.fromarray(array.reshape(array.shape[-3:])).save(stream, "JPEG", quality=quality, subsampling=0)  # colours whole
+    Image.fromarray(array.reshape(array.shape[-3:])).save(
+        stream, "JPEG", quality=quality, subsampling=0
+    )  # colours whole
     return stream.getvalue()
 
 
