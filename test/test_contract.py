@@ -242,7 +242,7 @@ def test_hash_covers_what_the_model_depends_on(document, load):
 
 def test_joint_space_contract(document, load):
     document["state"]["arm_joint_position"] = {
-        "topic": "/joint_states", "source": "position", "joints": ARM, "max_age_s": 0.2,
+        "topic": "joint_states", "source": "position", "joints": ARM, "max_age_s": 0.2,
     }  # fmt: skip
     del document["action"]["eef_position"]
     document["action"]["arm_joint_position"] = {"mode": "absolute", "joints": ARM}
@@ -324,8 +324,8 @@ SLIPS = {
     "a whole float": ("chunk_length: 16", "chunk_length: 16.0", "`16.0` is not an integer.*write 16"),
     "a number for a name": ("robot: fr3", "robot: 3", '`3` is not a text.*write it in quotes: "3"'),
     "one joint, no list": ("joints: &hand [fr3_finger_joint1]", "joints: &hand fr3_finger_joint1", r"write a list.*`\[fr3_finger_joint1\]`"),
-    "nothing": ("estop_topic: /estop", "estop_topic:", "estop_topic: nothing is written behind the colon"),
-    "no space": ("estop_topic: /estop", "estop_topic:/estop", "a space behind each `:`"),
+    "nothing": ("estop_topic: estop", "estop_topic:", "estop_topic: nothing is written behind the colon"),
+    "no space": ("estop_topic: estop", "estop_topic:estop", "a space behind each `:`"),
     "half a key": ("rate_hz: 20", "rate: 20", "`rate_hz` is missing.*rename `rate`"),
     "degrees": ("fr3_joint4: -2.3377", "fr3_joint4: -134", "home.fr3_joint4.*write radians, not degrees: -2.3387"),
     "capitals": ("encoding: rgb8", "encoding: RGB8", "did you mean `rgb8`"),
