@@ -33,7 +33,7 @@ from beingh_ros.record.topics import wanted_topics
 
 FR3 = load_contract("fr3")
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-IMAGE_TOPICS = [camera.topic for camera in FR3.cameras]
+IMAGE_TOPICS = [f"/{camera.topic}" for camera in FR3.cameras]
 
 
 class Robot:

@@ -108,7 +108,7 @@ def test_depth_is_grey_from_near_to_far():
 def inputs_without(missing):
     contract = replace(FR3, cameras=(FR3.cameras[0], replace(FR3.cameras[1], optional=True, crop=(0, 0, 40, 30))))
     inputs = PolicyInputs(contract)
-    inputs.push_joints("/joint_states", NOW, dict(HOME))
+    inputs.push_joints("joint_states", NOW, dict(HOME))
     for camera in contract.cameras:
         if camera.name != missing:
             inputs.push_image(f"video.{camera.name}", NOW, np.full((30, 40, 3), 90, np.uint8))
@@ -124,7 +124,7 @@ def test_the_policy_goes_on_without_an_optional_camera_and_sees_black():
     inputs.push_image("video.wrist_view", NOW, np.full((30, 40, 3), 50, np.uint8))
     assert inputs.missing_views(NOW) == {} and (inputs.observe().images["wrist_view"] == 50).all()
     later = NOW + 300_000_000
-    inputs.push_joints("/joint_states", later, dict(HOME))
+    inputs.push_joints("joint_states", later, dict(HOME))
     inputs.push_image("video.scene_view", later, np.full((30, 40, 3), 90, np.uint8))
     inputs.refuse("video.wrist_view", "broken")
     assert inputs.closed(later) == [], "neither an old nor a refused one closes the gate"

@@ -46,6 +46,7 @@ def wanted_topics(
         WantedTopic(name=f"{camera.topic.rsplit('/', 1)[0]}/camera_info", type="sensor_msgs/msg/CameraInfo", keep=True, required=False)
         for camera in contract.cameras
     ]  # fmt: skip
+    topics += [WantedTopic(name=signal.topic, type=signal.type) for signal in contract.state]
     topics += [WantedTopic(name=name, type="sensor_msgs/msg/JointState") for name in contract.joint_state_topics]
     topics += [
         WantedTopic(name=INSTRUCTION, type="std_msgs/msg/String", keep=True, required=False),
