@@ -1,6 +1,7 @@
 """The contracts of `config/robots`: they load, bring up, and their URDFs are where independent facts say."""
 
 import importlib.util
+import re
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from ros_support import ROOT
 
 from beingh_core.contract import load_contract
 from beingh_core.contract.kinematics import Kinematics
+from beingh_core.errors import BeingHError
 from beingh_core.policy.from_contract import data_config_for
 from beingh_ros.bringup import processes
 from beingh_ros.drivers import DRIVERS
@@ -120,3 +122,16 @@ def test_so101_reaches_as_far_as_its_links_are_long():
     reach = np.linalg.norm(tip - shoulder, axis=1)
     links = np.hypot(0.11257, 0.028) + np.hypot(0.1349, 0.0052) + np.hypot(0.0611, 0.0181) + np.hypot(0.0079, 0.0981)
     assert 0.7 * links < reach.max() <= links
+
+
+def test_the_robot_of_the_walk_through_is_one(tmp_path):
+    """What docs/your_robot.md tells a newcomer to write."""
+    text = (ROOT / "docs" / "your_robot.md").read_text()
+    for name, language in (("my_arm.urdf", "xml"), ("my_arm.yaml", "yaml")):
+        body = re.search(rf"`{name}`:\n\n```{language}\n(.*?)```", text, re.DOTALL)[1]
+        (tmp_path / name).write_text(body)
+    contract = load_contract(tmp_path / "my_arm.yaml")
+    assert contract.robot == "my_arm" and contract.joint_names == ("shoulder", "elbow", "wrist")
+    (tmp_path / "my_arm.yaml").write_text(body.replace("latency_budget_s: 0.2", "latency_budget_s: 0.9"))
+    with pytest.raises(BeingHError, match="d <= 8"):
+        load_contract(tmp_path / "my_arm.yaml")
