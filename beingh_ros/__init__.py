@@ -58,5 +58,46 @@ record (node `record`), episodes as bags; docs/record.md
                 preroll_mb, buffer_mb, min_free_mb, max_s, pedals, joy_topic, joy_buttons, keyboard, start, use_sim_time
 """
 
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec, spec_from_loader
+from types import ModuleType
+
 # `python -m beingh_ros.controller_node` starts a node where nothing is installed, as `ros2 run` does.
 __path__.append(f"{__path__[0]}/nodes")
+_ROOMS = ("beingh_core.control", "beingh_core.inference", "beingh_ros.messages")
+
+
+class _OldNames:
+    """Finds a module by the name that programs written before 0.2 know, such as `beingh_ros.conversions`."""
+
+    @staticmethod
+    def find_spec(name: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
+        """The spec of the same module under its own name; None for others."""
+        parent, _, last = name.rpartition(".")
+        if parent not in (__name__, f"{__name__}.drivers"):
+            return None
+        places = (f"{room}.{last}" for room in (_ROOMS[:1] if parent != __name__ else _ROOMS))
+        place = next((place for place in places if find_spec(place)), None)
+        return place and spec_from_loader(name, _Alias(place))
+
+
+class _Alias:
+    def __init__(self, place: str) -> None:
+        self._place = place
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        warnings.warn(f"{spec.name} is {self._place}", DeprecationWarning, stacklevel=2)
+        module = importlib.import_module(self._place)
+        self._own = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self._own
+
+
+sys.meta_path.append(_OldNames)

@@ -176,3 +176,19 @@ def test_links_in_the_documents_lead_somewhere():
     for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ("beingh_ros.conversions", "beingh_ros.messages.conversions"),
+        ("beingh_ros.measured_joints", "beingh_core.control.measured_joints"),
+        ("beingh_ros.chunk_schedule", "beingh_core.inference.chunk_schedule"),
+        ("beingh_ros.drivers.driver", "beingh_core.control.driver"),
+    ],
+)
+def test_programs_written_before_the_rooms_find_the_same_modules(old, new):
+    code = f"import {old} as old, {new} as new; assert old is new and new.__spec__.name == {new!r}"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, check=True)
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("beingh_ros.no_such_module")
