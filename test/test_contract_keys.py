@@ -342,17 +342,27 @@ def test_assumptions_have_the_line_of_their_key(tmp_path):
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        (
-            "limits.acceleratoin: a step",
-            r"robot\.yaml:\d+: assumed.limits.acceleratoin.*no key `limits.acceleratoin`.*did you mean `limits.acceleration`",
-        ),
         ("limits.acceleration: ''", "nothing is said.*say what to measure"),
         ("limits.acceleration: 3", "is not a text"),
-        ("assumed: itself", "no key `assumed`"),
     ],
 )
-def test_an_assumption_names_a_key_of_the_file_and_what_to_measure(tmp_path, entry, message):
+def test_an_assumption_says_what_to_measure(tmp_path, entry, message):
     text = re.sub(r"^assumed:.*\n(  .*\n)+", "", (ROOT / "config" / "robots" / "fr3.yaml").read_text(), flags=re.M)
     (tmp_path / "robot.yaml").write_text(f"{text}\nassumed:\n  {entry}\n")
     with pytest.raises(BeingHError, match=message):
         load_contract(tmp_path / "robot.yaml")
+
+
+def test_an_assumption_about_a_key_that_is_not_there_is_noted(tmp_path):
+    """Who copies a contract and takes another driver must not be stopped by what is left behind."""
+    text = re.sub(r"^assumed:.*\n(  .*\n)+", "", (ROOT / "config" / "robots" / "fr3.yaml").read_text(), flags=re.M)
+    entries = "  limits.acceleratoin: a step\n  assumed: itself\n  limits.acceleration: a step\n"
+    (tmp_path / "robot.yaml").write_text(f"{text}\nassumed:\n{entries}")
+    contract = load_contract(tmp_path / "robot.yaml")
+    assert [assumption.key for assumption in contract.assumed] == ["limits.acceleration"]
+    first, second = contract.notes
+    assert re.search(
+        r"robot\.yaml:\d+: assumed.limits.acceleratoin.*no key `limits.acceleratoin`.*did you mean `limits.acceleration`",
+        first,
+    )
+    assert "no key `assumed`" in second

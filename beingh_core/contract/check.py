@@ -58,6 +58,7 @@ def check_contract(path_or_name: str | Path) -> tuple[RobotContract | None, list
         return None, [Row(level=ERROR, subject="contract", found=str(error))]
     rows = [
         Row(level=OK, subject="contract", found=f"{contract.path}, robot {contract.robot}, hash {contract.hash[:12]}"),
+        *(Row(level=WARN, subject="contract", found=note) for note in contract.notes),
         checked("urdf", lambda: _urdf(contract)),
         Row(level=OK, subject="uac", found=_uac(contract)),
         *(checked(f"cameras.{camera.name}", lambda c=camera: _camera(c)) for camera in contract.cameras),

@@ -46,6 +46,7 @@ def load_contract(path_or_name: str | Path) -> schema.RobotContract:
     file = read_yaml(_find(path_or_name), CONTRACT)
     version = file.number("version", kind=int)
     urdf = read_urdf(urdf_path(file))
+    assumed, stale = read_assumed(file)
     frames = (_link(file, "base_frame", urdf), _link(file, "eef_frame", urdf))
     rate_hz = file.number("rate_hz")
     drivers = read_drivers(file, urdf)
@@ -76,9 +77,9 @@ def load_contract(path_or_name: str | Path) -> schema.RobotContract:
         start_tolerance=read_start_tolerance(file, joint_names),
         home=_read_home(file, joint_names, limits),
         estop_topic=file.topic("estop_topic"),
-        assumed=read_assumed(file),
+        assumed=assumed,
         version=version,
-        notes=(f"{file.path}: {OLD_FORMAT}",) if version < schema.VERSION else (),
+        notes=((f"{file.path}: {OLD_FORMAT}",) if version < schema.VERSION else ()) + stale,
     )
     file.finish()
     _check_topics(file, contract)
