@@ -73,7 +73,7 @@ _ROOMS = ("beingh_core.control", "beingh_core.inference", "beingh_ros.messages")
 
 
 class _OldNames:
-    """Finds a module by the name that programs written before 0.2 know, such as `beingh_ros.conversions`."""
+    """Finds a module also without the name of its room, as in `beingh_ros.conversions`, and says where it is."""
 
     @staticmethod
     def find_spec(name: str, _path: object = None, _target: object = None) -> ModuleSpec | None:

@@ -1,21 +1,9 @@
-"""Shared by the tests that run the launch file: a launcher, a prefix as colcon installs one, a checkpoint's small files."""
+"""Shared by the tests that run the launch file: a prefix as colcon installs one, a checkpoint's small files."""
 
 import sys
 
 from beingh_core.contract import load_contract
 from beingh_core.policy.metadata import write_metadata
-
-LAUNCHER = """
-import sys
-from launch import LaunchDescription, LaunchService
-from launch.actions import IncludeLaunchDescription
-from launch.launch_description_sources import AnyLaunchDescriptionSource
-arguments = [tuple(word.split(":=", 1)) for word in sys.argv[2:]]
-service = LaunchService(noninteractive=True)
-included = IncludeLaunchDescription(AnyLaunchDescriptionSource(sys.argv[1]), launch_arguments=arguments)
-service.include_launch_description(LaunchDescription([included]))
-sys.exit(service.run())
-"""
 
 
 def ament_prefix(directory, **executables):

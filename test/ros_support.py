@@ -81,7 +81,18 @@ def ros_graph():
         "MUJOCO_GL": "egl",
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
     }
-    executor = SingleThreadedExecutor(context=context)
+    try:
+        with spun(node):
+            yield node
+    finally:
+        rclpy.try_shutdown(context=context)
+        _held_locks.pop(domain).close()
+
+
+@contextmanager
+def spun(node):
+    """A node whose callbacks run in a thread of their own; destroyed at the end."""
+    executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
     ending = threading.Event()
 
@@ -97,8 +108,6 @@ def ros_graph():
         ending.set()
         thread.join()
         node.destroy_node()
-        rclpy.try_shutdown(context=context)
-        _held_locks.pop(domain).close()
 
 
 def wait_until(condition, timeout_s: float = 20.0, what: str = "condition"):

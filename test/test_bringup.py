@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 import rclpy
-from launch_support import LAUNCHER, ament_prefix, write_small_checkpoint
+from launch_support import ament_prefix, write_small_checkpoint
 from rclpy.context import Context
 from rclpy.node import Node
 from ros_support import ROOT, Recorder, next_domain, ros_graph, wait_matched, wait_until
@@ -22,6 +22,7 @@ from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError
 from beingh_ros.bringup import BringupOptions, ProcessGroup, ProcessSpec, processes
 from beingh_ros.messages.conversions import stamp_to_ns
+from beingh_ros.soak.misspelled import LAUNCHER
 
 FR3 = load_contract("fr3")
 LAUNCH = ROOT / "launch" / "robot.launch.py"

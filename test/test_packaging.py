@@ -187,7 +187,7 @@ def test_links_in_the_documents_lead_somewhere():
         ("beingh_ros.drivers.driver", "beingh_core.control.driver"),
     ],
 )
-def test_programs_written_before_the_rooms_find_the_same_modules(old, new):
+def test_a_module_without_the_name_of_its_room_is_the_same_module(old, new):
     code = f"import {old} as old, {new} as new; assert old is new and new.__spec__.name == {new!r}"
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, check=True)
     with pytest.raises(ModuleNotFoundError):

@@ -2,14 +2,12 @@
 
 import ast
 import re
-import threading
 from contextlib import contextmanager
 
 import numpy as np
 import yaml
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from ros_support import ROOT, NodeProcess, ros_graph, wait_matched, wait_until
+from ros_support import ROOT, NodeProcess, ros_graph, spun, wait_matched, wait_until
 from stand_in_robot import FR3, StandInRobot
 from std_msgs.msg import Bool, String
 
@@ -27,22 +25,8 @@ SHARED = {"/diagnostics", "/rosout", "/parameter_events"}
 def robot_in(graph, namespace):
     """A stand-in robot whose node is in a namespace."""
     node = Node("robot", context=graph.context, namespace=f"/{namespace}")
-    executor = SingleThreadedExecutor(context=graph.context)
-    executor.add_node(node)
-    ending = threading.Event()
-
-    def spin():
-        while not ending.is_set():
-            executor.spin_once(timeout_sec=0.05)
-
-    thread = threading.Thread(target=spin, daemon=True)
-    thread.start()
-    try:
+    with spun(node):
         yield StandInRobot(node)
-    finally:
-        ending.set()
-        thread.join()
-        node.destroy_node()
 
 
 def rows_sent(recorder):

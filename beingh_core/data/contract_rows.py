@@ -16,7 +16,7 @@ from beingh_core.contract.codec import SignalCodec
 from beingh_core.contract.encodings import RAW_TYPE
 from beingh_core.contract.schema import POSITION_SLOTS, ROTATION_SLOTS
 from beingh_core.data.lerobot.schema import Camera, DatasetSpec, Vector, VideoSettings
-from beingh_core.data.pixels import compressed_pixels, raw_pixels
+from beingh_core.data.pixels import compressed_pixels, fields_of, raw_pixels
 from beingh_core.errors import BeingHError
 
 STATE, ACTION, IMAGES = "observation.state", "action", "observation.images."
@@ -164,10 +164,7 @@ def picture(message: Any, camera: CameraStream) -> np.ndarray:
         BeingHError: Another encoding than the contract's, or sizes that do not fit.
     """
     if camera.type == RAW_TYPE:
-        return raw_pixels(
-            message.data, height=message.height, width=message.width, step=message.step, encoding=message.encoding,
-            big_endian=bool(message.is_bigendian), promised=camera.encoding,
-        )  # fmt: skip
+        return raw_pixels(**fields_of(message), promised=camera.encoding)
     return compressed_pixels(message.data, text=message.format, promised=camera.encoding)
 
 

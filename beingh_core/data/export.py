@@ -253,7 +253,9 @@ def _check_topics(wanted: set[str], there: Any, bag: Path) -> None:
     missing = sorted(wanted - set(there))
     if missing:
         raise BeingHError(
-            f"lacks {', '.join(missing)}", where=bag, remedy="record these topics, or correct the contract"
+            f"lacks {', '.join(missing)}",
+            where=bag,
+            remedy="record these topics, correct the contract, or give --namespace",
         )
 
 

@@ -8,6 +8,7 @@ into the low end of 16 therefore looks dark. Grey is repeated into all three cha
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -50,6 +51,12 @@ def opencv():
             remedy="`sudo apt install python3-opencv` or `pip install opencv-python-headless`, or use RGB images",
         ) from error
     return cv2
+
+
+def fields_of(message: Any) -> dict[str, Any]:
+    """A raw image message as `raw_pixels` and `depth_values` take it; anything with the fields of sensor_msgs/Image."""
+    names = ("data", "height", "width", "step", "encoding")
+    return {name: getattr(message, name) for name in names} | {"big_endian": bool(message.is_bigendian)}
 
 
 def raw_pixels(

@@ -17,7 +17,7 @@ from builtin_interfaces.msg import Duration, Time
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from trajectory_msgs.msg import JointTrajectory
 
-from beingh_core.data.pixels import compressed_pixels, depth_values, raw_pixels
+from beingh_core.data.pixels import compressed_pixels, depth_values, fields_of, raw_pixels
 from beingh_core.data.views import grey_of_depth
 from beingh_core.errors import BeingHError, shown
 
@@ -56,15 +56,7 @@ def image_to_array(message: Image, encoding: str | None = None) -> np.ndarray:
     Raises:
         BeingHError: For another encoding, or sizes that do not fit the data.
     """
-    return raw_pixels(
-        message.data,
-        height=message.height,
-        width=message.width,
-        step=message.step,
-        encoding=message.encoding,
-        big_endian=bool(message.is_bigendian),
-        promised=encoding,
-    )
+    return raw_pixels(**fields_of(message), promised=encoding)
 
 
 def depth_to_array(message: Image, encoding: str, depth: Sequence[float]) -> np.ndarray:
@@ -73,16 +65,7 @@ def depth_to_array(message: Image, encoding: str, depth: Sequence[float]) -> np.
     Raises:
         BeingHError: For another encoding, or sizes that do not fit the data.
     """
-    values = depth_values(
-        message.data,
-        height=message.height,
-        width=message.width,
-        step=message.step,
-        encoding=message.encoding,
-        big_endian=bool(message.is_bigendian),
-        promised=encoding,
-    )
-    return grey_of_depth(values, depth)
+    return grey_of_depth(depth_values(**fields_of(message), promised=encoding), depth)
 
 
 def array_to_image(pixels_HWC: np.ndarray, stamp_ns: int, frame_id: str = "") -> Image:

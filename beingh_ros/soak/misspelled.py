@@ -15,7 +15,8 @@ from beingh_ros.bringup import ProcessSpec
 WRONG, MEANT = "dryrun", "dry_run"
 REFUSED_WITHIN_S = 40.0
 LAUNCH_FILE = Path(__file__).resolve().parents[2] / "launch" / "robot.launch.py"
-_LAUNCH = """
+# Includes a launch file with arguments, as `ros2 launch` does; to be run with `python -c`.
+LAUNCHER = """
 import sys
 from launch import LaunchDescription, LaunchService
 from launch.actions import IncludeLaunchDescription
@@ -48,4 +49,4 @@ def _commands(controller: ProcessSpec) -> Iterator[tuple[str, list[str]]]:
     yield "a node", replace(controller, parameters={**controller.parameters, WRONG: True}).command()
     if LAUNCH_FILE.exists() and os.environ.get("AMENT_PREFIX_PATH") and importlib.util.find_spec("launch_ros"):
         words = [f"robot:={controller.parameters['contract']}", f"{WRONG}:=true"]
-        yield "the launch file", [sys.executable, "-c", _LAUNCH, str(LAUNCH_FILE), *words]
+        yield "the launch file", [sys.executable, "-c", LAUNCHER, str(LAUNCH_FILE), *words]
