@@ -297,6 +297,9 @@ def test_the_page_of_the_monitor_is_drawn_whatever_is_reported(value):
         (["-p", "dryrun:=true"], "there is no parameter `dryrun`"),
         (["-p", "dry_run:=1"], "give a bool, such as False"),
         (["-r", "/estop:=/joint_states"], "it cannot be connected"),
+        (["-p", "dry-run:=true"], "the command line cannot be read"),
+        (["--dry_run"], "the command line cannot be read"),
+        (["--params-file", "/nobody/has/this.yaml"], "the command line cannot be read"),
     ],
 )
 def test_a_mistake_on_the_command_line_is_one_line(words, told):

@@ -163,6 +163,28 @@ def test_rivals_stop_and_doubled_joints_only_keep_from_a_start():
 # --- emergency stop --------------------------------------------------------------------------------------------
 
 
+def test_samples_of_which_every_second_is_not_a_number_never_rest():
+    robot = controller()
+    for step in range(200):
+        now_ns = NOW + step * 20_000_000
+        joints = dict(HOME) if step % 2 else dict.fromkeys(HOME, math.nan)
+        robot.joint_state(now_ns, joints, dict.fromkeys(HOME, 0.0))
+        assert robot.status.state == WAITING
+
+
+def test_a_publisher_that_has_not_spoken_is_known_to_be_silent_since_the_newest_came():
+    panels = Panels("ab")
+    assert panels.sources.silent_s(panels.now_s) == pytest.approx(0.1, abs=0.11)
+    panels.say("a", False)
+    panels.wait(2.0)
+    assert panels.sources.silent_s(panels.now_s) > 2.0
+    panels.say("b", True)
+    assert panels.sources.silent_s(panels.now_s) is None
+    panels.present.add("c")
+    panels.wait(0.3)
+    assert panels.sources.silent_s(panels.now_s) < 0.5
+
+
 class Panels:
     """Publishers of an emergency stop that come, speak and go, and the controller that hears them.
 

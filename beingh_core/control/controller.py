@@ -297,7 +297,7 @@ class Controller:
 
     def _refusal(self, now_ns: int) -> str | None:
         if self._estops:
-            return "the emergency stop is active"
+            return "the emergency stop is active, until each that has pressed it releases it or its publisher has gone"
         if not self._active:
             return "the node is not active"
         problem = self._measured.problem(now_ns)

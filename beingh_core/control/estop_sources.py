@@ -54,6 +54,12 @@ class EstopSources:
         """Whether any source holds it."""
         return any(source.active for source in self._sources)
 
+    def silent_s(self, now_s: float) -> float | None:
+        """Since when every publisher is there, where more of them are than have spoken [s]; None where none can be silent."""
+        if len(self._present) <= len(self._sources):
+            return None
+        return now_s - max(self._publishers[name].first_s for name in self._present)
+
     def look(self, present: Collection[Hashable], now_s: float) -> None:
         """Often: who publishes.
 

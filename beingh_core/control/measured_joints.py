@@ -118,6 +118,8 @@ class MeasuredJoints:
         for name in heard:
             if math.isfinite(positions[name]):
                 self._continuity.add(name, now_ns, stamp_ns, positions[name])
+            else:
+                self._recent.clear()  # nobody knows where it is: it must be seen to rest from then on
         if len(heard) < len(positions):
             self._foreign.add(positions)
 

@@ -331,10 +331,10 @@ class ControllerNode(ManagedNode):
             counts |= self._joints.counts()
         self._rivals = rivals(self, self._command_topics)
         others = "; ".join(rival_text(topic, names) for topic, names in self._rivals.items())
-        obstacle = self._joints.doubled() or self._estop.unsubscribed()
+        self._estop.look()
+        obstacle = self._joints.doubled() or self._estop.unsubscribed() or self._estop.awaited()
         subscribed = self._subscribers.look(time.monotonic(), counts, unsubscribed, others, obstacle)
         self._controller.subscribers(subscribed, self._ticks.time.now_ns())
-        self._estop.look()
         if elsewhere := self._estop.elsewhere():
             self.get_logger().warning(elsewhere, once=True)
         self._log.look()

@@ -13,6 +13,7 @@ from beingh_core.control.estop_sources import EstopSources
 from beingh_ros.nodes.graph import (
     QUIET,
     endpoints,
+    latched,
     listed,
     message_number,
     namesakes,
@@ -26,6 +27,8 @@ RELIABLE = QoSProfile(depth=10)
 BOOL = "std_msgs/msg/Bool"
 # Publishers that run already have been found by then [s].
 FOUND_S = 5.0
+# What a latched publisher said before has been repeated by then: Fast DDS does so every 3 s where it was lost once [s].
+REPEATED_S = 3.5
 # Only this one hears what a latched publisher said before; a volatile publisher does not match it.
 LATCHED = QoSProfile(depth=32, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
@@ -68,6 +71,13 @@ class EstopIntake:
             return ""
         told = ", ".join(f"{name} ({kind})" for name, kind in others.items())
         return f"{self._topic} is published as another type than std_msgs/msg/Bool by {told}: that emergency stop would not be heard"
+
+    def awaited(self) -> str:
+        """That what a latched publisher has said may still be on its way, in words; else ""."""
+        silent_s = self._sources.silent_s(time.monotonic())
+        if silent_s is None or silent_s > REPEATED_S or not latched(self._node, self._topic):
+            return ""
+        return f"waiting for what was said on {self._topic} before this node began"
 
     def elsewhere(self) -> str:
         """That nobody publishes here, but on a topic of that name in another namespace, in words; else ""."""

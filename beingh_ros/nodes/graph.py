@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy
 from rclpy.subscription import Subscription
 
 try:
@@ -40,6 +41,12 @@ def publishers(node: Node, topic: str) -> list[str]:
 def endpoints(node: Node, topic: str) -> set[bytes]:
     """What tells each publisher of a resolved topic from every other one, also from one that comes after it."""
     return {bytes(end.endpoint_gid) for end in node.get_publishers_info_by_topic(topic)}
+
+
+def latched(node: Node, topic: str) -> bool:
+    """Whether a publisher of a resolved topic repeats what it has said to those that come later."""
+    infos = node.get_publishers_info_by_topic(topic)
+    return any(end.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for end in infos)
 
 
 def of_other_type(node: Node, topic: str, wanted: str) -> dict[str, str]:

@@ -121,7 +121,8 @@ def run_node(make_node: Callable[[], Node], name: str, args: Sequence[str] | Non
         name: Logger name for errors before the node exists.
         args: Command line; None takes the process's own.
     """
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    if not _begin(name, args):
+        return EXIT_USER_ERROR
     node, stopping, received, running = None, threading.Event(), [], True
 
     def on_signal(number: int, _frame: object) -> None:
@@ -161,6 +162,20 @@ def run_node(make_node: Callable[[], Node], name: str, args: Sequence[str] | Non
         # ros2 launch may repeat the signal; while the interpreter ends, that must not kill it.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
+
+
+def _begin(name: str, args: Sequence[str] | None) -> bool:
+    """Begin with a command line; False, and told, where it cannot be read."""
+    try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    except Exception as error:  # noqa: BLE001 - rclpy has no public class for these
+        what, allowed = (
+            str(error).partition(", at /")[0],
+            "`-p name:=value`, names with `_` as in `dry_run`, files that exist",
+        )
+        get_logger(name).error(f"the command line cannot be read: {what}. Allowed: {allowed}.")
+        return False
+    return True
 
 
 def _status_of(error: Exception, node: Node | None, name: str) -> int | None:
