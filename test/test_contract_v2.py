@@ -369,3 +369,35 @@ def test_two_arms_with_the_same_names_in_two_namespaces(changed):
     assert contract.wire_of("/left/joint_states").positions(message) == dict(zip(ARM[3:], (0.1, 0.2, 0.3)))
     assert [group.wire.names for group in contract.command_groups] == [("waist", "shoulder", "elbow")] * 2
     assert all(signal.source in JOINT_SOURCES for signal in contract.state)
+
+
+@pytest.mark.parametrize(
+    "state, command, told",
+    [
+        ({"unit": "deg"}, {}, "is measured in a unit of its own"),
+        ({"unit": "deg"}, {"strip_prefix": "robot_"}, "is measured in a unit of its own"),
+        ({"unit": "deg"}, {"names": {"pan": "shoulder_pan_joint"}}, "is measured in a unit of its own"),
+        ({"unit": "deg"}, {"offset": 0.0}, "is measured in a unit of its own"),
+        ({"scale": -1.0}, {"names": {"pan": "shoulder_pan_joint"}}, "is measured in a unit of its own"),
+        ({}, {"unit": "deg"}, "is commanded in a unit of its own"),
+        ({"names": {"pan": "shoulder_pan_joint"}}, {"unit": "deg"}, "is commanded in a unit of its own"),
+        ({"unit": "deg"}, {"unit": "rad"}, ""),
+        ({"unit": "rad"}, {"unit": "deg"}, ""),
+        ({"unit": "deg"}, {"scale": 1.0}, ""),
+        ({"offset": 0.1}, {"offset": 0.0}, ""),
+        ({"names": {"pan": "shoulder_pan_joint"}}, {}, ""),
+    ],
+)
+def test_a_unit_on_one_side_needs_a_word_on_the_other_and_a_name_is_none(tmp_path, state, command, told):
+    """Else a robot that is measured in degrees would be commanded 57 times too far or too short."""
+    path = Path(load_contract("ur5e").path)
+    document = yaml.safe_load(path.read_text())
+    document["urdf"] = str(load_contract("ur5e").urdf_path)
+    document["state"]["arm_joint_position"].update(state)
+    document["driver"].update(command)
+    (tmp_path / "robot.yaml").write_text(yaml.safe_dump(document))
+    if not told:
+        load_contract(tmp_path / "robot.yaml")
+        return
+    with pytest.raises(BeingHError, match=told):
+        load_contract(tmp_path / "robot.yaml")

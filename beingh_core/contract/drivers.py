@@ -10,7 +10,7 @@ from beingh_core.contract.driver_options import DRIVER_KINDS, DriverKind, read_o
 from beingh_core.contract.reader import Section
 from beingh_core.contract.signals import check_arm, check_joints
 from beingh_core.contract.urdf import UrdfFacts
-from beingh_core.contract.wire import plain, read_ranges, read_wire
+from beingh_core.contract.wire import Wire, plain, read_ranges, read_wire
 
 
 def read_drivers(file: Section, urdf: UrdfFacts) -> tuple[schema.Driver, ...]:
@@ -54,21 +54,38 @@ def check_gripper_commands(file: Section, drivers: tuple[schema.Driver, ...], ac
             )
 
 
+def _is_silent(wire: Wire, other: Wire, joint: str) -> bool:
+    """Whether one side says nothing of how a joint is counted that the other side counts in its own way.
+
+    Names are no word about that; an offset is one only where the other side has no more than an offset.
+    """
+    _, factor, shift = other.of(joint)
+    words = {"unit", "scale"} if factor != 1.0 else {"unit", "scale", "offset"}
+    return (factor, shift) != (1.0, 0.0) and not wire.counts & words
+
+
 def check_counts(file: Section, drivers: tuple[schema.Driver, ...], state: tuple[schema.StateSignal, ...]) -> None:
-    """A joint that is measured in another unit than the URDF's is not commanded in the URDF's by mistake."""
+    """A joint that is measured in another unit than the URDF's is not commanded in the URDF's by mistake, nor the reverse."""
     wires = [signal.wire for signal in state if signal.wire is not None]
-    counted = {joint: wire.of(joint)[1:] for wire in wires for joint in wire.joints}
+    counted = {joint for wire in wires for joint in wire.joints}
     key = "driver" if "driver" in file else "drivers"
     for driver in drivers:
         if not DRIVER_KINDS[driver.kind].has_wire:
             continue
         for group in driver.groups:
             for joint in group.joints:
-                if not group.wire.is_given and counted.get(joint, (1.0, 0.0)) != (1.0, 0.0):
+                measured = [wire for wire in wires if joint in wire.joints]
+                if any(_is_silent(group.wire, wire, joint) for wire in measured):
                     raise file.error(
                         key,
                         f"`{joint}` is measured in a unit of its own, but {group.topic} says none",
                         remedy="write `unit` there too, `unit: rad` (or m) where commands are in the URDF's unit",
+                    )
+                if any(_is_silent(wire, group.wire, joint) for wire in measured):
+                    raise file.error(
+                        key,
+                        f"`{joint}` is commanded in a unit of its own, but a state signal of it says none",
+                        remedy="write `unit` there too, `unit: rad` (or m) where it is measured in the URDF's unit",
                     )
                 if counted and joint not in counted and not all(wire.is_plain for wire in wires):
                     raise file.error(

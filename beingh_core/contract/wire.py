@@ -29,14 +29,14 @@ class Wire:
         joints: names in the URDF.
         names: names in messages, each once.
         factors, shifts: of each joint [rad or m a number of the message; rad or m].
-        is_given: whether the contract says anything about it.
+        counts: which of `unit`, `scale` and `offset` the contract gives.
     """
 
     joints: tuple[str, ...]
     names: tuple[str, ...]
     factors: tuple[float, ...]
     shifts: tuple[float, ...]
-    is_given: bool = False
+    counts: frozenset[str] = frozenset()
 
     @property
     def is_plain(self) -> bool:
@@ -91,7 +91,7 @@ def merged(wires: Sequence[Wire]) -> Wire:
     parts = {joint: wire.of(joint) for wire in wires for joint in wire.joints}
     names, factors, shifts = (tuple(column) for column in zip(*parts.values())) if parts else ((), (), ())
     return Wire(
-        joints=tuple(parts), names=names, factors=factors, shifts=shifts, is_given=any(wire.is_given for wire in wires)
+        joints=tuple(parts), names=names, factors=factors, shifts=shifts, counts=frozenset().union(*(wire.counts for wire in wires))
     )
 
 
@@ -135,7 +135,6 @@ def read_wire(entry: Section, joints: tuple[str, ...], urdf: UrdfFacts, ranges: 
     Raises:
         BeingHError: a unit that does not fit a joint, a factor of nothing, or a name that comes twice.
     """
-    keys = ("unit", "scale", "offset", "names", "add_prefix", "strip_prefix")
     unit = entry.choice("unit", UNITS, None)
     scales, offsets = (_per_joint(entry, key, joints, default) for key, default in (("scale", 1.0), ("offset", 0.0)))
     factors, shifts = [], []
@@ -151,7 +150,7 @@ def read_wire(entry: Section, joints: tuple[str, ...], urdf: UrdfFacts, ranges: 
         names=_names(entry, joints),
         factors=tuple(factors),
         shifts=tuple(shifts),
-        is_given=any(key in entry for key in keys),
+        counts=frozenset(key for key in ("unit", "scale", "offset") if key in entry),
     )
 
 
