@@ -91,7 +91,11 @@ def merged(wires: Sequence[Wire]) -> Wire:
     parts = {joint: wire.of(joint) for wire in wires for joint in wire.joints}
     names, factors, shifts = (tuple(column) for column in zip(*parts.values())) if parts else ((), (), ())
     return Wire(
-        joints=tuple(parts), names=names, factors=factors, shifts=shifts, counts=frozenset().union(*(wire.counts for wire in wires))
+        joints=tuple(parts),
+        names=names,
+        factors=factors,
+        shifts=shifts,
+        counts=frozenset().union(*(wire.counts for wire in wires)),
     )
 
 
