@@ -8,7 +8,7 @@ from trajectories import trajectory_message
 
 pytest.importorskip("torch")
 pytest.importorskip("mujoco")
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from sensor_msgs.msg import Image, JointState
@@ -18,9 +18,11 @@ from trajectory_msgs.msg import JointTrajectory
 from visualization_msgs.msg import MarkerArray
 
 from beingh_core.contract import load_contract
+from beingh_core.control.stop_causes import SHUTDOWN
 from beingh_core.realtime.clock import TickClock, parse_epoch
 from beingh_core.sim import sample_cubes
 from beingh_ros.bringup import BringupOptions, ProcessGroup, processes
+from beingh_ros.messages import controller_state
 from beingh_ros.messages.conversions import (
     image_to_array,
     joint_positions,
@@ -108,6 +110,7 @@ def test_a_told_robot_moves_append_only_and_every_chunk_repeats_what_runs(tmp_pa
         chunks = Recorder(graph, JointTrajectory, "policy/chunk")
         accepted = Recorder(graph, Header, "controller/accepted")
         diagnostics = Recorder(graph, DiagnosticArray, "/diagnostics")
+        states = Recorder(graph, DiagnosticStatus, controller_state.TOPIC, controller_state.QOS)
         shown = Recorder(graph, MarkerArray, PATHS_TOPIC)
         checkpoint = tiny_checkpoint(tmp_path / "tiny", FR3)
         options = BringupOptions(
@@ -127,8 +130,13 @@ def test_a_told_robot_moves_append_only_and_every_chunk_repeats_what_runs(tmp_pa
         # A tick that came late under load may have begun another epoch since: what it cut is not promised there.
         starts = [parse_epoch(m.header.frame_id)[1] for m in buffers.messages]
         until_ns = min((start for start in starts if start > start_ns), default=2**63)
-        later = [m for m in arm.messages if start_ns <= stamp_to_ns(m.header.stamp) < until_ns]
-        values = commands_by_tick(later[:-1], clock)  # the last one is the braking path
+        # A stop may change what was sent ahead: in the braking path, which is the last message, and in a tick between
+        # it and the request to end, which may be due up to two periods before that.
+        changes = map(controller_state.read_state, states.messages)
+        stop_ns = next(status.stamp_ns for status in changes if status.cause == SHUTDOWN)
+        until_ns = min(until_ns, stop_ns - 2 * round(1e9 / FR3.rate_hz))
+        sent = [m for m in arm.messages[:-1] if start_ns <= stamp_to_ns(m.header.stamp) < until_ns]
+        values = commands_by_tick(sent, clock)
         changed = {tick: rows for tick, rows in values.items() if len(rows) > 1}
         assert changed == {}, group.log_tail("controller")
         assert np.ptp([next(iter(rows))[0] for rows in values.values()]) > 0
