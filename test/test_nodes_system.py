@@ -18,6 +18,7 @@ from trajectory_msgs.msg import JointTrajectory
 from visualization_msgs.msg import MarkerArray
 
 from beingh_core.contract import load_contract
+from beingh_core.contract.state_messages import joint_positions
 from beingh_core.control.stop_causes import SHUTDOWN
 from beingh_core.realtime.clock import TickClock, parse_epoch
 from beingh_core.sim import sample_cubes
@@ -25,7 +26,6 @@ from beingh_ros.bringup import BringupOptions, ProcessGroup, processes
 from beingh_ros.messages import controller_state
 from beingh_ros.messages.conversions import (
     image_to_array,
-    joint_positions,
     read_trajectory,
     stamp_to_ns,
 )

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beingh_core.contract import load_contract
+from beingh_core.contract.state_messages import joint_positions
 from beingh_core.errors import BeingHError
 from beingh_core.inference.chunk_schedule import ChunkSchedule
 from beingh_core.inference.policy_inputs import PolicyInputs
 from beingh_core.realtime.clock import parse_epoch
 from beingh_core.realtime.streams import JointHistory, JointStream
-from beingh_ros.messages.conversions import joint_positions
 from beingh_ros.nodes.gate_log import AGAIN_S, PATIENCE_S, GateLog
 from beingh_ros.nodes.policy_report import PolicyReport
 

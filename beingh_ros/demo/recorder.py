@@ -17,10 +17,11 @@ from std_msgs.msg import Float32MultiArray
 from visualization_msgs.msg import MarkerArray
 
 from beingh_core.contract import RobotContract
+from beingh_core.contract.state_messages import joint_positions
 from beingh_core.errors import BeingHError
 from beingh_core.evaluate.judge import PickJudge
 from beingh_core.evaluate.video import VideoWriter
-from beingh_ros.messages.conversions import image_to_array, joint_positions, select_joints, stamp_to_ns
+from beingh_ros.messages.conversions import image_to_array, select_joints, stamp_to_ns
 from beingh_ros.messages.diagnostics import read_status
 from beingh_ros.messages.topics import OBJECTS_TOPIC
 

@@ -8,28 +8,20 @@ from __future__ import annotations
 
 import array
 import math
-from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
-from sensor_msgs.msg import CompressedImage, Image, JointState
+from sensor_msgs.msg import Image
 from trajectory_msgs.msg import JointTrajectory
 
-from beingh_core.data.pixels import compressed_pixels, depth_values, fields_of, raw_pixels
-from beingh_core.data.views import grey_of_depth
-from beingh_core.errors import BeingHError, shown
+from beingh_core.contract.state_messages import NS_PER_S, stamp_to_ns
+from beingh_core.data.pixels import fields_of, raw_pixels
+from beingh_core.errors import BeingHError
 
-NS_PER_S = 1_000_000_000
 # A point may be this far from its time [ns]: far more than rounding, far less than anything that moves.
 POINT_TOLERANCE_NS = 100_000
-_TOLD = 4  # names
-
-
-def stamp_to_ns(stamp: Time | Duration) -> int:
-    """Nanoseconds of a message stamp or duration, exactly."""
-    return stamp.sec * NS_PER_S + stamp.nanosec
 
 
 def ns_to_stamp(stamp_ns: int) -> Time:
@@ -59,15 +51,6 @@ def image_to_array(message: Image, encoding: str | None = None) -> np.ndarray:
     return raw_pixels(**fields_of(message), promised=encoding)
 
 
-def depth_to_array(message: Image, encoding: str, depth: Sequence[float]) -> np.ndarray:
-    """Grey pixels of a depth image, uint8 (H, W, 3); see `views.grey_of_depth`.
-
-    Raises:
-        BeingHError: For another encoding, or sizes that do not fit the data.
-    """
-    return grey_of_depth(depth_values(**fields_of(message), promised=encoding), depth)
-
-
 def array_to_image(pixels_HWC: np.ndarray, stamp_ns: int, frame_id: str = "") -> Image:
     """rgb8 message of uint8 (H, W, 3) pixels."""
     if pixels_HWC.dtype != np.uint8 or pixels_HWC.ndim != 3 or pixels_HWC.shape[2] != 3:
@@ -77,54 +60,6 @@ def array_to_image(pixels_HWC: np.ndarray, stamp_ns: int, frame_id: str = "") ->
     message.step = 3 * message.width
     message.data = array.array("B", pixels_HWC.tobytes())
     return message
-
-
-def compressed_to_array(message: CompressedImage, encoding: str | None = None) -> np.ndarray:
-    """RGB pixels of a JPEG or PNG image, uint8 (H, W, 3); see `pixels.compressed_pixels`.
-
-    Args:
-        message: Image whose `format` names the compression, as image_transport writes it.
-        encoding: The only one of `encodings.COMPRESSED` to accept; None accepts all.
-
-    Raises:
-        BeingHError: For another compression, grey where colour was promised, or bytes that are no 8-bit picture.
-    """
-    return compressed_pixels(message.data, text=message.format, promised=encoding)
-
-
-def joint_positions(message: JointState, wanted: Container[str] | None = None) -> dict[str, float]:
-    """Joint name -> position [rad or m]; NaN is passed on, and velocities or efforts alone give none.
-
-    Args:
-        message: Joint state, with any joints.
-        wanted: Joints that may come once only, since nobody knows which of two positions is right; None for all.
-
-    Raises:
-        BeingHError: When names and positions differ in number, or a wanted joint comes twice.
-    """
-    if len(message.position) not in (0, len(message.name)):
-        raise BeingHError(
-            f"joint state has {len(message.name)} names and {len(message.position)} positions",
-            remedy="fix the publisher: one position for each joint name",
-        )
-    positions = dict(zip(message.name, map(float, message.position)))
-    if message.position and len(positions) < len(message.name):
-        counts = Counter(message.name)
-        twice = [shown(n)[1:-1] for n, count in counts.items() if count > 1 and (wanted is None or n in wanted)]
-        if twice:
-            more = f" and {len(twice) - _TOLD} more joints" if len(twice) > _TOLD else ""
-            raise BeingHError(
-                f"joint state holds {', '.join(twice[:_TOLD])}{more} more than once",
-                remedy="let its publisher, or the node that merges several into it, name each joint once in a message",
-            )
-    return positions
-
-
-def joint_velocities(message: JointState) -> dict[str, float]:
-    """Joint name -> velocity [rad/s or m/s] where it is finite; empty when the publisher gives none."""
-    if len(message.velocity) != len(message.name):
-        return {}
-    return {name: value for name, value in zip(message.name, message.velocity) if math.isfinite(value)}
 
 
 def select_joints(positions: Mapping[str, float], joints: Sequence[str]) -> np.ndarray:

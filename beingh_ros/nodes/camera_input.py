@@ -10,12 +10,9 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from beingh_core.contract import CameraStream
-from beingh_core.contract.encodings import IMAGE_ENCODINGS
-from beingh_core.data.pixels import opencv
-from beingh_core.data.views import Lens, View
+from beingh_core.data.camera_reader import CameraReader, lens_of
 from beingh_core.errors import BeingHError
-from beingh_core.policy.pictures import check_image
-from beingh_ros.messages.conversions import compressed_to_array, depth_to_array, image_to_array, stamp_to_ns
+from beingh_ros.messages.conversions import stamp_to_ns
 
 BEST_EFFORT, RELIABLE = ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABLE
 DEPTH = 5
@@ -48,9 +45,7 @@ class CameraInput:
     ) -> None:
         self._node, self._camera, self._push, self._refuse = node, camera, push, refuse
         self._compressed = camera.type.endswith("CompressedImage")
-        if IMAGE_ENCODINGS[camera.type][camera.encoding].needs_opencv:
-            opencv()  # takes a while the first time, which no callback may
-        self._view = View(camera)
+        self._reader = CameraReader(camera)
         self._subscription = self._calibration = None
         if camera.undistort:
             self._calibration = node.create_subscription(CameraInfo, camera.undistort, self._calibrate, CALIBRATIONS)
@@ -84,22 +79,14 @@ class CameraInput:
             stamp_ns = stamp_to_ns(message.header.stamp)
             if stamp_ns == 0:
                 raise BeingHError("an image has no time stamp", remedy="use a driver that stamps its images")
-            pixels = self._view.apply(self._pixels(message))
-            pixels = check_image(pixels, f"video.{self._camera.name}")
+            pixels = self._reader.pixels(message)
         except BeingHError as error:
             self._refuse(error)
             return
         self._push(stamp_ns, pixels)
 
-    def _pixels(self, message: Image | CompressedImage) -> np.ndarray:
-        if self._camera.depth:
-            return depth_to_array(message, self._camera.encoding, self._camera.depth)
-        convert = compressed_to_array if self._compressed else image_to_array
-        return convert(message, self._camera.encoding)
-
     def _calibrate(self, message: CameraInfo) -> None:
-        numbers = tuple(map(float, message.k)), tuple(map(float, message.d))
         try:
-            self._view.calibrate(Lens(message.height, message.width, message.distortion_model, *numbers))
+            self._reader.calibrate(lens_of(message))
         except BeingHError as error:
             self._refuse(error)

@@ -20,13 +20,13 @@ from trajectory_msgs.msg import JointTrajectory
 from visualization_msgs.msg import MarkerArray
 
 from beingh_core.contract import RobotContract
+from beingh_core.contract.state_messages import joint_positions
 from beingh_core.errors import BeingHError
 from beingh_core.evaluate.motion import Touch
 from beingh_core.evaluate.stops import StopReport
 from beingh_core.evaluate.wire import WireLog
 from beingh_ros.messages.conversions import (
     Trajectory,
-    joint_positions,
     read_trajectory,
     select_joints,
     stamp_to_ns,
