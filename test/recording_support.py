@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace as Message
@@ -17,6 +18,7 @@ BEGIN = 100 * NS
 SHAPE = (48, 64)
 JOINTS, BUFFER = "joint_states", "/controller/buffer"
 CONTRACT = load_contract("fr3")
+CHARGE, EVENTS = "/record/in_charge", "/record/events"
 SCENE, WRIST = (camera.topic for camera in CONTRACT.cameras)
 
 
@@ -32,7 +34,7 @@ def image(number, encoding="rgb8"):
 
 
 def joint_state(stamp_ns):
-    return Message(name=list(CONTRACT.joint_names), position=posture(stamp_ns).tolist())
+    return Message(name=list(CONTRACT.joint_names), position=posture(stamp_ns).tolist(), velocity=[])
 
 
 def plan(stamp_ns):
@@ -51,7 +53,8 @@ class Recorded:
 
 @dataclass
 class FakeBag:
-    """`lost`: topic -> (from [s], to [s]) without messages; `latency_ns`: from stamp to log time, by topic."""
+    """`lost`: topic -> (from [s], to [s]) without messages; `latency_ns`: from stamp to log time, by topic; `charge`:
+    (from [s], who) of each tick; `events`: (at [s], event)."""
 
     seconds: float = 2.0
     custom: dict = field(default_factory=lambda: {"beingh_task": "pick up the red cube"})
@@ -62,6 +65,8 @@ class FakeBag:
     stamped: bool = True
     findings: tuple = ()
     offset_ns: int = 0
+    charge: tuple = ()
+    events: tuple = ()
 
     def __post_init__(self):
         kinds = {JOINTS: (100, joint_state), BUFFER: (20, plan), SCENE: (30, None), WRIST: (30, None)}
@@ -78,10 +83,21 @@ class FakeBag:
                 found.append(
                     Recorded(topic, stamp + self.latency_ns.get(topic, 2_000_000), stamp + self.offset_ns, content)
                 )
+        found += [Recorded(CHARGE, when + 3_000_000, when, content) for when, content in self._charges()]
+        for at_s, event in self.events:
+            when = BEGIN + round(at_s * NS)
+            text = json.dumps({"stamp_ns": when, **event})
+            found.append(Recorded(EVENTS, when, 0, Message(data=text)))
         self.recorded = sorted(found, key=lambda message: message.log_ns)
-        self.topics = dict.fromkeys(kinds)
+        self.topics = dict.fromkeys([*kinds, *((CHARGE,) if self.charge else ()), *((EVENTS,) if self.events else ())])
         for topic in self.without:
             del self.topics[topic]
+
+    def _charges(self):
+        for tick in range(round(20 * self.seconds)) if self.charge else ():
+            when = BEGIN + tick * NS // 20
+            who = [who for from_s, who in self.charge if from_s <= tick / 20][-1]
+            yield when, Message(stamp=Message(sec=when // NS, nanosec=when % NS), frame_id=who)
 
     def __enter__(self):
         return self
@@ -110,6 +126,18 @@ BAGS = {
     "short": {"seconds": 0.3},
     "cut_off": {"findings": ("bag.mcap: cut off at byte 1000",)},
     "failed": {"custom": {"beingh_task": "pick up the red cube", "beingh_success": "false"}},
+    "corrected": {
+        "seconds": 3.0,
+        "custom": {"beingh_task": "pick up the red cube", "beingh_success": "true", "beingh_operator": "Ada"},
+        "charge": ((0.0, "nobody"), (0.2, "policy"), (1.0, "person"), (2.0, "policy")),
+        "events": (
+            (0.5, {"event": "mark", "name": "contact"}),
+            (1.0, {"event": "in_charge", "who": "person"}),
+            (1.6, {"event": "mark", "name": "release"}),
+            (9.0, {"event": "mark", "name": "too late"}),
+        ),
+    },
+    "taught": {"charge": ((0.0, "person"),)},
     "other_contract": {"custom": {"beingh_task": "pick up the red cube", "beingh_contract_hash": "abc"}},
 }
 

@@ -1,7 +1,6 @@
 """Bags to a dataset: order, refusals by name, the journal, resuming."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,11 +13,12 @@ from beingh_core.cli import main
 from beingh_core.data import export as export_module
 from beingh_core.data.bag_files import ContractBag
 from beingh_core.data.bags.message import RawMessage
-from beingh_core.data.contract_rows import dataset_spec
 from beingh_core.data.export import Export, export
+from beingh_core.data.in_charge import WHO
 from beingh_core.data.lerobot import Dataset, Subtask, VideoSettings
 from beingh_core.data.lerobot.describe import contract_hash
 from beingh_core.data.lerobot.writer import DatasetWriter
+from beingh_core.data.resample import Resampling
 from beingh_core.errors import BeingHError
 
 
@@ -38,7 +38,7 @@ def test_bags_become_episodes_and_bad_ones_are_refused_by_name(tmp_path):
     assert {name: o.state for name, o in found.items()} == {
         "whole": "exported", "long": "exported", "gap": "salvaged", "no_wrist": "refused", "other_encoding": "refused",
         "no_task": "refused", "no_commands": "refused", "short": "refused", "cut_off": "salvaged", "failed": "refused",
-        "other_contract": "salvaged", "absent": "refused",
+        "corrected": "exported", "taught": "exported", "other_contract": "salvaged", "absent": "refused",
     }  # fmt: skip
     reasons = {name: " ".join(outcome.findings) for name, outcome in found.items()}
     wanted = {
@@ -62,6 +62,8 @@ def test_bags_become_episodes_and_bad_ones_are_refused_by_name(tmp_path):
         "gap#0",
         "gap#1",
         "cut_off#0",
+        "corrected#0",
+        "taught#0",
         "other_contract#0",
     ]
     assert dataset.tasks == ["pick up the red cube"] and dataset.spec.fps == 20
@@ -193,7 +195,60 @@ def test_topics_of_a_bag_are_found_by_their_names_in_the_contract(namespace, pre
     assert elsewhere.topics == bag.topics and not list(elsewhere.messages([JOINTS]))
 
 
-def test_what_the_export_cannot_read_is_refused_by_name():
-    turned = replace(CONTRACT.cameras[0], rotate=90)
-    with pytest.raises(BeingHError, match=f"does not read cameras.{turned.name}"):
-        dataset_spec(replace(CONTRACT, cameras=(turned,)), {turned.name: (4, 4)}, VideoSettings(), "v3.0")
+def columns_of(dataset, episode=0):
+    one = dataset.episodes[episode]
+    who = [WHO[number] for number in dataset.values(one, "in_charge")[:, 0]]
+    return who, dataset.values(one, "intervention")[:, 0].tolist()
+
+
+def test_rows_say_who_was_in_charge_and_what_is_an_intervention(tmp_path):
+    """The action of row k is the command of tick k + 1, and so is who decided it."""
+    export(paths("corrected", "taught", "whole"), settings(tmp_path / "d"), open_fake)
+    dataset = Dataset(tmp_path / "d")
+    who, intervention = columns_of(dataset)
+    ticks = [tick / 20 for tick in range(1, 60)]
+    assert who == ["nobody" if t < 0.2 else "person" if 1.0 <= t < 2.0 else "policy" for t in ticks]
+    assert intervention == [1.0 <= t < 2.0 for t in ticks]
+    assert columns_of(dataset, 1) == (["person"] * 39, [False] * 39), "nobody was corrected"
+    assert columns_of(dataset, 2) == (["unknown"] * 39, [False] * 39)
+    assert json.loads((tmp_path / "d/meta/modality.json").read_text())["in_charge"] == list(WHO)
+    assert json.loads((tmp_path / "d/meta/info.json").read_text())["features"]["intervention"]["dtype"] == "bool"
+
+
+def test_marks_success_and_operator_stand_beside_the_episode(tmp_path):
+    export(paths("corrected", "whole"), settings(tmp_path / "d"), open_fake)
+    extra = [record.extra for record in Dataset(tmp_path / "d").records.values()]
+    assert extra[0]["success"] is True and extra[0]["operator"] == "Ada"
+    told = [(event["frame"], event["event"], event.get("name")) for event in extra[0]["events"]]
+    assert told == [(10, "mark", "contact"), (20, "in_charge", None), (32, "mark", "release")]
+    assert extra[1]["success"] is None and extra[1]["operator"] == "" and extra[1]["events"] == []
+
+
+@pytest.mark.parametrize("only, frames", [("policy", [16, 20]), ("person", [20, 39]), ("intervention", [20])])
+def test_rows_of_one_alone(tmp_path, only, frames):
+    """Each run of them is an episode; a bag without any is no fault."""
+    chosen = settings(tmp_path / "d", resampling=Resampling(only=only))
+    outcomes = export(paths("corrected", "taught", "whole"), chosen, open_fake)
+    dataset = Dataset(tmp_path / "d")
+    assert [episode.frames for episode in dataset.episodes] == frames
+    assert outcomes[0].state == "exported" and "left out" in outcomes[0].notes[0]
+    assert outcomes[1].state == ("exported" if only == "person" else "left out")
+    assert outcomes[2].state == "refused" and "does not say who was in charge" in outcomes[2].findings[0]
+    for episode in range(len(frames)):
+        who, intervention = columns_of(dataset, episode)
+        assert set(who) == {"policy" if only == "policy" else "person"} and (
+            only != "intervention" or all(intervention)
+        )
+    assert export(paths("taught"), chosen, open_fake)[0].state == "there already"
+
+
+def test_an_older_dataset_without_these_columns_is_continued_without_them(tmp_path, monkeypatch):
+    made = export_module.contract_rows.dataset_spec
+    monkeypatch.setattr(
+        export_module.contract_rows, "dataset_spec", lambda *given, **more: made(*given, **{**more, "in_charge": False})
+    )
+    export(paths("whole"), settings(tmp_path / "d"), open_fake)
+    monkeypatch.undo()
+    export(paths("corrected"), settings(tmp_path / "d"), open_fake)
+    dataset = Dataset(tmp_path / "d")
+    assert len(dataset.episodes) == 2 and "in_charge" not in dataset.spec.columns

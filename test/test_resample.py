@@ -7,8 +7,9 @@ import pytest
 from recording_support import BEGIN, BUFFER, CONTRACT, JOINTS, NS, SCENE, WRIST, FakeBag, posture
 
 from beingh_core.contract.codec import SignalCodec
+from beingh_core.data.command_messages import command_topics
 from beingh_core.data.contract_rows import ACTION, STATE, RowEncoder
-from beingh_core.data.resample import METHODS, Resampler, Resampling, command_topics, from_bag
+from beingh_core.data.resample import METHODS, Resampler, Resampling, from_bag
 from beingh_core.errors import BeingHError
 from beingh_core.inference.policy_inputs import PolicyInputs
 
@@ -136,7 +137,7 @@ def test_a_stream_that_says_nothing_is_named_and_memory_stays_small():
     bag = FakeBag(seconds=4.0, without=(WRIST,))
     found = Resampler(CONTRACT, from_bag(bag, {JOINTS, SCENE, BUFFER}), (BUFFER,), "pick", Resampling())
     assert list(found.pieces()) == [] and WRIST in found.findings.gaps[0]
-    assert len(found._images[SCENE]._series._stamps) < 30  # of 120 pictures
+    assert len(found._streams.cameras["scene_view"]._series._stamps) < 30  # of 120 pictures
 
 
 def test_a_new_piece_begins_on_the_rotation_vectors_own_branch():

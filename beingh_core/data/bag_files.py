@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from beingh_core.contract import RobotContract
+from beingh_core.data.command_messages import BASE_BUFFER, BUFFER
+from beingh_core.data.in_charge import CHARGE, EVENTS
 from beingh_core.errors import BeingHError
 
 
@@ -44,11 +46,20 @@ class ContractBag:
     def __init__(self, bag: Any, contract: RobotContract, namespace: str = "") -> None:
         names = {camera.topic for camera in contract.cameras} | {signal.topic for signal in contract.state}
         names |= {group.topic for group in contract.command_groups} | set(contract.joint_state_topics)
+        names |= {camera.undistort for camera in contract.cameras if camera.undistort}
+        names |= {BUFFER, BASE_BUFFER, EVENTS, CHARGE}
         full = {name: full_name(name, namespace) for name in names}
         self._bag, self._full = bag, {name: there for name, there in full.items() if there in bag.topics}
         own = {there: name for name, there in self._full.items()}
+        self.path = getattr(bag, "path", None)
         self.topics = [own.get(topic, topic) for topic in bag.topics]
         self._own = own
+
+    def type_of(self, topic: str) -> str:
+        """Message type of a topic, "" where the bag does not say."""
+        topics = self._bag.topics
+        told = topics.get(self._full.get(topic, topic)) if isinstance(topics, Mapping) else None
+        return getattr(told, "type", "")
 
     def messages(self, topics: Iterable[str]) -> Iterator[_Named]:
         """Serialised messages by log time."""

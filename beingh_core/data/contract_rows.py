@@ -13,14 +13,14 @@ import numpy as np
 
 from beingh_core.contract import ActionSignal, CameraStream, RobotContract, StateSignal
 from beingh_core.contract.codec import SignalCodec
-from beingh_core.contract.encodings import RAW_TYPE
 from beingh_core.contract.schema import POSITION_SLOTS, ROTATION_SLOTS
+from beingh_core.data.in_charge import INTERVENTION, WHO
+from beingh_core.data.lerobot.depth import DepthScale
 from beingh_core.data.lerobot.schema import Camera, DatasetSpec, Vector, VideoSettings
-from beingh_core.data.pixels import compressed_pixels, fields_of, raw_pixels
 from beingh_core.errors import BeingHError
 
 STATE, ACTION, IMAGES = "observation.state", "action", "observation.images."
-NS = 1_000_000_000
+IN_CHARGE = "in_charge"
 
 
 def dataset_spec(
@@ -29,6 +29,9 @@ def dataset_spec(
     video: VideoSettings,
     version: str,
     subtasks: str | None = None,
+    *,
+    depth: bool = False,
+    in_charge: bool = True,
 ) -> DatasetSpec:
     """The dataset of a robot.
 
@@ -36,11 +39,12 @@ def dataset_spec(
         contract: The robot.
         sizes: View -> (height, width) of its pictures.
         video, version, subtasks: See `DatasetSpec`.
+        depth: Whether depth cameras have a column of depth beside their picture.
+        in_charge: Whether rows say who was in charge.
 
     Raises:
-        BeingHError: A rate that is not whole, an action that one row cannot hold, or messages that are not read here.
+        BeingHError: A rate that is not whole, or an action that one row cannot hold.
     """
-    _check_messages(contract)
     for signal in contract.action:
         if signal.frame == "chunk_start" or signal.mode == "relative":
             raise BeingHError(
@@ -50,51 +54,54 @@ def dataset_spec(
                 remedy="export with a copy of the contract that has one of these, and let training make chunks of it",
             )
     rate = contract.rate_hz
+    cameras = [Camera(key=IMAGES + c.name, height=sizes[c.name][0], width=sizes[c.name][1]) for c in contract.cameras]
+    for view, column in depth_columns(contract).items() if depth else ():
+        cameras.append(Camera(key=column.key, height=sizes[view][0], width=sizes[view][1], depth=column.scale))
+    charge = (
+        Vector(key=IN_CHARGE, names=(IN_CHARGE,), dtype="int64"),
+        Vector(key=INTERVENTION, names=(INTERVENTION,), dtype="bool"),
+    )
     return DatasetSpec(
         fps=int(rate) if float(rate).is_integer() else rate,  # refused there
         robot=contract.robot,
         vectors=(
             Vector(key=STATE, names=tuple(n for s in contract.state for n in _names(s))),
             Vector(key=ACTION, names=tuple(n for s in contract.action for n in _names(s))),
+            *(charge if in_charge else ()),
         ),
-        cameras=tuple(
-            Camera(key=IMAGES + c.name, height=sizes[c.name][0], width=sizes[c.name][1]) for c in contract.cameras
-        ),
+        cameras=tuple(cameras),
         version=version, video=video, subtasks=subtasks,
     )  # fmt: skip
 
 
-def _check_messages(contract: RobotContract) -> None:
-    """Refuses what the live nodes can read and the export cannot."""
-    strange = [
-        f"state.{s.slot}"
-        for s in contract.state
-        if s.source not in ("position", "fk") or (s.wire is not None and not s.wire.is_plain)
-    ]
-    strange += [
-        f"drivers of {', '.join(d.joints)}"
-        for d in contract.drivers
-        for g in d.groups
-        if g.wire is not None and not g.wire.is_plain
-    ]
-    strange += [
-        f"{kind}.{s.slot}" for kind, signals in (("state", contract.state), ("action", contract.action))
-        for s in signals if s.rotation != "axis_angle"
-    ]  # fmt: skip
-    strange += [
-        f"cameras.{c.name}" for c in contract.cameras if c.undistort or c.rotate or c.crop or c.depth or c.optional
-    ]
-    if strange:
-        raise BeingHError(
-            f"the export does not read {', '.join(strange)}",
-            where=contract.path,
-            allowed="joint states in radians and metres with the URDF's names, poses as axis and angle, plain pictures",
-            remedy="export with a copy of the contract without these",
-        )
+def depth_columns(contract: RobotContract) -> dict[str, DepthColumn]:
+    """View -> column of its depth, of all depth cameras."""
+    return {c.name: DepthColumn(c) for c in contract.cameras if c.depth}
+
+
+class DepthColumn:
+    """The column in which a depth camera's depth stands beside the picture of it.
+
+    Args:
+        camera: The contract's.
+
+    Attributes:
+        key: Of the column.
+        scale: LeRobot's: millimetres where the camera counts these, else metres.
+    """
+
+    def __init__(self, camera: CameraStream) -> None:
+        self.key = f"{IMAGES}{camera.name}_depth"
+        self._metres = camera.depth[0]
+        self.scale = DepthScale(unit="mm" if self._metres == 0.001 else "m")
+
+    def values(self, counted_HW: np.ndarray) -> np.ndarray:
+        """(H, W) depth in the unit of the scale, of what the camera counts."""
+        return counted_HW if self.scale.unit == "mm" else (counted_HW * self._metres).astype(np.float32)
 
 
 def modality(contract: RobotContract) -> dict[str, Any]:
-    """meta/modality.json: where each slot lies in its vector, and which column each view is."""
+    """meta/modality.json: where each slot lies in its vector, which column each view is, and who the numbers in `in_charge` are."""
     parts: dict[str, Any] = {}
     for kind, key, signals in (("state", STATE, contract.state), ("action", ACTION, contract.action)):
         first, parts[kind] = 0, {}
@@ -103,7 +110,8 @@ def modality(contract: RobotContract) -> dict[str, Any]:
             parts[kind][signal.slot] = {"start": first, "end": first + width, "original_key": key}
             first += width
     views = {camera.name: {"original_key": IMAGES + camera.name} for camera in contract.cameras}
-    return parts | {"video": views, "annotation": {"human.task_description": {"original_key": "task_index"}}}
+    annotation = {"human.task_description": {"original_key": "task_index"}}
+    return parts | {"video": views, "annotation": annotation, IN_CHARGE: list(WHO)}
 
 
 class RowEncoder:
@@ -132,48 +140,13 @@ class RowEncoder:
         return np.concatenate([encoded[signal.slot][0] for signal in self._contract.action])
 
 
-def joint_positions(message: Any) -> dict[str, float]:
-    """Joint name -> position of a JointState or of the first point of a JointTrajectory; {} when it holds none.
-
-    Raises:
-        BeingHError: Names and positions differ in number, or another type of message.
-    """
-    if hasattr(message, "points"):
-        names, positions = message.joint_names, message.points[0].positions if message.points else ()
-    elif hasattr(message, "name") and hasattr(message, "position"):
-        names, positions = message.name, message.position
-    else:
-        raise BeingHError(
-            f"a message of type {type(message).__name__} names no joints", allowed=["JointState", "JointTrajectory"]
-        )
-    if len(positions) not in (0, len(names)):
-        raise BeingHError(f"{len(names)} joint names and {len(positions)} positions")
-    return dict(zip(names, map(float, positions)))
-
-
-def delay_ns(message: Any) -> int:
-    """How long after its stamp a command is due [ns]."""
-    points = getattr(message, "points", None)
-    return 0 if not points else points[0].time_from_start.sec * NS + points[0].time_from_start.nanosec
-
-
-def picture(message: Any, camera: CameraStream) -> np.ndarray:
-    """uint8 (H, W, 3) of a camera's message, as the live nodes see it.
-
-    Raises:
-        BeingHError: Another encoding than the contract's, or sizes that do not fit.
-    """
-    if camera.type == RAW_TYPE:
-        return raw_pixels(**fields_of(message), promised=camera.encoding)
-    return compressed_pixels(message.data, text=message.format, promised=camera.encoding)
-
-
 def _names(signal: StateSignal | ActionSignal) -> list[str]:
     """A name for each number of a slot."""
-    if signal.slot in POSITION_SLOTS:
+    if signal.slot in (*POSITION_SLOTS, "base_position"):
         return [f"{signal.slot}.{axis}" for axis in "xyz"]
-    if signal.slot in ROTATION_SLOTS:
-        return [f"{signal.slot}.r{axis}" for axis in "xyz"]
-    if signal.closed is not None:
-        return [signal.slot]
+    if signal.slot in (*ROTATION_SLOTS, "base_rotation"):
+        plain = signal.rotation == "axis_angle"
+        return [f"{signal.slot}.{'r' + 'xyz'[k] if plain else k}" for k in range(signal.width)]
+    if signal.closed is not None or not signal.joints:
+        return [signal.slot] if signal.width == 1 else [f"{signal.slot}.{k}" for k in range(signal.width)]
     return [f"{joint}.pos" for joint in signal.joints]

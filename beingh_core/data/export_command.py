@@ -38,29 +38,35 @@ def add_export(commands) -> None:
     parser.add_argument("--commands", metavar="TOPIC", help="topic of the commands, or `states`; empty: look for it")
     parser.add_argument("--min-frames", type=int, default=10, help="shorter pieces are left out")
     parser.add_argument("--only-successes", action="store_true", help="refuse bags that the recorder calls failures")
+    parser.add_argument("--only", help="rows of these alone: policy, person or intervention (a person who took over)")
+    parser.add_argument("--without-depth", action="store_true", help="depth cameras as grey pictures alone")
     parser.add_argument("--workers", type=int, default=0, help="processes; 0 for as many as processors")
+    parser.add_argument(
+        "--ray", default="", metavar="ADDRESS", help="convert on this Ray cluster, whose nodes share bags and --out"
+    )
     parser.add_argument("--namespace", default="", help="in which the robot's nodes were recorded")
     parser.set_defaults(run=_export)
 
 
 def _export(chosen: argparse.Namespace) -> int:
     from beingh_core.data.bag_files import open_bag
-    from beingh_core.data.export import Export, export
+    from beingh_core.data.export import GOOD, Export, export
     from beingh_core.data.lerobot.schema import VideoSettings
     from beingh_core.data.resample import Resampling
 
     settings = Export(
         contract=chosen.contract, out=chosen.out, task=chosen.task, version=chosen.version,
-        workers=chosen.workers, namespace=chosen.namespace, only_successes=chosen.only_successes,
+        workers=chosen.workers, ray=chosen.ray, namespace=chosen.namespace,
+        depth=not chosen.without_depth, only_successes=chosen.only_successes,
         video=VideoSettings(codec=chosen.codec, encoder=chosen.encoder, crf=chosen.crf),
         resampling=Resampling(
             method=chosen.method, on_gap=chosen.on_gap, max_age_s=chosen.max_age, commands=chosen.commands,
-            min_frames=chosen.min_frames,
+            min_frames=chosen.min_frames, only=chosen.only,
         ),
     )  # fmt: skip
     outcomes = export(find_bags(chosen.bags), settings, open_bag, _bar)
     print(table(outcomes))
-    return 0 if all(outcome.state in ("exported", "there already") for outcome in outcomes) else 1
+    return 0 if all(outcome.state in GOOD for outcome in outcomes) else 1
 
 
 def find_bags(paths: Sequence[Path]) -> list[Path]:
@@ -93,7 +99,7 @@ def table(outcomes: Sequence) -> str:
     lines = [f"{'bag':<{width}}  {'result':<13}  episodes  frames"]
     for outcome in outcomes:
         lines.append(f"{outcome.bag.name:<{width}}  {outcome.state:<13}  {outcome.episodes:>8}  {outcome.frames:>6}")
-        lines += [f"{'':<{width}}    {text}" for text in outcome.findings]
+        lines += [f"{'':<{width}}    {text}" for text in (*outcome.findings, *outcome.notes)]
     episodes, frames = (sum(getattr(outcome, name) for outcome in outcomes) for name in ("episodes", "frames"))
     return "\n".join([*lines, f"{'sum':<{width}}  {'':<13}  {episodes:>8}  {frames:>6}"])
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from beingh_core.data.bags.message import header_of
+from beingh_core.data.in_charge import NOBODY, PERSON, POLICY
 
-POLICY, PERSON, NOBODY = "policy", "person", "nobody"
 AUTO = "auto"
 
 

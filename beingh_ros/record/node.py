@@ -20,6 +20,8 @@ from std_msgs.msg import Header, String
 from beingh_core.contract import load_contract
 from beingh_core.data.bags.message import header_data, text_of
 from beingh_core.data.bags.writer import STORAGES, UNFINISHED
+from beingh_core.data.command_messages import BUFFER
+from beingh_core.data.in_charge import CHARGE, EVENTS, PERSON, POLICY
 from beingh_core.errors import BeingHError
 from beingh_ros.messages.conversions import ns_to_stamp
 from beingh_ros.messages.diagnostics import ERROR, OK, WARN
@@ -28,11 +30,11 @@ from beingh_ros.nodes.guard import GuardedNode
 from beingh_ros.nodes.runtime import declare, run_node
 from beingh_ros.record.buffers import Item
 from beingh_ros.record.commands import Command
-from beingh_ros.record.in_charge import AUTO, PERSON, POLICY, InCharge
+from beingh_ros.record.in_charge import AUTO, InCharge
 from beingh_ros.record.inputs import Inputs
 from beingh_ros.record.intake import intake, own_topic
 from beingh_ros.record.recorder import Recorder, Settings
-from beingh_ros.record.topics import ACCEPTED, BUFFER, EVENTS, IN_CHARGE, INSTRUCTION, STATE, wanted_topics
+from beingh_ros.record.topics import ACCEPTED, INSTRUCTION, STATE, wanted_topics
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 # How long the disk has for what waits when the node ends [s]; launch kills a little later.
@@ -59,8 +61,8 @@ class RecordNode(GuardedNode):
         self._topics = intake(self, wanted, self._take)
         self._hooks = {resolved(self, BUFFER): self._on_plan, resolved(self, ACCEPTED): self._in_charge.accepted,
                        resolved(self, INSTRUCTION): self._on_instruction}  # fmt: skip
-        self._charge_topic = own_topic(self, IN_CHARGE, "std_msgs/msg/Header")
-        self._charge_publisher = self.create_publisher(Header, IN_CHARGE, QoSProfile(depth=100))
+        self._charge_topic = own_topic(self, CHARGE, "std_msgs/msg/Header")
+        self._charge_publisher = self.create_publisher(Header, CHARGE, QoSProfile(depth=100))
         self._event_publisher = self.create_publisher(String, EVENTS, QoSProfile(depth=100))
         self._state_publisher = self.create_publisher(DiagnosticStatus, STATE, LATCHED)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", QoSProfile(depth=10))

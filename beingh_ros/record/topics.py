@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 from beingh_core.contract.driver_options import DRIVER_KINDS
 from beingh_core.contract.schema import RobotContract
+from beingh_core.data.command_messages import BASE_BUFFER, BUFFER
 
-BUFFER, ACCEPTED, INSTRUCTION = "controller/buffer", "controller/accepted", "policy/instruction"
-# Of ours, in every bag.
-EVENTS, IN_CHARGE = "record/events", "record/in_charge"
+ACCEPTED, INSTRUCTION = "controller/accepted", "policy/instruction"
 COMMAND, STATE = "record/command", "record/state"
 _TRAJECTORY, _BASE = "trajectory_msgs/msg/JointTrajectory", "trajectory_msgs/msg/MultiDOFJointTrajectory"
 
@@ -46,6 +45,11 @@ def wanted_topics(
         WantedTopic(name=f"{camera.topic.rsplit('/', 1)[0]}/camera_info", type="sensor_msgs/msg/CameraInfo", keep=True, required=False)
         for camera in contract.cameras
     ]  # fmt: skip
+    topics += [
+        WantedTopic(name=camera.undistort, type="sensor_msgs/msg/CameraInfo", keep=True)
+        for camera in contract.cameras
+        if camera.undistort
+    ]
     topics += [WantedTopic(name=signal.topic, type=signal.type) for signal in contract.state]
     topics += [WantedTopic(name=name, type="sensor_msgs/msg/JointState") for name in contract.joint_state_topics]
     topics += [
@@ -57,10 +61,7 @@ def wanted_topics(
         WantedTopic(name="controller/state", keep=True, required=False),
     ]
     if any(driver.is_velocity for driver in contract.drivers):
-        topics += [
-            WantedTopic(name=name, type=_BASE, required=False)
-            for name in ("policy/base_chunk", "controller/base_buffer")
-        ]
+        topics += [WantedTopic(name=name, type=_BASE, required=False) for name in ("policy/base_chunk", BASE_BUFFER)]
     topics += [
         WantedTopic(name=group.topic, required=False)
         for driver in contract.drivers

@@ -7,7 +7,7 @@ number of frames, tasks, where it came from, subtasks, histograms of its picture
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,7 @@ def stage(
     source: str = "",
     subtasks: Sequence[Subtask] = (),
     threads: int | None = None,
-    extra: Mapping[str, Any] | None = None,
+    extra: Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None = None,
 ) -> Staged:
     """Writes an episode into a folder of its own; memory holds its vectors and a few pictures.
 
@@ -121,7 +121,7 @@ def stage(
         spec: The dataset's.
         folder: Is made; removed again when anything goes wrong.
         frames: Rows, read once.
-        source, subtasks, extra: See `Record`.
+        source, subtasks, extra: See `Record`; an `extra` that can be called is asked when all rows have been read.
         threads: Of each camera's encoder; None divides the processors.
 
     Raises:
@@ -143,8 +143,9 @@ def stage(
                     encoder.add(frame.images[key])
             for encoder in encoders.values():
                 encoder.finish()
+            more = dict((extra() if callable(extra) else extra) or {})
             record = Record(
-                frames=rows.count, tasks=tuple(dict.fromkeys(rows.tasks)), source=source, extra=dict(extra or {}),
+                frames=rows.count, tasks=tuple(dict.fromkeys(rows.tasks)), source=source, extra=more,
                 subtasks=_ordered(subtasks, spec), histograms={key: e.histogram for key, e in encoders.items()},
             )  # fmt: skip
             pq.write_table(rows.table(record), folder / DATA)
