@@ -63,6 +63,7 @@ setup(
         "demo": ["mujoco", "av", "matplotlib", "rich", "opencv-python-headless"],
         "bags": ["mcap", "rosbags"],
         "datasets": ["pyarrow", "av"],
+        "cluster": ["ray"],
         "monitor": ["rich"],
         "viewer": ["rerun-sdk"],
         "test": ["pytest", "hypothesis", "ruckig", "pyzmq", "mcap-ros2-support"],
@@ -74,6 +75,7 @@ setup(
             *(f"{node} = {NAME}.nodes.{node}:main" for node in NODES),
             f"demo = {NAME}.demo.command:main",
             f"record = {NAME}.record.node:main",
+            "export_dataset = beingh_core.data.export_command:main",
         ]
     },
 )
