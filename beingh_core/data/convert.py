@@ -121,6 +121,7 @@ def sizes_of(bag: Path, contract: RobotContract, settings: Export, opener: Opene
     """
     with opener(bag) as opened:
         reader, sizes = ContractBag(opened, contract, settings.namespace), {}
+        _check_types(contract, reader, bag)
         for camera in contract.cameras:
             if not camera.optional:
                 _check_topics({camera.topic, camera.undistort or camera.topic}, reader.topics, bag)

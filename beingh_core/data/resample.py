@@ -189,6 +189,7 @@ class Resampler:
         for message in self._messages:
             jump = streams.push(message, self._tick_ns is not None)
             if jump:
+                yield from self._rest(before)
                 self._gap(jump)
                 streams.clear()
                 self._tick_ns = None
@@ -205,7 +206,11 @@ class Resampler:
             self._begin()
         elif self._tick_ns is None:
             self._gap(f"no row could be made: nothing from {', '.join(silent)}")
-        while self._tick_ns is not None and self._tick_ns <= min(stream.latest().stamp_ns for stream in streams.needed):
+        yield from self._rest(before)
+
+    def _rest(self, before: _Tick | None) -> Iterator[_Row | None]:
+        """The last rows, when nothing more comes: as long as there are commands."""
+        while self._tick_ns is not None and self._tick_ns <= self._streams.command.latest().stamp_ns:
             before, row = self._row(before)
             yield from row
 

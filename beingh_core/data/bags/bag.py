@@ -65,6 +65,8 @@ class Bag:
         self._types: Types | None = None
         if not self.path.exists():
             raise BeingHError("there is no such bag", where=self.path)
+        if not (self.path.is_dir() or self.path.is_file()):
+            raise BeingHError("is neither a file nor a folder", where=self.path, remedy="name a bag")
         try:
             description = self._describe()
             self._open_files(description)
@@ -142,7 +144,7 @@ class Bag:
         if self.path.is_file():
             return _Description(files=[self.path])
         present = sorted(
-            (p for p in self.path.iterdir() if _store_of(p) is not None and not p.name.startswith(".")),
+            (p for p in self.path.iterdir() if _store_of(p) is not None and p.is_file() and not p.name.startswith(".")),
             key=lambda p: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", p.name)],
         )
         if not present:
