@@ -166,7 +166,9 @@ class DatasetWriter:
 def _check_new(root: Path, spec: DatasetSpec | None) -> None:
     if spec is None:
         raise BeingHError("there is no dataset", where=root, remedy="give a folder that has meta/info.json")
-    if root.is_file() or (root.is_dir() and any(path.name not in (storage.WORK, "meta") for path in root.iterdir())):
+    if (root.exists() or root.is_symlink()) and not root.is_dir():
+        raise BeingHError("is no folder", where=root, remedy="choose a new or empty folder")
+    if root.is_dir() and any(path.name not in (storage.WORK, "meta") for path in root.iterdir()):
         raise BeingHError("there is something else in this folder", where=root, remedy="choose a new or empty folder")
 
 
