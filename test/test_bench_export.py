@@ -32,5 +32,5 @@ def test_report(tmp_path):
     found = json.loads((tmp_path / "r.json").read_text())
     rates = {"frames_per_s", "lerobot_default_frames_per_s", "lerobot_streaming_frames_per_s"}
     rest = {"lerobot_version", "frames_dropped", "psnr_db", "lerobot_psnr_db", "peak_rss_mb"}
-    assert rates | rest <= set(found)
+    assert rates | rest == set(found)
     assert found["frames_dropped"] == 0 and found["psnr_db"] > 30 and 0 < found["peak_rss_mb"] < 1500

@@ -90,12 +90,14 @@ def run(bench: ExportBench) -> dict[str, Any]:
             "psnr_db": _psnr(folder / "ours", keys, views),
             "lerobot_psnr_db": lerobot and _psnr(folder / "streaming", keys, views),
             "peak_rss_mb": ours["peak_rss_mb"],
-            "codec": bench.codec, "seconds": bench.seconds, "encoder": ours["encoder"],
-            "video_mb_per_1000_frames": _video_mb(folder / "ours", ours["frames"]),
-            "lerobot_video_mb_per_1000_frames": lerobot
-            and _video_mb(folder / "streaming", lerobot["streaming"]["frames"]),
-            "processors": len(os.sched_getaffinity(0)),
         }  # fmt: skip
+        videos = [_video_mb(folder / "ours", ours["frames"])]
+        videos += [_video_mb(folder / "streaming", lerobot["streaming"]["frames"])] if lerobot else []
+        print(
+            f"{bench.codec} by {ours['encoder']}, {bench.seconds:g} s, {len(os.sched_getaffinity(0))} processors; video, "
+            f"ours{' and LeRobot' * bool(lerobot)}: {', '.join(f'{size:.3g}' for size in videos)} MB per 1000 frames",
+            file=sys.stderr,
+        )
     return {key: round(value, 3) if isinstance(value, float) else value for key, value in report.items()}
 
 
