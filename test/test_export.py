@@ -13,7 +13,8 @@ from beingh_core.cli import main
 from beingh_core.data import export as export_module
 from beingh_core.data.bag_files import ContractBag
 from beingh_core.data.bags.message import RawMessage
-from beingh_core.data.export import Export, export
+from beingh_core.data.export import Export, Outcome, export
+from beingh_core.data.export_command import Bar
 from beingh_core.data.in_charge import WHO
 from beingh_core.data.lerobot import Dataset, Subtask, VideoSettings
 from beingh_core.data.lerobot.describe import contract_hash
@@ -252,3 +253,17 @@ def test_an_older_dataset_without_these_columns_is_continued_without_them(tmp_pa
     export(paths("corrected"), settings(tmp_path / "d"), open_fake)
     dataset = Dataset(tmp_path / "d")
     assert len(dataset.episodes) == 2 and "in_charge" not in dataset.spec.columns
+
+
+def test_the_bar_says_how_much_is_left(tmp_path, monkeypatch, capsys):
+    for name, size in (("a", 1000), ("b", 3000)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a_0.mcap").write_bytes(bytes(size))
+    bar = Bar([tmp_path / "a", tmp_path / "b"])
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    bar(Outcome(bag=tmp_path / "a", state="exported"), 1, 2)
+    assert bar.text(Outcome(bag=tmp_path / "a", state="exported"), 1, 2, 30.0) == (
+        "[###############...............] 1/2, 1:30 left, a: exported"
+    )
+    bar(Outcome(bag=tmp_path / "b", state="refused"), 2, 2)
+    assert capsys.readouterr().err.endswith("2/2, 0:00 left, b: refused\x1b[K\n")

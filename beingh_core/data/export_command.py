@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -76,7 +77,8 @@ def _export(chosen: argparse.Namespace) -> int:
             min_frames=chosen.min_frames, only=chosen.only,
         ),
     )  # fmt: skip
-    outcomes = export(find_bags(chosen.bags), settings, open_bag, _bar)
+    bags = find_bags(chosen.bags)
+    outcomes = export(bags, settings, open_bag, Bar(bags))
     print(table(outcomes))
     return 0 if all(outcome.state in GOOD for outcome in outcomes) else 1
 
@@ -120,8 +122,32 @@ def _is_bag(folder: Path) -> bool:
     return (folder / "metadata.yaml").exists() or any(path.suffix in _BAG_FILES for path in folder.iterdir())
 
 
-def _bar(outcome, done: int, of: int) -> None:
-    if sys.stderr.isatty():
-        filled = 30 * done // of
-        text = f"\r[{'#' * filled}{'.' * (30 - filled)}] {done}/{of} {outcome.bag.name}: {outcome.state}\x1b[K"
-        print(text, end="\n" if done == of else "", file=sys.stderr, flush=True)
+class Bar:
+    """How far an export is, where it runs in a terminal: bags, a guess of the time that is left, the newest bag.
+
+    Args:
+        bags: All of them; their sizes say how much is left.
+    """
+
+    def __init__(self, bags: Sequence[Path]) -> None:
+        self._sizes = {bag: _size(bag) for bag in bags}
+        self._begun_s, self._done = time.monotonic(), 0
+
+    def __call__(self, outcome, done: int, of: int) -> None:
+        """A bag is done; see `export`."""
+        self._done += self._sizes[outcome.bag]
+        if sys.stderr.isatty():
+            text = self.text(outcome, done, of, time.monotonic() - self._begun_s)
+            print(f"\r{text}\x1b[K", end="\n" if done == of else "", file=sys.stderr, flush=True)
+
+    def text(self, outcome, done: int, of: int, passed_s: float) -> str:
+        """The line; what was there already counts as no work."""
+        filled, left = 30 * done // of, sum(self._sizes.values()) - self._done
+        minutes, seconds = divmod(round(passed_s * left / max(1, self._done)), 60)
+        bar = "#" * filled + "." * (30 - filled)
+        return f"[{bar}] {done}/{of}, {minutes}:{seconds:02d} left, {outcome.bag.name}: {outcome.state}"
+
+
+def _size(bag: Path) -> int:
+    files = bag.iterdir() if bag.is_dir() else [bag]
+    return sum(file.stat().st_size for file in files if file.is_file())

@@ -112,7 +112,7 @@ class Recorded:
         depth: bool,
         findings: Findings,
     ) -> None:
-        self._contract, self._findings, self._commands = contract, findings, commands
+        self._findings, self._commands = findings, commands
         self._depth = depth
         age = max_age_s
         self.cameras = {c.name: StreamBuffer(c.topic, age or c.max_age_s, DEPTH) for c in contract.cameras}
@@ -138,6 +138,7 @@ class Recorded:
         longest = age or max((s.max_age_s for s in contract.state), default=0.25)
         self._command_messages = CommandMessages(contract)
         self._command_history = JointHistory(contract.joint_names, DEPTH)
+        self._home = {j: s.topic for s in contract.state for j in (s.wire.joints if s.wire else s.joints)}
         self._measured = () if commands else contract.joint_state_topics
         for topic in self._measured:
             self._messages.setdefault(topic, StateMessages(contract, topic))
@@ -246,8 +247,7 @@ class Recorded:
 
     def _own(self, topic: str, positions: dict[str, float]) -> dict[str, float]:
         """The joints that are taken from a topic, as the controller does: a merged topic may repeat others' joints."""
-        home = {joint: s.topic for s in self._contract.state for joint in (s.wire.joints if s.wire else s.joints)}
-        return {joint: value for joint, value in positions.items() if home.get(joint, topic) == topic}
+        return {joint: value for joint, value in positions.items() if self._home.get(joint, topic) == topic}
 
     def _finite(self, positions: dict[str, float]) -> dict[str, float]:
         finite = {name: value for name, value in positions.items() if math.isfinite(value)}
