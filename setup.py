@@ -75,7 +75,7 @@ setup(
             *(f"{node} = {NAME}.nodes.{node}:main" for node in NODES),
             f"demo = {NAME}.demo.command:main",
             f"record = {NAME}.record.node:main",
-            "export_dataset = beingh_core.data.export_command:main",
+            "export_dataset = beingh_core.cli:export_dataset",
         ]
     },
 )

@@ -43,6 +43,11 @@ def main(arguments: Sequence[str] | None = None, registers: Sequence[Register] =
         return 141
 
 
+def export_dataset(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of `ros2 run beingh_ros export_dataset`, which is `beingh export`."""
+    return main(["export", *(sys.argv[1:] if arguments is None else arguments)])
+
+
 def build_parser(registers: Sequence[Register] = ()) -> argparse.ArgumentParser:
     """The whole command line; `registers` add further sub-commands."""
     parser = argparse.ArgumentParser(prog="beingh", description="Being-H policies: measurements and services.")

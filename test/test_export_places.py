@@ -12,10 +12,10 @@ from bag_support import IMAGE, T0, bag_topic, image
 from fr3_bag import messages, write
 from lerobot_support import contents
 
+from beingh_core.cli import export_dataset as main
 from beingh_core.data.bag_files import open_bag
 from beingh_core.data.bags import BagWriter
 from beingh_core.data.export import Export, export
-from beingh_core.data.export_command import main
 from beingh_core.data.lerobot import VideoSettings
 from beingh_core.errors import BeingHError
 

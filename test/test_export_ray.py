@@ -13,9 +13,9 @@ from fr3_bag import BUFFER, messages, write
 from lerobot_support import contents
 from ray.cluster_utils import Cluster
 
+from beingh_core.cli import export_dataset as main
 from beingh_core.data.bag_files import open_bag
 from beingh_core.data.export import Export, export
-from beingh_core.data.export_command import main
 from beingh_core.data.lerobot import VideoSettings
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -17,13 +17,6 @@ _DESCRIPTION = (
 _BAG_FILES = (".mcap", ".db3", ".zstd")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point of `ros2 run beingh_ros export_dataset`, which is `beingh export`."""
-    from beingh_core import cli
-
-    return cli.main(["export", *(sys.argv[1:] if arguments is None else arguments)])
-
-
 def add_export(commands) -> None:
     """Adds `export` to the command line."""
     parser = commands.add_parser(
