@@ -52,7 +52,7 @@ def test_export_dataset(workspace, tmp_path):
     arguments = [bag, "--contract", "fr3", "--out", tmp_path / "d", "--encoder", "software", "--workers", "1"]
     done = subprocess.run(words(workspace, "export_dataset", *arguments), cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0 and "exported" in done.stdout, done.stdout + done.stderr
-    assert [episode.frames for episode in Dataset(tmp_path / "d").episodes] == [18]
+    assert [episode.frames for episode in Dataset(tmp_path / "d").episodes] == [19]
     code = "import beingh_core, beingh_ros; print(beingh_core.__file__, beingh_ros.__file__)"
     setup = shlex.quote(str(workspace / "install" / "setup.bash"))
     told = subprocess.run(
