@@ -1,4 +1,4 @@
-"""Writes a small dataset until it is killed: `lerobot_victim.py ROOT VERSION|export` prints `ready`, then begins."""
+"""Writes a small dataset until it is killed: `lerobot_victim.py ROOT VERSION|export|export2` prints `ready`, then begins."""
 
 import sys
 from pathlib import Path
@@ -24,9 +24,11 @@ BAGS = ("whole", "no_wrist", "gap", "long")
 
 if __name__ == "__main__":
     root, version = Path(sys.argv[1]), sys.argv[2]
-    if version == "export":
+    if version.startswith("export"):
         print("ready", flush=True)
-        settings = Export(contract="fr3", out=root, video=VideoSettings(encoder="software"), workers=1)
+        settings = Export(
+            contract="fr3", out=root, video=VideoSettings(encoder="software"), workers=1 + (version == "export2")
+        )
         export([Path("/bags") / name for name in BAGS], settings, open_fake)
         sys.exit()
     of = spec(version)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace as Message
@@ -140,6 +143,13 @@ BAGS = {
     "taught": {"charge": ((0.0, "person"),)},
     "other_contract": {"custom": {"beingh_task": "pick up the red cube", "beingh_contract_hash": "abc"}},
 }
+
+
+def open_and_die(path: Path):
+    """As `open_fake`, but a worker process is killed by it."""
+    if multiprocessing.parent_process() is not None:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return open_fake(path)
 
 
 def open_fake(path: Path):

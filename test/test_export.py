@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from lerobot_support import contents
-from recording_support import BAGS, CONTRACT, JOINTS, SCENE, open_fake
+from recording_support import BAGS, CONTRACT, JOINTS, SCENE, open_and_die, open_fake
 
 from beingh_core.cli import main
 from beingh_core.data import export as export_module
@@ -126,11 +126,20 @@ def test_two_processes_give_the_same_dataset(tmp_path):
     assert [e.tasks for e in one.episodes] == [e.tasks for e in two.episodes]
 
 
+def test_a_worker_that_is_killed_is_one_error_and_loses_nothing(tmp_path):
+    export(paths("whole"), settings(tmp_path / "d"), open_fake)
+    with pytest.raises(BeingHError, match="worker process was killed.*--workers"):
+        export(paths("whole", "gap", "long"), settings(tmp_path / "d", workers=2), open_and_die)
+    assert [o.state for o in export(paths("whole", "long"), settings(tmp_path / "d"), open_fake)][0] == "there already"
+
+
 def test_accepted_labels_become_subtasks(tmp_path):
     labels = {"whole": [Subtask(start_s=0.0, text="reach"), Subtask(start_s=0.98, text="grasp")]}
     export(paths("whole"), settings(tmp_path / "d", subtasks="index", labels=labels), open_fake)
     dataset = Dataset(tmp_path / "d")
     assert dataset.subtasks_of(dataset.episodes[0]) == [(0.0, "reach"), (1.0, "grasp")]
+    with pytest.raises(BeingHError, match="times of labels"):
+        export(paths("long"), settings(tmp_path / "d", labels=labels, resampling=Resampling(only="person")), open_fake)
 
 
 def test_what_concerns_all_bags_is_one_error(tmp_path):

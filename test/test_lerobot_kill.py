@@ -73,12 +73,12 @@ def survive(tmp_path, version, kills):
             assert contents(root) == whole
             root, best = tmp_path / str(done), 0
     assert start(root, version).wait() == 0
-    assert committed(root) == (4 if version == "export" else EPISODES) and contents(root) == whole
+    assert committed(root) == (4 if version.startswith("export") else EPISODES) and contents(root) == whole
     assert met > kills // 3
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("version", ["v3.0", "v2.1", "export"])
+@pytest.mark.parametrize("version", ["v3.0", "v2.1", "export", "export2"])
 def test_twenty_kills(tmp_path, version):
     survive(tmp_path, version, 20)
 
@@ -86,6 +86,32 @@ def test_twenty_kills(tmp_path, version):
 @pytest.mark.slow
 def test_a_few_kills(tmp_path):
     survive(tmp_path, "v3.0", 4)
+
+
+def children_of(pid):
+    return {int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
+def test_workers_end_with_the_process_that_was_killed(tmp_path):
+    """Else they would wait for work for ever."""
+    process, workers = start(tmp_path / "d", "export2"), set()
+    end_s = time.monotonic() + 20.0
+    while len(workers) < 3 and time.monotonic() < end_s:  # two, and multiprocessing's tracker of resources
+        workers |= children_of(process.pid)
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert len(workers) == 3
+    while (left := [pid for pid in workers if _runs(pid)]) and time.monotonic() < end_s:
+        time.sleep(0.05)
+    assert left == []
+
+
+def _runs(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(") ")[1][0] not in "ZX"
+    except FileNotFoundError:
+        return False
 
 
 class Killed(BaseException):

@@ -63,6 +63,8 @@ def export(
     Raises:
         BeingHError: Something that concerns all bags: contract, settings, output folder, a full disk.
     """
+    if settings.labels and settings.resampling.only:
+        raise BeingHError("the times of labels count from rows that --only leaves out", remedy="leave one of them out")
     contract = load_contract(settings.contract)
     encoders.choose(settings.video)
     done = _journal(settings.out)
@@ -75,7 +77,7 @@ def export(
         return [outcomes[bag] for bag in bags]
     with DatasetWriter(settings.out, spec) as writer:  # also without bags to do: it finishes what was cut off
         writer.describe(contract=contract, modality=contract_rows.modality(contract))
-        for bag, result in converted(todo, settings, writer.spec, opener, writer.staging().parent):
+        for bag, result in converted(todo, settings, writer.spec, opener, writer.staging()):
             outcomes[bag] = _commit(writer, bag, result)
             if progress:
                 progress(outcomes[bag], len(outcomes), len(bags))

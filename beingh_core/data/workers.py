@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -25,7 +27,7 @@ def converted(
     Args:
         bags: Paths.
         settings, spec, opener: See `convert`.
-        staging: Folder for complete episodes; every worker must see it.
+        staging: New folder for complete episodes, which workers of a run that was killed cannot be in; all must see it.
 
     Raises:
         BeingHError: Something that concerns all bags: a full disk, a worker that was killed, no cluster.
@@ -42,7 +44,8 @@ def converted(
             yield bag, _checked(attempt(bag, *rest))
         return
     # `spawn`: encoder threads must not be forked.
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
         submit = lambda bag: pool.submit(attempt, bag, *rest).result
         try:
             yield from _in_order(bags, submit, workers)
@@ -51,6 +54,17 @@ def converted(
                 "a worker process was killed; every committed episode is intact",
                 remedy="take fewer --workers if memory ran out, then run the same command again",
             ) from None
+
+
+def _end_with_parent() -> None:
+    """A worker of a process that was killed would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, name="watch parent", daemon=True).start()
 
 
 def attempt(bag: Path, *rest: Any) -> Result:
