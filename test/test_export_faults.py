@@ -218,23 +218,19 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_fault(fault, tmp_path):
     wanted = FAULTS[fault]
-    bags = [tmp_path / "bags" / "damaged", tmp_path / "bags" / "whole"]
-    bags[0].parent.mkdir()
-    wanted.make(bags[0])
-    write(bags[1], list(recorded(1.0)))
+    wanted.make(tmp_path / "damaged")
     settings = Export(
         contract="fr3", out=tmp_path / "d", task="pick", video=VideoSettings(encoder="software"), workers=1
     )
-    outcomes = export(bags, settings, open_bag)
-    told = summary(outcomes)
-    assert outcomes[0].state == wanted.state and wanted.words in told, told
-    assert (outcomes[0].findings == []) == (wanted.state == "exported")
-    assert outcomes[1].state == "exported", "the others go on"
-    dataset = Dataset(tmp_path / "d")
-    frames = [e.frames for e in dataset.episodes if dataset.records[e.index].source.startswith("damaged#")]
+    [outcome] = export([tmp_path / "damaged"], settings, open_bag)
+    told = summary([outcome])
+    assert outcome.state == wanted.state and wanted.words in told, told
+    assert (outcome.findings == []) == (wanted.state == "exported")
+    dataset = Dataset(tmp_path / "d") if (tmp_path / "d" / "meta").exists() else None
+    frames = [episode.frames for episode in dataset.episodes] if dataset else []
     assert sum(frames) >= wanted.least and (not wanted.frames or tuple(frames) == wanted.frames), (frames, told)
     assert bool(frames) == (wanted.state != "refused")
-    for episode in dataset.episodes:
+    for episode in dataset.episodes if frames else ():
         assert len(list(dataset.pictures(episode, "observation.images.wrist_view"))) == episode.frames
 
 

@@ -65,14 +65,12 @@ def rows_of(path, contract, **more):
 
 def check_states(contract, messages, ticks_ns, rows):
     """The state of each row is the live one, number for number; so is the action that of the commands."""
-    codec, previous = SignalCodec(contract), None
+    codec, previous, live, coming = SignalCodec(contract), None, Live(contract), list(messages)
     command = lambda tick: np.array([positions(contract, tick)[joint] for joint in contract.joint_names])
     assert len(rows) > 5
     for tick_ns, row in zip(ticks_ns, rows):
-        live = Live(contract)
-        for message in messages:
-            if message[0] <= tick_ns + 100_000_000:
-                live.feed(*message)
+        while coming and coming[0][0] <= tick_ns + 100_000_000:
+            live.feed(*coming.pop(0))
         previous = codec.encode_state(live.numbers(contract, tick_ns), previous)
         np.testing.assert_array_equal(row.vectors[STATE], np.concatenate([previous[s.slot] for s in contract.state]))
         following = tick_ns + round(NS / contract.rate_hz)
