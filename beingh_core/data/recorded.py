@@ -236,11 +236,12 @@ class Recorded:
 
     def _push_numbers(self, topic: str, stamp_ns: int, content: Any) -> None:
         if topic in self._messages:
-            positions = self._finite(self._messages[topic].read(content).positions)
+            read = self._messages[topic].read(content, stamp_ns)
+            measured_ns, positions = read.stamp_ns or stamp_ns, self._finite(read.positions)
             if topic in self._histories:
-                self._histories[topic].push(stamp_ns, positions)
+                self._histories[topic].push(measured_ns, positions)
             if topic in self._measured:
-                self._command_history.push(stamp_ns, self._own(topic, positions))
+                self._command_history.push(measured_ns, self._own(topic, positions))
         if topic in self._commands:
             delay_ns, positions = self._command_messages.read(topic, content)
             self._command_history.push(stamp_ns + delay_ns, self._finite(positions))
