@@ -136,18 +136,19 @@ class PolicyInputs:
         self._refused[name] = reason
         self.stats[name].refused += 1
 
-    def set_aside(self, topic: str, reason: str) -> list[str]:
-        """Note a joint-state message that holds nothing to use, which the gate tells when no better one comes.
+    def set_aside(self, topic: str, reason: str, *, refused: bool = True) -> list[str]:
+        """Note a state message that holds nothing to use, which the gate tells when no better one comes.
 
         Args:
             topic: As in the contract.
             reason: Why it holds nothing.
+            refused: Whether it should have held something, and counts as refused.
 
         Returns:
             The streams of that topic.
         """
         for name in self._by_topic[topic]:
-            self.stats[name].refused += 1
+            self.stats[name].refused += refused
             self._unusable[name] = reason
         return self._by_topic[topic]
 

@@ -12,7 +12,7 @@ from sensor_msgs.msg import JointState
 
 from beingh_core.contract import RobotContract, StateSignal
 from beingh_core.contract.schema import ROTATION_SLOTS
-from beingh_core.contract.sources import JOINT_STATE, POSES, number_at, numbers_at
+from beingh_core.contract.sources import JOINT_STATE, POSES, TF, number_at, numbers_at
 from beingh_core.errors import BeingHError, shown
 from beingh_core.rotations import to_axis_angle
 from beingh_ros.messages.conversions import joint_positions, joint_velocities, stamp_to_ns
@@ -48,6 +48,8 @@ class StateReader:
     Attributes:
         type: Class of the messages.
         wanted: Names in messages of those joints.
+        shared: Whether others publish there about other things, so that a message may rightly hold nothing of ours.
+        nothing: Says that a message holds nothing of ours.
 
     Raises:
         BeingHError: The message type is not installed.
@@ -61,6 +63,10 @@ class StateReader:
         names = dict(zip(self._wire.joints, self._wire.names))
         self.wanted = frozenset(names.get(joint, joint) for joint in (self._wire.joints if wanted is None else wanted))
         self._is_joint_state = kind == JOINT_STATE
+        self.shared = kind == TF
+        pairs = sorted({f"from `{signal.frame_id}` to `{signal.child_frame_id}`" for signal in self._signals})
+        what = f"transform {' or '.join(pairs)}" if self.shared else "positions"
+        self.nothing = f"the newest message holds no {what}"
         self._has_header = "header" in self.type.get_fields_and_field_types()
 
     def read(self, message: Any, received_ns: int = 0) -> StateMessage:
@@ -73,6 +79,8 @@ class StateReader:
         Raises:
             BeingHError: A joint comes twice, a field is missing, a pose is between other frames or no pose.
         """
+        if self.shared:
+            return self._read_transforms(message)
         stamp_ns = stamp_to_ns(message.header.stamp) if self._has_header else received_ns
         if self._is_joint_state:
             return self._read_joint_state(message, stamp_ns)
@@ -89,6 +97,18 @@ class StateReader:
         positions = joint_positions(message, self.wanted)
         velocities = joint_velocities(message)
         return StateMessage(stamp_ns, self._wire.positions(positions), self._wire.velocities(velocities))
+
+    def _read_transforms(self, message: Any) -> StateMessage:
+        """The transforms between the signals' frames; the oldest stamp where they differ."""
+        positions: dict[str, float] = {}
+        stamps = []
+        for signal in self._signals:
+            wanted = (signal.frame_id, signal.child_frame_id)
+            found = [t for t in message.transforms if (t.header.frame_id, t.child_frame_id) == wanted]
+            if found:
+                positions.update(_pose(signal, found[-1]))
+                stamps.append(stamp_to_ns(found[-1].header.stamp))
+        return StateMessage(min(stamps, default=0), positions, {})
 
     def _numbers(self, signal: StateSignal, message: Any) -> dict[str, float]:
         try:

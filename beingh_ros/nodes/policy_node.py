@@ -282,7 +282,8 @@ class PolicyNode(GuardedNode, ManagedNode):
             self._log_error(topic, f"{self.resolve_topic_name(topic)}: {error}")
             return
         if not read.positions:
-            self._inputs.set_aside(topic, "the newest message holds no positions")
+            reader = self._readers[topic]
+            self._inputs.set_aside(topic, reader.nothing, refused=not reader.shared)
             return
         wrong = self._inputs.push_joints(topic, read.stamp_ns, read.positions, now_ns)
         for what, name in {what: name for name, what in wrong.items()}.items():
