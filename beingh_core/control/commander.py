@@ -18,6 +18,7 @@ from beingh_core.control.driver import Driver, release_drivers, stop_drivers
 from beingh_core.control.setpoints import Setpoints
 from beingh_core.control.tick_output import TickOutput
 from beingh_core.control.timing import TimeSource
+from beingh_core.realtime.clock import exact_period_ns
 
 # Setpoints that differ by less are the same posture [rad or m].
 STILL = 1e-6
@@ -56,7 +57,7 @@ class Commander:
             start_ns = self._time.to_steady(points.stamp_ns)
             self._path.extend(
                 start_ns,
-                1e9 / self._contract.rate_hz,
+                exact_period_ns(self._contract.rate_hz),
                 output.before,
                 points.positions,
                 points.velocities,
@@ -147,7 +148,7 @@ class Commander:
 
     def _streamed_to_rest(self, points: Setpoints) -> Setpoints | None:
         """The braking path from the newest setpoint on; None when none was sent."""
-        start_ns, dt_ns = self._time.to_steady(points.stamp_ns), 1e9 / self._contract.rate_hz
+        start_ns, dt_ns = self._time.to_steady(points.stamp_ns), exact_period_ns(self._contract.rate_hz)
         rows, slopes = points.positions, points.velocities
         try:
             if len(rows) > 1:

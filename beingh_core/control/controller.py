@@ -36,6 +36,7 @@ from beingh_core.control.tick_output import TickOutput
 from beingh_core.control.tick_plan import TickPlan, longest_late_ticks
 from beingh_core.control.tracking import TrackingWatch, following_problem
 from beingh_core.errors import BeingHError
+from beingh_core.realtime.clock import exact_period_ns
 from beingh_core.realtime.commit_buffer import Chunk, Command, CommitBuffer, MergeResult
 
 Values = Mapping[str, float]  # by joint name
@@ -76,7 +77,7 @@ class Controller:
         still: Callable[[], bool] = lambda: True,
     ) -> None:
         self._contract = contract
-        self._dt_ns = 1e9 / contract.rate_hz
+        self._dt_ns = exact_period_ns(contract.rate_hz)
         self._max_late_ns = min(max_late_ticks, longest_late_ticks(contract)) * self._dt_ns
         self._lock = threading.RLock()
         topics = ", ".join(tuple(topics) or contract.joint_state_topics)

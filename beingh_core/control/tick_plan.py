@@ -16,7 +16,7 @@ import numpy as np
 from beingh_core.contract import RobotContract
 from beingh_core.control.setpoints import Setpoints
 from beingh_core.control.tick_output import TickOutput
-from beingh_core.realtime.clock import TickClock, epoch_id
+from beingh_core.realtime.clock import TickClock, epoch_id, exact_period_ns
 from beingh_core.realtime.commit_buffer import Command, CommitBuffer
 from beingh_core.realtime.interpolation import point_velocities
 
@@ -48,7 +48,7 @@ class TickPlan:
 
     def __init__(self, contract: RobotContract) -> None:
         self._contract = contract
-        self._dt_ns = 1e9 / contract.rate_hz
+        self._dt_ns = exact_period_ns(contract.rate_hz)
         streamed = {
             name for driver in contract.drivers if driver.options.get("rate_hz") is not None for name in driver.joints
         }
@@ -70,7 +70,7 @@ class TickPlan:
             fresh: Whether nothing was sent to it before.
         """
         contract = self._contract
-        self._name(now_ns + round(START_LEAD_TICKS * self._dt_ns))
+        self._name(now_ns, -START_LEAD_TICKS)
         if self.buffer is None:
             self.buffer = CommitBuffer(
                 joints=contract.joint_names,
@@ -141,7 +141,7 @@ class TickPlan:
             late_ns: How much later than promised that is to the robot [ns].
         """
         self._uphold(self.next_ns() + late_ns)
-        self._name(due_ns - round(self.buffer.next_tick * self._dt_ns))
+        self._name(due_ns, self.buffer.next_tick)
 
     def braking_path(self, now_ns: int, longest_late_ns: float) -> Setpoints | None:
         """The newest tick and what comes after it up to rest; None when nothing was sent.
@@ -180,8 +180,9 @@ class TickPlan:
             under_way = max(0, math.ceil((now_ns - self.next_ns()) / self._dt_ns - UNDER_WAY))
             self.buffer.uphold(self.last_sent[1 : 1 + under_way])
 
-    def _name(self, start_ns: int) -> None:
-        """Begin an epoch whose tick 0 is at a time."""
+    def _name(self, stamp_ns: int, tick: int) -> None:
+        """Begin an epoch in which a tick is at a stamp [ns]."""
+        start_ns = TickClock(self._contract.rate_hz, stamp_ns).stamp_ns(-tick)
         self._clock = TickClock(self._contract.rate_hz, start_ns)
         self.epoch = epoch_id(self._epochs, start_ns)
         self._epochs += 1
