@@ -15,8 +15,8 @@ from beingh_core.contract import load_contract
 from beingh_core.contract.wire import plain
 from beingh_core.control.commander import Commander
 from beingh_core.control.driver import Driver, stop_drivers
-from beingh_core.control.plan import Plan, TickOutput
 from beingh_core.control.setpoints import Setpoints, sample_to_rest
+from beingh_core.control.tick_output import TickOutput
 from beingh_core.control.timing import SteadyTime
 from beingh_core.errors import BeingHError
 from beingh_ros.drivers import DRIVERS, make_drivers
@@ -381,13 +381,10 @@ def test_what_is_commanded_between_the_ticks_is_braked_where_no_tick_is_left():
     slopes = np.zeros_like(rows)
     slopes[:, 0] = 0.02 / contract.dt_s
     stamp_ns = time_.now_ns()
-    plan = Plan(epoch="0@1", stamp_ns=stamp_ns + period_ns, positions=rows)
-    commander.send(
-        TickOutput(
-            before=np.zeros(columns), points=Setpoints.by_tick(stamp_ns, contract.dt_s, rows, slopes), plan=plan,
-            fresh=True, stopping=False,
-        )
-    )  # fmt: skip
+    points, plan = (
+        Setpoints.by_tick(at_ns, contract.dt_s, rows, slopes, "0@1") for at_ns in (stamp_ns, stamp_ns + period_ns)
+    )
+    commander.send(TickOutput(before=np.zeros(columns), points=points, plan=plan, fresh=True))
     wait_until(lambda: stream.sent and stream.sent[-1][0] > 0.01, what="a setpoint in motion")
     assert commander.end() and commander.come_to_rest()
     path = stream.last.positions[:, 0]

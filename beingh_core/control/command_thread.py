@@ -11,6 +11,7 @@ from beingh_core.control.command_path import CommandPath
 from beingh_core.control.driver import Driver
 from beingh_core.control.setpoints import Setpoints
 from beingh_core.control.timing import TimeSource, joined, prefer_this_thread
+from beingh_core.realtime.clock import TickClock
 from beingh_core.realtime.samples import Samples
 
 IDLE_POLL_S = 0.005
@@ -146,17 +147,17 @@ class CommandThread:
 
 
 class _Stream:
-    """One driver's own grid of times."""
+    """One driver's own grid of times, counted from the start of the schedule."""
 
     def __init__(self, driver: Driver) -> None:
         self.driver, self.next = driver, 0
-        self._period_ns = 1e9 / driver.command_rate_hz
-        self.period_ns = round(self._period_ns)
+        self._clock = TickClock(driver.command_rate_hz, 0)
+        self.period_ns = self._clock.period_ns
 
     def due_ns(self, start_ns: int) -> int:
         """Time of the next setpoint [ns]."""
-        return start_ns + round(self.next * self._period_ns)
+        return start_ns + self._clock.stamp_ns(self.next)
 
     def newest(self, elapsed_ns: int) -> int:
         """Number of the setpoint that is due after a time [ns], at least the next one."""
-        return max(self.next, int((elapsed_ns + 0.5) / self._period_ns))
+        return max(self.next, self._clock.tick_at_or_before(elapsed_ns))

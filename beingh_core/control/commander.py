@@ -15,9 +15,10 @@ from beingh_core.contract import RobotContract
 from beingh_core.control.command_path import CommandPath
 from beingh_core.control.command_thread import CommandThread
 from beingh_core.control.driver import Driver, release_drivers, stop_drivers
-from beingh_core.control.plan import Plan, TickOutput
 from beingh_core.control.setpoints import Setpoints
+from beingh_core.control.tick_output import TickOutput
 from beingh_core.control.timing import TimeSource
+from beingh_core.realtime.clock import exact_period_ns
 
 # Setpoints that differ by less are the same posture [rad or m].
 STILL = 1e-6
@@ -56,7 +57,7 @@ class Commander:
             start_ns = self._time.to_steady(points.stamp_ns)
             self._path.extend(
                 start_ns,
-                1e9 / self._contract.rate_hz,
+                exact_period_ns(self._contract.rate_hz),
                 output.before,
                 points.positions,
                 points.velocities,
@@ -95,14 +96,10 @@ class Commander:
         commands, self.commands = self.commands, None
         return commands is None or commands.close()
 
-    def stop(self, path: Plan) -> None:
+    def stop(self, path: Setpoints) -> None:
         """The whole braking path, as the last command."""
-        dt_s, rows = self._contract.dt_s, path.positions
-        slopes = np.gradient(rows, dt_s, axis=0) if len(rows) > 1 else np.zeros_like(rows)
-        slopes[-1] = 0.0
-        points = Setpoints.by_tick(path.stamp_ns, dt_s, rows, slopes)
-        streamed = self._streamed_to_rest(points) if self._by_rate else None
-        for error in stop_drivers(self._drivers, points, streamed):
+        streamed = self._streamed_to_rest(path) if self._by_rate else None
+        for error in stop_drivers(self._drivers, path, streamed):
             self._failed(error)
         self._forget()
 
@@ -151,7 +148,7 @@ class Commander:
 
     def _streamed_to_rest(self, points: Setpoints) -> Setpoints | None:
         """The braking path from the newest setpoint on; None when none was sent."""
-        start_ns, dt_ns = self._time.to_steady(points.stamp_ns), 1e9 / self._contract.rate_hz
+        start_ns, dt_ns = self._time.to_steady(points.stamp_ns), exact_period_ns(self._contract.rate_hz)
         rows, slopes = points.positions, points.velocities
         try:
             if len(rows) > 1:

@@ -15,7 +15,7 @@ import numpy as np
 
 from beingh_core.contract import RobotContract
 from beingh_core.control.measured_joints import NOT_AT_REST, Problem, measured_joints, start_position
-from beingh_core.control.plan import Plan, TickOutput
+from beingh_core.control.setpoints import Setpoints
 from beingh_core.control.stop_causes import (
     CHUNKS_SILENT,
     CLOCK,
@@ -32,9 +32,11 @@ from beingh_core.control.stop_causes import (
     Status,
 )
 from beingh_core.control.subscribers import Subscribed
+from beingh_core.control.tick_output import TickOutput
 from beingh_core.control.tick_plan import TickPlan, longest_late_ticks
 from beingh_core.control.tracking import TrackingWatch, following_problem
 from beingh_core.errors import BeingHError
+from beingh_core.realtime.clock import exact_period_ns
 from beingh_core.realtime.commit_buffer import Chunk, Command, CommitBuffer, MergeResult
 
 Values = Mapping[str, float]  # by joint name
@@ -75,7 +77,7 @@ class Controller:
         still: Callable[[], bool] = lambda: True,
     ) -> None:
         self._contract = contract
-        self._dt_ns = 1e9 / contract.rate_hz
+        self._dt_ns = exact_period_ns(contract.rate_hz)
         self._max_late_ns = min(max_late_ticks, longest_late_ticks(contract)) * self._dt_ns
         self._lock = threading.RLock()
         topics = ", ".join(tuple(topics) or contract.joint_state_topics)
@@ -212,7 +214,7 @@ class Controller:
                 return self._look_ns
             return None if self._at_rest else self._ticks.next_ns()
 
-    def announcement(self) -> Plan | None:
+    def announcement(self) -> Setpoints | None:
         """The plan of an epoch before its first tick, once an epoch."""
         with self._lock:
             return None if self._at_rest else self._ticks.announcement()
@@ -255,12 +257,12 @@ class Controller:
                 due_ns = now_ns + round(self._dt_ns)
             self._retime(due_ns, due_ns - promised_ns)
 
-    def final_path(self, now_ns: int, cause: str = SHUTDOWN, reason: str = "the node ends") -> Plan | None:
+    def final_path(self, now_ns: int, cause: str = SHUTDOWN, reason: str = "the node ends") -> Setpoints | None:
         """Stop, and give the whole braking path at once; nothing can be sent after it.
 
         Returns:
-            Plan from the last sent tick, which is at its stamp, to rest; None when it rests already, but for what is
-            commanded between the ticks.
+            The path from the last sent tick, which is at its stamp, to rest; None when it rests already, but for what
+            is commanded between the ticks.
         """
         with self._lock:
             self._active = False

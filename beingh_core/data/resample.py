@@ -23,6 +23,7 @@ from beingh_core.data import contract_rows
 from beingh_core.data.contract_rows import ACTION, IMAGES, NS, STATE
 from beingh_core.data.lerobot.episode import Frame
 from beingh_core.errors import BeingHError, shown
+from beingh_core.realtime.clock import TickClock
 from beingh_core.realtime.streams import JointHistory, JointStream, Sample, StreamBuffer
 
 METHODS, ON_GAP, FROM_STATES = ("hold", "nearest", "drop"), ("cut", "refuse"), "states"
@@ -167,7 +168,7 @@ class Resampler:
         self.findings = Findings()
         self._contract, self._messages, self._task, self._settings = contract, messages, task, settings
         self._commands = commands
-        self._period_ns = round(NS / contract.rate_hz)
+        self._period_ns = TickClock(contract.rate_hz, 0).period_ns
         self._rows = contract_rows.RowEncoder(contract)
         self._cameras = {camera.topic: camera for camera in contract.cameras}
         self._restart()
@@ -247,7 +248,7 @@ class Resampler:
     def _row(self, before: _Tick | None) -> tuple[_Tick | None, list[Frame | None]]:
         """Evaluates the tick: (it as the one before the next, the finished row before it or the mark of a cut)."""
         tick_ns, self._count = self._tick_ns, self._count + 1
-        self._tick_ns = self._begun_ns + round(self._count * NS / self._contract.rate_hz)
+        self._tick_ns = TickClock(self._contract.rate_hz, self._begun_ns).stamp_ns(self._count)
         samples, problem = self._sample(tick_ns)
         for stream in self._images.values():
             stream.drop_before(tick_ns - self._period_ns)
@@ -313,11 +314,11 @@ class Resampler:
         """The first tick on the commands' ticks for which every stream has a sample."""
         low, high = max(self._first.values()), max(self._newest.values())
         anchor_ns = self._command.latest().stamp_ns if self._commands else low
-        count = -((anchor_ns - low) * round(self._contract.rate_hz * 1000) // (NS * 1000))
-        tick = lambda: anchor_ns + round(count * NS / self._contract.rate_hz)
-        while tick() < low or (tick() < high and any(stream.at(tick()) is None for stream in self._streams)):
-            count += 1
-        self._tick_ns = self._begun_ns = tick()
+        clock = TickClock(self._contract.rate_hz, anchor_ns)
+        tick = clock.tick_at_or_after(low)
+        while (at_ns := clock.stamp_ns(tick)) < high and any(stream.at(at_ns) is None for stream in self._streams):
+            tick += 1
+        self._tick_ns = self._begun_ns = at_ns
 
     def _may_begin(self) -> bool:
         """Whether every stream has said something, and nothing earlier can come."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from beingh_core.realtime.clock import parse_stamp
+from beingh_core.realtime.clock import TickClock, parse_stamp
 from beingh_ros.messages.thresholds import ERROR, OK, WARN, Finding, worst
 
 # Every node reports once a second.
@@ -154,7 +154,7 @@ class MonitorState:
         epoch, next_ns, period_s, _ = self._buffer
         if self._used is None or self._used[0] != epoch or not period_s > 0:
             return 0
-        return max(0, self.chunk_length - round((next_ns - self._used[1]) / 1e9 / period_s))
+        return max(0, self.chunk_length - TickClock(1 / period_s, self._used[1]).nearest_tick(next_ns))
 
     def findings(self, now_s: float) -> list[Finding]:
         """Everything that is not as it should be, the worst first."""

@@ -14,6 +14,7 @@ from beingh_core.contract.encodings import IMAGE_ENCODINGS
 from beingh_core.data.pixels import opencv
 from beingh_core.data.views import Lens, View
 from beingh_core.errors import BeingHError
+from beingh_core.policy.observations import image_key
 from beingh_core.policy.pictures import check_image
 from beingh_ros.messages.conversions import compressed_to_array, depth_to_array, image_to_array, stamp_to_ns
 
@@ -85,7 +86,7 @@ class CameraInput:
             if stamp_ns == 0:
                 raise BeingHError("an image has no time stamp", remedy="use a driver that stamps its images")
             pixels = self._view.apply(self._pixels(message))
-            pixels = check_image(pixels, f"video.{self._camera.name}")
+            pixels = check_image(pixels, image_key(self._camera.name))
         except BeingHError as error:
             self._refuse(error)
             return

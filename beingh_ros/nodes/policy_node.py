@@ -32,6 +32,7 @@ from beingh_core.inference.chunk_schedule import ChunkSchedule, Request, command
 from beingh_core.inference.inference_thread import InferenceThread
 from beingh_core.inference.policy_inputs import PolicyInputs
 from beingh_core.inference.policy_loading import load_policy
+from beingh_core.policy.observations import image_key
 from beingh_core.realtime.commit_buffer import SAME_PERIOD_S
 from beingh_core.realtime.samples import Samples
 from beingh_ros.messages.conversions import Trajectory, stamp_to_ns
@@ -203,7 +204,7 @@ class PolicyNode(GuardedNode, ManagedNode):
 
     def _connect(self) -> None:
         contract, make = self._contract, self.create_subscription
-        self._cameras = {f"video.{camera.name}": self._camera(camera) for camera in contract.cameras}
+        self._cameras = {image_key(camera.name): self._camera(camera) for camera in contract.cameras}
         self._readers = {topic: StateReader(contract, topic) for topic in contract.state_topics}
         for topic, reader in self._readers.items():
             self._entities.append(
@@ -245,7 +246,7 @@ class PolicyNode(GuardedNode, ManagedNode):
         self._entities.clear()
 
     def _camera(self, camera) -> CameraInput:
-        name = f"video.{camera.name}"
+        name = image_key(camera.name)
         return CameraInput(
             self,
             camera,
