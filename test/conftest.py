@@ -1,6 +1,8 @@
-"""For every test: one thread for numerics, software rendering, a ROS domain of its own on this machine only."""
+"""For every test: one thread for numerics, software rendering, a ROS domain of its own on this machine only.
 
-import itertools
+Parallel runs (`make test`) give one worker every test that runs nodes or servers.
+"""
+
 import os
 
 # Before torch and mujoco are imported anywhere. More threads than free cores make small models slower, not faster.
@@ -10,6 +12,7 @@ os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 
 import hypothesis
 import pytest
+from ros_domains import free_domain, next_domain
 
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("repeatable")
@@ -17,13 +20,35 @@ hypothesis.settings.load_profile("repeatable")
 phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
 hypothesis.settings.register_profile("no_shrinking", deadline=None, derandomize=True, phases=phases)
 
-# Domains 1..101 have portable ports; the process id keeps parallel runs of the suite apart.
-_domains = itertools.count(os.getpid())
+NODES = "nodes"
+# Whoever imports one of these runs nodes or servers, whose clocks go on while others have the processor.
+STARTERS = {"NodeProcess", "Served", "controller_beside_robot", "next_domain", "ros_graph", "start_server", "two_nodes"}
+_begun = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(config, items):
+    """In parallel runs one worker has every test that runs nodes or servers, and the others share the rest by file."""
+    if not config.getoption("loadgroup", False):
+        return
+    runs_nodes = {item: not STARTERS.isdisjoint(vars(item.module)) for item in items}
+    for item, alone in runs_nodes.items():
+        item.add_marker(pytest.mark.xdist_group(NODES if alone else item.path.stem))
+    items.sort(key=lambda item: not runs_nodes[item])  # the longest group begins first
+
+
+def pytest_runtest_setup(item):
+    """A worker that does not run the nodes leaves the processor to them."""
+    if "PYTEST_XDIST_WORKER" in os.environ and _begun not in item.config.stash:
+        item.config.stash[_begun] = True
+        if not item.nodeid.endswith(f"@{NODES}"):
+            os.nice(10)
 
 
 @pytest.fixture(autouse=True)
 def ros_domain(monkeypatch):
     """The test's ROS domain, for it and the processes it starts."""
-    domain = 1 + next(_domains) % 101
+    domain = next_domain()
     monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
-    return domain
+    yield domain
+    free_domain(domain)
