@@ -20,7 +20,6 @@ hypothesis.settings.load_profile("repeatable")
 phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
 hypothesis.settings.register_profile("no_shrinking", deadline=None, derandomize=True, phases=phases)
 
-NODES = "nodes"
 # Whoever imports one of these runs nodes or servers, whose clocks go on while others have the processor.
 STARTERS = {"NodeProcess", "Served", "controller_beside_robot", "next_domain", "ros_graph", "start_server", "two_nodes"}
 _begun = pytest.StashKey[bool]()
@@ -28,21 +27,26 @@ _begun = pytest.StashKey[bool]()
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config, items):
-    """In parallel runs one worker has every test that runs nodes or servers, and the others share the rest by file."""
-    if not config.getoption("loadgroup", False):
-        return
-    runs_nodes = {item: not STARTERS.isdisjoint(vars(item.module)) for item in items}
-    for item, alone in runs_nodes.items():
-        item.add_marker(pytest.mark.xdist_group(NODES if alone else item.path.stem))
-    items.sort(key=lambda item: not runs_nodes[item])  # the longest group begins first
+    """Marks the tests that run nodes. In parallel runs one worker has these, and the others share the rest by file."""
+    for item in items:
+        if not STARTERS.isdisjoint(vars(item.module)):
+            item.add_marker("nodes")
+    if config.getoption("loadgroup", False):
+        for item in items:
+            item.add_marker(pytest.mark.xdist_group("nodes" if _runs_nodes(item) else item.path.stem))
+        items.sort(key=_runs_nodes, reverse=True)  # the longest group begins first
 
 
 def pytest_runtest_setup(item):
     """A worker that does not run the nodes leaves the processor to them."""
     if "PYTEST_XDIST_WORKER" in os.environ and _begun not in item.config.stash:
         item.config.stash[_begun] = True
-        if not item.nodeid.endswith(f"@{NODES}"):
+        if not _runs_nodes(item):
             os.nice(10)
+
+
+def _runs_nodes(item) -> bool:
+    return item.get_closest_marker("nodes") is not None
 
 
 @pytest.fixture(autouse=True)
