@@ -25,7 +25,7 @@ STARTERS = {"NodeProcess", "Served", "controller_beside_robot", "next_domain", "
 _begun = pytest.StashKey[bool]()
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+@pytest.hookimpl(wrapper=True)  # wrappers come first: xdist reads the groups in this hook
 def pytest_collection_modifyitems(config, items):
     """Marks the tests that run nodes. In parallel runs one worker has these, and the others share the rest by file."""
     for item in items:
@@ -35,6 +35,7 @@ def pytest_collection_modifyitems(config, items):
         for item in items:
             item.add_marker(pytest.mark.xdist_group("nodes" if _runs_nodes(item) else item.path.stem))
         items.sort(key=_runs_nodes, reverse=True)  # the longest group begins first
+    return (yield)
 
 
 def pytest_runtest_setup(item):
