@@ -33,7 +33,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:
 	@echo "make demo        run EPISODES=3 episodes in simulation, write $(OUT)/report.html"
 	@echo "                 SEED=0  INSTRUCTION='pick up the red cube'  CHECKPOINT=DIR  VIEWER=rerun  OUT=DIR"
-	@echo "make test        run the tests (PYTEST_ARGS='-k name'; '-n 0' for one process)"
+	@echo "make test        run the tests (PYTEST_ARGS='-k name')"
 	@echo "make test-slow   run the thorough ones beside them"
 	@echo "make mutants     break the code in small ways, one at a time: the tests must find each (4 minutes)"
 	@echo "make checkpoint  record demonstrations and train the demo's checkpoint; goes on where it was interrupted"
@@ -43,9 +43,9 @@ demo: $(STAMP)
 	@$(RUN) -m beingh_ros.demo --episodes "$(EPISODES)" --seed "$(SEED)" --instruction "$(INSTRUCTION)" \
 		--checkpoint "$(CHECKPOINT)" --out "$(OUT)" --viewer "$(VIEWER)"
 
-# One worker for the tests that run nodes, which mostly wait, and one for the rest (test/conftest.py).
+# Two runs of pytest side by side: the tests that run nodes, and the rest.
 test: $(STAMP)
-	@$(RUN) -m pytest -q -n 2 --dist loadgroup --no-loadscope-reorder $(PYTEST_ARGS)
+	@$(RUN) test/side_by_side.py $(PYTEST_ARGS)
 
 test-slow: $(STAMP)
 	@$(RUN) -m pytest -q -m slow $(PYTEST_ARGS)

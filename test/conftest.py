@@ -1,7 +1,4 @@
-"""For every test: one thread for numerics, software rendering, a ROS domain of its own on this machine only.
-
-Parallel runs (`make test`) give one worker every test that runs nodes or servers.
-"""
+"""For every test: one thread for numerics, software rendering, a ROS domain of its own on this machine only."""
 
 import os
 
@@ -22,32 +19,22 @@ hypothesis.settings.register_profile("no_shrinking", deadline=None, derandomize=
 
 # Whoever imports one of these runs nodes or servers, whose clocks go on while others have the processor.
 STARTERS = {"NodeProcess", "Served", "controller_beside_robot", "next_domain", "ros_graph", "start_server", "two_nodes"}
-_begun = pytest.StashKey[bool]()
 
 
-@pytest.hookimpl(wrapper=True)  # wrappers come first: xdist reads the groups in this hook
+def pytest_addoption(parser):
+    """The two halves of `make test` (test/side_by_side.py)."""
+    parser.addoption("--part", choices=["nodes", "rest"], help="only the tests that run nodes or servers, or the rest")
+
+
+@pytest.hookimpl(wrapper=True)  # before `-m` reads the markers
 def pytest_collection_modifyitems(config, items):
-    """Marks the tests that run nodes. In parallel runs one worker has these, and the others share the rest by file."""
+    """Marks the tests that run nodes, and leaves out those of the other part."""
     for item in items:
         if not STARTERS.isdisjoint(vars(item.module)):
             item.add_marker("nodes")
-    if config.getoption("loadgroup", False):
-        for item in items:
-            item.add_marker(pytest.mark.xdist_group("nodes" if _runs_nodes(item) else item.path.stem))
-        items.sort(key=_runs_nodes, reverse=True)  # the longest group begins first
+    if part := config.getoption("part", None):
+        items[:] = [item for item in items if (item.get_closest_marker("nodes") is not None) == (part == "nodes")]
     return (yield)
-
-
-def pytest_runtest_setup(item):
-    """A worker that does not run the nodes leaves the processor to them."""
-    if "PYTEST_XDIST_WORKER" in os.environ and _begun not in item.config.stash:
-        item.config.stash[_begun] = True
-        if not _runs_nodes(item):
-            os.nice(10)
-
-
-def _runs_nodes(item) -> bool:
-    return item.get_closest_marker("nodes") is not None
 
 
 @pytest.fixture(autouse=True)
