@@ -15,7 +15,8 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rich.console import Console
-from ros_support import ROOT, next_domain, ros_graph, wait_until
+from ros_domains import next_domain
+from ros_support import ROOT, ros_graph, wait_until
 from sensor_msgs.msg import JointState
 
 from beingh_core.contract import load_contract
