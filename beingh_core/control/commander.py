@@ -39,7 +39,7 @@ class Commander:
         self._by_tick = tuple(driver for driver in drivers if driver.command_rate_hz is None)
         self._by_rate = tuple(driver for driver in drivers if driver.command_rate_hz is not None)
         self.commands: CommandThread | None = None
-        self._path: CommandPath | None = None
+        self._path = CommandPath(contract.limits)
 
     def start(self, time: TimeSource, fail: Callable[[Exception], None] | None = None) -> None:
         """Begin; `time` is the ticks' clock, and `fail` is called with an error that ends the thread of the setpoints."""
@@ -105,8 +105,10 @@ class Commander:
 
     def come_to_rest(self) -> bool:
         """Brake what is commanded between the ticks, where no tick is left to brake it; whether anything was sent."""
-        newest = self._path.newest if self._by_rate and self._path is not None else None
-        knots = [] if newest is None else self._path.to_rest()
+        newest = self._path.newest
+        if newest is None:
+            return False
+        knots = self._path.to_rest()
         if not any(np.abs(row - newest[1]).max() > STILL for _, row, _ in knots):
             return False
         times, positions, velocities = zip(*knots)
@@ -123,7 +125,7 @@ class Commander:
 
     def still(self) -> bool:
         """Whether nothing moves between the ticks once these have ended. From any thread."""
-        return self._path is None or self._path.still
+        return self._path.still
 
     def release(self) -> None:
         """Give the robot back, at rest."""
@@ -136,15 +138,15 @@ class Commander:
         counts: Counter[str] = Counter()
         for driver in self._drivers:
             counts.update(driver.counts())
+        found: dict[str, float] = dict(counts)
         if commands is None:
-            return counts
+            return found
         counted = {"setpoints_sent": commands.sent, "setpoints_missed": commands.missed}
-        return dict(counts) | counted | commands.lateness_ms.summary("setpoint_lateness_ms", (50, 99))
+        return found | counted | commands.lateness_ms.summary("setpoint_lateness_ms", (50, 99))
 
     def _forget(self) -> None:
         """The robot has got its last command."""
-        if self._path is not None:
-            self._path.clear()
+        self._path.clear()
 
     def _streamed_to_rest(self, points: Setpoints) -> Setpoints | None:
         """The braking path from the newest setpoint on; None when none was sent."""

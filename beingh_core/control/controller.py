@@ -179,7 +179,7 @@ class Controller:
         with self._lock:
             self._reset_wanted = False
             status = self._status
-            if status.state == RUNNING:
+            if status.state == RUNNING and self._buffer is not None:
                 self._buffer.stop(reason)
             if status.state in (WAITING, RUNNING) or status.cause == RESET:
                 self._set(STOPPED if self._at_rest else STOPPING, cause, reason, now_ns)
@@ -227,7 +227,7 @@ class Controller:
             if self._look_ns is not None:
                 self._let_come_to_rest(now_ns)
                 return None
-            late_ns = now_ns - self.next_tick_ns()
+            late_ns = now_ns - self._ticks.next_ns()
             if late_ns > self._max_late_ns:
                 self._overrun(now_ns, late_ns)
                 return None
@@ -252,7 +252,7 @@ class Controller:
             if self._ticks.rests():
                 self._come_to_rest()
                 return
-            promised_ns = due_ns = self.next_tick_ns() + step_ns
+            promised_ns = due_ns = self._ticks.next_ns() + step_ns
             if not now_ns <= due_ns <= now_ns + 2 * self._dt_ns:
                 due_ns = now_ns + round(self._dt_ns)
             self._retime(due_ns, due_ns - promised_ns)

@@ -53,7 +53,7 @@ class TickPlan:
             name for driver in contract.drivers if driver.options.get("rate_hz") is not None for name in driver.joints
         }
         self._streamed = np.array([name in streamed for name in contract.joint_names])  # commanded between the ticks
-        self._clock: TickClock | None = None
+        self._clock = TickClock(contract.rate_hz, 0)
         self.buffer: CommitBuffer | None = None
         self._epochs = 0
         self.epoch = ""
@@ -90,28 +90,28 @@ class TickPlan:
         """Begin an epoch where the robot was left by a tick that did not come in time; returns that posture (J,)."""
         start = self._before
         if self.last_sent is not None:
-            start = np.where(self._streamed, self.buffer.rest_after(len(self.last_sent) - 1), self.last_sent[-1])
+            start = np.where(self._streamed, self._begun.rest_after(len(self.last_sent) - 1), self.last_sent[-1])
         self.begin(now_ns, start, fresh=self._fresh)
         return start
 
     def next_ns(self) -> int:
         """Time of the next tick [ns]."""
-        return self._clock.stamp_ns(self.buffer.next_tick)
+        return self._clock.stamp_ns(self._begun.next_tick)
 
     def announcement(self) -> Setpoints | None:
         """The plan of an epoch before its first tick, once an epoch."""
         if self._announced:
             return None
         self._announced = True
-        first, planned = self.buffer.planned()
+        first, planned = self._begun.planned()
         return self._setpoints(first, planned, self._slopes(self._before, planned))
 
     def advance(self, now_ns: int, *, stopping: bool) -> tuple[Command, TickOutput]:
         """Commit the next tick, which is due."""
         self._uphold(now_ns)
-        command = self.buffer.advance()
-        first, planned = self.buffer.planned()
-        committed = min(1 + self.buffer.committed_until - first, len(planned))
+        command = self._begun.advance()
+        first, planned = self._begun.planned()
+        committed = min(1 + self._begun.committed_until - first, len(planned))
         rows = np.vstack([command.positions, planned])
         slopes = self._slopes(self._before, rows)
         output = TickOutput(
@@ -128,7 +128,7 @@ class TickPlan:
         """Whether the plan holds for ever what was sent last, and nothing else was sent ahead."""
         if self.last_sent is None:
             return True
-        rows = np.vstack([self.last_sent, self.buffer.planned()[1]])
+        rows = np.vstack([self.last_sent, self._begun.planned()[1]])
         return bool(np.all(rows == rows[0]))
 
     def retime(self, due_ns: int, late_ns: int) -> None:
@@ -141,7 +141,7 @@ class TickPlan:
             late_ns: How much later than promised that is to the robot [ns].
         """
         self._uphold(self.next_ns() + late_ns)
-        self._name(due_ns, self.buffer.next_tick)
+        self._name(due_ns, self._begun.next_tick)
 
     def braking_path(self, now_ns: int, longest_late_ns: float) -> Setpoints | None:
         """The newest tick and what comes after it up to rest; None when nothing was sent.
@@ -157,13 +157,19 @@ class TickPlan:
             self.retime(now_ns, late_ns)
         else:
             self._uphold(now_ns)
-        first, planned = self.buffer.planned()
+        first, planned = self._begun.planned()
         rows = np.vstack([self.last_sent[:1], planned])
         moving = np.any(rows != rows[-1], axis=1).sum()
         rows = rows[: moving + 1]
         slopes = np.gradient(rows, self._contract.dt_s, axis=0) if len(rows) > 1 else np.zeros_like(rows)
         slopes[-1] = 0.0
         return self._setpoints(first - 1, rows, slopes)
+
+    @property
+    def _begun(self) -> CommitBuffer:
+        """The buffer, once an epoch has begun."""
+        assert self.buffer is not None, "no epoch has begun"
+        return self.buffer
 
     def _slopes(self, before_J: np.ndarray, rows_MJ: np.ndarray) -> np.ndarray:
         """(M, J) velocities along rows that follow `before_J` and end held."""
@@ -178,7 +184,7 @@ class TickPlan:
         """What the robot is under way to stands."""
         if self.last_sent is not None:
             under_way = max(0, math.ceil((now_ns - self.next_ns()) / self._dt_ns - UNDER_WAY))
-            self.buffer.uphold(self.last_sent[1 : 1 + under_way])
+            self._begun.uphold(self.last_sent[1 : 1 + under_way])
 
     def _name(self, stamp_ns: int, tick: int) -> None:
         """Begin an epoch in which a tick is at a stamp [ns]."""
