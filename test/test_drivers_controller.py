@@ -170,7 +170,7 @@ def test_a_g1_from_its_own_state_to_the_weight_that_falls_at_the_end(tmp_path):
         assert 100 < rate_hz < 260, f"{rate_hz:.0f} Hz"
         weights = np.array([message.motor_cmd[29].q for message in commands])
         top = int(weights.argmax())
-        assert weights[0] == 0.0 and 0.01 < weights[top] < 1.0 and weights[-1] == 0.0
+        assert weights[0] < 0.001 and 0.01 < weights[top] < 1.0 and weights[-1] == 0.0
         assert np.diff(weights[: top + 1]).min() >= 0.0 and np.diff(weights[top:]).max() <= 0.0
         assert np.abs(np.diff(weights)).max() < 0.02, "the weight never steps"
         assert {message.mode_machine for message in commands} == {5}
