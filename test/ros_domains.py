@@ -17,7 +17,7 @@ _turns = itertools.count(os.getpid())
 def next_domain() -> int:
     """A ROS domain that no other test uses, in this process or another one on this machine, until `free_domain`.
 
-    The domains take turns, since what a test leaves to the garbage collector is heard for a while after its end.
+    The domains take turns, since what a test leaves to the garbage collector stays on the network for a while after its end.
     """
     for _ in PORTABLE_DOMAINS:
         domain = PORTABLE_DOMAINS[next(_turns) % len(PORTABLE_DOMAINS)]

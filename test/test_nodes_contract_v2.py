@@ -256,11 +256,11 @@ def test_a_pose_is_taken_from_tf_and_other_transforms_are_passed_over(tmp_path):
     reader = StateReader(contract, "/tf")
     other = [transform("world", "tool", 9), transform("base_link", "camera", 9), transform("tool", "base_link", 9)]
     with ros_graph() as graph:
-        heard = Recorder(graph, reader.type, "/tf")
+        received = Recorder(graph, reader.type, "/tf")
         publisher = graph.create_publisher(TFMessage, "/tf", 10)
         publisher.publish(TFMessage(transforms=other))
         publisher.publish(TFMessage(transforms=[*other, transform("base_link", "tool", 7)]))
-        nothing, read = map(reader.read, heard.wait_for(2))
+        nothing, read = map(reader.read, received.wait_for(2))
     assert nothing.positions == {} and reader.shared
     assert reader.nothing == "the newest message holds no transform from `base_link` to `tool`"
     assert read.stamp_ns == 7_000_000_000

@@ -413,9 +413,9 @@ def test_silent_chunks_are_told_and_the_next_chunk_goes_on():
 
 
 def test_every_status_is_handed_on_once_and_the_first_cause_stays():
-    heard = []
+    received = []
     robot = Robot()
-    robot.controller._changed = heard.append
+    robot.controller._changed = received.append
     robot.run(3)
     robot.controller.merge(robot.chunk(0.04))
     robot.run(12)
@@ -423,7 +423,7 @@ def test_every_status_is_handed_on_once_and_the_first_cause_stays():
     robot.controller.stop(STOP_SERVICE, "later", robot.now_ns)
     robot.run(100)
     robot.controller.deactivate(robot.now_ns, "deactivated")
-    assert [(status.state, status.cause) for status in heard] == [
+    assert [(status.state, status.cause) for status in received] == [
         (STOPPING, ESTOP),
         (STOPPED, ESTOP),
     ]

@@ -216,7 +216,7 @@ class Uac:
         commit_margin: ticks ahead of the next one that a chunk can no longer change.
         execution_steps: s, steps between starts of inference.
         delay_steps: d = ceil(L / dt) + margin, the locked prefix.
-        blend_steps: steps behind the prefix in which an arm goes over from the last chunk's motion to the new one's.
+        blend_steps: steps behind the prefix in which an arm's motion is blended from the last chunk's to the new one's.
     """
 
     latency_budget_s: float

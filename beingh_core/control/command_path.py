@@ -6,7 +6,7 @@ What has been sampled never changes, and every change goes on from the newest sa
 continuous.
 
 Where nothing more is committed, because a tick is late, the path brakes within the limits. When a tick comes after that,
-the path goes over to the committed rows within the limits; when a stop comes late, it brakes from the newest sample.
+the path blends into the committed rows within the limits; when a stop comes late, it brakes from the newest sample.
 
 Letters: J commanded columns, T committed ticks.
 """

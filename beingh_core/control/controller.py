@@ -158,7 +158,7 @@ class Controller:
                 self.stop(JOINT_STATES_INVALID, reason, now_ns)
 
     def subscribers(self, subscribed: Subscribed, now_ns: int) -> None:
-        """Whether the robot hears its commands: a waiting controller starts only then; without it, a running one stops."""
+        """Whether the robot receives its commands: a waiting controller starts only then; without it, a running one stops."""
         with self._lock:
             self._unsubscribed = subscribed.reason
             if subscribed.lost and self._status.state == RUNNING:

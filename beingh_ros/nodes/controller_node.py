@@ -1,4 +1,4 @@
-"""Owner of the ticks: merges chunks, sends every tick's command once, tells what is committed.
+"""Owner of the ticks: merges chunks, sends every tick's command once, publishes what is committed.
 
 Topics, services and parameters are listed in `beingh_ros/__init__.py`. Callbacks run in the executor's thread and
 only hand over; the tick thread is the only one that sends.
@@ -325,7 +325,7 @@ class ControllerNode(ManagedNode):
             self.get_logger().warning("the tick thread was held up or the clock was set: a new epoch has begun")
 
     def _look_around(self) -> None:
-        """Often: whether the robot hears its commands, and none but these; what else is due."""
+        """Often: whether the robot receives its commands, and none but these; what else is due."""
         counts, unsubscribed = self._commander.subscribers(), self._commander.unsubscribed()
         if counts:
             counts |= self._joints.counts()

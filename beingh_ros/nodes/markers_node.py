@@ -1,6 +1,6 @@
 """Shows where the end effectors go: what is committed, what is planned, and what the newest chunk predicts.
 
-A process of its own, so that the tick thread has nothing to do with it. It hears two topics; the path is that of the
+A process of its own, so that the tick thread has nothing to do with it. It subscribes to two topics; the path is that of the
 commands, so it needs no joint states. Topics and parameters are listed in `beingh_ros/__init__.py`.
 """
 
@@ -56,7 +56,7 @@ class MarkersNode(GuardedNode):
         self._plan: Trajectory | None = None
         self._chunk: Trajectory | None = None
         self._told: set[str] = set()
-        # RViz hears reliable and best-effort publishers; a late display needs no old paths.
+        # RViz receives reliable and best-effort publishers; a late display needs no old paths.
         self._publisher = self.create_publisher(MarkerArray, PATHS_TOPIC, QoSProfile(depth=5))
         for topic, take, depth in (("controller/buffer", self._on_buffer, 10), ("policy/chunk", self._on_chunk, 1)):
             receive = bounded(JointTrajectory, most_bytes(contract), take, partial(self._refuse, topic))

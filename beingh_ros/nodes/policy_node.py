@@ -51,7 +51,7 @@ from beingh_ros.nodes.policy_report import PolicyReport
 from beingh_ros.nodes.runtime import declare, on_time_going_back, run_node
 
 RELIABLE = QoSProfile(depth=10)
-# What was said before the node came is heard only by one that asks for it, what is said volatile or best effort only by
+# What was said before the node came is received only by one that asks for it, what is said volatile or best effort only by
 # one that does not.
 INSTRUCTIONS = (
     RELIABLE,
@@ -318,7 +318,7 @@ class PolicyNode(GuardedNode, ManagedNode):
             self._consumed.add(consumed)
 
     def _on_instruction(self, message: String, info: Mapping) -> None:
-        """Heard once by each subscription that fits: what was said once counts once."""
+        """Received once by each subscription that fits: what was said once counts once."""
         said = sent_ns(info), message.data
         if said in self._instructions:
             return
