@@ -48,9 +48,10 @@ class Dataset:
     Args:
         root: Folder that has meta/info.json.
         tolerant: Leave out files of episodes that cannot be read; `damaged` tells them.
+        skip_unknown: Leave out features of kinds that are not handled; `skipped` tells them.
 
     Attributes:
-        damaged: What was left out, in words.
+        damaged, skipped: What was left out, in words.
         info: info.json.
         spec: Features, rate and version.
         episodes: All of them, in order.
@@ -59,9 +60,10 @@ class Dataset:
         BeingHError: No dataset, another version, or metadata that are damaged or contradict each other.
     """
 
-    def __init__(self, root: Path | str, *, tolerant: bool = False) -> None:
+    def __init__(self, root: Path | str, *, tolerant: bool = False, skip_unknown: bool = False) -> None:
         self.root = Path(root)
         self.damaged: list[str] = []
+        self.skipped: list[str] = []
         self._tolerant = tolerant
         where = self.root / "meta" / "info.json"
         self.info: dict[str, Any] = read_json(
@@ -72,7 +74,7 @@ class Dataset:
                 f"is a dataset of version {shown(self.info.get('codebase_version'))}",
                 where=where, allowed=VERSIONS, remedy="convert it with LeRobot's own scripts",
             )  # fmt: skip
-        self.spec: DatasetSpec = spec_of(self.info, where)
+        self.spec: DatasetSpec = spec_of(self.info, where, self.skipped if skip_unknown else None)
         self.episodes = self._episodes_v3() if self.spec.version == "v3.0" else self._episodes_v21()
         if not tolerant and [episode.index for episode in self.episodes] != list(range(len(self.episodes))):
             raise BeingHError("episodes are not numbered 0, 1, 2, ...", where=self.root / "meta")

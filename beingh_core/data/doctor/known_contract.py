@@ -1,0 +1,73 @@
+"""The robot contract by which an episode is judged: the one that is given, or the one that it brings along."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from beingh_core.contract import RobotContract, load_contract
+from beingh_core.data import contract_rows
+from beingh_core.data.contract_rows import ACTION, STATE
+from beingh_core.errors import BeingHError
+
+LARGEST = 1 << 20  # of a contract's text [characters]
+GRIP_TOLERANCE = 0.05  # of a share from closed to open
+
+
+def from_text(text: str) -> tuple[RobotContract | None, str]:
+    """A contract that an episode brings along, and why there is none.
+
+    Its URDF must be one of this package, as the paths in it are relative to a place that is not here.
+    """
+    if not text or len(text) > LARGEST:
+        return None, ""
+    try:
+        with tempfile.TemporaryDirectory(prefix="beingh_doctor_") as folder:
+            path = Path(folder) / "contract.yaml"
+            path.write_text(text, "utf-8")
+            return load_contract(path), ""
+    except BeingHError as error:
+        return None, f"the contract that it brings along cannot be used here ({error.what}); give it with --contract"
+
+
+def grips(contract: RobotContract) -> dict[str, tuple[float, float]]:
+    """Joint -> (closed, open) positions of the grippers."""
+    return {
+        joint: (signal.closed, signal.open)
+        for signal in (*contract.state, *contract.action)
+        if signal.closed is not None
+        for joint in signal.joints
+    }
+
+
+def limits(contract: RobotContract) -> dict[str, tuple[float, float, float]]:
+    """Joint -> (lower, upper, tolerance) of commanded positions [rad or m]."""
+    columns = zip(
+        contract.joint_names,
+        contract.limits.lower.tolist(),
+        contract.limits.upper.tolist(),
+        contract.start_tolerance,
+        contract.limits.is_velocity.tolist(),
+    )
+    return {name: (low, high, tolerance) for name, low, high, tolerance, is_velocity in columns if not is_velocity}
+
+
+def column_limits(contract: RobotContract) -> dict[tuple[str, int], tuple[float, float, float]]:
+    """(column of a dataset, number of the value) -> (lower, upper, tolerance)."""
+    places, of_joints, found = contract_rows.modality(contract), limits(contract), {}
+    for part, key, signals in (("state", STATE, contract.state), ("action", ACTION, contract.action)):
+        for signal in signals:
+            first = places[part][signal.slot]["start"]
+            if signal.closed is not None or signal.ranges:
+                count = places[part][signal.slot]["end"] - first
+                found |= {(key, first + n): (0.0, 1.0, GRIP_TOLERANCE) for n in range(count)}
+            elif _holds_joints(signal):
+                pairs = enumerate(signal.joints)
+                found |= {(key, first + n): of_joints[joint] for n, joint in pairs if joint in of_joints}
+    return found
+
+
+def _holds_joints(signal) -> bool:
+    """Whether the slot's numbers are its joints' positions."""
+    return getattr(signal, "source", "position") == "position" and getattr(signal, "mode", "absolute") == "absolute" \
+        and len(signal.joints) == signal.width  # fmt: skip
