@@ -11,7 +11,7 @@ import numpy as np
 from beingh_core.contract import RobotContract
 from beingh_core.contract.encodings import COMPRESSED_TYPE, RAW_TYPE
 from beingh_core.data import contract_rows
-from beingh_core.data.doctor.facts import FAULT, FLAW, Finding, Run, View
+from beingh_core.data.doctor.facts import FAULT, Finding, Run, View
 from beingh_core.data.doctor.looks import Looker
 from beingh_core.data.pixels import compressed_pixels, fields_of, raw_pixels
 from beingh_core.errors import BeingHError
@@ -58,10 +58,7 @@ class CameraTopic:
             runs = [r for r in getattr(view, kind) if inside(r.start_s) and inside(r.end_s)]
             moved = [Run(start_s=r.start_s - begin_s, end_s=r.end_s - begin_s, count=r.count) for r in runs]
             setattr(view, kind, moved)
-        if view.unreadable:
-            weight = FAULT if view.unreadable == view.tried else FLAW
-            text = f"{view.unreadable} of {view.tried} pictures that were tried cannot be decoded: {view.trouble}"
-            findings.append(Finding(kind="pictures", weight=weight, text=text, topic=self._name))
+        view.tell_unreadable(findings)
         if self._other_encoding:
             findings.append(Finding(kind="encoding", weight=FAULT, text=self._other_encoding, topic=self._name))
         return view

@@ -12,6 +12,7 @@ from beingh_core.data.doctor.facts import Charge, Curve, Mark
 
 _WIDTH, _HEIGHT, _BAR = 600, 100, 12
 _BINS = 300
+_LEAST_SHARE = 0.02  # of the way between its limits is seen of a joint at least
 _NEAR = 0.6  # a limit is drawn when it is no further from the curve than this share of the curve's own range
 
 
@@ -36,7 +37,10 @@ def joint_chart(
     text = f"{low:.3g} to {high:.3g}"
     if limits:
         text += f" (limits {curves[-1].lower:.3g} to {curves[-1].upper:.3g})"
-    room = max(high - low, 1e-9)
+    # Noise of a joint that rests shall not look like motion.
+    room = max(high - low, _LEAST_SHARE * (limits[-1] - limits[0]) if len(limits) == 2 else 0.0, 1e-9)
+    middle = (low + high) / 2
+    low, high = min(low, middle - room / 2), max(high, middle + room / 2)
     drawn = [limit for limit in limits if low - _NEAR * room <= limit <= high + _NEAR * room]
     bottom, top = min([low, *drawn]), max([high, *drawn])
     scale = _Scale(duration_s, bottom - 0.06 * max(top - bottom, 1e-6), top + 0.06 * max(top - bottom, 1e-6))

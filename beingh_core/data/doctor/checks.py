@@ -10,7 +10,7 @@ from beingh_core.data.doctor.motion import Motion, grip_marks
 
 SHORTEST_S = 1.0
 IDLE_S, LONG_IDLE_S, MOSTLY = 3.0, 8.0, 0.6  # told from here on; a flaw from here on, or from this share on
-FROZEN_S = 0.4
+FROZEN_S, FROZEN_SAMPLED_S = 0.4, 1.0  # of equal bytes, and of pictures of a video that are looked at now and then
 MOVED = 5.0  # so many times what counts as rest must a joint have moved for a picture to have changed
 MUCH = 0.2  # of an episode: what concerns more of it is a fault
 LOST_SHARE = 0.01
@@ -59,8 +59,9 @@ def _frozen(view: View, facts: EpisodeFacts, motion: Motion) -> list[Finding]:
     """Equal pictures while the robot moves or, where no joint is known, while another camera sees something new."""
     found, total_s = [], 0.0
     for run in view.still:
+        seen = "the same picture" if view.sampled else f"{run.count} equal pictures in a row"
         length_s = run.end_s - run.start_s
-        if length_s < FROZEN_S:
+        if length_s < (FROZEN_SAMPLED_S if view.sampled else FROZEN_S):
             continue
         if motion.known:
             frozen, why = motion.moved(run.start_s, run.end_s) > MOVED, "while the robot moved"
@@ -68,11 +69,11 @@ def _frozen(view: View, facts: EpisodeFacts, motion: Motion) -> list[Finding]:
             others = [other for other in facts.views if other is not view and other.looks]
             frozen, why = any(not _rests(other, run) for other in others), "while another camera saw something new"
             if not others:
-                text = f"{run.count} equal pictures in a row; nothing else tells whether anything moved"
+                text = f"{seen}; nothing else tells whether anything moved"
                 found.append(Finding(kind="still", weight=NOTE, text=text, topic=view.name, **_span(run)))
         if frozen:
             total_s += length_s
-            text = f"{run.count} equal pictures in a row {why}"
+            text = f"{seen} {why}"
             found.append(Finding(kind="frozen", weight=FLAW, text=text, topic=view.name, **_span(run)))
     return _graver(found, "frozen", total_s, facts.duration_s)
 
@@ -86,7 +87,7 @@ def _black(view: View, facts: EpisodeFacts) -> list[Finding]:
     found, total_s = [], 0.0
     for run in view.black:
         total_s += max(run.end_s - run.start_s, 0.05)
-        text = f"{run.count} black pictures" if run.count > 1 else "a black picture"
+        text = f"{run.count} black pictures" if run.count > 1 and not view.sampled else "black"
         found.append(Finding(kind="black", weight=FLAW, text=text, topic=view.name, **_span(run)))
     return _graver(found, "black", total_s, facts.duration_s)
 

@@ -12,6 +12,7 @@ import numpy as np
 from beingh_core.contract import RobotContract
 from beingh_core.data.contract_rows import IMAGES
 from beingh_core.data.doctor import known_contract
+from beingh_core.data.doctor.dataset_images import image_keys, read_images
 from beingh_core.data.doctor.dataset_views import read_view
 from beingh_core.data.doctor.facts import FAULT, NOTE, ROWS, Charge, Curve, EpisodeFacts, Finding, Mark, Stream
 from beingh_core.data.doctor.positions import GRIP_NAMES
@@ -44,7 +45,9 @@ class DatasetReader:
         self._dataset = Dataset(root, tolerant=True, skip_unknown=True)
         self.name = root.resolve().name
         self.trouble = [Finding(kind="damage", weight=FAULT, text=text) for text in self._dataset.damaged]
-        self.trouble += [Finding(kind="column", weight=NOTE, text=text) for text in self._dataset.skipped]
+        self._images = image_keys(self._dataset)
+        unknown = [text for text in self._dataset.skipped if not any(f"`{key}`" in text for key in self._images)]
+        self.trouble += [Finding(kind="column", weight=NOTE, text=text) for text in unknown]
         path = root / "meta/contract.yaml"
         if contract is None and path.exists():
             contract, why = known_contract.from_text(path.read_text("utf-8", "replace"))
@@ -86,16 +89,17 @@ class DatasetReader:
             stamps_ns=np.clip(stamps * 1e9, -9e18, 9e18).astype(np.int64),
         )]  # fmt: skip
         for camera in dataset.spec.cameras:
-            facts.streams.append(Stream(name=camera.key, type="video", count=episode.frames))
             label = camera.key.removeprefix(IMAGES)
             facts.views.append(read_view(episode.videos[camera.key], camera, label, fps, facts.findings))
+        for key in self._images:
+            facts.views.append(read_images(dataset, episode, key, key.removeprefix(IMAGES), facts.findings))
         for vector in dataset.spec.vectors:
             facts.curves += self._curves(vector, columns.rows_of(table, vector.key), rows_s)
             if _CHARGE_WORD in vector.key:
                 facts.in_charge = list(_charges(columns.rows_of(table, vector.key)[:, 0], fps))
         facts.marks = [Mark(time_s=s, name=text) for s, text in dataset.subtasks_of(episode)]
         self._recorded(episode, facts)
-        if not any(facts.task.strip() for _ in [0]):
+        if not facts.task.strip():
             facts.findings.append(Finding(kind="task", weight=FAULT, text="it has no task"))
         return facts
 

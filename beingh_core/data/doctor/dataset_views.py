@@ -39,13 +39,12 @@ def _pictures(segment: Segment, camera: Camera, fps: int) -> Iterator[tuple[floa
         context.thread_type = "SLICE" if only_keys else "AUTO"
         due_s = 0.0
         for packet in _until(source, video, segment.start_s + last_s + 1.0):
-            if only_keys and packet.pts is not None:
-                # Decoders give nothing for the packets between key frames that are left out; so they are not asked.
+            if only_keys and packet is not None:
                 time_s = float(packet.pts * video.time_base) - segment.start_s
                 if not packet.is_keyframe or time_s < due_s - 0.5 / fps:
                     continue
                 due_s = time_s + LOOK_S
-            for frame in packet.decode():
+            for frame in context.decode(packet):
                 time_s = float(frame.pts * video.time_base) - segment.start_s
                 if -0.5 / fps <= time_s <= last_s + 0.5 / fps and (time_s >= next_s - 0.5 / fps):
                     next_s = max(0.0, time_s) + LOOK_S
@@ -57,21 +56,21 @@ def _key_gap(source, video, segment: Segment, last_s: float) -> float:
     source.seek(max(0, int(segment.start_s / video.time_base)), stream=video, backward=True)
     keys = [0.0, last_s]
     for packet in _until(source, video, segment.start_s + last_s + 1.0):
-        if packet.is_keyframe and packet.pts is not None:
+        if packet is not None and packet.is_keyframe:
             keys.append(float(packet.pts * video.time_base) - segment.start_s)
     inside = sorted(key for key in keys if 0.0 <= key <= last_s)
     return max((after - before for before, after in zip(inside, inside[1:])), default=0.0)
 
 
-def _until(source, video, end_s: float) -> Iterator:
-    """Packets up to a time, and the empty one that makes a decoder give what it holds back."""
+def _until(source, video, end_s: float) -> Iterator[av.Packet | None]:
+    """Packets up to a time, then None, on which a decoder gives what it holds back."""
     for packet in source.demux(video):
-        if packet.dts is not None and float(packet.dts * video.time_base) > end_s:
+        if packet.pts is None or packet.dts is None:
+            continue
+        if float(packet.dts * video.time_base) > end_s:
             break
         yield packet
-        if packet.dts is None:
-            return
-    yield av.Packet()
+    yield None
 
 
 def _shown(frame: av.VideoFrame, camera: Camera) -> np.ndarray:

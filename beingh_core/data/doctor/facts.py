@@ -96,6 +96,7 @@ class View:
         unreadable: How many pictures could not be decoded, of those that were tried.
         tried: How many were decoded.
         trouble: Why the first of these could not.
+        sampled: Whether only a picture now and then was looked at.
     """
 
     name: str
@@ -107,6 +108,14 @@ class View:
     unreadable: int = 0
     tried: int = 0
     trouble: str = ""
+    sampled: bool = False
+
+    def tell_unreadable(self, findings: list[Finding]) -> None:
+        """Adds what could not be decoded."""
+        if self.unreadable:
+            text = f"{self.unreadable} of {self.tried} pictures that were tried cannot be decoded: {self.trouble}"
+            weight = FAULT if self.unreadable == self.tried else FLAW
+            findings.append(Finding(kind="pictures", weight=weight, text=text, topic=self.name))
 
 
 @dataclass(kw_only=True)

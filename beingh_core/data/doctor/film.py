@@ -41,8 +41,7 @@ def film(facts: EpisodeFacts) -> str:
     for view in views:
         cells.append(f"<span class=view>{escape(view.label)}<small>{escape(view.detail)}</small></span>")
         cells += [_picture(_nearest(view.looks, mark.time_s), view.label) for mark in shown]
-    columns = f"grid-template-columns:7rem repeat({len(shown)},minmax(6rem,1fr))"
-    return f'<div class=scroll><div class=film style="{columns}">{"".join(cells)}</div></div>'
+    return f'<div class=scroll><div class=film style="--moments:{len(shown)}">{"".join(cells)}</div></div>'
 
 
 def _nearest(looks: list[Look], time_s: float) -> Look:

@@ -32,11 +32,11 @@ class Looker:
 
     Args:
         name, label: See `View`.
-        exact: Whether pictures are compared by their bytes.
+        exact: Whether all pictures come, to be compared by their bytes; otherwise some of a video.
     """
 
     def __init__(self, name: str, label: str, *, exact: bool) -> None:
-        self.view = View(name=name, label=label)
+        self.view = View(name=name, label=label, sampled=not exact)
         self._exact = exact
         self._every_s, self._next_s = LOOK_S, -np.inf
         self._still, self._black = _Runs(2), _Runs(1)

@@ -22,10 +22,10 @@ _STYLE = """
 .badge.usable { background: var(--usable); } .badge.bad { background: var(--bad); } .tile b.usable { color: var(--usable); }
 a { color: var(--blue); } ul { margin: .4rem 0; padding-left: 1.2rem; } li.note { color: var(--soft); }
 li.fault::marker { color: var(--bad); content: "✕ "; } li.flaw::marker { color: var(--usable); content: "! "; } li.note::marker { content: "· "; }
-.summary td { vertical-align: top; } .summary td:first-child, .summary th:first-child { white-space: nowrap; } .summary td:last-child { min-width: 16rem; }
+.summary td { vertical-align: top; } .summary td:first-child, .summary th:first-child { white-space: nowrap; } .summary td:nth-child(3) { min-width: 14rem; } .summary td:nth-child(4) { white-space: nowrap; }
 details.episode { border-top: 2px solid var(--line); padding: .8rem 0 1.2rem; } details.episode > summary { cursor: pointer; font-size: 1.15rem; overflow-wrap: anywhere; }
 details.more > summary { cursor: pointer; color: var(--soft); margin: .6rem 0; } h3 { font-size: .95rem; margin: 1.1rem 0 .3rem; color: var(--soft); font-weight: 600; }
-.film { display: grid; gap: 3px; align-items: start; } .film img { width: 100%; min-height: 1rem; } .film .when { font-size: .78rem; line-height: 1.25; color: var(--soft); align-self: end; overflow-wrap: anywhere; }
+.film { display: grid; grid-template-columns: 7rem repeat(var(--moments), minmax(6rem, 1fr)); gap: 3px; align-items: start; } .film img { width: 100%; min-height: 1rem; } .film .when { font-size: .78rem; line-height: 1.25; color: var(--soft); align-self: end; overflow-wrap: anywhere; }
 .film .when b { display: block; color: var(--ink); font-weight: 600; } .film .view { position: sticky; left: 0; background: #fffd; font-size: .85rem; line-height: 1.25; padding-right: .4rem; overflow-wrap: anywhere; z-index: 1; align-self: stretch; }
 .film .view small { display: block; color: var(--soft); }
 .bars { display: grid; grid-template-columns: minmax(7rem, 16rem) 1fr; gap: 3px .6rem; align-items: center; font-size: .82rem; }
@@ -38,7 +38,7 @@ details.more > summary { cursor: pointer; color: var(--soft); margin: .6rem 0; }
 .chart path { fill: none; vector-effect: non-scaling-stroke; stroke-width: 1.4; } .chart .measured { stroke: var(--ink); } .chart .commanded { stroke: var(--blue); } .chart .limit { stroke: var(--bad); stroke-dasharray: 4 3; stroke-width: 1; }
 .chart .mark { stroke: #b9c2c9; stroke-width: 1; } .chart .outside { stroke: var(--bad); stroke-width: 3; } .chart .person { fill: var(--orange); opacity: .18; }
 .key i { display: inline-block; width: .8rem; height: .8rem; border-radius: 2px; margin: 0 .25rem -.1rem .8rem; } .key { font-size: .82rem; color: var(--soft); }
-@media (max-width: 40rem) { body { margin: 1rem auto; padding: 0 .7rem; } .bars { grid-template-columns: 1fr; } .bars .label { direction: ltr; } .tile { min-width: 6rem; padding: .4rem .7rem; } }
+@media (max-width: 40rem) { body { margin: 1rem auto; padding: 0 .7rem; } .bars { grid-template-columns: 1fr; } .bars .label { direction: ltr; } .tile { min-width: 4.2rem; padding: .3rem .6rem; } .tiles { gap: .4rem; } .summary td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 6rem; } .summary :is(td, th):nth-child(n+6) { display: none; } .film { grid-template-columns: 4.5rem repeat(var(--moments), 5.5rem); } }
 """
 _COLOURS = (
     ("#cfe0ee", "messages"), ("#b3372b", "gap, or outside of limits"), ("#7a4fa3", "frozen"), ("#000", "black"),
@@ -115,13 +115,13 @@ def _summary(episodes: Sequence[EpisodeFacts], sections: dict[int, str]) -> str:
         rows.append([
             f'<a href="#e{number}">{name}</a>' if number in sections else name,
             _badge(facts.verdict),
+            why,
             f"{facts.duration_s:.1f} s" if facts.readable else "",
             escape(facts.task),
             escape(", ".join(f"{who} {share:.0%}" for who, share in charge_shares(facts).items())),
             {True: "success", False: "failure", None: ""}[facts.success],
-            why,
         ])  # fmt: skip
-    head = ("episode", "verdict", "length", "task", "in charge", "recorder says", "why")
+    head = ("episode", "verdict", "why", "length", "task", "in charge", "recorder says")
     top = "".join(f"<th>{text}</th>" for text in head)
     body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
     return f'<div class="scroll summary"><table><tr>{top}</tr>{body}</table></div>'
