@@ -31,7 +31,8 @@ def check(facts: EpisodeFacts) -> None:
     for stream in facts.streams:
         if stream.role != OTHER:
             found += clocks.of_stream(stream, facts.duration_s)
-    found += clocks.between(facts.streams)
+    jumped = {finding.topic for finding in found if finding.kind == "clock"}
+    found += clocks.between([stream for stream in facts.streams if stream.name not in jumped])
     for view in facts.views:
         found += _frozen(view, facts, motion)
         found += _black(view, facts)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from beingh_core.data.doctor.facts import CAMERA, COMMANDS, FAULT, FLAW, NOTE, OTHER, ROWS, Finding, Stream
+from beingh_core.data.doctor.facts import CAMERA, COMMANDS, FAULT, FLAW, JOINTS, NOTE, ROWS, Finding, Stream
 
 GAP_S, GAP_PERIODS = 0.25, 5.0  # a gap where no contract says how old a sample may be
 JUMP_S = 1.0
 ORDER_S, ORDER_SHARE = 0.1, 0.01  # stamps that go back by less, and as rarely, are only noted
 MUCH = 0.2
-_IMPOSSIBLE_NS = 4_102_444_800_000_000_000  # the year 2100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,23 +48,27 @@ def of_stream(stream: Stream, duration_s: float) -> list[Finding]:
     found = []
     if not len(stream.times_s):
         return found
-    if stream.stamps_ns is not None and not has_stamps(stream):
-        text = "its messages have no stamps; the times of recording stand for them"
+    if stream.stamps_ns is not None and not stream.stamps_ns.all():
+        stamped = stream.stamps_ns != 0
+        which = f"{np.count_nonzero(~stamped)} of its messages" if stamped.any() else "its messages"
+        text = f"{which} have no stamps; the times of recording stand for them"
         found.append(Finding(kind="stamp", weight=NOTE, text=text, topic=stream.name))
+        if stamped.any():
+            stream = replace(stream, times_s=stream.times_s[stamped], stamps_ns=stream.stamps_ns[stamped])
     if has_stamps(stream):
-        odd = (stream.stamps_ns < 0) | (stream.stamps_ns > _IMPOSSIBLE_NS)
-        if odd.any():
-            at_s = float(stream.times_s[np.argmax(odd)])
-            text = f"{np.count_nonzero(odd)} stamps lie before 1970 or after 2100"
+        early = stream.stamps_ns < 0
+        if early.any():
+            at_s = float(stream.times_s[np.argmax(early)])
+            text = f"{np.count_nonzero(early)} stamps lie before 1970, the first"
             found.append(Finding(kind="clock", weight=FAULT, text=text, topic=stream.name, start_s=at_s))
             return found
-        found += _jumps(stream) + _order(stream)
+        found += _jumps(stream) or _order(stream)
     return found + _gaps(stream, duration_s)
 
 
 def between(streams: Sequence[Stream]) -> list[Finding]:
     """Clocks of streams that belong together and differ by more than a second."""
-    judged = [s for s in streams if s.role not in (OTHER, ROWS, COMMANDS) and has_stamps(s) and len(s.times_s)]
+    judged = [s for s in streams if s.role in (CAMERA, JOINTS) and has_stamps(s) and len(s.times_s)]
     late = {s.name: float(np.median(s.times_s - s.stamps_ns * 1e-9)) for s in judged}
     if len(late) < 2:
         return []
