@@ -10,7 +10,7 @@ from beingh_core.data.doctor.motion import Motion, grip_marks
 
 SHORTEST_S = 1.0
 IDLE_S, LONG_IDLE_S, MOSTLY = 3.0, 8.0, 0.6  # told from here on; a flaw from here on, or from this share on
-FROZEN_S, FROZEN_SAMPLED_S = 0.4, 1.0  # of equal bytes, and of pictures of a video that are looked at now and then
+FROZEN_S, FROZEN_SAMPLED_S = 0.4, 0.9  # of equal bytes, and of pictures of a video that are looked at now and then
 MOVED = 5.0  # so many times what counts as rest must a joint have moved for a picture to have changed
 MUCH = 0.2  # of an episode: what concerns more of it is a fault
 LOST_SHARE = 0.01

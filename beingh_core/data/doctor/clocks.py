@@ -48,7 +48,7 @@ def of_stream(stream: Stream, duration_s: float) -> list[Finding]:
     found = []
     if not len(stream.times_s):
         return found
-    if stream.stamps_ns is not None and not stream.stamps_ns.all():
+    if stream.role != ROWS and stream.stamps_ns is not None and not stream.stamps_ns.all():
         stamped = stream.stamps_ns != 0
         which = f"{np.count_nonzero(~stamped)} of its messages" if stamped.any() else "its messages"
         text = f"{which} have no stamps; the times of recording stand for them"
