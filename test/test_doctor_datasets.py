@@ -119,7 +119,7 @@ def test_subtasks_and_the_contract_that_it_brings_along(tmp_path):
     [facts] = looked_at(root)
     assert [m.name for m in facts.marks][:2] == ["reach", "grasp"] and facts.judged_by == "fr3"
     limited = {(c.group, c.name): (c.lower, c.upper) for c in facts.curves if np.isfinite(c.lower)}
-    assert limited == {}  # the fourth number is the gripper's share, and there are three
+    assert limited == {}  # its columns are not called as the contract's export calls them
     (root / "meta/contract.yaml").write_text("robot: [")
     [facts] = looked_at(root)
     assert kinds(facts) == {("contract", NOTE, "")} and facts.verdict == GOOD

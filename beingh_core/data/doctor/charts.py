@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -13,6 +14,7 @@ from beingh_core.data.doctor.facts import Charge, Curve, Mark
 _WIDTH, _HEIGHT, _BAR = 600, 100, 12
 _BINS = 300
 _LEAST_SHARE = 0.02  # of the way between its limits is seen of a joint at least
+_LEAST_RESTS = 6  # times what counts as rest, where nobody gives limits
 _NEAR = 0.6  # a limit is drawn when it is no further from the curve than this share of the curve's own range
 
 
@@ -34,11 +36,12 @@ def joint_chart(
     finite = np.concatenate([curve.values[np.isfinite(curve.values)] for curve in curves])
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     limits = [limit for limit in (curves[-1].lower, curves[-1].upper) if np.isfinite(limit)]
-    text = f"{low:.3g} to {high:.3g}"
-    if limits:
-        text += f" (limits {curves[-1].lower:.3g} to {curves[-1].upper:.3g})"
     # Noise of a joint that rests shall not look like motion.
-    room = max(high - low, _LEAST_SHARE * (limits[-1] - limits[0]) if len(limits) == 2 else 0.0, 1e-9)
+    least = _LEAST_SHARE * (limits[1] - limits[0]) if len(limits) == 2 else _LEAST_RESTS * curves[-1].still
+    room = max(high - low, least, 1e-9)
+    text = f"{_number(low, room)} to {_number(high, room)}"
+    if limits:
+        text += f" (limits {_number(curves[-1].lower, 10 * room)} to {_number(curves[-1].upper, 10 * room)})"
     middle = (low + high) / 2
     low, high = min(low, middle - room / 2), max(high, middle + room / 2)
     drawn = [limit for limit in limits if low - _NEAR * room <= limit <= high + _NEAR * room]
@@ -87,6 +90,12 @@ def axis(duration_s: float) -> str:
     digits = 1 if duration_s < 20 else 0
     times = "".join(f"<span>{duration_s * part / 4:.{digits}f} s</span>" for part in range(5))
     return f"<span class=label></span><div class=axis>{times}</div>"
+
+
+def _number(value: float, room: float) -> str:
+    """A value in as many digits as can be told apart where so much is seen."""
+    digits = min(6, max(2 - math.floor(math.log10(room)), 0))
+    return f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 class _Scale:

@@ -108,7 +108,7 @@ class DatasetReader:
             values = values_ND[:, number].astype(np.float64)
             finite = values[np.isfinite(values)]
             span = max(float(np.ptp(finite)) if finite.size else 0.0, self._spans.get((vector.key, number), 0.0))
-            lower, upper, tolerance = self._limits.get((vector.key, number), (-math.inf, math.inf, 0.0))
+            lower, upper, tolerance = self._limits.get((vector.key, number, name), (-math.inf, math.inf, 0.0))
             grip = any(word in name.lower() for word in GRIP_NAMES)
             yield Curve(
                 group=vector.key, name=name, times_s=rows_s, values=values, lower=lower, upper=upper,

@@ -52,22 +52,22 @@ def limits(contract: RobotContract) -> dict[str, tuple[float, float, float]]:
     return {name: (low, high, tolerance) for name, low, high, tolerance, is_velocity in columns if not is_velocity}
 
 
-def column_limits(contract: RobotContract) -> dict[tuple[str, int], tuple[float, float, float]]:
-    """(column of a dataset, number of the value) -> (lower, upper, tolerance)."""
+def column_limits(contract: RobotContract) -> dict[tuple[str, int, str], tuple[float, float, float]]:
+    """(column of a dataset, number of the value, its name) -> (lower, upper, tolerance), as our export lays them out."""
     places, of_joints, found = contract_rows.modality(contract), limits(contract), {}
     for part, key, signals in (("state", STATE, contract.state), ("action", ACTION, contract.action)):
         for signal in signals:
             first = places[part][signal.slot]["start"]
-            if signal.closed is not None or signal.ranges:
-                count = places[part][signal.slot]["end"] - first
-                found |= {(key, first + n): (0.0, 1.0, GRIP_TOLERANCE) for n in range(count)}
+            if signal.closed is not None:
+                found[key, first, signal.slot] = (0.0, 1.0, GRIP_TOLERANCE)
             elif _holds_joints(signal):
-                pairs = enumerate(signal.joints)
-                found |= {(key, first + n): of_joints[joint] for n, joint in pairs if joint in of_joints}
+                for number, joint in enumerate(signal.joints, first):
+                    share = (0.0, 1.0, GRIP_TOLERANCE) if signal.ranges else of_joints.get(joint)
+                    found |= {(key, number, f"{joint}.pos"): share} if share else {}
     return found
 
 
 def _holds_joints(signal) -> bool:
     """Whether the slot's numbers are its joints' positions."""
-    return getattr(signal, "source", "position") == "position" and getattr(signal, "mode", "absolute") == "absolute" \
-        and len(signal.joints) == signal.width  # fmt: skip
+    source, mode = getattr(signal, "source", "position"), getattr(signal, "mode", "absolute")
+    return source == "position" and mode == "absolute" and len(signal.joints) == signal.width

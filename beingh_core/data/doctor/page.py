@@ -37,8 +37,8 @@ details.more > summary { cursor: pointer; color: var(--soft); margin: .6rem 0; }
 .chart figcaption { font-size: .8rem; overflow-wrap: anywhere; line-height: 1.3; } .chart figcaption span { color: var(--soft); } .chart svg { width: 100%; height: 5.2rem; display: block; border-bottom: 1px solid var(--line); }
 .chart path { fill: none; vector-effect: non-scaling-stroke; stroke-width: 1.4; } .chart .measured { stroke: var(--ink); } .chart .commanded { stroke: var(--blue); } .chart .limit { stroke: var(--bad); stroke-dasharray: 4 3; stroke-width: 1; }
 .chart .mark { stroke: #b9c2c9; stroke-width: 1; } .chart .outside { stroke: var(--bad); stroke-width: 3; } .chart .person { fill: var(--orange); opacity: .18; }
-.key i { display: inline-block; width: .8rem; height: .8rem; border-radius: 2px; margin: 0 .25rem -.1rem .8rem; } .key { font-size: .82rem; color: var(--soft); }
-@media (max-width: 40rem) { body { margin: 1rem auto; padding: 0 .7rem; } .bars { grid-template-columns: 1fr; } .bars .label { direction: ltr; } .tile { min-width: 4.2rem; padding: .3rem .6rem; } .tiles { gap: .4rem; } .summary td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 6rem; } .summary :is(td, th):nth-child(n+6) { display: none; } .film { grid-template-columns: 4.5rem repeat(var(--moments), 5.5rem); } }
+.key i { display: inline-block; width: .8rem; height: .8rem; border-radius: 2px; margin: 0 .25rem -.1rem 0; } .key { font-size: .82rem; color: var(--soft); } .key span { white-space: nowrap; margin-right: .8rem; }
+@media (max-width: 40rem) { body { margin: 1rem auto; padding: 0 .7rem; } .bars { grid-template-columns: 1fr; } .bars .label { direction: ltr; } .tile { min-width: 4.2rem; padding: .3rem .6rem; } .tiles { gap: .4rem; } .summary td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 6rem; } .summary td:nth-child(3) { min-width: 9rem; overflow-wrap: anywhere; } .summary :is(td, th):nth-child(n+4) { display: none; } .film { grid-template-columns: 5.6rem repeat(var(--moments), 5.5rem); } .film .view { font-size: .78rem; } }
 """
 _COLOURS = (
     ("#cfe0ee", "messages"), ("#b3372b", "gap, or outside of limits"), ("#7a4fa3", "frozen"), ("#000", "black"),
@@ -61,7 +61,7 @@ def page(episodes: Sequence[EpisodeFacts], sections: dict[int, str]) -> str:
         "<h1>What is in the data</h1>",
         _tiles(episodes, found),
         _summary(episodes, sections),
-        "<p class=key>" + "".join(f'<i style="background:{c}"></i>{text}' for c, text in _COLOURS)
+        "<p class=key>" + "".join(f'<span><i style="background:{c}"></i>{text}</span> ' for c, text in _COLOURS)
         + "<br>curves: measured black, commanded blue, limits dashed, events grey</p>",
         *(sections[number] for number in sorted(sections)),
     ]  # fmt: skip
