@@ -28,7 +28,7 @@ T = STORE.types
 
 @dataclass
 class Told:
-    """A message before it is written: `content` is a picture, positions, an event or who is in charge."""
+    """A message before it is written: `content` is a picture, positions (or names and positions), an event, who is in charge."""
 
     topic: str
     log_ns: int
@@ -100,7 +100,8 @@ def serialised(told: Told) -> bytes:
         height, width = content.shape[:2]
         message = T[kind](header(told.stamp_ns), height, width, "rgb8", 0, 3 * width, content.reshape(-1))
     elif told.topic == STATES:
-        message = T[kind](header(told.stamp_ns), list(CONTRACT.joint_names), content, empty, empty)
+        names, values = content if isinstance(content, tuple) else (list(CONTRACT.joint_names), content)
+        message = T[kind](header(told.stamp_ns), names, np.asarray(values, float), empty, empty)
     else:
         zero = T["builtin_interfaces/msg/Duration"](sec=0, nanosec=0)
         point = T["trajectory_msgs/msg/JointTrajectoryPoint"](content, empty, empty, empty, zero)

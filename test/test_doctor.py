@@ -17,6 +17,7 @@ from doctor_support import (
     SIZE,
     STATES,
     WRIST,
+    picture,
     posture,
     recording,
     serialised,
@@ -26,6 +27,7 @@ from doctor_support import (
 from beingh_core.data.doctor.checks import check
 from beingh_core.data.doctor.examine import examine
 from beingh_core.data.doctor.facts import BAD, FAULT, FLAW, GOOD, NOTE, USABLE
+from beingh_core.data.doctor.looks import Looker
 from beingh_core.data.doctor.sources import find_sources
 
 
@@ -92,6 +94,7 @@ FAULTS = {
     "no stamps": (changed(SCENE, lambda t: replace(t, stamp_ns=0)), "stamp", NOTE, SCENE, None, "no stamps"),
     "frozen": (changed(SCENE, lambda t: replace(t, content=FROZEN), 1.5, 2.25), "frozen", FLAW, SCENE, 1.5, "8 equal pictures in a row while"),
     "long frozen": (changed(SCENE, lambda t: replace(t, content=FROZEN), 1.5), "frozen", FAULT, SCENE, None, "of the episode"),
+    "repeats": (changed(SCENE, lambda t: replace(t, content=picture(round(t.s * 10) // 2, 0))), "repeats", FLAW, SCENE, None, "20 of 40 pictures repeat"),
     "one black": (changed(WRIST, lambda t: replace(t, content=BLACK), 2.3, 2.35), "black", FLAW, WRIST, 2.3, "black at 2.30"),
     "black": (changed(WRIST, lambda t: replace(t, content=BLACK), 1.0, 1.5), "black", FLAW, WRIST, 1.0, "5 black pictures"),
     "limits": (positions(with_value(1, BEYOND), 1.0, 1.1), "limits", FLAW, f"{STATES} fr3_joint2", 1.0, "5 values outside"),
@@ -196,6 +199,33 @@ def test_a_contract_that_is_given_judges_bags_of_others(tmp_path):
     assert looked_at(path).findings == []  # nobody says what the limits are
     facts = looked_at(path, CONTRACT)
     assert {(f.kind, f.topic) for f in facts.findings} == {("limits", f"{STATES} fr3_joint1")}
+
+
+def test_joints_in_several_messages_and_one_that_nobody_uses(tmp_path):
+    """Arm and gripper publish on one topic; another joint never has a position."""
+    names = list(CONTRACT.joint_names)
+    split = lambda told: [
+        replace(told, content=(names[:7], told.content[:7])),
+        replace(told, content=([*names[7:], "spare"], [*told.content[7:], np.nan]), log_ns=told.log_ns + 1000),
+    ]
+    facts = looked_at(write(tmp_path / "bag", changed(STATES, split)))
+    assert [(f.kind, f.weight, f.topic) for f in facts.findings] == [("nan", NOTE, f"{STATES} spare")]
+    measured = {curve.name: curve.values for curve in facts.curves if not curve.commanded}
+    assert list(measured) == [*names, "spare"]
+    np.testing.assert_allclose(measured[names[7]], [posture(index / 50)[7] for index in range(200)])
+    facts = looked_at(write(tmp_path / "less", changed(STATES, lambda told: split(told)[0])))
+    assert [(f.kind, f.text) for f in facts.findings] == [("joints", "the joints fr3_finger_joint1 never come")]
+
+
+@pytest.mark.parametrize("colour", [(0, 0, 90), (0, 90, 0), (90, 0, 0), (0, 0, 0)])
+def test_one_colour_is_not_black(colour):
+    """Of a large picture only some bytes are looked at, of every colour."""
+    looker = Looker("camera", "camera", exact=True)
+    pixels = np.tile(np.uint8(colour), (480, 640, 1))
+    for index in range(4):
+        pixels[0, 0, 0] = index
+        looker.message(index / 10, memoryview(bytes(40) + pixels.tobytes()), lambda: pixels, plain=index > 0)
+    assert bool(looker.finish().black) == (colour == (0, 0, 0))
 
 
 def test_a_namespace_is_found_by_the_events(tmp_path):

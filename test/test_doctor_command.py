@@ -1,5 +1,6 @@
 """`beingh doctor` as a command: exit codes, the page, JSON, and inputs that are hostile or of others."""
 
+import io
 import json
 import re
 
@@ -166,3 +167,18 @@ def test_texts_of_others_cannot_steer_the_terminal(tmp_path, capsys):
     assert doctor(tmp_path, tmp_path / "bag")[0] == 1
     told = capsys.readouterr().out
     assert "\x1b" not in told and "full?[2J?" in told
+
+
+def test_the_line_of_progress_is_rewritten_and_taken_away(tmp_path, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    shown = Terminal()
+    for number in range(2):
+        write(tmp_path / f"bags/{number}", recording(1.5))
+    monkeypatch.setattr("sys.stderr", shown)
+    doctor(tmp_path, tmp_path / "bags")
+    lines = shown.getvalue().split("\r")
+    assert lines[1].startswith("[.") and lines[1].rstrip("\x1b[K").endswith("% 0") and lines[-1] == "\x1b[K"
+    assert "\n" not in shown.getvalue()

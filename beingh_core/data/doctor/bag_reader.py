@@ -68,7 +68,6 @@ class _Reading:
         self._streams = self._known_streams()
         self._times = {name: array("q") for name in bag.topics}
         self._stamps = {name: array("q") for name in bag.topics if bag.types.has_header(bag.topics[name])}
-        self._damaged: dict[str, list] = {}
 
     def _full(self, name: str) -> str:
         return full_name(name, self._namespace)

@@ -11,6 +11,7 @@ from beingh_core.data.doctor.motion import Motion, grip_marks
 SHORTEST_S = 1.0
 IDLE_S, LONG_IDLE_S, MOSTLY = 3.0, 8.0, 0.6  # told from here on; a flaw from here on, or from this share on
 FROZEN_S, FROZEN_SAMPLED_S = 0.4, 0.9  # of equal bytes, and of pictures of a video that are looked at now and then
+REPEATS, REPEAT_SHARE = 10, 0.4  # so many pictures, and so much of them, are those before
 MOVED = 5.0  # so many times what counts as rest must a joint have moved for a picture to have changed
 MUCH = 0.2  # of an episode: what concerns more of it is a fault
 LOST_SHARE = 0.01
@@ -76,7 +77,18 @@ def _frozen(view: View, facts: EpisodeFacts, motion: Motion) -> list[Finding]:
             total_s += length_s
             text = f"{seen} {why}"
             found.append(Finding(kind="frozen", weight=FLAW, text=text, topic=view.name, **_span(run)))
-    return _graver(found, "frozen", total_s, facts.duration_s)
+    return _graver(found, "frozen", total_s, facts.duration_s) + _repeats(view, facts)
+
+
+def _repeats(view: View, facts: EpisodeFacts) -> list[Finding]:
+    """A camera that sends pictures again to keep its rate; stretches that rest are left out."""
+    count = next((stream.count for stream in facts.streams if stream.name == view.name), 0)
+    short = sum(run.count - 1 for run in view.still if run.end_s - run.start_s < FROZEN_S)
+    count -= sum(run.count for run in view.still if run.end_s - run.start_s >= FROZEN_S)
+    if view.sampled or short < REPEATS or short < REPEAT_SHARE * count:
+        return []
+    text = f"{short} of {count} pictures repeat the one before"
+    return [Finding(kind="repeats", weight=FLAW, text=text, topic=view.name)]
 
 
 def _rests(view: View, run: Run) -> bool:
@@ -100,7 +112,8 @@ def _numbers(curve: Curve) -> list[Finding]:
     if bad.any():
         first = int(np.argmax(bad))
         text = f"{np.count_nonzero(bad)} values are no numbers, the first"
-        found.append(Finding(kind="nan", weight=FAULT, text=text, topic=name, start_s=float(curve.times_s[first])))
+        weight = FAULT if curve.needed else NOTE
+        found.append(Finding(kind="nan", weight=weight, text=text, topic=name, start_s=float(curve.times_s[first])))
     with np.errstate(invalid="ignore"):
         beyond = np.maximum(curve.lower - curve.values, curve.values - curve.upper)
     outside = np.nan_to_num(beyond, nan=-1.0, posinf=-1.0) > curve.tolerance + 1e-6

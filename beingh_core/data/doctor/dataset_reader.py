@@ -54,6 +54,10 @@ class DatasetReader:
             self.trouble += [Finding(kind="contract", weight=NOTE, text=why)] if why else []
         self._limits = known_contract.column_limits(contract) if contract else {}
         self._robot = contract.robot if contract else ""
+        names = {(v.key, number, name) for v in self._dataset.spec.vectors for number, name in enumerate(v.names)}
+        if contract is not None and not names & self._limits.keys():
+            text = f"no column is called as in an export with the contract of {contract.robot}: no limits are known"
+            self.trouble.append(Finding(kind="contract", weight=NOTE, text=text))
         self._checker = Checker(self._dataset)
         self._spans = _spans(root)
         self.episodes = self._dataset.episodes

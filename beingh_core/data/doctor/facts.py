@@ -131,6 +131,7 @@ class Curve:
         still: It rests while it changes by less.
         grip: (closed, open) of a gripper whose direction is known; (nan, nan) of one whose is not; None of others.
         commanded: Whether it was wanted, not measured.
+        needed: Whether anybody uses it; a contract does not name every joint that a robot publishes.
     """
 
     group: str
@@ -143,6 +144,7 @@ class Curve:
     still: float = 0.01
     grip: tuple[float, float] | None = None
     commanded: bool = False
+    needed: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ come out of a video. Only what is shown is decoded, and in bags what may be blac
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -62,7 +63,7 @@ class Looker:
         if time_s >= self._next_s:
             self._look(judge=True)
         elif plain:
-            values = np.frombuffer(tail, np.uint8)[64 :: max(1, len(tail) // _SAMPLES)]
+            values = np.frombuffer(tail, np.uint8)[64 :: _step(len(tail))]
             self._black.add(time_s, is_black(values))
         elif len(tail) < _SMALL * usual and not same:
             pixels = self._decoded(decode)
@@ -147,6 +148,12 @@ class _Runs:
         if self._count:
             self._found.append(Run(start_s=self._start_s, end_s=self._end_s, count=self._count))
         self._count = 0
+
+
+def _step(size: int) -> int:
+    """How far samples of a picture's bytes lie apart; has no factor of a row's length, so that all colours are met."""
+    step = max(1, size // _SAMPLES)
+    return next(wide for wide in range(step, step + 30) if math.gcd(wide, 30) == 1)
 
 
 def _equal(one: memoryview, other: memoryview) -> bool:
