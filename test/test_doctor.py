@@ -1,5 +1,6 @@
 """What `beingh doctor` finds in bags: every kind of damage with its topic and time, and nothing in a healthy episode."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -28,6 +29,7 @@ from beingh_core.data.doctor.checks import check
 from beingh_core.data.doctor.examine import examine
 from beingh_core.data.doctor.facts import BAD, FAULT, FLAW, GOOD, NOTE, USABLE
 from beingh_core.data.doctor.looks import Looker
+from beingh_core.data.doctor.page import section
 from beingh_core.data.doctor.sources import find_sources
 
 
@@ -215,6 +217,21 @@ def test_joints_in_several_messages_and_one_that_nobody_uses(tmp_path):
     np.testing.assert_allclose(measured[names[7]], [posture(index / 50)[7] for index in range(200)])
     facts = looked_at(write(tmp_path / "less", changed(STATES, lambda told: split(told)[0])))
     assert [(f.kind, f.text) for f in facts.findings] == [("joints", "the joints fr3_finger_joint1 never come")]
+
+
+@pytest.mark.parametrize("value", [1.7e308, -1.7e308, 5e-324, np.nan, np.inf])
+def test_odd_numbers_make_no_noise_beside_their_finding(tmp_path, value, capsys):
+    messages = positions(with_value(3, value), 3.0)
+    for told in messages:
+        if told.topic == STATES and told.s < 1.0:
+            told.content[3] = -value
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        facts = looked_at(write(tmp_path / "bag", messages))
+        text = section(0, facts)
+    assert (
+        facts.verdict == BAD and {f.topic for f in facts.findings} == {f"{STATES} fr3_joint4"} and len(text) < 200_000
+    )
 
 
 @pytest.mark.parametrize("colour", [(0, 0, 90), (0, 90, 0), (90, 0, 0), (0, 0, 0)])

@@ -14,6 +14,7 @@ from beingh_core.data.doctor.facts import Charge, Curve, Mark
 _WIDTH, _HEIGHT, _BAR = 600, 100, 12
 _BINS = 300
 _LEAST_SHARE = 0.02  # of the way between its limits is seen of a joint at least
+_LARGEST = 1e15  # values beyond are drawn at the edge
 _LEAST_RESTS = 6  # times what counts as rest, where nobody gives limits
 _NEAR = 0.6  # a limit is drawn when it is no further from the curve than this share of the curve's own range
 
@@ -34,6 +35,7 @@ def joint_chart(
     """A joint over the whole episode: what was measured, what was commanded, its limits, what people did."""
     curves = [curve for curve in (commanded, measured) if curve is not None]
     finite = np.concatenate([curve.values[np.isfinite(curve.values)] for curve in curves])
+    finite = np.clip(finite, -_LARGEST, _LARGEST)
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     limits = [limit for limit in (curves[-1].lower, curves[-1].upper) if np.isfinite(limit)]
     # Noise of a joint that rests shall not look like motion.
@@ -94,7 +96,9 @@ def axis(duration_s: float) -> str:
 
 def _number(value: float, room: float) -> str:
     """A value in as many digits as can be told apart where so much is seen."""
-    digits = min(6, max(2 - math.floor(math.log10(room)), 0))
+    if not 1e-6 < room < 1e6:
+        return f"{value:.3g}"
+    digits = max(2 - math.floor(math.log10(room)), 0)
     return f"{round(value, digits) + 0.0:.{digits}f}"
 
 
@@ -124,11 +128,8 @@ def _path(times_s: np.ndarray, values: np.ndarray, scale: _Scale) -> str:
                 picked.append(first)
         keep = np.unique(picked)
         times_s, values = times_s[keep], values[keep]
-    xs, ys, path, down = scale.x(times_s), scale.y(values), [], False
-    for x, y in zip(np.atleast_1d(xs), np.atleast_1d(ys)):
-        if not np.isfinite(y):
-            down = False
-            continue
-        path.append(f"{'L' if down else 'M'}{x:.1f} {min(max(y, -50.0), 150.0):.1f}")
-        down = True
-    return "".join(path)
+    xs, ys = scale.x(times_s), np.clip(scale.y(values), -50.0, 150.0)
+    there = np.isfinite(ys)
+    begins = there & ~np.concatenate([[False], there[:-1]])
+    points = zip(begins[there].tolist(), xs[there].tolist(), ys[there].tolist())
+    return "".join(f"{'M' if begin else 'L'}{x:.1f} {y:.1f}" for begin, x, y in points)

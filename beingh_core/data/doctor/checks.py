@@ -18,6 +18,7 @@ LOST_SHARE = 0.01
 MOST_LISTED = 5  # of one kind and topic
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def check(facts: EpisodeFacts) -> None:
     """Adds what is wrong to the findings, and the grippers' closings to the marks."""
     if not facts.readable:
@@ -114,8 +115,7 @@ def _numbers(curve: Curve) -> list[Finding]:
         text = f"{np.count_nonzero(bad)} values are no numbers, the first"
         weight = FAULT if curve.needed else NOTE
         found.append(Finding(kind="nan", weight=weight, text=text, topic=name, start_s=float(curve.times_s[first])))
-    with np.errstate(invalid="ignore"):
-        beyond = np.maximum(curve.lower - curve.values, curve.values - curve.upper)
+    beyond = np.maximum(curve.lower - curve.values, curve.values - curve.upper)
     outside = np.nan_to_num(beyond, nan=-1.0, posinf=-1.0) > curve.tolerance + 1e-6
     if outside.any():
         worst = int(np.argmax(np.where(outside, beyond, -np.inf)))

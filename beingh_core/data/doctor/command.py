@@ -50,7 +50,8 @@ def run(chosen: argparse.Namespace) -> int:
     with _Line() as line:
         for facts in examine(sources, contract, chosen.namespace, line.show):
             told.append(described(facts))
-            sections.add(len(episodes), facts.verdict == GOOD, section(len(episodes), facts))
+            if sections.wants(facts.verdict == GOOD):
+                sections.add(len(episodes), facts.verdict == GOOD, section(len(episodes), facts))
             facts.release()
             episodes.append(facts)
     _write(chosen.out, page(episodes, sections.chosen()))
@@ -87,10 +88,12 @@ class _Sections:
         self._good: dict[int, str] = {}
         self._others: dict[int, str] = {}
 
+    def wants(self, good: bool) -> bool:
+        """Whether there is room for one more of this kind."""
+        return len(self._good if good else self._others) < self._most
+
     def add(self, number: int, good: bool, text: str) -> None:
-        kept = self._good if good else self._others
-        if len(kept) < self._most:
-            kept[number] = text
+        (self._good if good else self._others)[number] = text
 
     def chosen(self) -> dict[int, str]:
         room = self._most - len(self._others)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from beingh_core.contract import RobotContract
 from beingh_core.data.doctor.checks import check
 from beingh_core.data.doctor.facts import EpisodeFacts, unreadable
@@ -58,7 +60,8 @@ def _dataset(path: Path, contract: RobotContract | None, _namespace: str, tell: 
 def _tried(name: str, path: Path, read: Callable):
     """What `read` gives, or an episode that says why it gives nothing."""
     try:
-        return read()
+        with np.errstate(over="ignore", invalid="ignore"):  # odd numbers are found, not warned of
+            return read()
     except BeingHError as error:
         told = BeingHError(error.what, allowed=error.allowed, remedy=error.remedy)  # the page names the path beside it
         return unreadable(name, str(path), str(told))

@@ -10,6 +10,7 @@ from beingh_core.data.doctor.facts import Curve, Mark, Run
 
 STEP_S, WINDOW_S = 0.1, 1.0
 _MOST_STEPS = 50_000
+_LARGEST = 1e15  # of values; beyond there is no motion, only a fault
 # A gripper closes when it falls below the first share of its way, once it has been above the second.
 _CLOSED_BELOW, _OPEN_ABOVE = 0.75, 0.85
 _MOST_GRIPS = 6
@@ -58,7 +59,8 @@ class Motion:
 
     def _on_grid(self, curve: Curve) -> np.ndarray:
         good = np.isfinite(curve.values)
-        return np.interp(self._times, curve.times_s[good], curve.values[good] / curve.still)
+        units = np.clip(curve.values[good], -_LARGEST, _LARGEST) / curve.still
+        return np.interp(self._times, curve.times_s[good], units)
 
 
 def grip_marks(curves: Sequence[Curve]) -> list[Mark]:
