@@ -98,7 +98,7 @@ FAULTS = {
     "long frozen": (changed(SCENE, lambda t: replace(t, content=FROZEN), 1.5), "frozen", FAULT, SCENE, None, "of the episode"),
     "repeats": (changed(SCENE, lambda t: replace(t, content=picture(round(t.s * 10) // 2, 0))), "repeats", FLAW, SCENE, None, "20 of 40 pictures repeat"),
     "one black": (changed(WRIST, lambda t: replace(t, content=BLACK), 2.3, 2.35), "black", FLAW, WRIST, 2.3, "black at 2.30"),
-    "black": (changed(WRIST, lambda t: replace(t, content=BLACK), 1.0, 1.5), "black", FLAW, WRIST, 1.0, "5 black pictures"),
+    "black": (changed(WRIST, lambda t: replace(t, content=BLACK), 1.0, 1.65), "black", FLAW, WRIST, 1.0, "7 black pictures"),
     "limits": (positions(with_value(1, BEYOND), 1.0, 1.1), "limits", FLAW, f"{STATES} fr3_joint2", 1.0, "5 values outside"),
     "far outside": (positions(with_value(1, BEYOND), 0.0, 2.0), "limits", FAULT, f"{STATES} fr3_joint2", 0.0, "outside of"),
     "nan": (positions(with_value(3, np.nan), 3.0, 3.1), "nan", FAULT, f"{STATES} fr3_joint4", 3.0, "5 values are no numbers"),

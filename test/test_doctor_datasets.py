@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -140,8 +141,10 @@ def test_values_outside_of_the_contracts_range(tmp_path):
 
 
 def test_damaged_rows_and_files_are_found(tmp_path):
+    whole = made(tmp_path / "whole")
+
     def broken(name, change):
-        root = made(tmp_path / name)
+        root = shutil.copytree(whole, tmp_path / name)
         change(root)
         return looked_at(root)[0]
 

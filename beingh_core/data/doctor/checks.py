@@ -61,31 +61,29 @@ def _losses(facts: EpisodeFacts) -> list[Finding]:
 def _frozen(view: View, facts: EpisodeFacts, motion: Motion) -> list[Finding]:
     """Equal pictures while the robot moves or, where no joint is known, while another camera sees something new."""
     found, total_s = [], 0.0
+    least_s = FROZEN_SAMPLED_S if view.sampled else FROZEN_S
+    others = [other for other in facts.views if other is not view and other.looks]
     for run in view.still:
-        seen = "the same picture" if view.sampled else f"{run.count} equal pictures in a row"
-        length_s = run.end_s - run.start_s
-        if length_s < (FROZEN_SAMPLED_S if view.sampled else FROZEN_S):
+        if run.end_s - run.start_s < least_s or any(_covers(black, run) for black in view.black):
             continue
+        seen = "the same picture" if view.sampled else f"{run.count} equal pictures in a row"
         if motion.known:
             frozen, why = motion.moved(run.start_s, run.end_s) > MOVED, "while the robot moved"
         else:
-            others = [other for other in facts.views if other is not view and other.looks]
             frozen, why = any(not _rests(other, run) for other in others), "while another camera saw something new"
-            if not others:
-                text = f"{seen}; nothing else tells whether anything moved"
-                found.append(Finding(kind="still", weight=NOTE, text=text, topic=view.name, **_span(run)))
         if frozen:
-            total_s += length_s
-            text = f"{seen} {why}"
-            found.append(Finding(kind="frozen", weight=FLAW, text=text, topic=view.name, **_span(run)))
-    return _graver(found, "frozen", total_s, facts.duration_s) + _repeats(view, facts)
+            total_s += run.end_s - run.start_s
+            found.append(Finding(kind="frozen", weight=FLAW, text=f"{seen} {why}", topic=view.name, **_span(run)))
+        elif not motion.known and not others:
+            text = f"{seen}; nothing else tells whether anything moved"
+            found.append(Finding(kind="still", weight=NOTE, text=text, topic=view.name, **_span(run)))
+    return _graver(found, "frozen", total_s, facts.duration_s) + _repeats(view)
 
 
-def _repeats(view: View, facts: EpisodeFacts) -> list[Finding]:
+def _repeats(view: View) -> list[Finding]:
     """A camera that sends pictures again to keep its rate; stretches that rest are left out."""
-    count = next((stream.count for stream in facts.streams if stream.name == view.name), 0)
     short = sum(run.count - 1 for run in view.still if run.end_s - run.start_s < FROZEN_S)
-    count -= sum(run.count for run in view.still if run.end_s - run.start_s >= FROZEN_S)
+    count = view.count - sum(run.count for run in view.still if run.end_s - run.start_s >= FROZEN_S)
     if view.sampled or short < REPEATS or short < REPEAT_SHARE * count:
         return []
     text = f"{short} of {count} pictures repeat the one before"
@@ -94,7 +92,11 @@ def _repeats(view: View, facts: EpisodeFacts) -> list[Finding]:
 
 def _rests(view: View, run: Run) -> bool:
     """Whether a camera's pictures were equal, too."""
-    return any(other.start_s <= run.start_s + 0.1 and other.end_s >= run.end_s - 0.1 for other in view.still)
+    return any(_covers(other, run) for other in view.still)
+
+
+def _covers(wide: Run, run: Run) -> bool:
+    return wide.start_s <= run.start_s + 0.1 and wide.end_s >= run.end_s - 0.1
 
 
 def _black(view: View, facts: EpisodeFacts) -> list[Finding]:

@@ -90,6 +90,7 @@ class View:
         name: Topic or column.
         label: As people call it.
         detail: Size and encoding.
+        count: Pictures that came.
         looks: Small pictures, in order of time.
         still: Stretches of equal pictures.
         black: Stretches of black pictures.
@@ -102,6 +103,7 @@ class View:
     name: str
     label: str
     detail: str = ""
+    count: int = 0
     looks: list[Look] = field(default_factory=list)
     still: list[Run] = field(default_factory=list)
     black: list[Run] = field(default_factory=list)

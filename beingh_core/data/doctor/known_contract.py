@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from pathlib import Path
 
@@ -14,6 +15,7 @@ LARGEST = 1 << 20  # of a contract's text [characters]
 GRIP_TOLERANCE = 0.05  # of a share from closed to open
 
 
+@functools.lru_cache(maxsize=8)  # a folder of bags brings the same one along with each
 def from_text(text: str) -> tuple[RobotContract | None, str]:
     """A contract that an episode brings along, and why there is none.
 

@@ -56,6 +56,7 @@ class Looker:
             decode: Gives uint8 (H, W, 3); raises BeingHError.
             plain: Whether the bytes are brightness or colours as they are, so that zeros are black.
         """
+        self.view.count += 1
         same = self._tail is not None and _equal(self._tail, tail)
         self._still.add(time_s, same)
         self._tail, self._last = tail, (time_s, decode)
@@ -73,6 +74,7 @@ class Looker:
 
     def picture(self, time_s: float, pixels: np.ndarray) -> None:
         """A decoded picture of a video."""
+        self.view.count += 1
         self._last = (time_s, lambda: pixels)
         self._look(judge=True)
 
