@@ -127,6 +127,11 @@ def test_loose_files_are_episodes_and_numbered_ones_are_parts(tmp_path):
     assert [e["name"] for e in found["episodes"]] == ["made"]
 
 
+def test_the_folder_in_which_one_stands_has_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(write(tmp_path / "bag", recording(1.5)))
+    assert [e["name"] for e in doctor(tmp_path, ".")[2]["episodes"]] == ["bag"]
+
+
 def test_hostile_inputs(tmp_path, capsys):
     BagWriter(tmp_path / "empty_bag").close()
     code, page, found = doctor(tmp_path, tmp_path / "empty_bag")

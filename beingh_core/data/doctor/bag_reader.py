@@ -56,7 +56,7 @@ class _Reading:
 
     def __init__(self, path: Path, bag, contract: RobotContract | None, namespace: str) -> None:
         self._bag = bag
-        self._facts = EpisodeFacts(name=path.name, source=str(path), kind="bag")
+        self._facts = EpisodeFacts(name=path.resolve().name, source=str(path), kind="bag")
         self._events_topic = next((name for name in bag.topics if ("/" + name).endswith("/" + EVENTS)), "")
         self._namespace = namespace or self._events_topic.removesuffix(EVENTS).strip("/")
         self._in_charge_topic = self._full(IN_CHARGE)

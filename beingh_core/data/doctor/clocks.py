@@ -10,6 +10,7 @@ import numpy as np
 from beingh_core.data.doctor.facts import CAMERA, COMMANDS, FAULT, FLAW, JOINTS, NOTE, ROWS, Finding, Stream
 
 GAP_S, GAP_PERIODS = 0.25, 5.0  # a gap where no contract says how old a sample may be
+SLOW_S = 0.2  # commands that come more rarely come when they are needed
 JUMP_S = 1.0
 ORDER_S, ORDER_SHARE = 0.1, 0.01  # stamps that go back by less, and as rarely, are only noted
 MUCH = 0.2
@@ -141,6 +142,8 @@ def _gaps(stream: Stream, duration_s: float) -> list[Finding]:
     if stream.role == ROWS:
         longest = 1.5 * period
     found, total_s = [], 0.0
+    if stream.role == COMMANDS and period > SLOW_S:
+        return found
     # A jump of the clock is no gap: at least half of it must have passed while recording, too.
     passed = np.diff(at)
     for index in np.flatnonzero((steps > longest) & (passed > 0.5 * longest)):

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from beingh_core.data.doctor.facts import printable
+from beingh_core.data.doctor.texts import printable
 from beingh_core.errors import BeingHError
 
 PAGE = "doctor.html"

@@ -30,12 +30,14 @@ def examine(
 
 
 def _bag(path: Path, contract: RobotContract | None, namespace: str, tell: Progress) -> Iterator[EpisodeFacts]:
+    name = path.resolve().name  # of `.`, too
+
     def read() -> EpisodeFacts:
         from beingh_core.data.doctor.bag_reader import read_bag
 
-        return read_bag(path, contract, namespace, lambda share: tell(path.name, share))
+        return read_bag(path, contract, namespace, lambda share: tell(name, share))
 
-    yield _tried(path.name, path, read)
+    yield _tried(name, path, read)
 
 
 def _dataset(path: Path, contract: RobotContract | None, _namespace: str, tell: Progress) -> Iterator[EpisodeFacts]:
@@ -44,7 +46,7 @@ def _dataset(path: Path, contract: RobotContract | None, _namespace: str, tell: 
 
         return DatasetReader(path, contract)
 
-    reader = _tried(path.name, path, opened)
+    reader = _tried(path.resolve().name, path, opened)
     if isinstance(reader, EpisodeFacts):
         yield reader
         return

@@ -215,11 +215,6 @@ class EpisodeFacts:
             view.looks = []
 
 
-def printable(text: str) -> str:
-    """Without control characters, which names and texts of others may hold."""
-    return "".join(c if c.isprintable() else "?" for c in text)
-
-
 def unreadable(name: str, source: str, why: str) -> EpisodeFacts:
     """An episode of which nothing can be read."""
     reason = Finding(kind="unreadable", weight=FAULT, text=why)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from beingh_core.data.doctor.clocks import pace
-from beingh_core.data.doctor.facts import BAD, FAULT, FLAW, GOOD, USABLE, EpisodeFacts, printable
+from beingh_core.data.doctor.facts import BAD, FAULT, FLAW, GOOD, USABLE, EpisodeFacts
+from beingh_core.data.doctor.texts import printable
 
 VERSION = 1
 
