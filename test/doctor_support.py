@@ -109,14 +109,13 @@ def serialised(told: Told) -> bytes:
     return bytes(STORE.serialize_cdr(message, kind))
 
 
-def write(path: Path, messages: list[Told], custom: dict[str, str] | None = None, storage: str = "mcap") -> Path:
-    """A bag of these messages."""
+def write(path: Path, messages: list[Told], storage: str = "mcap", kinds: dict[str, str] = KINDS) -> Path:
+    """A bag of these messages, with the types of their topics."""
     writer = BagWriter(path, storage=storage, distribution="jazzy")
     numbers = {}
     for told in messages:
         if told.topic not in numbers:
-            numbers[told.topic] = writer.add_topic(bag_topic(told.topic, KINDS[told.topic]))
+            numbers[told.topic] = writer.add_topic(bag_topic(told.topic, kinds[told.topic]))
         writer.write(numbers[told.topic], told.log_ns, serialised(told))
-    writer.facts.custom |= custom or {}
     assert writer.close() == ""
     return path

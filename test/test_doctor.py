@@ -10,14 +10,18 @@ pytest.importorskip("rosbags")
 pytest.importorskip("mcap")
 from bag_support import STORE
 from doctor_support import (
+    BEGIN_NS,
     BUFFER,
     CONTRACT,
     EVENTS,
+    KINDS,
     NS,
     SCENE,
     SIZE,
     STATES,
     WRIST,
+    Told,
+    header,
     picture,
     posture,
     recording,
@@ -25,6 +29,7 @@ from doctor_support import (
     write,
 )
 
+from beingh_core.contract import load_contract
 from beingh_core.data.doctor.checks import check
 from beingh_core.data.doctor.examine import examine
 from beingh_core.data.doctor.facts import BAD, FAULT, FLAW, GOOD, NOTE, USABLE
@@ -246,19 +251,35 @@ def test_one_colour_is_not_black(colour):
 
 
 def test_a_namespace_is_found_by_the_events(tmp_path):
-    from doctor_support import KINDS
-
-    messages = [replace(told, topic="/left" + told.topic) for told in recording()]
-    writer_kinds = {f"/left{name}": kind for name, kind in KINDS.items()}
-    KINDS.update(writer_kinds)
-    try:
-        for told in messages:
-            told.content = serialised(replace(told, topic=told.topic.removeprefix("/left")))
-        facts = looked_at(write(tmp_path / "bag", messages))
-    finally:
-        for name in writer_kinds:
-            del KINDS[name]
+    messages = [replace(told, topic=f"/left{told.topic}", content=serialised(told)) for told in recording()]
+    kinds = {f"/left{name}": kind for name, kind in KINDS.items()}
+    facts = looked_at(write(tmp_path / "bag", messages, kinds=kinds))
     assert facts.findings == [] and facts.judged_by == "fr3" and facts.views[0].label == "scene_view"
+
+
+@pytest.mark.parametrize("robot", ["g1", "so101", "ur5e", "xarm7"])
+def test_positions_and_limits_of_other_robots_are_in_radians_and_metres(tmp_path, robot):
+    """Messages have the names and units that the contract says; here at home, and one joint of it beyond its limit."""
+    contract = load_contract(robot)
+    home, kind = dict(zip(contract.joint_names, contract.home)), "sensor_msgs/msg/JointState"
+    [topic] = contract.joint_state_topics
+    wire = contract.wire_of(topic)
+    inside = [joint for joint in wire.joints if joint in home]
+    beyond = home | {inside[0]: contract.limits.upper[contract.joint_names.index(inside[0])] + 0.5}
+    messages = []
+    for index in range(40):
+        values = home if index < 30 else beyond
+        numbers = wire.values(np.array([values.get(joint, 0.0) for joint in wire.joints]))
+        message = STORE.types[kind](
+            header(BEGIN_NS + index * NS // 10), list(wire.names), numbers, np.zeros(0), np.zeros(0)
+        )
+        stamp_ns = BEGIN_NS + index * NS // 10
+        messages.append(Told(f"/{topic}", stamp_ns, stamp_ns, bytes(STORE.serialize_cdr(message, kind))))
+    facts = looked_at(write(tmp_path / "bag", messages, kinds={f"/{topic}": kind}), contract)
+    assert {f.topic for f in facts.findings if f.kind == "limits"} == {f"/{topic} {inside[0]}"}
+    curves = {curve.name: curve for curve in facts.curves}
+    for joint in inside[1:]:
+        assert curves[joint].values[0] == pytest.approx(home[joint], abs=1e-6)
 
 
 def test_without_joints_another_camera_tells_whether_something_moved(tmp_path):
@@ -300,8 +321,6 @@ def test_compressed_pictures(tmp_path):
             buffer = io.BytesIO()
             Image.fromarray(pixels).save(buffer, "JPEG", quality=95)
             data = np.frombuffer(buffer.getvalue(), np.uint8)
-            from doctor_support import header
-
             message = STORE.types[kind](header(told.stamp_ns), "rgb8; jpeg compressed bgr8", data)
             writer.add_message(channel, told.log_ns, bytes(STORE.serialize_cdr(message, kind)), told.log_ns)
         writer.finish()

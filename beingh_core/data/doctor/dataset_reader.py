@@ -14,7 +14,7 @@ from beingh_core.data.contract_rows import IMAGES
 from beingh_core.data.doctor import known_contract
 from beingh_core.data.doctor.dataset_images import image_keys, read_images
 from beingh_core.data.doctor.dataset_views import read_view
-from beingh_core.data.doctor.facts import FAULT, NOTE, ROWS, Charge, Curve, EpisodeFacts, Finding, Mark, Stream
+from beingh_core.data.doctor.facts import CAMERA, FAULT, NOTE, ROWS, Charge, Curve, EpisodeFacts, Finding, Mark, Stream
 from beingh_core.data.doctor.positions import GRIP_NAMES
 from beingh_core.data.lerobot import columns
 from beingh_core.data.lerobot.check import Checker
@@ -97,6 +97,10 @@ class DatasetReader:
             facts.views.append(read_view(episode.videos[camera.key], camera, label, fps, facts.findings))
         for key in self._images:
             facts.views.append(read_images(dataset, episode, key, key.removeprefix(IMAGES), facts.findings))
+        for view in facts.views:
+            kind = f"{'pictures' if view.name in self._images else 'video'} {view.detail}"
+            count = view.count if view.name in self._images else episode.frames
+            facts.streams.append(Stream(name=view.name, type=kind, role=CAMERA, count=count if view.looks else 0))
         for vector in dataset.spec.vectors:
             facts.curves += self._curves(vector, columns.rows_of(table, vector.key), rows_s)
             if _CHARGE_WORD in vector.key:
