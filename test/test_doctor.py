@@ -93,6 +93,7 @@ FAULTS = {
     "clock back": (shifted(STATES, -3.0, 2.0), "clock", FAULT, STATES, 2.0, "jumps back by 2.98"),
     "clock ahead": (shifted(SCENE, 7.0, 2.0), "clock", FAULT, SCENE, 2.0, "jumps ahead by 7.00"),
     "clock differs": (shifted(WRIST, -30.0), "clock", FAULT, WRIST, None, "30.00 s behind"),
+    "recorder's clock": ([replace(t, log_ns=t.log_ns + 3 * NS * (t.s >= 2.0)) for t in recording()], "clock", FAULT, WRIST, 5.0, "come 3.00 s later"),
     "year 2038": (shifted(SCENE, 4.4e8, 3.0), "clock", FAULT, SCENE, 3.0, "jumps ahead by 440000000"),
     "before 1970": (shifted(SCENE, -1.7e9 - 50, 3.0), "clock", FAULT, SCENE, 3.0, "before 1970"),
     "order": (shifted(SCENE, -0.15, 2.0, 2.35), "order", FLAW, SCENE, 2.0, "out of order, by up to 0.05"),
@@ -220,6 +221,10 @@ def test_joints_in_several_messages_and_one_that_nobody_uses(tmp_path):
     measured = {curve.name: curve.values for curve in facts.curves if not curve.commanded}
     assert list(measured) == [*names, "spare"]
     np.testing.assert_allclose(measured[names[7]], [posture(index / 50)[7] for index in range(200)])
+    late = changed(STATES, lambda told: split(told)[: 1 if 1.0 < told.s < 2.0 else 2])
+    facts = looked_at(write(tmp_path / "late", late))
+    [gap] = [f for f in facts.findings if f.weight != NOTE]
+    assert (gap.kind, gap.topic, round(gap.start_s, 1)) == ("gap", f"{STATES} fr3_finger_joint1", 1.0)
     facts = looked_at(write(tmp_path / "less", changed(STATES, lambda told: split(told)[0])))
     assert [(f.kind, f.text) for f in facts.findings] == [("joints", "the joints fr3_finger_joint1 never come")]
 

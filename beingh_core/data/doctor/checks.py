@@ -38,8 +38,11 @@ def check(facts: EpisodeFacts) -> None:
     for view in facts.views:
         found += _frozen(view, facts, motion)
         found += _black(view, facts)
+    streams = {stream.name: stream for stream in facts.streams if stream.role == JOINTS}
     for curve in facts.curves:
         found += _numbers(curve)
+        if curve.needed and curve.group in streams:
+            found += clocks.of_joint(curve, streams[curve.group], facts.duration_s)
     found += _idle(facts, motion)
     facts.findings = _shortened(found)
 

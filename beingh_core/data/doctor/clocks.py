@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from beingh_core.data.doctor.facts import CAMERA, COMMANDS, FAULT, FLAW, JOINTS, NOTE, ROWS, Finding, Stream
+from beingh_core.data.doctor.facts import CAMERA, COMMANDS, FAULT, FLAW, JOINTS, NOTE, ROWS, Curve, Finding, Stream
 
 GAP_S, GAP_PERIODS = 0.25, 5.0  # a gap where no contract says how old a sample may be
 SLOW_S = 0.2  # commands that come more rarely come when they are needed
@@ -98,12 +98,21 @@ def _jumps(stream: Stream) -> list[Finding]:
     # Messages are never recorded before they are made, so the smallest delay so far shows a clock that was set ahead.
     delay = times - stamps
     ahead = [] if stream.role == ROWS else np.flatnonzero(delay[1:] < np.minimum.accumulate(delay)[:-1] - JUMP_S) + 1
-    found = []
-    for places, word, size in ((back, "back", newest[:-1] - stamps[1:]), (ahead, "ahead", -np.diff(delay))):
-        for place in _firsts(places):
-            text = f"its clock jumps {word} by {abs(size[place - 1]):.2f} s"
-            found.append(Finding(kind="clock", weight=FAULT, text=text, topic=stream.name, start_s=float(times[place])))
-    return found
+    sizes = (("jumps back", back, newest[:-1] - stamps[1:]), ("jumps ahead", ahead, -np.diff(delay)))
+    found = [
+        (place, f"its clock {word} by {abs(size[place - 1]):.2f} s")
+        for word, places, size in sizes
+        for place in _firsts(places)
+    ]
+    # From here on all of them come later than any did before.
+    later = np.minimum.accumulate(delay[::-1])[::-1][1:] - np.maximum.accumulate(delay)[:-1]
+    for place in [] if stream.role == ROWS or len(back) else _firsts(np.flatnonzero(later > JUMP_S) + 1):
+        text = f"its messages come {later[place - 1]:.2f} s later from here on: the recorder's clock jumped, or they are held up"
+        found.append((place, text))
+    return [
+        Finding(kind="clock", weight=FAULT, text=text, topic=stream.name, start_s=float(times[place]))
+        for place, text in found
+    ]
 
 
 def _firsts(places: np.ndarray) -> list[int]:
@@ -121,7 +130,8 @@ def _order(stream: Stream) -> list[Finding]:
     if len(wrong):
         worst_s, share = float(back_s[wrong - 1].max()), len(wrong) / len(stamps)
         text = f"{len(wrong)} stamps are out of order, by up to {worst_s:.3f} s, the first"
-        weight = NOTE if worst_s < ORDER_S and share < ORDER_SHARE else FLAW
+        # Several drivers may publish joints on one topic, each with a delay of its own.
+        weight = NOTE if worst_s < ORDER_S and (share < ORDER_SHARE or stream.role == JOINTS) else FLAW
         found.append(Finding(kind="order", weight=weight, text=text, topic=stream.name,
                              start_s=float(stream.times_s[wrong[0]])))  # fmt: skip
     if len(twice) and stream.role in (CAMERA, ROWS):
@@ -163,3 +173,17 @@ def _gaps(stream: Stream, duration_s: float) -> list[Finding]:
         text = f"silent for {min(1.0, total_s / duration_s):.0%} of the episode"
         found.insert(0, Finding(kind="gap", weight=FAULT, text=text, topic=stream.name))
     return found
+
+
+def of_joint(curve: Curve, stream: Stream, duration_s: float) -> list[Finding]:
+    """Times without a joint that only some messages of its topic hold, as where several drivers publish on one."""
+    if len(curve.times_s) >= stream.count:
+        return []
+    at = np.concatenate([[0.0], np.sort(curve.times_s), [duration_s]])
+    steps = np.diff(at)
+    longest = max(stream.max_age_s or GAP_S, GAP_PERIODS * float(np.median(steps)))
+    return [
+        Finding(kind="gap", weight=FLAW, text=f"nothing for {steps[index]:.2f} s", topic=f"{curve.group} {curve.name}",
+                start_s=float(at[index]), end_s=float(at[index + 1]))
+        for index in np.flatnonzero(steps > longest)
+    ]  # fmt: skip
