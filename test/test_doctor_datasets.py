@@ -16,7 +16,7 @@ from beingh_core.contract import load_contract
 from beingh_core.data.doctor.examine import examine
 from beingh_core.data.doctor.facts import BAD, FAULT, FLAW, GOOD, NOTE, USABLE
 from beingh_core.data.doctor.sources import find_sources
-from beingh_core.data.lerobot import Camera, DatasetSpec, DatasetWriter, Frame, Subtask, Vector, VideoSettings
+from beingh_core.data.lerobot import Camera, Dataset, DatasetSpec, DatasetWriter, Frame, Subtask, Vector, VideoSettings
 
 SCENE, WRIST, STATE, ACTION = "observation.images.scene", "observation.images.wrist", "observation.state", "action"
 FPS, ROWS = 20, 60
@@ -220,6 +220,17 @@ def test_pictures_inside_of_rows_and_odd_columns_as_older_datasets_have_them(tmp
     }  # fmt: skip
     assert "10 equal pictures" in str(facts.findings) and "1 rows have no picture" in str(facts.findings)
     assert "`note` is string" in str(facts.findings) and facts.views[0].label == "front"
+
+
+def test_rows_that_are_kept_in_memory_are_those_of_the_file_as_it_is(tmp_path):
+    root = made(tmp_path / "set", [lambda index, frame: frame] * 2)
+    dataset = Dataset(root)
+    before = [dataset.values(episode, STATE) for episode in dataset.episodes]
+    rewritten(root, lambda columns: columns | {STATE: columns[ACTION]})
+    for episode, values in zip(dataset.episodes, before):
+        np.testing.assert_array_equal(values, [row(index) for index in range(ROWS)])
+        np.testing.assert_array_equal(dataset.values(episode, STATE), dataset.values(episode, ACTION))
+        assert not np.array_equal(dataset.values(episode, STATE), values)
 
 
 def test_a_person_in_charge_is_known_by_lerobots_column(tmp_path):
