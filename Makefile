@@ -43,8 +43,9 @@ demo: $(STAMP)
 	@$(RUN) -m beingh_ros.demo --episodes "$(EPISODES)" --seed "$(SEED)" --instruction "$(INSTRUCTION)" \
 		--checkpoint "$(CHECKPOINT)" --out "$(OUT)" --viewer "$(VIEWER)"
 
+# Two runs of pytest side by side: the tests that run nodes, and the rest.
 test: $(STAMP)
-	@$(RUN) -m pytest -q $(PYTEST_ARGS)
+	@$(RUN) test/side_by_side.py $(PYTEST_ARGS)
 
 test-slow: $(STAMP)
 	@$(RUN) -m pytest -q -m slow $(PYTEST_ARGS)

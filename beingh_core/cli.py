@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from beingh_core.data.commands import add_dataset
+from beingh_core.data.doctor.command import add_doctor
 from beingh_core.data.export_command import add_export
 from beingh_core.errors import BeingHError
 
@@ -55,6 +56,7 @@ def build_parser(registers: Sequence[Register] = ()) -> argparse.ArgumentParser:
     _add_serve(commands)
     add_dataset(commands)
     add_export(commands)
+    add_doctor(commands)
     bench = commands.add_parser("bench", help="measure the software on this machine")
     benches = bench.add_subparsers(metavar="WHAT", required=True)
     _add_bench_inference(benches)

@@ -1,6 +1,5 @@
 """For every test: one thread for numerics, software rendering, a ROS domain of its own on this machine only."""
 
-import itertools
 import os
 
 # Before torch and mujoco are imported anywhere. More threads than free cores make small models slower, not faster.
@@ -10,6 +9,7 @@ os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 
 import hypothesis
 import pytest
+from ros_domains import free_domain, next_domain
 
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("repeatable")
@@ -17,13 +17,30 @@ hypothesis.settings.load_profile("repeatable")
 phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
 hypothesis.settings.register_profile("no_shrinking", deadline=None, derandomize=True, phases=phases)
 
-# Domains 1..101 have portable ports; the process id keeps parallel runs of the suite apart.
-_domains = itertools.count(os.getpid())
+# Whoever imports one of these runs nodes or servers, whose clocks go on while others have the processor.
+STARTERS = {"NodeProcess", "Served", "controller_beside_robot", "next_domain", "ros_graph", "start_server", "two_nodes"}
+
+
+def pytest_addoption(parser):
+    """The two halves of `make test` (test/side_by_side.py)."""
+    parser.addoption("--part", choices=["nodes", "rest"], help="only the tests that run nodes or servers, or the rest")
+
+
+@pytest.hookimpl(wrapper=True)  # before `-m` reads the markers
+def pytest_collection_modifyitems(config, items):
+    """Marks the tests that run nodes, and leaves out those of the other part."""
+    for item in items:
+        if not STARTERS.isdisjoint(vars(item.module)):
+            item.add_marker("nodes")
+    if part := config.getoption("part", None):
+        items[:] = [item for item in items if (item.get_closest_marker("nodes") is not None) == (part == "nodes")]
+    return (yield)
 
 
 @pytest.fixture(autouse=True)
 def ros_domain(monkeypatch):
     """The test's ROS domain, for it and the processes it starts."""
-    domain = 1 + next(_domains) % 101
+    domain = next_domain()
     monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
-    return domain
+    yield domain
+    free_domain(domain)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import multiprocessing
 import resource
 import signal
@@ -14,6 +15,7 @@ import numpy as np
 from beingh_core.errors import BeingHError
 
 SECONDS, MEGABYTES = 3.0, 500
+WAITING = 10  # times the limit of work, for what waits and does not work
 MANY = 5_000
 
 STRANGE = (
@@ -67,7 +69,9 @@ def failures(run, inputs, allowed=(BeingHError,), seconds=SECONDS, megabytes=MEG
     child = multiprocessing.get_context("fork").Process(
         target=_run_all, args=(sender, run, inputs, allowed, seconds, megabytes)
     )
+    gc.freeze()  # the child's collector must not end what threads of this process hold: they are not in the child
     child.start()
+    gc.unfreeze()
     sender.close()
     found, at = [], None
     while True:
@@ -106,15 +110,21 @@ def _run_all(sender, run, inputs, allowed, seconds, megabytes) -> None:
 @contextmanager
 def _within(seconds):
     def late(_signal, _frame):
-        raise TimeoutError(f"more than {seconds} s")
+        raise TimeoutError(f"more than {seconds} s of work, or {WAITING * seconds} s of waiting")
 
-    before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    timers = (
+        (signal.SIGPROF, signal.ITIMER_PROF, seconds),  # the processor's time, which others do not lengthen
+        (signal.SIGALRM, signal.ITIMER_REAL, WAITING * seconds),
+    )
+    before = [signal.signal(number, late) for number, _, _ in timers]
     try:
+        for _, timer, limit in timers:
+            signal.setitimer(timer, limit)
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for (number, timer, _), handler in zip(timers, before):
+            signal.setitimer(timer, 0)
+            signal.signal(number, handler)
 
 
 def _places(value, depth=0):

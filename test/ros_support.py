@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
-import itertools
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from contextlib import contextmanager
@@ -25,43 +21,10 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
+from ros_domains import free_domain, next_domain
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = Path(__file__).parent / "data" / "set_a"
-PORTABLE_DOMAINS = range(1, 102)
-_held_locks = {}
-_turns = itertools.count(os.getpid())
-
-
-def next_domain() -> int:
-    """A ROS domain that no other test uses, in this run or another one on this machine.
-
-    The domains take turns, since what a test leaves to the garbage collector is heard for a while after its end.
-    """
-    for _ in PORTABLE_DOMAINS:
-        domain = PORTABLE_DOMAINS[next(_turns) % len(PORTABLE_DOMAINS)]
-        lock = open(Path(tempfile.gettempdir()) / f"beingh_test_domain_{domain}.lock", "w")  # noqa: SIM115
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.close()
-            continue
-        if not _is_quiet(domain):
-            lock.close()  # a demo or another program, which knows nothing of the locks
-            continue
-        _held_locks[domain] = lock
-        return domain
-    raise RuntimeError("every ROS domain is in use")
-
-
-def _is_quiet(domain: int) -> bool:
-    """Whether the port of a domain's first participant is free."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind(("", 7410 + 250 * domain))
-        except OSError:
-            return False
-    return True
 
 
 @contextmanager
@@ -86,7 +49,7 @@ def ros_graph():
             yield node
     finally:
         rclpy.try_shutdown(context=context)
-        _held_locks.pop(domain).close()
+        free_domain(domain)
 
 
 @contextmanager

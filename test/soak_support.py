@@ -48,7 +48,7 @@ def brake(q, velocity, rate_hz=RATE_HZ, acceleration=4.0, rows=20):
 
 @dataclass
 class Recording:
-    """Messages as they are heard.
+    """Messages as they are received.
 
     Attributes:
         commands: for each topic [tick, rows, time sent, number].

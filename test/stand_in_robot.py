@@ -86,7 +86,7 @@ class StandInRobot:
         self._links.append(self.node.create_subscription(message_type, topic, take, 10))
 
     def start(self):
-        """Wait until the controller runs and hears the policy; returns the clock of its epoch."""
+        """Wait until the controller runs and receives the policy; returns the clock of its epoch."""
         self.buffer.wait_for(1)
         wait_matched(self.node, self.chunks, self.estop)
         return self.clock()
@@ -118,11 +118,11 @@ class StandInRobot:
         """The first published status from message `since` on that has this state and cause."""
 
         def found():
-            heard = (read_state(message) for message in self.state.messages[since:])
-            return next((status for status in heard if (status.state, status.cause) == (state, cause)), None)
+            received = (read_state(message) for message in self.state.messages[since:])
+            return next((status for status in received if (status.state, status.cause) == (state, cause)), None)
 
         return wait_until(
-            found, what=lambda: f"{state} {cause}, heard {[m.values for m in self.state.messages[since:]]}"
+            found, what=lambda: f"{state} {cause}, received {[m.values for m in self.state.messages[since:]]}"
         )
 
     def next_tick(self):

@@ -10,6 +10,8 @@ from remote_support import make_checkpoint
 
 from beingh_core.cli import main
 
+pytestmark = pytest.mark.nodes
+
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):

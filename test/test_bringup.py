@@ -13,7 +13,8 @@ import rclpy
 from launch_support import ament_prefix, write_small_checkpoint
 from rclpy.context import Context
 from rclpy.node import Node
-from ros_support import ROOT, Recorder, next_domain, ros_graph, wait_matched, wait_until
+from ros_domains import next_domain
+from ros_support import ROOT, Recorder, ros_graph, wait_matched, wait_until
 from sensor_msgs.msg import JointState
 from trajectories import trajectory_message
 from trajectory_msgs.msg import JointTrajectory

@@ -17,6 +17,8 @@ from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError
 from beingh_ros.demo.command import CHECKPOINT, Demo, _instruction
 
+pytestmark = pytest.mark.nodes
+
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):

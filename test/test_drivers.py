@@ -15,8 +15,8 @@ from beingh_core.contract import load_contract
 from beingh_core.contract.wire import plain
 from beingh_core.control.commander import Commander
 from beingh_core.control.driver import Driver, stop_drivers
-from beingh_core.control.plan import Plan, TickOutput
 from beingh_core.control.setpoints import Setpoints, sample_to_rest
+from beingh_core.control.tick_output import TickOutput
 from beingh_core.control.timing import SteadyTime
 from beingh_core.errors import BeingHError
 from beingh_ros.drivers import DRIVERS, make_drivers
@@ -155,13 +155,13 @@ def test_forward_command_sends_positions_in_the_order_of_the_contract(tmp_path):
     shuffled = [ARM[i] for i in (3, 0, 6, 1, 5, 2, 4)]
     contract = contract_with(tmp_path, HAND_DRIVER, forward("/forward/commands", shuffled))
     with two_nodes() as (observer, owner):
-        heard = Recorder(observer, Float64MultiArray, "/forward/commands")
+        received = Recorder(observer, Float64MultiArray, "/forward/commands")
         driver = make_drivers(owner, contract)[1]
         ready(driver)
         assert driver.command_rate_hz == 250.0 and contract.joint_names == (FINGER, *shuffled)
         row = np.arange(8) / 10
         driver.send(setpoints(row, times_s=[0.0]))
-        (message,) = heard.wait_for(1)
+        (message,) = received.wait_for(1)
         assert message.data.tolist() == row[1:].tolist()
 
 
@@ -177,7 +177,7 @@ def test_a_streamed_stop_follows_the_braking_path_at_its_rate_and_ends_at_rest(t
     contract = contract_with(tmp_path, forward("/arm/commands", ARM), HAND_DRIVER)
     rows, slopes = moving(contract)
     with two_nodes() as (observer, owner):
-        heard = Recorder(observer, Float64MultiArray, "/arm/commands")
+        received = Recorder(observer, Float64MultiArray, "/arm/commands")
         driver = make_drivers(owner, contract)[0]
         ready(driver)
         waits = []
@@ -185,12 +185,12 @@ def test_a_streamed_stop_follows_the_braking_path_at_its_rate_and_ends_at_rest(t
         def one_by_one(time_s):
             """No waiting, but no command overtakes the recorder either."""
             waits.append(time_s)
-            heard.wait_for(len(waits))
+            received.wait_for(len(waits))
 
         driver.wait_until = one_by_one
         driver.send(setpoints(np.zeros(8), np.full(8, 0.4), times_s=[0.0]))
         driver.stop(setpoints(rows, slopes))
-        messages = heard.wait_for(1 + 75)  # 0.3 s at 250 Hz
+        messages = received.wait_for(1 + 75)  # 0.3 s at 250 Hz
         values = np.array([m.data for m in messages])[:, 0]
         assert len(waits) == 75
         np.testing.assert_allclose(np.diff(waits), 1 / 250, atol=1e-9)
@@ -232,19 +232,19 @@ def test_joint_state_command(tmp_path, velocities):
     driver = {"kind": "joint_state_command", "topic": "/follower/command", "joints": [*ARM, FINGER], "rate_hz": 30.0}
     contract = contract_with(tmp_path, driver | {"velocities": velocities})
     with two_nodes() as (observer, owner):
-        heard = Recorder(observer, JointState, "/follower/command")
+        received = Recorder(observer, JointState, "/follower/command")
         (driver,) = make_drivers(owner, contract)
         ready(driver)
         assert driver.command_rate_hz == 30.0
         driver.send(setpoints(ROWS[0], SLOPES[0], times_s=[0.0]))
-        (message,) = heard.wait_for(1)
+        (message,) = received.wait_for(1)
         assert list(message.name) == [*ARM, FINGER] and message.position.tolist() == ROWS[0].tolist()
         assert message.velocity.tolist() == ([0.4] * 8 if velocities else []) and not len(message.effort)
         assert stamp_to_ns(message.header.stamp) == T0_NS
         at_once(driver)
         driver.stop(setpoints(ROWS))
         last = wait_until(
-            lambda: heard.messages[-1] if heard.messages[-1].position.tolist() == ROWS[1].tolist() else None
+            lambda: received.messages[-1] if received.messages[-1].position.tolist() == ROWS[1].tolist() else None
         )
         assert stamp_to_ns(last.header.stamp) == T0_NS + 100_000_000
 
@@ -259,23 +259,23 @@ def test_a_base_gets_its_velocities_as_twist_and_zeros_at_the_end(tmp_path):
     assert contract.joint_names == (*ARM, FINGER, *BASE), "velocities come last, wherever the driver stands"
     assert contract.limits.is_velocity.tolist() == [False] * 8 + [True] * 3 and contract.home[8:] == (0.0, 0.0, 0.0)
     with two_nodes() as (observer, owner):
-        heard = Recorder(observer, Twist, "/cmd_vel")
+        received = Recorder(observer, Twist, "/cmd_vel")
         driver = make_drivers(owner, contract)[0]
         ready(driver)
         row = [*ROWS[0], 0.3, -0.1, 0.6]
         driver.send(setpoints(row, times_s=[0.0]))
-        (message,) = heard.wait_for(1)
+        (message,) = received.wait_for(1)
         assert (message.linear.x, message.linear.y, message.angular.z) == (0.3, -0.1, 0.6)
         assert (message.linear.z, message.angular.x, message.angular.y) == (0.0, 0.0, 0.0)
         driver.send(setpoints([*ROWS[0], 0.0, 0.0, 0.0], times_s=[0.0], stamp_ns=T0_NS + 50_000_000))
-        assert heard.wait_for(2)[1] == Twist(), "a hold is zero, sent like any other command"
+        assert received.wait_for(2)[1] == Twist(), "a hold is zero, sent like any other command"
         driver.send(setpoints(row, times_s=[0.0], stamp_ns=T0_NS + 100_000_000))
-        heard.wait_for(3)
+        received.wait_for(3)
         waits = []
-        driver.wait_until = lambda time_s: (waits.append(time_s), heard.wait_for(2 + len(waits)))
+        driver.wait_until = lambda time_s: (waits.append(time_s), received.wait_for(2 + len(waits)))
         brake = np.array([[*ROWS[0], *(share * np.array(row[8:]))] for share in (2 / 3, 1 / 3, 0.0)])
         driver.stop(setpoints(brake, stamp_ns=T0_NS + 100_000_000))
-        last = heard.wait_for(3 + len(waits))
+        last = received.wait_for(3 + len(waits))
         np.testing.assert_allclose(np.diff(waits), 0.05, atol=1e-9)
         forward = [message.linear.x for message in last[2:]]
         np.testing.assert_allclose(forward[:4], [0.3, 0.2, 0.1, 0.0], atol=1e-12)
@@ -287,11 +287,11 @@ def test_a_stamped_twist_has_stamp_and_frame(tmp_path):
         tmp_path, ARM_DRIVER, HAND_DRIVER, twist(stamped=True, frame_id="base_footprint"), base=True
     )
     with two_nodes() as (observer, owner):
-        heard = Recorder(observer, TwistStamped, "/cmd_vel")
+        received = Recorder(observer, TwistStamped, "/cmd_vel")
         driver = make_drivers(owner, contract)[2]
         ready(driver)
         driver.send(setpoints([*ROWS[0], 0.3, -0.1, 0.6], times_s=[0.0]))
-        (message,) = heard.wait_for(1)
+        (message,) = received.wait_for(1)
         assert message.header.frame_id == "base_footprint" and stamp_to_ns(message.header.stamp) == T0_NS
         assert message.twist.angular.z == 0.6
 
@@ -303,12 +303,12 @@ def test_streams_stop_side_by_side_and_one_failure_stops_no_other(tmp_path):
 
     contract = contract_with(tmp_path, forward("/arm/commands", ARM), HAND_DRIVER)
     with two_nodes() as (observer, owner):
-        heard = Recorder(observer, Float64MultiArray, "/arm/commands")
+        received = Recorder(observer, Float64MultiArray, "/arm/commands")
         drivers = make_drivers(owner, contract)
         ready(drivers[0])
         errors = stop_drivers([Broken(), *drivers], setpoints(ROWS))
         assert errors == ["Broken: cable"]
-        wait_until(lambda: heard.messages and heard.messages[-1].data.tolist() == ROWS[1, :7].tolist())
+        wait_until(lambda: received.messages and received.messages[-1].data.tolist() == ROWS[1, :7].tolist())
 
 
 def test_every_kind_of_the_contract_has_a_driver():
@@ -381,13 +381,10 @@ def test_what_is_commanded_between_the_ticks_is_braked_where_no_tick_is_left():
     slopes = np.zeros_like(rows)
     slopes[:, 0] = 0.02 / contract.dt_s
     stamp_ns = time_.now_ns()
-    plan = Plan(epoch="0@1", stamp_ns=stamp_ns + period_ns, positions=rows)
-    commander.send(
-        TickOutput(
-            before=np.zeros(columns), points=Setpoints.by_tick(stamp_ns, contract.dt_s, rows, slopes), plan=plan,
-            fresh=True, stopping=False,
-        )
-    )  # fmt: skip
+    points, plan = (
+        Setpoints.by_tick(at_ns, contract.dt_s, rows, slopes, "0@1") for at_ns in (stamp_ns, stamp_ns + period_ns)
+    )
+    commander.send(TickOutput(before=np.zeros(columns), points=points, plan=plan, fresh=True))
     wait_until(lambda: stream.sent and stream.sent[-1][0] > 0.01, what="a setpoint in motion")
     assert commander.end() and commander.come_to_rest()
     path = stream.last.positions[:, 0]

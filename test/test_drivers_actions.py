@@ -70,7 +70,7 @@ def test_every_tick_is_a_goal_and_a_replaced_goal_is_no_failure(tmp_path):
             assert read.times_ns.tolist() == [TICK_NS, 2 * TICK_NS]
             assert [p.velocities.tolist() for p in goal.trajectory.points] == [[0.2] * 7, [0.0] * 7]
         server.end("succeed", error_code=0)
-        driver.send(setpoints(ROWS, stamp_ns=T0_NS + 4 * TICK_NS))  # the end above is heard before this one's answer
+        driver.send(setpoints(ROWS, stamp_ns=T0_NS + 4 * TICK_NS))  # the end above is received before this one's answer
         wait_until(lambda: len(server.goals) == 5, what="a goal")
         assert driver.problem() is None and server.cancels == 0
 

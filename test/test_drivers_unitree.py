@@ -107,30 +107,30 @@ def test_the_check_sum_is_crc32_mpeg2():
 
 
 def started(observer, owner, contract):
-    """A driver that has heard the robot, and what it sends."""
+    """A driver that has received the state of the robot, and what it sends."""
     from unitree_hg.msg import LowCmd, LowState
 
-    heard = Recorder(observer, LowCmd, "/arm_sdk")
+    received = Recorder(observer, LowCmd, "/arm_sdk")
     publisher = observer.create_publisher(LowState, "/lf/lowstate", 1)
     (driver,) = make_drivers(owner, contract)
     wait_until(lambda: publisher.get_subscription_count() and driver._groups[0][0].get_subscription_count(), what="DDS")
     publisher.publish(state())
     wait_until(lambda: driver._state is not None, what="the robot's state")
-    return driver, heard
+    return driver, received
 
 
-def send(driver, heard, tick, row):
-    count = len(heard.messages)
+def send(driver, received, tick, row):
+    count = len(received.messages)
     driver.send(setpoints(row, times_s=[0.0], stamp_ns=T0_NS + tick * PERIOD_NS))
-    return heard.wait_for(count + 1)[-1]
+    return received.wait_for(count + 1)[-1]
 
 
 def test_a_command_reaches_its_motors_with_gains_and_check_sum(contract):
     with two_nodes() as (observer, owner):
-        driver, heard = started(observer, owner, contract)
+        driver, received = started(observer, owner, contract)
         assert driver.command_rate_hz == RATE_HZ
         row = np.arange(1, 8) / 10
-        message = send(driver, heard, 0, row)
+        message = send(driver, received, 0, row)
         motors = message.motor_cmd
         assert [motors[22 + i].q for i in range(7)] == pytest.approx(row.tolist())
         assert [motors[22 + i].kp for i in range(7)] == [80, 80, 80, 40, 80, 80, 80]
@@ -146,16 +146,16 @@ def test_a_command_reaches_its_motors_with_gains_and_check_sum(contract):
 
 def test_the_weight_rises_after_the_first_command_and_falls_after_the_braking(contract):
     with two_nodes() as (observer, owner):
-        driver, heard = started(observer, owner, contract)
-        weights = [send(driver, heard, tick, np.zeros(7)).motor_cmd[29].q for tick in range(61)]
+        driver, received = started(observer, owner, contract)
+        weights = [send(driver, received, tick, np.zeros(7)).motor_cmd[29].q for tick in range(61)]
         expected = np.clip(np.arange(61) / 50, 0, 1) ** 2
         np.testing.assert_allclose(weights, expected, atol=1e-6)
-        count = len(heard.messages)
+        count = len(received.messages)
         waits = []
-        driver.wait_until = lambda time_s: (heard.wait_for(count + len(waits)), waits.append(time_s))
+        driver.wait_until = lambda time_s: (received.wait_for(count + len(waits)), waits.append(time_s))
         brake = np.array([[0.02] * 7, [0.03] * 7])
         driver.stop(setpoints(brake, stamp_ns=T0_NS + 60 * PERIOD_NS))
-        last = heard.wait_for(count + 25)[count:]  # 0.1 s of braking and 0.4 s of ramp at 50 Hz
+        last = received.wait_for(count + 25)[count:]  # 0.1 s of braking and 0.4 s of ramp at 50 Hz
         for part in (waits[:5], waits[5:]):
             np.testing.assert_allclose(np.diff(part), 1 / RATE_HZ, atol=1e-9)
         weights = np.array([message.motor_cmd[29].q for message in last])
@@ -165,31 +165,31 @@ def test_the_weight_rises_after_the_first_command_and_falls_after_the_braking(co
         for message in last[4:]:
             assert message.motor_cmd[25].q == pytest.approx(0.03), "the posture is held while the weight falls"
             assert message.crc == crc_of(message)
-        assert send(driver, heard, 100, np.zeros(7)).motor_cmd[29].q == 0.0, "the next start ramps again"
+        assert send(driver, received, 100, np.zeros(7)).motor_cmd[29].q == 0.0, "the next start ramps again"
 
 
 def test_a_stop_before_the_weight_is_up_goes_down_from_where_it_is(contract):
     with two_nodes() as (observer, owner):
-        driver, heard = started(observer, owner, contract)
+        driver, received = started(observer, owner, contract)
         for tick in range(26):
-            send(driver, heard, tick, np.zeros(7))
+            send(driver, received, tick, np.zeros(7))
         driver.wait_until = lambda _time_s: None
         driver.stop(setpoints(np.zeros((1, 7)), stamp_ns=T0_NS + 25 * PERIOD_NS))
-        wait_until(lambda: heard.messages[-1].motor_cmd[29].q == 0.0, what="weight 0")
-        weights = [message.motor_cmd[29].q for message in heard.messages[26:]]
+        wait_until(lambda: received.messages[-1].motor_cmd[29].q == 0.0, what="weight 0")
+        weights = [message.motor_cmd[29].q for message in received.messages[26:]]
         assert max(weights) <= 0.25 + 1e-6
 
 
 def test_a_robot_that_rests_already_is_given_back_too(contract):
     """After an emergency stop nothing is sent any more; when the controller ends then, the weight still falls."""
     with two_nodes() as (observer, owner):
-        driver, heard = started(observer, owner, contract)
+        driver, received = started(observer, owner, contract)
         for tick in range(61):
-            send(driver, heard, tick, np.full(7, 0.1))
+            send(driver, received, tick, np.full(7, 0.1))
         waits = []
-        driver.wait_until = lambda time_s: (heard.wait_for(61 + len(waits)), waits.append(time_s))
+        driver.wait_until = lambda time_s: (received.wait_for(61 + len(waits)), waits.append(time_s))
         driver.release()
-        last = heard.wait_for(61 + 20)[61:]
+        last = received.wait_for(61 + 20)[61:]
         np.testing.assert_allclose([m.motor_cmd[29].q for m in last], 1.0 - np.arange(1, 21) / 20, atol=1e-6)
         assert {round(m.motor_cmd[25].q, 6) for m in last} == {0.1}
         driver.release()
@@ -201,14 +201,14 @@ def test_nothing_is_sent_to_a_robot_that_is_silent(contract):
     from unitree_hg.msg import LowCmd
 
     with two_nodes() as (observer, owner):
-        heard = Recorder(observer, LowCmd, "/arm_sdk")
+        received = Recorder(observer, LowCmd, "/arm_sdk")
         (driver,) = make_drivers(owner, contract)
         wait_until(lambda: driver._groups[0][0].get_subscription_count() > 0, what="DDS")
         driver.send(setpoints(np.zeros(7), times_s=[0.0]))
         assert "nothing has come on /lf/lowstate" in wait_until(driver.problem, what="a problem")
         driver.stop(setpoints(np.zeros(7)))
         driver._groups[0][0].publish(LowCmd(mode_pr=1))  # sentinel
-        assert [message.mode_pr for message in heard.wait_for(1)] == [1]
+        assert [message.mode_pr for message in received.wait_for(1)] == [1]
 
 
 def test_joints_that_arm_sdk_does_not_have(contract, tmp_path):
@@ -226,7 +226,7 @@ def test_joint_states_of_a_robot_that_publishes_none(tmp_path):
 
     with ros_graph() as graph:
         for_children(graph.environment, "unitree_hg")
-        heard = Recorder(graph, JointState, "/joint_states")
+        received = Recorder(graph, JointState, "/joint_states")
         publisher = graph.create_publisher(LowState, "/lowstate", 1)
         message = LowState()
         for index, motor in enumerate(message.motor_state):
@@ -234,14 +234,14 @@ def test_joint_states_of_a_robot_that_publishes_none(tmp_path):
         with NodeProcess(graph, "unitree_joint_states", {}, tmp_path / "log"):
             wait_matched(graph, publisher)
             begin_s, sent = time.monotonic(), 0
-            while len(heard.messages) < 20 and time.monotonic() < begin_s + 20.0:
+            while len(received.messages) < 20 and time.monotonic() < begin_s + 20.0:
                 publisher.publish(message)
                 sent += 1
                 time.sleep(0.002)
-        states = heard.messages
+        states = received.messages
         assert len(states) >= 20 and sent > 2 * len(states)
         # A message that comes late is near to the next one, so it is the rate that counts.
-        assert np.mean(np.diff(heard.times_s)) > 0.009
+        assert np.mean(np.diff(received.times_s)) > 0.009
         position = dict(zip(states[0].name, states[0].position))
         assert len(position) == 29 and position["left_hip_pitch_joint"] == 0.0
         for joint, motor in (

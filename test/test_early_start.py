@@ -136,7 +136,7 @@ def test_the_last_picture_before_the_start_is_begun_when_it_comes(make):
     assert len(robot.chunks) == 1
     robot.tick(last)
     wait_until(lambda: len(robot.chunks) == 2, 10)
-    assert robot.thread.early == 1 and len(robot.maker.begun) == 2
+    assert robot.thread.prefetched == 1 and len(robot.maker.begun) == 2
 
 
 def test_an_earlier_picture_is_left_for_a_newer_one(make):
@@ -156,7 +156,7 @@ def test_it_changes_when_the_work_is_done_and_not_the_chunk(make):
         last = robot.clock.nearest_tick(robot.schedule.next_start_ns(robot.ns))
         robot.run(range(4, last + 1))
         wait_until(lambda: len(robot.chunks) == 2, 10)
-        assert robot.thread.early == int(early)
+        assert robot.thread.prefetched == int(early)
         results.append(robot.chunks)
     for (mine, chunk), (other, expected) in zip(*results):
         assert mine.base_tick == other.base_tick
@@ -173,7 +173,7 @@ def test_another_instruction_throws_away_what_was_begun(make):
     robot.tick(last)
     wait_until(lambda: len(robot.chunks) == 2, 10)
     assert [words for _, _, words in robot.maker.begun][1:] == ["pick up the red cube", "pick up the blue cube"]
-    assert robot.thread.early == 0
+    assert robot.thread.prefetched == 0
 
 
 def test_the_arm_goes_over_from_the_last_motion_to_the_new_one_in_equal_shares(policy):

@@ -145,7 +145,7 @@ def test_every_limit_is_found_where_it_is_exceeded():
 def test_a_first_tick_that_already_moves():
     moving = healthy(60, swing(108)[30:])
     assert ("acceleration", 1) in [(v.rule, v.tick) for v in judge(moving.record()).limit]
-    del moving.buffers[0]  # whoever has not heard the epoch begin does not know that it began at rest
+    del moving.buffers[0]  # whoever has not received the epoch begin does not know that it began at rest
     assert judge(moving.record()).limit == ()
 
 
@@ -159,7 +159,7 @@ def test_a_velocity_column_is_limited_one_derivative_lower():
     assert ("velocity", 30) in limit_rules(path, limits)
 
 
-def test_a_tick_that_was_not_heard_is_known_from_its_neighbour():
+def test_a_tick_that_was_not_received_is_known_from_its_neighbour():
     recording = healthy()
     del recording.commands[0][40]
     first, path = sent_path(recording.record().wire.epochs()[0], JOINTS, GROUPS)
@@ -243,7 +243,7 @@ def test_a_robot_that_jumps_though_what_is_sent_does_not():
     record = healthy().record()
     path = swing(120)
     late = path.copy()
-    late[20:45] = late[20]  # it heard nothing for a while, and then everything
+    late[20:45] = late[20]  # it received nothing for a while, and then everything
     record.joint_states = measured(path, 120)
     assert judge(record).problems == ()
     record.joint_states = measured(late, 120)

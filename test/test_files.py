@@ -78,11 +78,11 @@ def test_a_huge_file_is_refused_by_its_size(tmp_path):
     path = tmp_path / "config.json"
     path.write_text("{")
     os.truncate(path, 1 << 40)
-    start = time.monotonic()
+    start = time.process_time()
     assert f"at most {JSON_BYTES} bytes" in refused(path)
     with pytest.raises(BeingHError, match="at most 100 bytes"):
         check_file(path, largest=100)
-    assert time.monotonic() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_long_numbers_are_refused_by_their_key(tmp_path):

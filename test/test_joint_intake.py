@@ -29,10 +29,10 @@ class Log:
 
 def controller_takes(message):
     """(positions that the controller got, why it was told to stop, log)"""
-    log, taken, refused, heard = Log(), [], [], {}
+    log, taken, refused, received = Log(), [], [], {}
     node = SimpleNamespace(
         resolve_topic_name=lambda topic: f"/cell{topic}",
-        create_subscription=lambda _type, name, callback, _qos: heard.update({name: callback}),
+        create_subscription=lambda _type, name, callback, _qos: received.update({name: callback}),
         get_logger=lambda: log,
     )
     controller = SimpleNamespace(

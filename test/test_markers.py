@@ -107,7 +107,7 @@ def test_what_only_holds_is_no_path():
 
 
 class Bench:
-    """The node and the two topics that it hears."""
+    """The node and the two topics that it subscribes to."""
 
     def __init__(self, graph):
         self.shown = Recorder(graph, MarkerArray, PATHS_TOPIC)

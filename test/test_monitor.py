@@ -1,4 +1,4 @@
-"""The monitor: what it concludes from what it hears, how the page looks, and the command on a real ROS graph."""
+"""The monitor: what it concludes from what it receives, how the page looks, and the command on a real ROS graph."""
 
 import fcntl
 import os
@@ -15,7 +15,8 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rich.console import Console
-from ros_support import ROOT, next_domain, ros_graph, wait_until
+from ros_domains import next_domain
+from ros_support import ROOT, ros_graph, wait_until
 from sensor_msgs.msg import JointState
 
 from beingh_core.contract import load_contract
@@ -42,7 +43,7 @@ STREAM = {
 }  # fmt: skip
 
 
-def heard(namespace="", at_s=100.0, **levels):
+def received(namespace="", at_s=100.0, **levels):
     """A state as after hearing everything once; `levels` are (level, message) by "commands", "inference", "stream"."""
     state, prefix = MonitorState(namespace=namespace), f"{namespace}/" if namespace else ""
     for key, name, values in (
@@ -64,15 +65,15 @@ def text_of(state, width=80, now_s=100.5, **around):
     return console.export_text()
 
 
-def test_nobody_heard_is_a_warning_and_somebody_silent_an_error():
-    assert MonitorState().verdict(0.0) == (WARN, "no controller is heard")
-    assert heard().verdict(100.5) == (OK, "as it should be")
-    level, text = heard().verdict(100.0 + SILENT_AFTER_S + 2)
+def test_nobody_received_is_a_warning_and_somebody_silent_an_error():
+    assert MonitorState().verdict(0.0) == (WARN, "no controller is received")
+    assert received().verdict(100.5) == (OK, "as it should be")
+    level, text = received().verdict(100.0 + SILENT_AFTER_S + 2)
     assert level == ERROR and "controller: commands" in text and "silent for 5 s" in text
 
 
 def test_the_worst_status_counts_and_equal_ones_are_told_once():
-    state = heard(stream=(ERROR, "stale: 0.4 s"), inference=(WARN, "gate closed"))
+    state = received(stream=(ERROR, "stale: 0.4 s"), inference=(WARN, "gate closed"))
     state.diagnostic(100.0, "policy: video.wrist_view", ERROR, "stale: 0.4 s", "fr3", STREAM)
     assert state.findings(100.0) == [
         (ERROR, "video.scene_view, video.wrist_view: stale: 0.4 s"),
@@ -81,17 +82,17 @@ def test_the_worst_status_counts_and_equal_ones_are_told_once():
 
 
 def test_a_robot_in_a_namespace_is_told_apart_from_others():
-    state = heard("left")
+    state = received("left")
     for name in ("controller: commands", "right/controller: commands", "left/camera: driver", "leftover"):
         state.diagnostic(100.0, name, ERROR, "not mine", "other", {})
     assert state.verdict(100.0)[0] == OK and state.robot == "fr3"
-    root = heard()
+    root = received()
     root.diagnostic(100.0, "left/controller: commands", ERROR, "not mine", "other", {})
     assert root.verdict(100.0)[0] == OK
 
 
 def test_the_depth_is_what_the_newest_merged_chunk_has_left():
-    state = heard()
+    state = received()
     assert state.depth(100.1) == 12
     state.buffer(100.2, "0@5", 1_000_000_000 + 50_000_000 * 40, 0.05)
     assert state.depth(100.2) == 0
@@ -101,7 +102,7 @@ def test_the_depth_is_what_the_newest_merged_chunk_has_left():
 
 
 def test_the_last_stop_is_kept_when_the_robot_runs_again():
-    state = heard()
+    state = received()
     stopped = {"state": "stopped", "cause": "estop", "stamp_ns": str(time.time_ns() - 42_000_000_000)}
     state.control("emergency stop on /estop", stopped)
     assert "ros2 service call /controller/reset" in state.hints()[0]
@@ -123,7 +124,7 @@ def _stopped(namespace):
 
 @pytest.mark.parametrize("width", [80, 130])
 def test_the_page_shows_every_reading_and_fits(width):
-    text = text_of(heard(), width)
+    text = text_of(received(), width)
     assert max(map(len, text.splitlines())) <= width
     for words in (
         "● OK  fr3", "domain 7", "running", "12 of 16 steps left", "5 are locked", "20.0 of 20 Hz", "jitter 0.3 ms",
@@ -139,18 +140,18 @@ def test_the_page_shows_every_reading_and_fits(width):
 
 
 def test_what_is_wrong_stands_below_with_what_to_do():
-    state = heard(commands=(ERROR, "stopped: emergency stop"), stream=(WARN, "6 % are lost: repair it"))
+    state = received(commands=(ERROR, "stopped: emergency stop"), stream=(WARN, "6 % are lost: repair it"))
     state.control("emergency stop", {"state": "stopped", "cause": "estop", "stamp_ns": ""})
     text = text_of(state)
     assert "■ ERROR" in text and "▲ 6 % are lost" in text and "lost: repair it" in text
     assert re.search(r"■ controller: commands: stopped: emergency stop", text) and "to go on: remove" in text
     text = text_of(MonitorState(), hints=["no other node is visible"])
-    assert "no controller is heard" in text and "- no other node is visible" in text
+    assert "no controller is received" in text and "- no other node is visible" in text
     short = Console(width=80, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
     short.print(page(state, Surroundings(title=""), 100.5, 80, height=24))
     text = short.export_text()
     assert 0 < text.index("look at") < text.index("buffer"), "on a short terminal what is wrong comes first"
-    text = text_of(heard(), now_s=110.0)
+    text = text_of(received(), now_s=110.0)
     assert "as of 10 s ago" in text and "nothing is being sent" in text
 
 
@@ -165,7 +166,7 @@ def test_one_page_of_a_real_controller_in_a_namespace_and_a_status_for_scripts(t
     home = {"name": list(FR3.joint_names), "position": list(FR3.home)}
     with ros_graph() as graph:
         done = monitor(graph.environment, "--once", "--wait", "8")
-        assert done.returncode == 1 and "no controller is heard" in done.stdout and "(/observer)" in done.stdout
+        assert done.returncode == 1 and "no controller is received" in done.stdout and "(/observer)" in done.stdout
         states = graph.create_publisher(JointState, "/left/joint_states", 10)
         spec = ProcessSpec(
             name="controller",
@@ -182,7 +183,7 @@ def test_one_page_of_a_real_controller_in_a_namespace_and_a_status_for_scripts(t
             graph.create_timer(0.02, lambda: states.publish(JointState(**home)))
             wait_until(lambda: "running" in group.log_tail("controller"), what="it runs")
             done = monitor(graph.environment, "--once", "--namespace", "/left/", "--wait", "20")
-            assert re.search(r"state +running", done.stdout) and "no policy is heard" in done.stdout, done.stdout
+            assert re.search(r"state +running", done.stdout) and "no policy is received" in done.stdout, done.stdout
 
 
 def test_a_stop_is_shown_with_its_cause_and_fails_a_script(tmp_path):
@@ -224,7 +225,7 @@ def test_ctrl_c_leaves_a_clean_terminal():
             return shown
 
         try:
-            wait_until(lambda: b"no controller is heard" in read(), 30.0, lambda: f"the page: {shown!r}")
+            wait_until(lambda: b"no controller is received" in read(), 30.0, lambda: f"the page: {shown!r}")
             process.send_signal(signal.SIGINT)
             wait_until(lambda: read() and process.poll() is not None, 15.0, "its end")
         finally:

@@ -60,14 +60,14 @@ def test_setpoints_at_the_robots_rate_pass_every_committed_point_once_and_smooth
     start_ns = parse_epoch(robot.buffer.messages[-1].header.frame_id)[1]
     last_ns = stamp_to_ns(robot.buffer.messages[-1].header.stamp)
     wait_until(lambda: stamp_to_ns(commands.messages[-1].header.stamp) > last_ns + DT_NS, what="the hold at the end")
-    heard, missed = list(commands.messages), int(robot.status()["setpoints_missed"])
-    stamps = np.array([stamp_to_ns(m.header.stamp) for m in heard])
+    received, missed = list(commands.messages), int(robot.status()["setpoints_missed"])
+    stamps = np.array([stamp_to_ns(m.header.stamp) for m in received])
     steps = (stamps - start_ns) / STEP_NS
     assert np.abs(steps - np.round(steps)).max() < 1e-3, "each setpoint belongs to a time of the grid"
     assert (np.diff(stamps) > 0).all(), "each time at most once, in order"
     assert round(steps[-1]) + 1 - len(stamps) <= missed
-    q = np.array([m.position[0] for m in heard])
-    v = np.array([m.velocity[0] for m in heard])
+    q = np.array([m.position[0] for m in received])
+    v = np.array([m.velocity[0] for m in received])
     committed = {}
     for message in robot.buffer.messages:
         committed[stamp_to_ns(message.header.stamp) + DT_NS] = message.points[0].positions[0]

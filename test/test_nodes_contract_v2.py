@@ -12,6 +12,8 @@ from trajectories import trajectory_message
 
 from beingh_core.contract import load_contract
 from beingh_core.contract.kinematics import Kinematics
+from beingh_core.errors import BeingHError
+from beingh_core.inference.policy_inputs import PolicyInputs
 
 pytest.importorskip("rclpy")
 from geometry_msgs.msg import PoseStamped, Twist
@@ -222,8 +224,6 @@ def pose_stamped(frame_id="base_link", quaternion=QUATERNION):
 
 
 def test_a_measured_pose_is_read_and_one_that_is_none_is_refused():
-    from beingh_core.errors import BeingHError
-
     reader = StateReader(load_contract(ROBOTS / "pose_arm.yaml"), "/servo/pose")
     read = reader.read(pose_stamped())
     assert read.stamp_ns == 7_000_000_000
@@ -240,9 +240,62 @@ def test_a_measured_pose_is_read_and_one_that_is_none_is_refused():
             reader.read(message)
 
 
-def test_numbers_without_names_and_too_few_of_them():
-    from beingh_core.errors import BeingHError
+def test_a_pose_is_taken_from_tf_and_other_transforms_are_passed_over(tmp_path):
+    """Over DDS: the robot's pose among the transforms of others, each message with a part of the tree."""
+    provide("tf2_msgs")
+    from geometry_msgs.msg import TransformStamped
+    from tf2_msgs.msg import TFMessage
 
+    def transform(parent, child, seconds, x=0.4):
+        stamped = TransformStamped(child_frame_id=child)
+        stamped.header.frame_id, stamped.header.stamp.sec = parent, seconds
+        stamped.transform.translation.x, stamped.transform.rotation.z, stamped.transform.rotation.w = x, 0.6, 0.8
+        return stamped
+
+    contract = tf_contract(tmp_path)
+    reader = StateReader(contract, "/tf")
+    other = [transform("world", "tool", 9), transform("base_link", "camera", 9), transform("tool", "base_link", 9)]
+    with ros_graph() as graph:
+        received = Recorder(graph, reader.type, "/tf")
+        publisher = graph.create_publisher(TFMessage, "/tf", 10)
+        publisher.publish(TFMessage(transforms=other))
+        publisher.publish(TFMessage(transforms=[*other, transform("base_link", "tool", 7)]))
+        nothing, read = map(reader.read, received.wait_for(2))
+    assert nothing.positions == {} and reader.shared
+    assert reader.nothing == "the newest message holds no transform from `base_link` to `tool`"
+    assert read.stamp_ns == 7_000_000_000
+    turn = 2 * np.arctan2(0.6, 0.8)
+    assert list(read.positions.values()) == pytest.approx([0.4, 0.0, 0.0, 0.0, 0.0, turn])
+
+    inputs = PolicyInputs(contract)
+    inputs.set_aside("/tf", reader.nothing, refused=False)
+    reasons = dict(inputs.closed(8_000_000_000))
+    assert "nothing to use: the newest message holds no transform from `base_link`" in reasons["state.eef_position"]
+    assert inputs.stats["state.eef_position"].refused == 0
+    inputs.push_joints("/tf", read.stamp_ns, read.positions, 7_100_000_000)
+    assert "state.eef_position" not in dict(inputs.closed(7_200_000_000))
+
+
+def tf_contract(folder, frames="frame_id: base_link, child_frame_id: tool"):
+    """The pose-commanded arm, with its pose on /tf."""
+    text = (ROBOTS / "pose_arm.yaml").read_text()
+    text = text.replace(
+        "topic: /servo/pose, type: geometry_msgs/msg/PoseStamped", "topic: /tf, type: tf2_msgs/msg/TFMessage"
+    )
+    (folder / "arm.urdf").write_bytes((ROBOTS / "arm.urdf").read_bytes())
+    (folder / "tf_arm.yaml").write_text(text.replace("frame_id: base_link", frames))
+    return load_contract(folder / "tf_arm.yaml")
+
+
+@pytest.mark.parametrize(
+    "missing, frames", [("child_frame_id", "frame_id: base_link"), ("frame_id", "child_frame_id: tool")]
+)
+def test_a_pose_on_tf_needs_both_frames(missing, frames, tmp_path):
+    with pytest.raises(BeingHError, match=f"`{missing}` is missing.*add `{missing}"):
+        tf_contract(tmp_path, frames)
+
+
+def test_numbers_without_names_and_too_few_of_them():
     reader = StateReader(load_contract(ROBOTS / "degrees_arm.yaml"), "/head/angle")
     read = reader.read(Float64MultiArray(data=[0.25, 9.0]), received_ns=5)
     assert read.positions == {"head_joint": pytest.approx(np.pi / 2)} and read.stamp_ns == 5
@@ -251,7 +304,5 @@ def test_numbers_without_names_and_too_few_of_them():
 
 
 def test_a_message_type_that_is_not_installed_is_one_error():
-    from beingh_core.errors import BeingHError
-
     with pytest.raises(BeingHError, match="needs the message type no_such_msgs/msg/Thing.*no-such-msgs"):
         message_type("no_such_msgs/msg/Thing")

@@ -135,9 +135,14 @@ def test_committed_rows_are_what_the_next_ticks_send():
         robot.run(1)
         if tick % 6 == 0:
             robot.controller.merge(robot.chunk(0.01 * math.cos(tick), base=tick))
+    unchanged = 0
     for before, after in zip(robot.sent, robot.sent[1:]):
         np.testing.assert_array_equal(before.points.positions[1], after.points.positions[0])
         np.testing.assert_array_equal(before.plan.positions[0], after.points.positions[0])
+        if np.array_equal(before.plan.positions[1:], after.plan.positions[: len(before.plan.positions) - 1]):
+            unchanged += 1
+            np.testing.assert_array_equal(before.plan.velocities[0], after.points.velocities[0])
+    assert unchanged > 10
 
 
 def test_a_stop_brakes_within_limits_and_is_latched():
@@ -408,9 +413,9 @@ def test_silent_chunks_are_told_and_the_next_chunk_goes_on():
 
 
 def test_every_status_is_handed_on_once_and_the_first_cause_stays():
-    heard = []
+    received = []
     robot = Robot()
-    robot.controller._changed = heard.append
+    robot.controller._changed = received.append
     robot.run(3)
     robot.controller.merge(robot.chunk(0.04))
     robot.run(12)
@@ -418,7 +423,7 @@ def test_every_status_is_handed_on_once_and_the_first_cause_stays():
     robot.controller.stop(STOP_SERVICE, "later", robot.now_ns)
     robot.run(100)
     robot.controller.deactivate(robot.now_ns, "deactivated")
-    assert [(status.state, status.cause) for status in heard] == [
+    assert [(status.state, status.cause) for status in received] == [
         (STOPPING, ESTOP),
         (STOPPED, ESTOP),
     ]

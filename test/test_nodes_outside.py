@@ -244,11 +244,11 @@ def test_no_plan_ends_the_markers_or_the_monitor(tmp_path):
 def test_an_error_in_a_callback_drops_the_message_and_is_told_once():
     with ros_graph() as graph:
         node = GuardedNode("listener", context=graph.context)
-        heard, told = [], []
+        received, told = [], []
         node.get_logger().error = told.append
 
         def take(message):
-            heard.append(message.frame_id)
+            received.append(message.frame_id)
             raise ValueError(f"cannot take \x1b[31m{message.frame_id}" + "x" * 100_000)
 
         node.create_subscription(Header, "topic", take, 10)
@@ -258,7 +258,7 @@ def test_an_error_in_a_callback_drops_the_message_and_is_told_once():
         executor.add_node(node)
         for word in "abc":
             publisher.publish(Header(frame_id=word))
-            wait_until(lambda w=word: executor.spin_once(timeout_sec=0.1) or w in heard, what="the message")
+            wait_until(lambda w=word: executor.spin_once(timeout_sec=0.1) or w in received, what="the message")
         assert node.dropped == {"topic": 3} and len(told) == 1
         assert (
             len(told[0]) < 200

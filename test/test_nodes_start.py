@@ -192,13 +192,13 @@ def test_an_order_to_end_that_reaches_the_robot_first_is_no_error(bench):
     assert "ERROR" not in process.output and "everything is being ended" in process.output
 
 
-def test_the_clock_of_a_paused_simulation_is_heard_later_and_sets_no_time_back():
+def test_the_clock_of_a_paused_simulation_is_received_later_and_sets_no_time_back():
     with ros_graph() as graph:
         first = graph.create_publisher(Clock, "/clock", LATCHED)
         first.publish(Clock(clock=ns_to_stamp(5 * 10**9)))
         node = Node("late", context=graph.context, parameter_overrides=[Parameter("use_sim_time", value=True)])
         subscribe_latched_clock(node)
-        heard = []
+        received = []
         executor = SingleThreadedExecutor(context=graph.context)
         executor.add_node(node)
 
@@ -212,7 +212,7 @@ def test_the_clock_of_a_paused_simulation_is_heard_later_and_sets_no_time_back()
         running.publish(Clock(clock=ns_to_stamp(9 * 10**9)))
         wait_until(lambda: now() == 9 * 10**9, what="the running time")
         subscribe_latched_clock(node)
-        again = node.create_subscription(Clock, "/clock", heard.append, LATCHED)
-        wait_until(lambda: now() and heard, what="the latched time again")
+        again = node.create_subscription(Clock, "/clock", received.append, LATCHED)
+        wait_until(lambda: now() and received, what="the latched time again")
         assert now() == 9 * 10**9 and again.topic_name == "/clock"
         node.destroy_node()

@@ -1,4 +1,4 @@
-"""Who listens: the controller starts only when the robot hears its commands, and stops when it no longer does."""
+"""Who listens: the controller starts only when the robot receives its commands, and stops when it no longer does."""
 
 import time
 
@@ -76,22 +76,22 @@ def deafen(robot, group):
         robot.node.destroy_subscription(subscription)
 
 
-def heard(robot, word):
+def received(robot, word):
     return any(word in read_state(message).reason for message in robot.state.messages)
 
 
 def test_a_robot_that_listens_late_gets_the_first_tick(bench):
     robot, process = bench(before=lambda robot: deafen(robot, HAND), listener_settle_s=1.0)
-    wait_until(lambda: heard(robot, f"nobody subscribes to /{HAND.topic}"), what=lambda: process.output)
+    wait_until(lambda: received(robot, f"nobody subscribes to /{HAND.topic}"), what=lambda: process.output)
     assert not robot.buffer.messages and not robot.arm.messages
     onlooker = Recorder(robot.node, JointTrajectory, HAND.topic)
     late = Recorder(robot.node, JointTrajectory, HAND.topic)
-    wait_until(lambda: heard(robot, SETTLING), what="settling")
+    wait_until(lambda: received(robot, SETTLING), what="settling")
     robot.start()
     first_ns = robot.clock().start_ns
     for recorder in (onlooker, late, robot.arm):
         stamp = recorder.wait_for(1)[0].header.stamp
-        assert stamp.sec * 10**9 + stamp.nanosec == first_ns, "everybody hears the first tick"
+        assert stamp.sec * 10**9 + stamp.nanosec == first_ns, "everybody receives the first tick"
     assert "nobody subscribes" in process.output
 
 
@@ -105,7 +105,7 @@ def test_a_robot_that_turns_up_after_a_recorder_is_waited_for(bench):
 
     settle_s = 1.0
     robot, _ = bench(before=nothing_but_onlookers, listener_settle_s=settle_s)
-    wait_until(lambda: heard(robot, "waiting for joint states"), what="a controller without joint states")
+    wait_until(lambda: received(robot, "waiting for joint states"), what="a controller without joint states")
     wait_until(lambda: all(robot.node.count_publishers(g.topic) for g in (HAND, ARM)), what="its publishers")
     settled_s = time.monotonic() + settle_s + DISCOVERY_S
     wait_until(lambda: time.monotonic() > settled_s, what="settled onlookers")

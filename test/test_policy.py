@@ -52,6 +52,18 @@ def libero(cases):
     return make_policy(cases, "libero")
 
 
+def test_the_lists_of_steps_are_what_runs(cases, libero):
+    obs, steps = observation(cases, "libero"), libero.steps
+    assert [step.__name__ for step in steps.inputs] == ["words_to_sequence", "images_to_pixels", "state_to_slots"]
+    assert [step.__name__ for step in steps.outputs] == ["finite", "slots_to_actions", "named"]
+    whole, all_steps = libero.encode(steps.check(obs)), steps.inputs
+    try:
+        steps.inputs = all_steps[:-1]
+        assert whole.keys() - libero.encode(steps.check(obs)).keys() == {"padded_state"}
+    finally:
+        steps.inputs = all_steps
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_released_numbers(cases, name):
     policy = make_policy(cases, name)

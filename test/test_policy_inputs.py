@@ -251,7 +251,7 @@ def test_topics_are_told_as_they_are_known_on_the_network():
 
 
 class Plans:
-    """What a schedule hears of controllers, on one clock."""
+    """What a schedule receives of controllers, on one clock."""
 
     def __init__(self):
         self.schedule, self.now_ns = ChunkSchedule(FR3, trained_delay=8), NOW

@@ -71,9 +71,11 @@ def test_ticks_of_an_awkward_rate_do_not_drift():
     assert clock.period_ns == 33_333_333
     for tick in [*range(-5, 50), 10**6, 10**7 + 1]:
         stamp = clock.stamp_ns(tick)
-        assert clock.nearest_tick(stamp) == clock.tick_at_or_after(stamp) == tick
+        assert clock.nearest_tick(stamp) == clock.tick_at_or_after(stamp) == clock.tick_at_or_before(stamp) == tick
         assert clock.tick_at_or_after(stamp + 1) == tick + 1
         assert clock.tick_at_or_after(stamp - 1) == tick
+        assert clock.tick_at_or_before(stamp + 1) == tick
+        assert clock.tick_at_or_before(stamp - 1) == tick - 1
         assert clock.nearest_tick(stamp + 16_000_000) == tick
         assert clock.nearest_tick(stamp + 17_000_000) == tick + 1
 

@@ -161,7 +161,7 @@ def test_ticks_say_who_is_in_charge_of_them(tmp_path):
             graph.create_publisher(kind, name, 10)
             for kind, name in ((JointTrajectory, "controller/buffer"), (Header, "controller/accepted"))
         )
-        heard = Recorder(graph, Header, "record/in_charge")
+        received = Recorder(graph, Header, "record/in_charge")
         with recorder(graph, tmp_path):
             wait_matched(graph, plans, accepted)
             accepted.publish(Header(stamp=ns_to_stamp(50 * 10**9), frame_id="epoch"))
@@ -170,8 +170,8 @@ def test_ticks_say_who_is_in_charge_of_them(tmp_path):
             stamps = [50 * 10**9 + step * dt_ns for step in range(-1, FR3.policy.chunk_length + 2)]
             for stamp_ns in stamps:
                 plans.publish(JointTrajectory(header=Header(stamp=ns_to_stamp(stamp_ns), frame_id="epoch")))
-            wait_until(lambda: sum(m.stamp.sec < 1000 for m in heard.messages) == len(stamps))
-            ticks = [m for m in heard.messages if m.stamp.sec < 1000]
+            wait_until(lambda: sum(m.stamp.sec < 1000 for m in received.messages) == len(stamps))
+            ticks = [m for m in received.messages if m.stamp.sec < 1000]
             assert [m.stamp for m in ticks] == [ns_to_stamp(stamp_ns) for stamp_ns in stamps]
             assert [m.frame_id for m in ticks] == ["nobody", *["policy"] * FR3.policy.chunk_length, "nobody", "nobody"]
 
@@ -307,7 +307,7 @@ def test_keys_of_the_terminal_record_and_the_terminal_is_given_back(tmp_path):
         try:
             wait_until(lambda: b"keys:" in os.read(ours, 4096))
             states.wait_for(1)
-            time.sleep(0.5)  # until the events are heard, too
+            time.sleep(0.5)  # until the events are received, too
             for count, keys in ((1, b" "), (2, b"c"), (2, b"\x1b[A"), (3, b"k"), (4, b"s")):
                 os.write(ours, keys)
                 told.wait_for(count)

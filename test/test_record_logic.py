@@ -21,12 +21,12 @@ def test_losses_of_one_publisher_are_counted_exactly():
     for seed in range(20):
         rng = random.Random(seed)
         numbers = list(range(1, 200))
-        heard = [n for n in numbers if rng.random() > 0.2]
+        received = [n for n in numbers if rng.random() > 0.2]
         losses = Losses()
-        for number in heard:
+        for number in received:
             losses.received(number, 1)
-        # What came before the first one heard was sent before there was a subscription.
-        assert losses.lost == heard[-1] - heard[0] + 1 - len(heard)
+        # What came before the first one received was sent before there was a subscription.
+        assert losses.lost == received[-1] - received[0] + 1 - len(received)
 
 
 def test_a_publisher_that_starts_again_has_lost_nothing_and_an_unknown_number_neither():

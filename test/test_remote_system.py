@@ -70,7 +70,7 @@ def hit_while_it_infers(server, url, watched, blow=signal.SIGKILL):
 def assert_moves_within_limits(log):
     """No step, and no step of the speed, beyond what the joints may do in a tick."""
     _, sent = sent_positions(log, FR3.joint_names, GROUPS)
-    sent = sent[:-1]  # of the last tick one topic may not have been heard yet
+    sent = sent[:-1]  # of the last tick one topic may not have been received yet
     assert np.isfinite(sent).all()
     limits, dt_s = FR3.limits, FR3.dt_s
     speeds = np.diff(sent, axis=0) / dt_s

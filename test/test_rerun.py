@@ -60,7 +60,7 @@ def hand(positions):
 
 
 def publish_once_everything(graph):
-    """One message on every topic that a recording hears; returns the commands in them (H, J)."""
+    """One message on every topic that a recording receives; returns the commands in them (H, J)."""
     make = graph.create_publisher
     publishers = {
         "image": make(Image, FR3.cameras[0].topic, 5),
@@ -108,13 +108,13 @@ def test_a_recording_holds_what_was_said_when_it_was_said(tmp_path, monkeypatch)
     pytest.importorskip("rerun", reason="rerun-sdk is optional: make viewer")
     from beingh_ros.monitor.viewer import RerunViewer
 
-    heard = set()
+    received = set()
     for name in ("picture", "joints", "chunk", "path", "place", "number", "event"):
         original = getattr(rerun_log.RerunLog, name)
 
         def note(self, *arguments, name=name, original=original):
             original(self, *arguments)
-            heard.add(name if name == "chunk" else (name, arguments[0]))
+            received.add(name if name == "chunk" else (name, arguments[0]))
 
         monkeypatch.setattr(rerun_log.RerunLog, name, note)
     with ros_graph() as graph:
@@ -123,7 +123,7 @@ def test_a_recording_holds_what_was_said_when_it_was_said(tmp_path, monkeypatch)
         wanted = {("number", "chunk/latency_ms"), ("number", "policy/gate"), ("picture", "scene_view"),
                   ("event", "controller"), ("event", "diagnostics"), ("joints", "commanded"), ("joints", "measured"),
                   ("number", "chunk/steps_left"), ("place", "fr3_hand_tcp"), ("path", "fr3_hand_tcp")}  # fmt: skip
-        wait_until(lambda: wanted | {"chunk"} <= heard, 20.0, lambda: f"{(wanted | {'chunk'}) - heard}")
+        wait_until(lambda: wanted | {"chunk"} <= received, 20.0, lambda: f"{(wanted | {'chunk'}) - received}")
         viewer.close()
         viewer.close()
     found = read_back(tmp_path / "new" / "r.rrd")

@@ -307,15 +307,15 @@ def test_an_action_without_a_server_or_with_another_one(monkeypatch):
 
 
 def test_messages_are_judged_by_rate_and_age():
-    heard, s = Received(), 10**9
+    received, s = Received(), 10**9
     with pytest.raises(BeingHError, match="0 messages came"):
-        heard.check("camera", 0.5)
+        received.check("camera", 0.5)
     for k in range(11):
-        heard.take(k * s // 10, k * s // 10 + 20_000_000, "4x4")
-    heard.check("camera", 0.25)
-    assert heard.rate_hz == pytest.approx(10.0) and heard.summary() == "4x4, 10.0 Hz, up to 20 ms old"
+        received.take(k * s // 10, k * s // 10 + 20_000_000, "4x4")
+    received.check("camera", 0.25)
+    assert received.rate_hz == pytest.approx(10.0) and received.summary() == "4x4, 10.0 Hz, up to 20 ms old"
     with pytest.raises(BeingHError, match="10 Hz is too slow for 0.05 s"):
-        heard.check("camera", 0.05)
-    heard.take(3 * s, 2 * s)
+        received.check("camera", 0.05)
+    received.take(3 * s, 2 * s)
     with pytest.raises(BeingHError, match="stamps are -1 to 0.02 s old"):
-        heard.check("camera", 0.25)
+        received.check("camera", 0.25)

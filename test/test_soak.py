@@ -36,6 +36,8 @@ from beingh_ros.soak.seam import seam_figures
 from beingh_ros.soak.stepped_clock import ClockFile
 from beingh_ros.soak.tampering import CHUNK_CHANGES, beside_efforts, gripper_steps, one_by_one
 
+pytestmark = pytest.mark.nodes
+
 CONTRACT = load_contract("fr3")
 
 

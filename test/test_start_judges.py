@@ -186,7 +186,7 @@ def test_a_publisher_that_has_not_spoken_is_known_to_be_silent_since_the_newest_
 
 
 class Panels:
-    """Publishers of an emergency stop that come, speak and go, and the controller that hears them.
+    """Publishers of an emergency stop that come, speak and go, and the controller that receives them.
 
     Args:
         present: Names of those that are there at first.
@@ -209,10 +209,10 @@ class Panels:
         self.numbers[name] = self.numbers.get(name, 0) + lost
         for _ in range(times):
             self.numbers[name] += 1
-            self.hear(active, self.numbers[name])
+            self.receive(active, self.numbers[name])
             self.wait(0.1)
 
-    def hear(self, active, number, sent=None, replayed=False):
+    def receive(self, active, number, sent=None, replayed=False):
         self._sent += 1
         sent = self._sent if sent is None else sent
         self.sources.received(active, number, sent, self.present, self.now_s, replayed=replayed)
@@ -247,7 +247,7 @@ class Panels:
 def test_a_press_holds_until_its_own_release(present, messages, held):
     panels = Panels(present)
     for message in messages:
-        panels.hear(*message)
+        panels.receive(*message)
     assert panels.held == held
 
 
@@ -359,10 +359,10 @@ def test_a_message_that_is_read_when_its_publisher_has_gone_releases_nobody_else
     panels.present.add("R")
     panels.wait(0.1)
     panels.go("R")
-    panels.hear(False, 1)
-    panels.hear(False, 2)
+    panels.receive(False, 1)
+    panels.receive(False, 2)
     assert panels.held
-    panels.hear(False, 1)  # of one that was never seen
+    panels.receive(False, 1)  # of one that was never seen
     assert panels.held
 
 
@@ -372,11 +372,11 @@ def test_any_number_of_publishers_is_bounded():
     for k in range(500):
         panels.present = {"A", f"B{k}"}
         panels.sources.look(panels.present, panels.now_s)
-        panels.hear(False, 1)
+        panels.receive(False, 1)
         panels.now_s += 0.1
     assert panels.held and len(panels.sources._sources) < 100 and len(panels.sources._publishers) < 300
     panels.go("A")
-    panels.hear(False, 1)
+    panels.receive(False, 1)
     assert not panels.held
 
 

@@ -110,7 +110,7 @@ def topics_of(contract):
 
 
 def test_an_emergency_stop_that_is_published_in_another_namespace_only_is_told(monkeypatch):
-    """A button that was heard while names in contracts were absolute."""
+    """A button that was received while names in contracts were absolute."""
     monkeypatch.setattr(estop_intake, "FOUND_S", 0.2)
     with ros_graph() as graph:
         node = Node("controller", context=graph.context, namespace="/left")

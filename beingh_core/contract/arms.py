@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from beingh_core.contract.schema import RobotContract
+from beingh_core.contract.schema import ActionSignal, RobotContract, StateSignal
 
 
 @dataclass(frozen=True)
@@ -19,13 +19,15 @@ class Arm:
 def arms_of(contract: RobotContract) -> tuple[Arm, ...]:
     """The end effectors of a contract, those that are commanded first; empty when it names no frame of one."""
     found: dict[str, Arm] = {}
-    for signal in (*contract.action, *contract.state):
-        if signal.eef_frame and set(signal.joints) <= set(contract.joint_names):
+    signals: list[ActionSignal | StateSignal] = [*contract.action, *contract.state]
+    for signal in signals:
+        if signal.eef_frame and signal.base_frame and set(signal.joints) <= set(contract.joint_names):
             found.setdefault(signal.eef_frame, Arm(signal.eef_frame, signal.base_frame, tuple(signal.joints)))
     return tuple(found.values())
 
 
 def base_frame(contract: RobotContract) -> str:
     """The frame in which positions of the hand and of objects are told; "world" for a robot without any."""
-    frames = [signal.base_frame for signal in (*contract.state, *contract.action) if signal.base_frame]
+    signals: list[ActionSignal | StateSignal] = [*contract.state, *contract.action]
+    frames = [signal.base_frame for signal in signals if signal.base_frame]
     return frames[0] if frames else "world"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +17,9 @@ from beingh_core.contract.loader import load_contract
 from beingh_core.contract.schema import ActionSignal, CameraStream, RobotContract, StateSignal
 from beingh_core.contract.urdf import read_urdf
 from beingh_core.errors import BeingHError
+
+if TYPE_CHECKING:
+    from beingh_core.contract.codec import SignalCodec
 
 OK, WARN, ERROR = "OK", "WARN", "ERROR"
 # Of a round trip through the codec: largest difference, and move of each joint [rad or m].
@@ -61,7 +66,7 @@ def check_contract(path_or_name: str | Path) -> tuple[RobotContract | None, list
         *(Row(level=WARN, subject="contract", found=note) for note in contract.notes),
         checked("urdf", lambda: _urdf(contract)),
         Row(level=OK, subject="uac", found=_uac(contract)),
-        *(checked(f"cameras.{camera.name}", lambda c=camera: _camera(c)) for camera in contract.cameras),
+        *(checked(f"cameras.{camera.name}", partial(_camera, camera)) for camera in contract.cameras),
         *(Row(level=OK, subject=f"state.{signal.slot}", found=_state(signal)) for signal in contract.state),
         *(Row(level=OK, subject=f"action.{signal.slot}", found=_action(signal)) for signal in contract.action),
         *(
@@ -112,7 +117,7 @@ def _joints(joints: tuple[str, ...]) -> str:
     return f"{len(joints)} joints ({joints[0]} to {joints[-1]})" if joints[1:] else "".join(joints) or "no joint"
 
 
-def _codec_of(contract: RobotContract):
+def _codec_of(contract: RobotContract) -> SignalCodec:
     if find_spec("pinocchio") is None:
         raise BeingHError("pinocchio is not installed, which every node needs", remedy="pip install pin")
     from beingh_core.contract.codec import SignalCodec
@@ -153,7 +158,7 @@ def _codec(contract: RobotContract) -> str:
     actions = codec.encode_commands(np.stack([home, home + move]))
     again = codec.encode_commands(np.stack([home, codec.decode(actions, home).positions[0]]))
     off = {slot: float(np.max(np.abs(again[slot] - values))) for slot, values in actions.items()}
-    worst = max(off, key=off.get)
+    worst = max(off, key=lambda slot: off[slot])
     if not off[worst] <= ROUND_TRIP:
         raise BeingHError(
             f"a small move from home comes back {off[worst]:.3g} away in action.{worst}",

@@ -55,7 +55,8 @@ class SignalCodec:
         self._column = {joint: index for index, joint in enumerate(contract.joint_names)}
         self._home = np.array(contract.home)
         self._arms: dict[tuple, Kinematics] = {}
-        for signal in (*contract.state, *contract.action):
+        signals: list[StateSignal | ActionSignal] = [*contract.state, *contract.action]
+        for signal in signals:
             if signal.eef_frame is not None:
                 self._arm(signal)
         self._actions = {signal.slot: signal for signal in contract.action}
@@ -213,7 +214,15 @@ class SignalCodec:
             q_TJ[:, self._column[joint]] = coupling.scale * followed + coupling.offset
         return DecodedCommands(positions=q_TJ, unreached=tuple(sorted(unreached)))
 
-    def _integrate(self, signal: ActionSignal, moves, turns, q_anchor, q_start, reference) -> list:
+    def _integrate(
+        self,
+        signal: ActionSignal,
+        moves: np.ndarray,
+        turns: np.ndarray | None,
+        q_anchor: np.ndarray,
+        q_start: np.ndarray,
+        reference: np.ndarray | None,
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
         """The commanded poses (position, rotation) of every step."""
         arm = self._arm(signal)
         position, rotation = arm.fk(q_anchor)
@@ -279,6 +288,7 @@ class SignalCodec:
             if all(joint in self._column for joint in signal.joints):
                 columns = self._columns(signal)
                 limits = self._contract.limits.lower[columns], self._contract.limits.upper[columns]
+            assert signal.eef_frame is not None, "only signals of poses have an arm"
             self._arms[key] = Kinematics(
                 self._contract.urdf_path, signal.joints, signal.eef_frame, signal.base_frame, limits
             )

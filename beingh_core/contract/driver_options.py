@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from beingh_core.contract import key as keys
-from beingh_core.contract.key import Key, flag, names, number, per_joint, text, topic
+from beingh_core.contract.key import Bounds, Key, flag, names, number, per_joint, text, topic
 from beingh_core.contract.reader import Section
 
 
@@ -45,7 +45,7 @@ def read_option(section: Section, name: str, key: Key, joints: tuple[str, ...]) 
     """
     default = None if key.absent else key.default
     if key.type == keys.NUMBER:
-        return section.number(name, default, **key.bounds)
+        return section.number(name, default, above=key.above, at_least=key.at_least, at_most=key.at_most)
     if key.type == keys.FLAG:
         return section.flag(name, default)
     if key.type == keys.PER_JOINT:
@@ -82,12 +82,12 @@ def _names(section: Section, name: str, key: Key, joints: tuple[str, ...]) -> tu
 
 
 TWIST_AXES = ("linear.x", "linear.y", "linear.z", "angular.x", "angular.y", "angular.z")
-RATE = {"above": 0.5, "at_most": 1000.0}
-SECONDS = {"above": 0.001, "at_most": 60.0}
-_GOAL_RATE = {"above": 0.01, "at_most": 100.0}
+RATE: Bounds = {"above": 0.5, "at_most": 1000.0}
+SECONDS: Bounds = {"above": 0.001, "at_most": 60.0}
+_GOAL_RATE: Bounds = {"above": 0.01, "at_most": 100.0}
 # Some grippers count in their own units, up to the steps of an encoder.
-_COMMAND = {"at_least": -1e5, "at_most": 1e5}
-_WIDTH = {"at_least": 0.0, "at_most": 1.0}
+_COMMAND: Bounds = {"at_least": -1e5, "at_most": 1e5}
+_WIDTH: Bounds = {"at_least": 0.0, "at_most": 1.0}
 _EFFORT = 1e4
 _VELOCITIES = {"velocities": flag("sends velocities beside the positions")}
 _WRAP = {"wrap": flag("sends angles of continuous joints within half a turn of 0")}

@@ -74,6 +74,7 @@ def check_counts(file: Section, drivers: tuple[schema.Driver, ...], state: tuple
             continue
         for group in driver.groups:
             for joint in group.joints:
+                assert group.wire is not None, "of a kind that has one"
                 measured = [wire for wire in wires if joint in wire.joints]
                 if any(_is_silent(group.wire, wire, joint) for wire in measured):
                     raise file.error(

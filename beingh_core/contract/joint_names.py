@@ -12,7 +12,7 @@ _LONGEST = 200  # of a name that is compared with others
 
 
 class ForeignNames:
-    """The names heard on a topic that are not wanted there. One writer; reading from another thread is safe.
+    """The names received on a topic that are not wanted there. One writer; reading from another thread is safe.
 
     What was told is kept until names are new: who waits for joints asks with every message.
 

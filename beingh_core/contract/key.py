@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 REQUIRED = object()
 # Types of values, in the reference's words.
@@ -16,6 +16,14 @@ NAMES, NUMBERS, MAPPING, LIST, PER_JOINT = (
     "list of mappings",
     "number or {joint: number}",
 )
+
+
+class Bounds(TypedDict, total=False):
+    """Bounds of a number, as arguments of `number` and `Section.number`."""
+
+    above: float
+    at_least: float
+    at_most: float
 
 
 @dataclass(frozen=True, kw_only=True)

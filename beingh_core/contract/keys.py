@@ -11,6 +11,7 @@ from beingh_core.contract.driver_options import DRIVER_KINDS, RATE, SECONDS
 from beingh_core.contract.encodings import IMAGE_ENCODINGS
 from beingh_core.contract.key import (
     NUMBERS,
+    Bounds,
     Key,
     choice,
     flag,
@@ -28,8 +29,8 @@ from beingh_core.contract.sources import JOINT_STATE
 from beingh_core.contract.wire_units import UNITS
 
 MAX_STEPS = 1000
-VELOCITY = {"above": 1e-4, "at_most": 100.0}
-_STEPS = {"at_least": 0, "at_most": MAX_STEPS}
+VELOCITY: Bounds = {"above": 1e-4, "at_most": 100.0}
+_STEPS: Bounds = {"at_least": 0, "at_most": MAX_STEPS}
 _JOINT = "rad, m"
 
 DEPTH = {

@@ -79,8 +79,8 @@ class Kinematics:
         base_frame: str | None = None,
         position_limits: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> None:
-        self.joints = tuple(joints)
-        full = _load_model(Path(urdf_path))
+        self.joints, urdf_path = tuple(joints), Path(urdf_path)
+        full = _load_model(urdf_path)
         names = [name for name in full.names if name != "universe"]
         for joint in self.joints:
             if joint not in names:
@@ -203,7 +203,9 @@ class Kinematics:
             iterations=iteration,
         )
 
-    def _step(self, q, error, errors, jacobian, pull) -> np.ndarray:
+    def _step(
+        self, q: np.ndarray, error: np.ndarray, errors: tuple[float, float], jacobian: np.ndarray, pull: np.ndarray
+    ) -> np.ndarray:
         """One damped step from `q` that stays within the position limits."""
         shrink = max(1.0, errors[0] / MAX_STEP_M, errors[1] / MAX_STEP_RAD)
         wanted = error / shrink
@@ -225,7 +227,7 @@ class Kinematics:
             drift = np.where(outside, np.clip(moved, self.lower, self.upper) - q, drift)
         return np.clip(moved, self.lower, self.upper)
 
-    def _error_and_jacobian(self, q, target) -> tuple[np.ndarray, np.ndarray]:
+    def _error_and_jacobian(self, q: np.ndarray, target: pin.SE3) -> tuple[np.ndarray, np.ndarray]:
         """Pose error (6,) and Jacobian (6, J), position rows first, in world axes."""
         vector = self._model_vector(q)
         jacobian = pin.computeFrameJacobian(
@@ -243,7 +245,7 @@ class Kinematics:
         vector[self._columns] = positions
         return vector
 
-    def _frame_id(self, name: str, urdf_path) -> int:
+    def _frame_id(self, name: str, urdf_path: Path) -> int:
         links = [frame.name for frame in self._model.frames if frame.type == pin.FrameType.BODY]
         if name not in links:
             raise BeingHError(
@@ -251,7 +253,7 @@ class Kinematics:
             )
         return self._model.getFrameId(name, pin.FrameType.BODY)
 
-    def _fixed_base(self, name: str | None, urdf_path) -> pin.SE3:
+    def _fixed_base(self, name: str | None, urdf_path: Path) -> pin.SE3:
         """Transform from the model's world to the base frame, which must not move with the joints."""
         if name is None:
             return pin.SE3.Identity()

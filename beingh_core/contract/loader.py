@@ -25,6 +25,7 @@ from beingh_core.contract.urdf_path import urdf_path
 from beingh_core.contract.views import read_view
 from beingh_core.contract.watchdog import read_watchdog
 from beingh_core.errors import BeingHError, did_you_mean, shown
+from beingh_core.realtime.limits import JointLimits
 from beingh_core.realtime.uac import check_plan, delay_steps
 
 MAX_CAMERAS = 16
@@ -124,7 +125,8 @@ def _check_topics(file: Section, contract: schema.RobotContract) -> None:
 
 def _check_kinematics(file: Section, contract: schema.RobotContract) -> None:
     """What computes the poses must take the URDF too, where it is installed."""
-    if find_spec("pinocchio") is None or not any(s.eef_frame for s in (*contract.state, *contract.action)):
+    signals: list[schema.StateSignal | schema.ActionSignal] = [*contract.state, *contract.action]
+    if find_spec("pinocchio") is None or not any(signal.eef_frame for signal in signals):
         return
     from beingh_core.contract.codec import SignalCodec
 
@@ -233,7 +235,7 @@ def _read_policy(
     return settings
 
 
-def _read_home(file: Section, joint_names: tuple[str, ...], limits) -> tuple[float, ...]:
+def _read_home(file: Section, joint_names: tuple[str, ...], limits: JointLimits) -> tuple[float, ...]:
     """Start posture of every commanded joint, inside the limits; a base starts at rest."""
     joints = [joint for joint, is_velocity in zip(joint_names, limits.is_velocity) if not is_velocity]
     home = {joint: 0.0 for joint in joint_names if joint not in joints} | file.named_numbers("home", joints)

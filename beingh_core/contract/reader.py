@@ -92,7 +92,7 @@ class Section:
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             what, remedy = not_of_kind(value, kind)
             raise self.error(key, what, allowed=allowed, remedy=remedy)
-        if kind is str and not (len(value) <= MAX_TEXT and value.isprintable()):
+        if isinstance(value, str) and not (len(value) <= MAX_TEXT and value.isprintable()):
             raise self.error(
                 key, f"{quoted(value)} is too long or unprintable", allowed=f"up to {MAX_TEXT} printable characters"
             )
@@ -232,11 +232,13 @@ class Section:
             found.append(Section(self.path, value, self._lines, keys, self._below(key)))
         return found
 
-    def named_numbers(self, key: str, names: Iterable[str], **bounds: float) -> dict[str, float]:
+    def named_numbers(
+        self, key: str, names: Iterable[str], *, at_least: float | None = None, at_most: float | None = None
+    ) -> dict[str, float]:
         """A mapping of joint name to number whose keys must be among `names`; see `number` for the bounds."""
         table = self.section(key)
         table.refuse_unknown(names, "joint")
-        return {name: table.number(name, **bounds) for name in table.names()}
+        return {name: table.number(name, at_least=at_least, at_most=at_most) for name in table.names()}
 
     def refuse_unknown(self, allowed: Iterable[str], noun: str = "key") -> None:
         """Refuses a key that is not in `allowed`, naming the nearest."""

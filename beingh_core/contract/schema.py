@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from beingh_core.contract.key import Bounds
 from beingh_core.contract.sources import JOINT_STATE
 from beingh_core.contract.wire import Wire, merged, plain
 from beingh_core.errors import BeingHError
@@ -23,9 +24,9 @@ ACTION_MODES = ("absolute", "relative", "delta")
 ACTION_FRAMES = ("world", "eef", "chunk_start")
 NORMALIZATIONS = ("q99", "mean_std", "min_max", "binary", "none")
 # Bounds of numbers: positions [rad or m], two positions that differ, and ages [s].
-POSITION: dict[str, float] = {"at_least": -1000.0, "at_most": 1000.0}
+POSITION: Bounds = {"at_least": -1000.0, "at_most": 1000.0}
 MIN_RANGE = 1e-5
-MAX_AGE_S: dict[str, float] = {"above": 0.001, "at_most": 60.0}
+MAX_AGE_S: Bounds = {"above": 0.001, "at_most": 60.0}
 # Slots that hold a pose of the end effector: computed from joints by kinematics, not read from them.
 POSITION_SLOTS = ("eef_position", "left_eef_position")
 ROTATION_SLOTS = ("eef_rotation", "left_eef_rotation")
@@ -215,7 +216,7 @@ class Uac:
         commit_margin: ticks ahead of the next one that a chunk can no longer change.
         execution_steps: s, steps between starts of inference.
         delay_steps: d = ceil(L / dt) + margin, the locked prefix.
-        blend_steps: steps behind the prefix in which an arm goes over from the last chunk's motion to the new one's.
+        blend_steps: steps behind the prefix in which an arm's motion is blended from the last chunk's to the new one's.
     """
 
     latency_budget_s: float
@@ -367,7 +368,7 @@ class RobotContract:
         Two contracts with one hash can run one checkpoint; the hash travels in the checkpoint's
         metadata and in the server's handshake.
         """
-        model_side = {
+        model_side: dict[str, Any] = {
             "rate_hz": self.rate_hz,
             "chunk_length": self.policy.chunk_length,
             "cameras": [[camera.name, *_given(camera, _SEEN_OF_CAMERA)] for camera in self.cameras],

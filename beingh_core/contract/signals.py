@@ -8,7 +8,7 @@ from typing import Any
 from beingh_core import slots
 from beingh_core.contract import schema
 from beingh_core.contract.reader import Section
-from beingh_core.contract.sources import JOINT_STATE, read_fields, read_type
+from beingh_core.contract.sources import JOINT_STATE, TF, read_fields, read_type
 from beingh_core.contract.urdf import SINGLE_TYPES, UrdfFacts
 from beingh_core.contract.wire import read_ranges, read_wire
 from beingh_core.errors import did_you_mean
@@ -36,7 +36,8 @@ def read_state(section: Section, urdf: UrdfFacts, frames: tuple[str, str]) -> tu
         source = entry.choice("source", schema.STATE_SOURCES)
         _check_source(entry, name, source)
         kind = read_type(entry, source)
-        joints, coupled = (), ()
+        joints: tuple[str, ...] = ()
+        coupled: tuple[str, ...] = ()
         if source in schema.JOINT_SOURCES:
             joints = entry.strings("joints")
             check_joints(entry, joints, urdf)
@@ -58,7 +59,7 @@ def read_state(section: Section, urdf: UrdfFacts, frames: tuple[str, str]) -> tu
             fields=() if source == "pose" else read_fields(entry, kind, count),
             wire=wire,
             rotation=_rotation(entry, name),
-            **_frame_ids(entry, source),
+            **_frame_ids(entry, source, kind),
             **grasp,
             **_frames(entry, source == "fk", joints, urdf, frames),
         )
@@ -89,7 +90,8 @@ def read_action(
             entry.finish()
             signals.append(schema.ActionSignal(slot=name, mode=mode, joints=(), value=value))
             continue
-        joints, coupling, is_pose = entry.strings("joints"), (), name in POSE_SLOTS
+        joints, is_pose = entry.strings("joints"), name in POSE_SLOTS
+        coupling: tuple[schema.Coupling, ...] = ()
         if name in BASE_SLOTS:
             _check_velocities(entry, joints, velocities)
         else:
@@ -125,6 +127,7 @@ def read_action(
 
 
 def _check_source(entry: Section, slot: str, source: str) -> None:
+    allowed: tuple[str, ...]
     if slot in POSE_SLOTS:
         allowed = ("fk", "pose", "field")
     elif slot in schema.BASE_POSE_SLOTS:
@@ -180,10 +183,18 @@ def _rotation(entry: Section, slot: str) -> str:
     return entry.choice("rotation", schema.ROTATIONS, "axis_angle") if slot in _ROTATED else "axis_angle"
 
 
-def _frame_ids(entry: Section, source: str) -> dict[str, str]:
-    """The frames that a measured pose must be between."""
+def _frame_ids(entry: Section, source: str, kind: str) -> dict[str, Any]:
+    """The frames that a measured pose must be between; of transforms among others both must be named."""
     keys = ("frame_id", "child_frame_id") if source == "pose" else ()
-    return {key: entry.get(key, str, "") for key in keys}
+    found = {key: entry.get(key, str, "") for key in keys}
+    for key, value in found.items():
+        if kind == TF and not value:
+            raise entry.error(
+                key,
+                f"`{key}` is missing: transforms between many frames come on one topic",
+                remedy=f"add `{key}: FRAME`",
+            )
+    return found
 
 
 def _coupling(entry: Section, joints: tuple[str, ...], urdf: UrdfFacts) -> tuple[schema.Coupling, ...]:

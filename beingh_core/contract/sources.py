@@ -15,7 +15,10 @@ POSES = {
     "geometry_msgs/msg/PoseWithCovarianceStamped": ("pose.pose.position", "pose.pose.orientation"),
     "geometry_msgs/msg/TransformStamped": ("transform.translation", "transform.rotation"),
     "nav_msgs/msg/Odometry": ("pose.pose.position", "pose.pose.orientation"),
+    "tf2_msgs/msg/TFMessage": ("transform.translation", "transform.rotation"),
 }
+# Many publishers share its topic: a message may hold any transforms, each with frames and a stamp of its own.
+TF = "tf2_msgs/msg/TFMessage"
 # The only field of these with numbers.
 ARRAYS = {"std_msgs/msg/Float64MultiArray": "data", "std_msgs/msg/Float32MultiArray": "data"}
 MAX_INDEX = 1000

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from beingh_core.contract.schema import ROTATION_SLOTS, RobotContract, StateSignal
-from beingh_core.contract.sources import JOINT_STATE, POSES, number_at, numbers_at
+from beingh_core.contract.sources import JOINT_STATE, POSES, TF, number_at, numbers_at
 from beingh_core.errors import BeingHError, shown
 from beingh_core.rotations import to_axis_angle
 
@@ -52,6 +52,8 @@ class StateMessages:
     Attributes:
         kind: Type of the messages.
         wanted: Names in messages of those joints.
+        shared: Whether others publish there about other things, so that a message may rightly hold nothing of ours.
+        nothing: Says that a message holds nothing of ours.
     """
 
     def __init__(self, contract: RobotContract, topic: str, wanted: Iterable[str] | None = None) -> None:
@@ -60,6 +62,11 @@ class StateMessages:
         self._wire = contract.wire_of(topic)
         names = dict(zip(self._wire.joints, self._wire.names))
         self.wanted = frozenset(names.get(joint, joint) for joint in (self._wire.joints if wanted is None else wanted))
+
+        self.shared = self.kind == TF
+        pairs = sorted({f"from `{signal.frame_id}` to `{signal.child_frame_id}`" for signal in self._signals})
+        what = f"transform {' or '.join(pairs)}" if self.shared else "positions"
+        self.nothing = f"the newest message holds no {what}"
 
     def read(self, message: Any, received_ns: int = 0) -> StateMessage:
         """The numbers of a message; without positions where it holds none.
@@ -71,6 +78,8 @@ class StateMessages:
         Raises:
             BeingHError: A joint comes twice, a field is missing, a pose is between other frames or no pose.
         """
+        if self.shared:
+            return self._read_transforms(message)
         stamp_ns = stamp_to_ns(message.header.stamp) if hasattr(message, "header") else received_ns
         if self.kind == JOINT_STATE:
             positions, velocities = joint_positions(message, self.wanted), joint_velocities(message)
@@ -79,6 +88,18 @@ class StateMessages:
         for signal in self._signals:
             positions.update(_pose(signal, message) if signal.source == "pose" else _numbers(signal, message))
         return StateMessage(stamp_ns, positions, {})
+
+    def _read_transforms(self, message: Any) -> StateMessage:
+        """The transforms between the signals' frames; the oldest stamp where they differ."""
+        positions: dict[str, float] = {}
+        stamps = []
+        for signal in self._signals:
+            wanted = (signal.frame_id, signal.child_frame_id)
+            found = [t for t in message.transforms if (t.header.frame_id, t.child_frame_id) == wanted]
+            if found:
+                positions.update(_pose(signal, found[-1]))
+                stamps.append(stamp_to_ns(found[-1].header.stamp))
+        return StateMessage(min(stamps, default=0), positions, {})
 
 
 def stamp_to_ns(stamp: Any) -> int:

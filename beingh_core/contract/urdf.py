@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,10 +77,12 @@ def read_urdf(path: Path) -> UrdfFacts:
     return UrdfFacts(path=path, joints=joints, links=links, carriers=carriers)
 
 
-def _error(path: Path, element: Element, what: str, **details: object) -> BeingHError:
+def _error(
+    path: Path, element: Element, what: str, *, allowed: Iterable[str] | str | None = None, remedy: str | None = None
+) -> BeingHError:
     name = element.attributes.get("name")
     where = f"{path}:{element.line}: {element.tag}" + (f" {shown(name)[1:-1]}" if name else "")
-    return BeingHError(what, where=where, **details)
+    return BeingHError(what, where=where, allowed=allowed, remedy=remedy)
 
 
 def _refuse_xacro(path: Path, root: Element) -> None:
@@ -130,7 +133,8 @@ def _type(path: Path, element: Element) -> str:
 
 def _carriers(path: Path, joints: dict[str, Element], links: tuple[str, ...]) -> dict[str, tuple[str, str]]:
     """The tree of links; refuses what is none."""
-    known, carriers = set(links), {}
+    known = set(links)
+    carriers: dict[str, tuple[str, str]] = {}
     for name, element in joints.items():
         parent, child = (_link(path, element, tag, known) for tag in ("parent", "child"))
         if child in carriers:
@@ -217,8 +221,9 @@ def _vector(path: Path, joint: Element, tag: str, key: str) -> list[float]:
     if text is None:
         return [1.0, 0.0, 0.0]
     words = text[:300].split()
-    numbers = [_parsed(word, _MAX_ORIGIN) for word in words]
-    if len(numbers) != 3 or None in numbers:
+    parsed = [_parsed(word, _MAX_ORIGIN) for word in words]
+    numbers = [number for number in parsed if number is not None]
+    if not len(numbers) == len(words) == 3:
         raise _error(
             path, joint, f"{shown(text)} in <{tag} {key}=...>", allowed=f"three numbers up to {_MAX_ORIGIN:g} in size"
         )
@@ -246,13 +251,15 @@ def _check_mimics(path: Path, elements: dict[str, Element], joints: dict[str, Ur
         if joint.mimics is None:
             continue
         mimic = elements[name].first("mimic")
+        assert mimic is not None, "what `joint.mimics` is from"
         for key in ("multiplier", "offset"):
             _number(path, mimic, mimic.attributes, key, _MAX_ORIGIN)
         if joint.mimics not in joints:
             close = did_you_mean(joint.mimics[:MAX_NAME], joints)
             what = f"`{name}` mimics {shown(joint.mimics)}, which is no movable joint"
             raise _error(path, elements[name], what, remedy=close or "name a movable joint of this file")
-        seen, source = {name}, joint.mimics
+        seen = {name}
+        source: str | None = joint.mimics
         while source is not None:
             if source in seen:
                 what = f"`{name}` mimics itself through `{source}`" if source != name else f"`{name}` mimics itself"

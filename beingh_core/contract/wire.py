@@ -118,12 +118,12 @@ def read_ranges(
         if joint not in table:
             raise table.error(None, f"joint `{joint}` has no range", remedy=f"add `{joint}: [closed, open]`")
         low, high = urdf.joints[joint].lower, urdf.joints[joint].upper
-        ends = table.numbers(joint, 2)
-        if not all(low <= end <= high for end in ends) or abs(ends[1] - ends[0]) < 1e-5:
+        closed, opened = ends = table.numbers(joint, 2)
+        if not all(low <= end <= high for end in ends) or abs(opened - closed) < 1e-5:
             raise table.error(
                 joint, f"{list(ends)} is no range of this joint", allowed=f"[closed, open] within {low:g} to {high:g}"
             )
-        found[joint] = ends
+        found[joint] = (closed, opened)
     return found
 
 

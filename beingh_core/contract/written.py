@@ -34,20 +34,22 @@ def not_of_kind(value: object, kind: type) -> tuple[str, str]:
     """That a value is of another kind than `KIND_NAMES[kind]`, and the remedy."""
     if value is None:
         return "nothing is written behind the colon", f"write {_HINTS[kind]}"
-    what, is_text = f"{quoted(value)} is not {KIND_NAMES[kind]}", isinstance(value, str) and len(value) < 60
-    if kind in (int, float) and is_text and _PLAIN.fullmatch(value):
-        return f'`"{value}"` is a text, not {KIND_NAMES[kind]}', _plain(value, kind)
-    if kind in (int, float) and is_text and _COMMA.fullmatch(value):
-        return what, f"write a point, not a comma: {value.replace(',', '.')}"
-    with_unit = _WITH_UNIT.fullmatch(value) if kind in (int, float) and is_text else None
+    what = f"{quoted(value)} is not {KIND_NAMES[kind]}"
+    text = value if isinstance(value, str) and len(value) < 60 else None
+    number = text if kind in (int, float) else None
+    if number is not None and _PLAIN.fullmatch(number):
+        return f'`"{number}"` is a text, not {KIND_NAMES[kind]}', _plain(number, kind)
+    if number is not None and _COMMA.fullmatch(number):
+        return what, f"write a point, not a comma: {number.replace(',', '.')}"
+    with_unit = None if number is None else _WITH_UNIT.fullmatch(number)
     if with_unit:
         return what, f"write the number alone, in the unit of this key, without `{with_unit[2]}`"
     if kind is int and isinstance(value, float) and value.is_integer():
         return what, f"write {value:.0f}" if abs(value) < 1e15 else f"write {_HINTS[kind]}"
     if kind is str and isinstance(value, (int, float)):
         return what, f"write it in quotes: {json.dumps(quoted(value)[1:-1])}"
-    if kind is list and is_text:
-        return what, f"write a list, also of one: `[{value}]`"
+    if kind is list and text is not None:
+        return what, f"write a list, also of one: `[{text}]`"
     return what, f"write {_HINTS[kind]}"
 
 

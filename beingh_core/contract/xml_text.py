@@ -54,6 +54,7 @@ def read_xml_file(path: Path) -> Element:
         builder.parser.Parse(data, True)
     except xml.parsers.expat.ExpatError as error:
         raise BeingHError(f"this is not XML: {error}", where=f"{path}:{error.lineno}") from None
+    assert builder.root is not None, "what expat accepts has a root"
     return builder.root
 
 
@@ -62,7 +63,8 @@ class _Builder:
 
     def __init__(self, path: Path) -> None:
         self.root: Element | None = None
-        self._path, self._open, self._count = path, [], 0
+        self._path, self._count = path, 0
+        self._open: list[Element] = []
         self.parser = xml.parsers.expat.ParserCreate("utf-8")
         self.parser.StartElementHandler = self._start
         self.parser.EndElementHandler = lambda _tag: self._open.pop()
@@ -81,7 +83,7 @@ class _Builder:
             self.root = element
         self._open.append(element)
 
-    def _doctype(self, *_args) -> None:
+    def _doctype(self, *_args: object) -> None:
         raise self._error("a robot description has no DOCTYPE and no entities", "elements and attributes only")
 
     def _error(self, what: str, allowed: str) -> BeingHError:

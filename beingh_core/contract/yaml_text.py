@@ -44,7 +44,7 @@ class _Loader(yaml.SafeLoader):
         super().__init__(text)
         self._nodes = self._depth = 0
 
-    def compose_node(self, parent, index):
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         self._nodes += 1
         self._depth += 1
         if self._nodes > MAX_ENTRIES or self._depth > MAX_DEPTH:
@@ -125,10 +125,9 @@ class _Reader:
             raise _too_much(self._where(node, keys))
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, keys)
-        kind = "seq" if isinstance(node, yaml.SequenceNode) else "map"
-        if node.tag != _TAG + kind:
+        if node.tag != _TAG + ("map" if isinstance(node, yaml.MappingNode) else "seq"):
             raise self._unknown_tag(node, keys)
-        if kind == "map":
+        if isinstance(node, yaml.MappingNode):
             return self._mapping(node, keys, depth)
         return [self._entry(str(index), item, item, keys, depth) for index, item in enumerate(node.value)]
 
@@ -157,7 +156,9 @@ class _Reader:
         for source in sources:
             if not isinstance(source, yaml.MappingNode):
                 raise self._error(node, (*keys, "<<"), "only mappings can be merged", remedy="write `<<: *anchor`")
-            merged = self.value(source, keys, depth + 1) | merged
+            value = self.value(source, keys, depth + 1)
+            assert isinstance(value, dict), "of a mapping"
+            merged = value | merged
         return merged
 
     def _entry(self, name: str, marked: yaml.Node, value: yaml.Node, keys: tuple[str, ...], depth: int) -> object:

@@ -6,7 +6,7 @@ What has been sampled never changes, and every change goes on from the newest sa
 continuous.
 
 Where nothing more is committed, because a tick is late, the path brakes within the limits. When a tick comes after that,
-the path goes over to the committed rows within the limits; when a stop comes late, it brakes from the newest sample.
+the path blends into the committed rows within the limits; when a stop comes late, it brakes from the newest sample.
 
 Letters: J commanded columns, T committed ticks.
 """
@@ -46,7 +46,9 @@ class CommandPath:
         self._limits = limits
         self._lock = threading.Lock()
         self._dt_ns = 0.0
-        self.clear()
+        self._knots: deque[Knot] = deque()
+        self._sampled: Knot | None = None
+        self._brake_ns: int | None = None  # the knots after that time are the path's own brake
 
     def extend(
         self,
@@ -73,19 +75,21 @@ class CommandPath:
         """
         with self._lock:
             self._dt_ns = dt_ns
-            kept = self._up_to(start_ns, before_J)
-            under_way_ns = 0 if self._sampled is None else self._sampled[0] - start_ns
+            kept, sampled = self._up_to(start_ns, before_J), self._sampled
+            under_way_ns = 0 if sampled is None else sampled[0] - start_ns
             changed = kept is not None and self._changes(start_ns, rows_TJ, under_way_ns)
-            if kept is None and (fresh or self._sampled is None):
-                self._forget()
-                kept = [(start_ns, before_J, np.zeros(len(before_J)))]
-            elif changed and under_way_ns > 0 and (fresh or (stopping and under_way_ns <= LATE * dt_ns)):
-                kept = [self._sampled]
-            elif kept is None or (changed and under_way_ns > 0):
+            off = changed and under_way_ns > 0
+            if sampled is None or (kept is None and fresh):
+                if kept is None:
+                    self._forget()
+                    kept = [(start_ns, before_J, np.zeros(len(before_J)))]
+            elif off and (fresh or (stopping and under_way_ns <= LATE * dt_ns)):
+                kept = [sampled]
+            elif kept is None or off:
                 if not stopping:
-                    self._blend(start_ns, before_J, rows_TJ)
+                    self._blend(sampled, start_ns, before_J, rows_TJ)
                 elif not self._brakes:
-                    self._brake(self._sampled[0])
+                    self._brake(sampled[0])
                 return
             new = self._new_knots(start_ns, rows_TJ, slopes_TJ)
             self._knots = deque([*kept, *(knot for knot in new if knot[0] > kept[-1][0])])
@@ -153,9 +157,8 @@ class CommandPath:
         return self._brake_ns is not None and self._sampled is not None and self._sampled[0] > self._brake_ns
 
     def _forget(self) -> None:
-        self._knots: deque[Knot] = deque()
-        self._sampled: Knot | None = None
-        self._brake_ns: int | None = None  # the knots after that time are the path's own brake
+        self._knots = deque()
+        self._sampled = self._brake_ns = None
 
     def _shift(self, step_ns: int) -> None:
         self._knots = deque((time_ns + step_ns, row, slope) for time_ns, row, slope in self._knots)
@@ -193,21 +196,23 @@ class CommandPath:
         known, knots = self._known(start_ns), []
         for step, (row, slope) in enumerate(zip(rows_TJ, slopes_TJ), start=1):
             before = known.get(step)
-            same = before is not None and np.array_equal(before[0], row)
-            knots.append((start_ns + round(step * self._dt_ns), row, before[1] if same else slope))
+            if before is not None and np.array_equal(before[0], row):
+                slope = before[1]
+            knots.append((start_ns + round(step * self._dt_ns), row, slope))
         return knots
 
-    def _blend(self, start_ns: int, before_J: np.ndarray, rows_TJ: np.ndarray) -> None:
+    def _blend(self, sampled: Knot, start_ns: int, before_J: np.ndarray, rows_TJ: np.ndarray) -> None:
         """From where the path is to other rows, within the limits: beside them at once, and nearer from row to row.
 
         Args:
+            sampled: The newest sample.
             start_ns: Time of the tick [ns].
             before_J: (J,) where the path should be then.
             rows_TJ: (T, J) the rows from the tick on.
         """
         if self._brakes and np.abs(rows_TJ - self._knots[-1][1]).max() < ROUNDING:
             return  # it comes to rest there
-        first = max(0, math.ceil((self._sampled[0] - start_ns) / self._dt_ns - LATE))
+        first = max(0, math.ceil((sampled[0] - start_ns) / self._dt_ns - LATE))
         if first >= len(rows_TJ):
             return
         at_ns = start_ns + round(first * self._dt_ns)

@@ -11,6 +11,7 @@ from beingh_core.control.command_path import CommandPath
 from beingh_core.control.driver import Driver
 from beingh_core.control.setpoints import Setpoints
 from beingh_core.control.timing import TimeSource, joined, prefer_this_thread
+from beingh_core.realtime.clock import TickClock
 from beingh_core.realtime.samples import Samples
 
 IDLE_POLL_S = 0.005
@@ -80,7 +81,7 @@ class CommandThread:
     def shift(self, step_ns: int) -> None:
         """Move the schedule with a clock that was set, unless it has followed that already, as a sender held up does."""
         with self._lock:
-            if self._start_ns is not None and 0 < step_ns > 2 * (self._time.steady_ns() - self._due_ns()):
+            if self._start_ns is not None and 0 < step_ns > 2 * (self._time.steady_ns() - self._due_ns(self._start_ns)):
                 return
             self._path.shift(step_ns)
             if self._start_ns is not None:
@@ -98,22 +99,23 @@ class CommandThread:
     def _command_until_closed(self) -> None:
         while not self._ending.is_set():
             with self._lock:
-                due_ns = None if self._start_ns is None else self._due_ns()
+                due_ns = None if self._start_ns is None else self._due_ns(self._start_ns)
             if due_ns is None:
                 self._ending.wait(IDLE_POLL_S)
             elif not self._time.wait_until_steady(min(due_ns, self._time.steady_ns() + LOOK_NS), self._ending):
                 self._command()
 
-    def _due_ns(self) -> int:
-        """Under the lock, of a schedule: time of the next setpoint."""
-        return min(stream.due_ns(self._start_ns) for stream in self._streams)
+    def _due_ns(self, start_ns: int) -> int:
+        """Under the lock, of a schedule that began then: time of the next setpoint."""
+        return min(stream.due_ns(start_ns) for stream in self._streams)
 
     def _command(self) -> None:
         """Send the next setpoint if it is due."""
         with self._lock:
-            if self._start_ns is None:
+            start_ns = self._start_ns
+            if start_ns is None:
                 return
-            stream, start_ns = min(self._streams, key=lambda s: s.due_ns(self._start_ns)), self._start_ns
+            stream = min(self._streams, key=lambda s: s.due_ns(start_ns))
             now_ns = self._time.steady_ns()
             if now_ns < stream.due_ns(start_ns):
                 return
@@ -146,17 +148,18 @@ class CommandThread:
 
 
 class _Stream:
-    """One driver's own grid of times."""
+    """One driver's own grid of times, counted from the start of the schedule."""
 
     def __init__(self, driver: Driver) -> None:
+        assert driver.command_rate_hz is not None, "only drivers between the ticks are streamed"
         self.driver, self.next = driver, 0
-        self._period_ns = 1e9 / driver.command_rate_hz
-        self.period_ns = round(self._period_ns)
+        self._clock = TickClock(driver.command_rate_hz, 0)
+        self.period_ns = self._clock.period_ns
 
     def due_ns(self, start_ns: int) -> int:
         """Time of the next setpoint [ns]."""
-        return start_ns + round(self.next * self._period_ns)
+        return start_ns + self._clock.stamp_ns(self.next)
 
     def newest(self, elapsed_ns: int) -> int:
         """Number of the setpoint that is due after a time [ns], at least the next one."""
-        return max(self.next, int((elapsed_ns + 0.5) / self._period_ns))
+        return max(self.next, self._clock.tick_at_or_before(elapsed_ns))

@@ -15,9 +15,10 @@ from beingh_core.contract import RobotContract
 from beingh_core.control.command_path import CommandPath
 from beingh_core.control.command_thread import CommandThread
 from beingh_core.control.driver import Driver, release_drivers, stop_drivers
-from beingh_core.control.plan import Plan, TickOutput
 from beingh_core.control.setpoints import Setpoints
+from beingh_core.control.tick_output import TickOutput
 from beingh_core.control.timing import TimeSource
+from beingh_core.realtime.clock import exact_period_ns
 
 # Setpoints that differ by less are the same posture [rad or m].
 STILL = 1e-6
@@ -38,7 +39,7 @@ class Commander:
         self._by_tick = tuple(driver for driver in drivers if driver.command_rate_hz is None)
         self._by_rate = tuple(driver for driver in drivers if driver.command_rate_hz is not None)
         self.commands: CommandThread | None = None
-        self._path: CommandPath | None = None
+        self._path = CommandPath(contract.limits)
 
     def start(self, time: TimeSource, fail: Callable[[Exception], None] | None = None) -> None:
         """Begin; `time` is the ticks' clock, and `fail` is called with an error that ends the thread of the setpoints."""
@@ -56,7 +57,7 @@ class Commander:
             start_ns = self._time.to_steady(points.stamp_ns)
             self._path.extend(
                 start_ns,
-                1e9 / self._contract.rate_hz,
+                exact_period_ns(self._contract.rate_hz),
                 output.before,
                 points.positions,
                 points.velocities,
@@ -95,21 +96,19 @@ class Commander:
         commands, self.commands = self.commands, None
         return commands is None or commands.close()
 
-    def stop(self, path: Plan) -> None:
+    def stop(self, path: Setpoints) -> None:
         """The whole braking path, as the last command."""
-        dt_s, rows = self._contract.dt_s, path.positions
-        slopes = np.gradient(rows, dt_s, axis=0) if len(rows) > 1 else np.zeros_like(rows)
-        slopes[-1] = 0.0
-        points = Setpoints.by_tick(path.stamp_ns, dt_s, rows, slopes)
-        streamed = self._streamed_to_rest(points) if self._by_rate else None
-        for error in stop_drivers(self._drivers, points, streamed):
+        streamed = self._streamed_to_rest(path) if self._by_rate else None
+        for error in stop_drivers(self._drivers, path, streamed):
             self._failed(error)
         self._forget()
 
     def come_to_rest(self) -> bool:
         """Brake what is commanded between the ticks, where no tick is left to brake it; whether anything was sent."""
-        newest = self._path.newest if self._by_rate and self._path is not None else None
-        knots = [] if newest is None else self._path.to_rest()
+        newest = self._path.newest
+        if newest is None:
+            return False
+        knots = self._path.to_rest()
         if not any(np.abs(row - newest[1]).max() > STILL for _, row, _ in knots):
             return False
         times, positions, velocities = zip(*knots)
@@ -126,7 +125,7 @@ class Commander:
 
     def still(self) -> bool:
         """Whether nothing moves between the ticks once these have ended. From any thread."""
-        return self._path is None or self._path.still
+        return self._path.still
 
     def release(self) -> None:
         """Give the robot back, at rest."""
@@ -139,19 +138,19 @@ class Commander:
         counts: Counter[str] = Counter()
         for driver in self._drivers:
             counts.update(driver.counts())
+        found: dict[str, float] = dict(counts)
         if commands is None:
-            return counts
+            return found
         counted = {"setpoints_sent": commands.sent, "setpoints_missed": commands.missed}
-        return dict(counts) | counted | commands.lateness_ms.summary("setpoint_lateness_ms", (50, 99))
+        return found | counted | commands.lateness_ms.summary("setpoint_lateness_ms", (50, 99))
 
     def _forget(self) -> None:
         """The robot has got its last command."""
-        if self._path is not None:
-            self._path.clear()
+        self._path.clear()
 
     def _streamed_to_rest(self, points: Setpoints) -> Setpoints | None:
         """The braking path from the newest setpoint on; None when none was sent."""
-        start_ns, dt_ns = self._time.to_steady(points.stamp_ns), 1e9 / self._contract.rate_hz
+        start_ns, dt_ns = self._time.to_steady(points.stamp_ns), exact_period_ns(self._contract.rate_hz)
         rows, slopes = points.positions, points.velocities
         try:
             if len(rows) > 1:

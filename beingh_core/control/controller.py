@@ -15,7 +15,7 @@ import numpy as np
 
 from beingh_core.contract import RobotContract
 from beingh_core.control.measured_joints import NOT_AT_REST, Problem, measured_joints, start_position
-from beingh_core.control.plan import Plan, TickOutput
+from beingh_core.control.setpoints import Setpoints
 from beingh_core.control.stop_causes import (
     CHUNKS_SILENT,
     CLOCK,
@@ -32,9 +32,11 @@ from beingh_core.control.stop_causes import (
     Status,
 )
 from beingh_core.control.subscribers import Subscribed
+from beingh_core.control.tick_output import TickOutput
 from beingh_core.control.tick_plan import TickPlan, longest_late_ticks
 from beingh_core.control.tracking import TrackingWatch, following_problem
 from beingh_core.errors import BeingHError
+from beingh_core.realtime.clock import exact_period_ns
 from beingh_core.realtime.commit_buffer import Chunk, Command, CommitBuffer, MergeResult
 
 Values = Mapping[str, float]  # by joint name
@@ -75,7 +77,7 @@ class Controller:
         still: Callable[[], bool] = lambda: True,
     ) -> None:
         self._contract = contract
-        self._dt_ns = 1e9 / contract.rate_hz
+        self._dt_ns = exact_period_ns(contract.rate_hz)
         self._max_late_ns = min(max_late_ticks, longest_late_ticks(contract)) * self._dt_ns
         self._lock = threading.RLock()
         topics = ", ".join(tuple(topics) or contract.joint_state_topics)
@@ -156,7 +158,7 @@ class Controller:
                 self.stop(JOINT_STATES_INVALID, reason, now_ns)
 
     def subscribers(self, subscribed: Subscribed, now_ns: int) -> None:
-        """Whether the robot hears its commands: a waiting controller starts only then; without it, a running one stops."""
+        """Whether the robot receives its commands: a waiting controller starts only then; without it, a running one stops."""
         with self._lock:
             self._unsubscribed = subscribed.reason
             if subscribed.lost and self._status.state == RUNNING:
@@ -177,7 +179,7 @@ class Controller:
         with self._lock:
             self._reset_wanted = False
             status = self._status
-            if status.state == RUNNING:
+            if status.state == RUNNING and self._buffer is not None:
                 self._buffer.stop(reason)
             if status.state in (WAITING, RUNNING) or status.cause == RESET:
                 self._set(STOPPED if self._at_rest else STOPPING, cause, reason, now_ns)
@@ -212,7 +214,7 @@ class Controller:
                 return self._look_ns
             return None if self._at_rest else self._ticks.next_ns()
 
-    def announcement(self) -> Plan | None:
+    def announcement(self) -> Setpoints | None:
         """The plan of an epoch before its first tick, once an epoch."""
         with self._lock:
             return None if self._at_rest else self._ticks.announcement()
@@ -225,7 +227,7 @@ class Controller:
             if self._look_ns is not None:
                 self._let_come_to_rest(now_ns)
                 return None
-            late_ns = now_ns - self.next_tick_ns()
+            late_ns = now_ns - self._ticks.next_ns()
             if late_ns > self._max_late_ns:
                 self._overrun(now_ns, late_ns)
                 return None
@@ -250,17 +252,17 @@ class Controller:
             if self._ticks.rests():
                 self._come_to_rest()
                 return
-            promised_ns = due_ns = self.next_tick_ns() + step_ns
+            promised_ns = due_ns = self._ticks.next_ns() + step_ns
             if not now_ns <= due_ns <= now_ns + 2 * self._dt_ns:
                 due_ns = now_ns + round(self._dt_ns)
             self._retime(due_ns, due_ns - promised_ns)
 
-    def final_path(self, now_ns: int, cause: str = SHUTDOWN, reason: str = "the node ends") -> Plan | None:
+    def final_path(self, now_ns: int, cause: str = SHUTDOWN, reason: str = "the node ends") -> Setpoints | None:
         """Stop, and give the whole braking path at once; nothing can be sent after it.
 
         Returns:
-            Plan from the last sent tick, which is at its stamp, to rest; None when it rests already, but for what is
-            commanded between the ticks.
+            The path from the last sent tick, which is at its stamp, to rest; None when it rests already, but for what
+            is commanded between the ticks.
         """
         with self._lock:
             self._active = False

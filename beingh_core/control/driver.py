@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 from beingh_core.contract import RobotContract
@@ -100,7 +101,7 @@ def stop_drivers(drivers: Sequence[Driver], points: Setpoints, streamed: Setpoin
     """
     return _side_by_side(
         [
-            (driver, lambda d=driver: d.stop(points if streamed is None or d.command_rate_hz is None else streamed))
+            (driver, partial(driver.stop, points if streamed is None or driver.command_rate_hz is None else streamed))
             for driver in drivers
         ]
     )

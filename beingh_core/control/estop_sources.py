@@ -91,7 +91,7 @@ class EstopSources:
             number: Its number among its publisher's, None when it is not told.
             sent_ns: When it was sent, on its publisher's clock [ns]; 0 when it is not told.
             present, now_s: As in `look`.
-            replayed: Whether it was said before this subscription began; then it may be older than what was heard.
+            replayed: Whether it was said before this subscription began; then it may be older than what was received.
         """
         self.look(present, now_s)
         if sent_ns and (number, sent_ns) in self._seen:

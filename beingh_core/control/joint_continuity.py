@@ -59,7 +59,7 @@ class JointContinuity:
         )
         if joint.is_back:
             # The first words stand while it goes on.
-            self._contradiction = (now_ns, self._contradiction[1] if self.contradiction(now_ns) else text)
+            self._contradiction = (now_ns, self.contradiction(now_ns) or text)
         elif self._jump is None:
             self._jump = (now_ns, text)
 
@@ -80,8 +80,9 @@ class JointContinuity:
 
     def jump(self, now_ns: int) -> str | None:
         """A jump since `settle` that is older than `JUMP_NS`, in words."""
-        jumped = self._jump is not None and now_ns - self._jump[0] >= JUMP_NS
-        return self._jump[1] if jumped else None
+        if self._jump is None or now_ns - self._jump[0] < JUMP_NS:
+            return None
+        return self._jump[1]
 
     def noise(self, name: str) -> float:
         """Steps of a joint that do not count [rad or m]."""
@@ -144,4 +145,4 @@ class _Joint:
         elif delay_ns < self._delays_ns[0]:
             self._delays_ns[0] = delay_ns
         self._stamp_ns = stamp_ns
-        return max(min(stamp_ns + min(self._delays_ns), now_ns), min(self.sampled_ns, now_ns))
+        return max(min(stamp_ns + round(self.delay_ns), now_ns), min(self.sampled_ns, now_ns))

@@ -77,7 +77,7 @@ class MeasuredJoints:
     Args:
         joints: Wanted joint names.
         is_joint: (A,) which of the commanded columns they are.
-        max_age_s: A joint not heard of for longer is missing [s].
+        max_age_s: A joint not received for longer is missing [s].
         topics: Where they come from, for messages.
         continuity: The watch over their samples.
         publishers: Gives who publishes on the topics, for messages; "" when that is not known.
@@ -111,16 +111,16 @@ class MeasuredJoints:
         stamp_ns: int = 0,
     ) -> None:
         """Note one message that came now and has this header stamp; it may hold any joints, and velocities or none."""
-        heard = [name for name in self._joints if name in positions]
-        self._newest.update((name, (now_ns, positions[name])) for name in heard)
+        received = [name for name in self._joints if name in positions]
+        self._newest.update((name, (now_ns, positions[name])) for name in received)
         if velocities:
-            self._velocity.update((name, velocities[name]) for name in heard if name in velocities)
-        for name in heard:
+            self._velocity.update((name, velocities[name]) for name in received if name in velocities)
+        for name in received:
             if math.isfinite(positions[name]):
                 self._continuity.add(name, now_ns, stamp_ns, positions[name])
             else:
                 self._recent.clear()  # nobody knows where it is: it must be seen to rest from then on
-        if len(heard) < len(positions):
+        if len(received) < len(positions):
             self._foreign.add(positions)
 
     def forget(self) -> None:
@@ -196,7 +196,7 @@ class MeasuredJoints:
         )
 
     def oldest_ns(self) -> int:
-        """When the joint that was heard of longest ago was measured [ns]."""
+        """When the joint that was received longest ago was measured [ns]."""
         return min(stamp_ns for stamp_ns, _ in self._newest.values())
 
     def positions(self) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What the controller hands to a driver."""
+"""Rows of commands with a stamp: what is sent at a tick, the plan behind it, a braking path, one row between the ticks."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ class Setpoints:
         times_s: (T,) when each row holds, after the stamp [s].
         positions: (T, J) [rad or m]; [m/s or rad/s] in columns that command a velocity.
         velocities: (T, J) derivative of `positions`.
+        epoch: Epoch of a plan's ticks; "" for what needs none.
     """
 
     stamp_ns: int
     times_s: np.ndarray
     positions: np.ndarray
     velocities: np.ndarray
+    epoch: str = ""
 
     def __post_init__(self) -> None:
         shape = np.shape(self.positions)
@@ -37,10 +39,12 @@ class Setpoints:
             )
 
     @classmethod
-    def by_tick(cls, stamp_ns: int, dt_s: float, positions: np.ndarray, velocities: np.ndarray) -> Setpoints:
-        """Row i is to be reached i + 1 periods of `dt_s` after the stamp."""
+    def by_tick(
+        cls, stamp_ns: int, dt_s: float, positions: np.ndarray, velocities: np.ndarray, epoch: str = ""
+    ) -> Setpoints:
+        """Row i is the command of tick i after the stamp, to be reached i + 1 periods of `dt_s` after it."""
         times_s = np.arange(1, len(positions) + 1) * dt_s
-        return cls(stamp_ns=stamp_ns, times_s=times_s, positions=positions, velocities=velocities)
+        return cls(stamp_ns=stamp_ns, times_s=times_s, positions=positions, velocities=velocities, epoch=epoch)
 
     def columns(self, columns: Sequence[int]) -> Setpoints:
         """The setpoints of some columns, in the order given."""

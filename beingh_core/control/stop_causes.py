@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 WAITING, RUNNING, STOPPING, STOPPED = "waiting", "running", "stopping", "stopped"
-# The reason of a controller that waits and has heard nothing begins with this.
+# The reason of a controller that waits and has received nothing begins with this.
 FOR_JOINT_STATES = "waiting for joint states"
 
 ESTOP = "estop"

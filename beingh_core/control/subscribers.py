@@ -1,4 +1,4 @@
-"""Whether the robot hears its commands, and only these: who subscribes to the command topics, and since when.
+"""Whether the robot receives its commands, and only these: who subscribes to the command topics, and since when.
 
 A publisher is matched with its subscribers one by one, over a second or more, and what is published before that is
 lost: the plan would go on without the robot, which would then jump after it. A recorder may be matched before the
@@ -18,7 +18,7 @@ SETTLING = "waiting until nothing more of the robot is found on the network"
 
 @dataclass(frozen=True)
 class Subscribed:
-    """What keeps the commands from being heard, or others are heard beside them.
+    """What keeps the commands from being received, or others are received beside them.
 
     Attributes:
         reason: Why the robot must not start, "" when it may.
@@ -40,7 +40,7 @@ class SubscriberWatch:
         self._settle_s = settle_s
         self._counts: dict[str, int] = {}
         self._begun_s: float | None = None
-        self._heard = False
+        self._received = False
         self._since_s, self._changed = 0.0, ""
 
     def look(
@@ -54,7 +54,7 @@ class SubscriberWatch:
             unsubscribed: Which topic has no subscriber, in words; None when each has.
             rivals: Who else commands the robot, in words.
             obstacle: What else must be put right before a start, in words: several publishers that speak for one joint, an
-                emergency stop that cannot be heard. It stops no robot that runs.
+                emergency stop that cannot be received. It stops no robot that runs.
         """
         if self._begun_s is None:
             self._begun_s = now_s
@@ -65,9 +65,9 @@ class SubscriberWatch:
         if rivals:
             return Subscribed(rivals, lost=True)
         if unsubscribed:
-            early = not self._heard and now_s - self._begun_s < DISCOVERY_S
+            early = not self._received and now_s - self._begun_s < DISCOVERY_S
             return Subscribed(f"waiting for subscribers: {unsubscribed}" if early else unsubscribed, lost=True)
-        self._heard = True
+        self._received = True
         if obstacle:
             return Subscribed(obstacle)
         if counts and now_s - self._since_s < self._settle_s:

@@ -14,9 +14,9 @@ import math
 import numpy as np
 
 from beingh_core.contract import RobotContract
-from beingh_core.control.plan import Plan, TickOutput
 from beingh_core.control.setpoints import Setpoints
-from beingh_core.realtime.clock import TickClock, epoch_id
+from beingh_core.control.tick_output import TickOutput
+from beingh_core.realtime.clock import TickClock, epoch_id, exact_period_ns
 from beingh_core.realtime.commit_buffer import Command, CommitBuffer
 from beingh_core.realtime.interpolation import point_velocities
 
@@ -48,12 +48,12 @@ class TickPlan:
 
     def __init__(self, contract: RobotContract) -> None:
         self._contract = contract
-        self._dt_ns = 1e9 / contract.rate_hz
+        self._dt_ns = exact_period_ns(contract.rate_hz)
         streamed = {
             name for driver in contract.drivers if driver.options.get("rate_hz") is not None for name in driver.joints
         }
         self._streamed = np.array([name in streamed for name in contract.joint_names])  # commanded between the ticks
-        self._clock: TickClock | None = None
+        self._clock = TickClock(contract.rate_hz, 0)
         self.buffer: CommitBuffer | None = None
         self._epochs = 0
         self.epoch = ""
@@ -70,7 +70,7 @@ class TickPlan:
             fresh: Whether nothing was sent to it before.
         """
         contract = self._contract
-        self._name(now_ns + round(START_LEAD_TICKS * self._dt_ns))
+        self._name(now_ns, -START_LEAD_TICKS)
         if self.buffer is None:
             self.buffer = CommitBuffer(
                 joints=contract.joint_names,
@@ -90,38 +90,34 @@ class TickPlan:
         """Begin an epoch where the robot was left by a tick that did not come in time; returns that posture (J,)."""
         start = self._before
         if self.last_sent is not None:
-            start = np.where(self._streamed, self.buffer.rest_after(len(self.last_sent) - 1), self.last_sent[-1])
+            start = np.where(self._streamed, self._begun.rest_after(len(self.last_sent) - 1), self.last_sent[-1])
         self.begin(now_ns, start, fresh=self._fresh)
         return start
 
     def next_ns(self) -> int:
         """Time of the next tick [ns]."""
-        return self._clock.stamp_ns(self.buffer.next_tick)
+        return self._clock.stamp_ns(self._begun.next_tick)
 
-    def plan(self) -> Plan:
-        """What will be sent from the next tick on."""
-        first, positions = self.buffer.planned()
-        return Plan(epoch=self.epoch, stamp_ns=self._clock.stamp_ns(first), positions=positions)
-
-    def announcement(self) -> Plan | None:
+    def announcement(self) -> Setpoints | None:
         """The plan of an epoch before its first tick, once an epoch."""
         if self._announced:
             return None
         self._announced = True
-        return self.plan()
+        first, planned = self._begun.planned()
+        return self._setpoints(first, planned, self._slopes(self._before, planned))
 
     def advance(self, now_ns: int, *, stopping: bool) -> tuple[Command, TickOutput]:
         """Commit the next tick, which is due."""
         self._uphold(now_ns)
-        command = self.buffer.advance()
-        plan, limits, dt_s = self.plan(), self._contract.limits, self._contract.dt_s
-        ahead = self.buffer.committed_until - self.buffer.next_tick
-        rows = np.vstack([self._before, command.positions, plan.positions[: ahead + 1]])
-        slopes = point_velocities(rows[:-2], rows[1:-1], rows[2:], limits, dt_s)
+        command = self._begun.advance()
+        first, planned = self._begun.planned()
+        committed = min(1 + self._begun.committed_until - first, len(planned))
+        rows = np.vstack([command.positions, planned])
+        slopes = self._slopes(self._before, rows)
         output = TickOutput(
             before=self._before,
-            points=Setpoints.by_tick(self._clock.stamp_ns(command.tick), dt_s, rows[1:-1], slopes),
-            plan=plan,
+            points=self._setpoints(command.tick, rows[:committed], slopes[:committed]),
+            plan=self._setpoints(first, planned, slopes[1:]),
             fresh=self._fresh,
             stopping=stopping,
         )
@@ -132,7 +128,7 @@ class TickPlan:
         """Whether the plan holds for ever what was sent last, and nothing else was sent ahead."""
         if self.last_sent is None:
             return True
-        rows = np.vstack([self.last_sent, self.plan().positions])
+        rows = np.vstack([self.last_sent, self._begun.planned()[1]])
         return bool(np.all(rows == rows[0]))
 
     def retime(self, due_ns: int, late_ns: int) -> None:
@@ -145,9 +141,9 @@ class TickPlan:
             late_ns: How much later than promised that is to the robot [ns].
         """
         self._uphold(self.next_ns() + late_ns)
-        self._name(due_ns - round(self.buffer.next_tick * self._dt_ns))
+        self._name(due_ns, self._begun.next_tick)
 
-    def braking_path(self, now_ns: int, longest_late_ns: float) -> Plan | None:
+    def braking_path(self, now_ns: int, longest_late_ns: float) -> Setpoints | None:
         """The newest tick and what comes after it up to rest; None when nothing was sent.
 
         Args:
@@ -161,19 +157,38 @@ class TickPlan:
             self.retime(now_ns, late_ns)
         else:
             self._uphold(now_ns)
-        rows = np.vstack([self.last_sent[:1], self.plan().positions])
+        first, planned = self._begun.planned()
+        rows = np.vstack([self.last_sent[:1], planned])
         moving = np.any(rows != rows[-1], axis=1).sum()
-        stamp_ns = self._clock.stamp_ns(self.buffer.next_tick - 1)
-        return Plan(epoch=self.epoch, stamp_ns=stamp_ns, positions=rows[: moving + 1])
+        rows = rows[: moving + 1]
+        slopes = np.gradient(rows, self._contract.dt_s, axis=0) if len(rows) > 1 else np.zeros_like(rows)
+        slopes[-1] = 0.0
+        return self._setpoints(first - 1, rows, slopes)
+
+    @property
+    def _begun(self) -> CommitBuffer:
+        """The buffer, once an epoch has begun."""
+        assert self.buffer is not None, "no epoch has begun"
+        return self.buffer
+
+    def _slopes(self, before_J: np.ndarray, rows_MJ: np.ndarray) -> np.ndarray:
+        """(M, J) velocities along rows that follow `before_J` and end held."""
+        rows = np.vstack([before_J, rows_MJ, rows_MJ[-1]])
+        return point_velocities(rows[:-2], rows[1:-1], rows[2:], self._contract.limits, self._contract.dt_s)
+
+    def _setpoints(self, tick: int, rows_MJ: np.ndarray, slopes_MJ: np.ndarray) -> Setpoints:
+        """Rows from a tick on, in the present epoch."""
+        return Setpoints.by_tick(self._clock.stamp_ns(tick), self._contract.dt_s, rows_MJ, slopes_MJ, self.epoch)
 
     def _uphold(self, now_ns: int) -> None:
         """What the robot is under way to stands."""
         if self.last_sent is not None:
             under_way = max(0, math.ceil((now_ns - self.next_ns()) / self._dt_ns - UNDER_WAY))
-            self.buffer.uphold(self.last_sent[1 : 1 + under_way])
+            self._begun.uphold(self.last_sent[1 : 1 + under_way])
 
-    def _name(self, start_ns: int) -> None:
-        """Begin an epoch whose tick 0 is at a time."""
+    def _name(self, stamp_ns: int, tick: int) -> None:
+        """Begin an epoch in which a tick is at a stamp [ns]."""
+        start_ns = TickClock(self._contract.rate_hz, stamp_ns).stamp_ns(-tick)
         self._clock = TickClock(self._contract.rate_hz, start_ns)
         self.epoch = epoch_id(self._epochs, start_ns)
         self._epochs += 1

@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable
 
 from beingh_core.control.controller import Controller
-from beingh_core.control.plan import Plan, TickOutput
+from beingh_core.control.setpoints import Setpoints
+from beingh_core.control.tick_output import TickOutput
 from beingh_core.control.timing import TimeSource, joined, prefer_this_thread
 from beingh_core.realtime.samples import Samples
 
@@ -33,7 +34,7 @@ class TickThread:
         controller: Controller,
         time: TimeSource,
         send: Callable[[TickOutput], None],
-        publish: Callable[[Plan], None],
+        publish: Callable[[Setpoints], None],
         fail: Callable[[Exception], None],
         clock_set: Callable[[int, str], None] | None = None,
     ) -> None:

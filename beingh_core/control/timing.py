@@ -21,6 +21,21 @@ MAX_SIMULATED_STEP_NS = 1_000_000_000
 HOLD_UP_NS = 250_000_000
 
 
+class RosTime(Protocol):
+    """What is needed of an rclpy time."""
+
+    @property
+    def nanoseconds(self) -> int:
+        """Since its epoch."""
+
+
+class RosClock(Protocol):
+    """What is needed of an rclpy clock."""
+
+    def now(self) -> RosTime:
+        """The present time."""
+
+
 class TimeSource(Protocol):
     """What a schedule needs of a clock."""
 
@@ -85,7 +100,9 @@ class SteadyTime:
     def step(self) -> tuple[int, str] | None:
         """(ns, in words) how far the system clock was set; None also when the reading was interrupted."""
         found = _system_minus_monotonic_ns()
-        step_ns = 0 if found is None else found - self._offset_ns
+        if found is None:
+            return None
+        step_ns = found - self._offset_ns
         if abs(step_ns) <= MAX_SYSTEM_STEP_NS:
             return None
         self._offset_ns = found
@@ -124,7 +141,7 @@ class SimulatedTime:
         clock: The node's rclpy clock.
     """
 
-    def __init__(self, clock) -> None:
+    def __init__(self, clock: RosClock) -> None:
         self._clock = clock
         self._last = (self.now_ns(), time.monotonic_ns())
 

@@ -13,6 +13,7 @@ from beingh_core.contract import CameraStream
 from beingh_core.contract.encodings import IMAGE_ENCODINGS, RAW_TYPE
 from beingh_core.data.pixels import compressed_pixels, depth_values, fields_of, opencv, raw_pixels
 from beingh_core.data.views import Lens, View, grey_of_depth
+from beingh_core.policy.observations import image_key
 from beingh_core.policy.pictures import check_image
 
 
@@ -48,7 +49,7 @@ class CameraReader:
             pixels = raw_pixels(**fields_of(message), promised=self._camera.encoding)
         else:
             pixels = compressed_pixels(message.data, text=message.format, promised=self._camera.encoding)
-        return check_image(self._view.apply(pixels), f"video.{self._camera.name}")
+        return check_image(self._view.apply(pixels), image_key(self._camera.name))
 
     def depth(self, message: Any) -> np.ndarray:
         """uint16 (H, W) of a depth camera's message as the camera counts, cut and turned as its picture; see `pixels`."""

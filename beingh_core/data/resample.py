@@ -28,6 +28,7 @@ from beingh_core.data.in_charge import INTERVENTION, ONLY, WHO
 from beingh_core.data.lerobot.episode import Frame
 from beingh_core.data.recorded import NS, PATIENCE_NS, Findings, Recorded, Stamped
 from beingh_core.errors import BeingHError, shown
+from beingh_core.realtime.clock import TickClock
 from beingh_core.realtime.streams import Sample
 
 METHODS, ON_GAP = ("hold", "nearest", "drop"), ("cut", "refuse")
@@ -155,7 +156,7 @@ class Resampler:
         self._contract, self._messages, self._task, self._settings = contract, messages, task, settings
         self._commands, self._depth, self._in_charge = commands, dict(depth or {}), in_charge
         self._sizes = {c.name: black(c).shape[:2] for c in contract.cameras if c.optional} | dict(sizes or {})
-        self._period_ns = round(NS / contract.rate_hz)
+        self._period_ns = TickClock(contract.rate_hz, 0).period_ns
         self._rows = contract_rows.RowEncoder(contract)
         self._streams = Recorded(contract, commands, settings.max_age_s, bool(self._depth), self.findings)
         self._tick_ns: int | None = None
@@ -217,7 +218,7 @@ class Resampler:
     def _row(self, before: _Tick | None) -> tuple[_Tick | None, list[_Row | None]]:
         """Evaluates the tick: (it as the one before the next, the finished row before it or the mark of a cut)."""
         tick_ns, self._count = self._tick_ns, self._count + 1
-        self._tick_ns = self._begun_ns + round(self._count * NS / self._contract.rate_hz)
+        self._tick_ns = TickClock(self._contract.rate_hz, self._begun_ns).stamp_ns(self._count)
         who, intervention = self._streams.charge.at(tick_ns)
         samples, problem = self._sample(tick_ns)
         self._streams.drop_before(tick_ns - self._period_ns)
@@ -283,11 +284,11 @@ class Resampler:
         low, high = self._streams.span()
         needed = self._streams.needed
         anchor_ns = self._streams.command.latest().stamp_ns if self._commands else low
-        count = -((anchor_ns - low) * round(self._contract.rate_hz * 1000) // (NS * 1000))
-        tick = lambda: anchor_ns + round(count * NS / self._contract.rate_hz)
-        while tick() < low or (tick() < high and any(stream.at(tick()) is None for stream in needed)):
-            count += 1
-        self._tick_ns = self._begun_ns = tick()
+        clock = TickClock(self._contract.rate_hz, anchor_ns)
+        tick = clock.tick_at_or_after(low)
+        while (at_ns := clock.stamp_ns(tick)) < high and any(stream.at(at_ns) is None for stream in needed):
+            tick += 1
+        self._tick_ns = self._begun_ns = at_ns
         self._count = 0
 
     def _may_begin(self) -> bool:

@@ -78,10 +78,16 @@ def page(
         "<h2>Commitment, checked on the wire</h2>",
         _audit(audit),
     ]
+    return document("Being-H demo report", parts)
+
+
+def document(title: str, parts: Sequence[str], style: str = "") -> str:
+    """A whole page of HTML parts; `style` adds to that of all pages."""
     body = "\n".join(parts)
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Being-H demo report</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>{body}</body></html>\n'
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}{style}</style></head>'
+        f"<body>{body}</body></html>\n"
     )
 
 
@@ -120,12 +126,12 @@ def _episodes(results: Sequence[EpisodeResult]) -> str:
         ]
         for r in results
     ]
-    return _table(["episode", "seed", "instruction", "result", "robot time [s]", ""], rows, html_column=3)
+    return table(["episode", "seed", "instruction", "result", "robot time [s]", ""], rows, html_column=3)
 
 
 def _instructions(counts: Mapping[str, Mapping[str, int]]) -> str:
     rows = [[text, *(str(row[key]) for key in ("episodes", "successes", "wrong_cube"))] for text, row in counts.items()]
-    return _table(["instruction", "episodes", "successes", "another cube lifted first"], rows)
+    return table(["instruction", "episodes", "successes", "another cube lifted first"], rows)
 
 
 def _figures(figures: Mapping[str, object]) -> str:
@@ -136,7 +142,7 @@ def _figures(figures: Mapping[str, object]) -> str:
             ", ".join(f"{name} {_text(v)}" for name, v in value.items()) if isinstance(value, Mapping) else _text(value)
         )
         rows.append([key, text, meaning])
-    return _table(["figure", "value", "meaning"], rows)
+    return table(["figure", "value", "meaning"], rows)
 
 
 def _audit(audit: Audit) -> str:
@@ -150,7 +156,8 @@ def _audit(audit: Audit) -> str:
     return text + f"<p class=bad>{len(audit.violations)} promises were broken; the first ones:</p><ul>{items}</ul>"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], html_column: int | None = None) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], html_column: int | None = None) -> str:
+    """A table of texts; those of one column may be HTML."""
     top = "".join(f"<th>{escape(text)}</th>" for text in head)
     body = "".join(
         "<tr>"

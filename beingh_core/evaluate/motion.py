@@ -33,17 +33,17 @@ RELATIVE = 1e-6
 
 
 def sent_path(log: EpochLog, joints: tuple[str, ...], groups: tuple[tuple[str, ...], ...]) -> tuple[int, np.ndarray]:
-    """What was sent in an epoch, also where a command was not heard but a neighbour carries its tick.
+    """What was sent in an epoch, also where a command was not received but a neighbour carries its tick.
 
     Returns:
         first tick, and (T, J) [rad or m] of it and the ticks after it, with the ticks that the last command
         carries beyond its own; NaN where nothing is known.
     """
-    heard = [rows for commands in log.commands for rows in commands if len(rows.positions)]
-    if not heard:
+    received = [rows for commands in log.commands for rows in commands if len(rows.positions)]
+    if not received:
         return 0, np.empty((0, len(joints)))
-    first = min(rows.first for rows in heard)
-    path = np.full((max(rows.first + len(rows.positions) for rows in heard) - first, len(joints)), np.nan)
+    first = min(rows.first for rows in received)
+    path = np.full((max(rows.first + len(rows.positions) for rows in received) - first, len(joints)), np.nan)
     for group, commands in zip(groups, log.commands):
         columns = [joints.index(name) for name in group]
         for rows in commands:  # of two commands for one tick the later one moves the robot

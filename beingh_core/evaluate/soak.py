@@ -39,7 +39,7 @@ class StopNote:
     Attributes:
         cause: as controller/state names it.
         cause_ns: when the cause arose.
-        reported_ns: when the controller's report was heard, None without one.
+        reported_ns: when the controller's report was received, None without one.
         until_ns: when it was reset.
         recovered: whether the robot went on after that.
         still_until_ns: until when nobody else has moved the robot; None for the time of the reset.
@@ -79,7 +79,7 @@ class SoakRecord:
     """Everything that a fault run has recorded.
 
     Attributes:
-        wire: what was heard.
+        wire: what was received.
         limits: of the joints.
         commit_margin, delay_steps: the contract's.
         faults, stops: what the harness did.

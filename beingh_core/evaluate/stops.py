@@ -149,7 +149,7 @@ def measure_stop(
         line: what was sent.
         cause_ns: when the cause arose, on the system clock [ns].
         until_ns: end of the stop: the reset, or the end of the record [ns].
-        reported_ns: when the controller's report of the stop was heard [ns].
+        reported_ns: when the controller's report of the stop was received [ns].
         limits: of the joints.
         rate_hz: ticks per second.
         held_up_ms: how long the controller got no processor after the cause, which is taken off [ms].

@@ -1,4 +1,4 @@
-"""Whether every tick was sent exactly once, told apart from what the onlooker itself did not hear.
+"""Whether every tick was sent exactly once, told apart from what the onlooker itself did not receive.
 
 The middleware numbers the messages of a publisher. Where ticks are missing and numbers are not, they were never sent;
 where both are missing, the onlooker lost them, which proves nothing and is counted apart.
@@ -70,7 +70,7 @@ class _Counter:
             self.notes.append(f"{count - lost} ticks from {first} on of epoch {epoch} were not sent")
 
     def _lost(self, sequence: int | None) -> int:
-        """Messages that this publisher has sent and nobody here has heard, before the one with this number."""
+        """Messages that this publisher has sent and nobody here has received, before the one with this number."""
         if sequence is None:
             return 0
         before, self._sequence = self._sequence, sequence

@@ -60,7 +60,7 @@ class EpochLog:
 
     @property
     def seen_from_start(self) -> bool:
-        """Whether the epoch's announcement was heard, so that tick 0 must be among the commands."""
+        """Whether the epoch's announcement was received, so that tick 0 must be among the commands."""
         return bool(self.buffers) and self.buffers[0].first == 0
 
 

@@ -173,7 +173,7 @@ class ChunkMaker:
         Args:
             begun: What `begin` returned.
             prefix_TJ: (d + 1, J) commands of ticks n0 - 1 .. n0 + d - 1, n0 being the chunk's base tick.
-            onward_RJ: (R, J) what the chunk before wanted in the ticks behind them; the arms' motion goes over from it
+            onward_RJ: (R, J) what the chunk before wanted in the ticks behind them; the arms' motion is blended from it
                 to the new one in these ticks. None or no rows: at once.
 
         Raises:

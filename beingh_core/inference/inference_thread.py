@@ -15,7 +15,7 @@ from beingh_core.realtime.samples import Samples
 
 POLL_S = 0.004
 PERIODS = 20  # of pictures, whose median counts
-OLD_NS = 100e6  # longest wait of what was begun early
+OLD_NS = 100e6  # longest wait of what was prefetched
 JOIN_S = 4.0  # ros2 launch gives a process 5 s
 OUTSIDE_REMEDY = (
     "use statistics in the contract's units, order and signs, or move the robot to where training began; "
@@ -38,7 +38,7 @@ class InferenceThread:
     Attributes:
         outside: Why the newest state cannot be what the checkpoint was trained on, None when it can.
         allow_outside: Whether to infer all the same.
-        early: Chunks that were begun early.
+        prefetched: Chunks that were prefetched.
         inference_ms, latency_ms, answer_ms: Time of the policy's work, from the observation to the chunk, and from the
             moment at which the prefix was known to the chunk [ms].
     """
@@ -59,7 +59,7 @@ class InferenceThread:
         self.outside: str | None = None
         self.allow_outside = False
         self._judged_ns: int | None = None
-        self.chunks = self.failures = self.unreached = self.early = 0
+        self.chunks = self.failures = self.unreached = self.prefetched = 0
         self.inference_ms = Samples()
         self.latency_ms = Samples()
         self.answer_ms = Samples()
@@ -175,8 +175,8 @@ class InferenceThread:
             return False
         return self._seen_ns + float(np.median(periods_ns)) >= start_ns
 
-    def _early(self, now_ns: int) -> PrefetchedChunk | None:
-        """What was begun early, unless it is about something else or has become old."""
+    def _usable_prefetch(self, now_ns: int) -> PrefetchedChunk | None:
+        """What was prefetched, unless it is about something else or has become old."""
         begun, self._prefetched = self._prefetched, None
         if begun is None or begun.instruction != self.instruction:
             return None
@@ -184,7 +184,7 @@ class InferenceThread:
         return begun if abs(waited_ns) <= OLD_NS else None
 
     def _infer(self, now_ns: int) -> None:
-        begun = self._early(now_ns)
+        begun = self._usable_prefetch(now_ns)
         observation = begun.observation if begun else self._inputs.observe()
         request = self._schedule.request(observation.stamp_ns, now_ns)
         if request is None:
@@ -192,7 +192,7 @@ class InferenceThread:
         if request.new_epoch:
             self._maker.start_epoch(request.prefix[0])
             begun = None
-        self.early += begun is not None
+        self.prefetched += begun is not None
         if begun is None:
             begun = self._maker.begin(observation, self.instruction)
         made = self._maker.finish(begun, request.prefix, request.onward)

@@ -14,6 +14,7 @@ from beingh_core.contract.views import black
 from beingh_core.errors import BeingHError
 from beingh_core.inference.chunk_maker import Observation
 from beingh_core.inference.stream_stats import StreamStats
+from beingh_core.policy.observations import image_key
 from beingh_core.realtime.streams import MISSING, FreshnessGate, JointHistory, JointStream, Sample, StreamBuffer
 
 DEPTH = 30
@@ -43,9 +44,9 @@ class PolicyInputs:
     """
 
     def __init__(self, contract: RobotContract, resolve: Callable[[str], str] = str) -> None:
-        self._views = {f"video.{camera.name}": camera.name for camera in contract.cameras}
+        self._views = {image_key(camera.name): camera.name for camera in contract.cameras}
         self._joints = {f"state.{signal.slot}": signal.values for signal in contract.state}
-        sources = {f"video.{camera.name}": camera.topic for camera in contract.cameras} | {
+        sources = {image_key(camera.name): camera.topic for camera in contract.cameras} | {
             f"state.{signal.slot}": signal.topic for signal in contract.state
         }
         self._by_topic: dict[str, list[str]] = {}
@@ -57,7 +58,7 @@ class PolicyInputs:
         }
         self._histories = {topic: JointHistory(joints, JOINT_DEPTH) for topic, joints in self.wanted.items()}
         self.streams: dict[str, StreamBuffer | JointStream] = {
-            f"video.{camera.name}": StreamBuffer(f"video.{camera.name}", camera.max_age_s, DEPTH)
+            image_key(camera.name): StreamBuffer(image_key(camera.name), camera.max_age_s, DEPTH)
             for camera in contract.cameras
         } | {
             f"state.{s.slot}": JointStream(f"state.{s.slot}", s.max_age_s, s.values, self._histories[s.topic])
@@ -66,7 +67,7 @@ class PolicyInputs:
         self.topics = {name: resolve(topic) for name, topic in sources.items()}
         self.stats = {name: StreamStats() for name in self.streams}
         self._foreign = {topic: ForeignNames(joints) for topic, joints in self.wanted.items()}
-        self._blank = {f"video.{camera.name}": black(camera) for camera in contract.cameras if camera.optional}
+        self._blank = {image_key(camera.name): black(camera) for camera in contract.cameras if camera.optional}
         self._needed = {name: stream for name, stream in self.streams.items() if name not in self._blank}
         self._gate = FreshnessGate(list(self._needed.values()))
         self._refused: dict[str, str] = {}
@@ -136,18 +137,19 @@ class PolicyInputs:
         self._refused[name] = reason
         self.stats[name].refused += 1
 
-    def set_aside(self, topic: str, reason: str) -> list[str]:
-        """Note a joint-state message that holds nothing to use, which the gate tells when no better one comes.
+    def set_aside(self, topic: str, reason: str, *, refused: bool = True) -> list[str]:
+        """Note a state message that holds nothing to use, which the gate tells when no better one comes.
 
         Args:
             topic: As in the contract.
             reason: Why it holds nothing.
+            refused: Whether it should have held something, and counts as refused.
 
         Returns:
             The streams of that topic.
         """
         for name in self._by_topic[topic]:
-            self.stats[name].refused += 1
+            self.stats[name].refused += refused
             self._unusable[name] = reason
         return self._by_topic[topic]
 

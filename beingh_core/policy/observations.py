@@ -21,6 +21,7 @@ from beingh_core.policy.instruction import check_instruction
 from beingh_core.policy.pictures import check_image
 from beingh_core.slots import WIDTH
 
+IMAGE_PREFIX = "video."
 MAX_NORMALISED = 1e6  # training keeps values near -1..1; the model's arithmetic overflows far above
 
 
@@ -45,6 +46,11 @@ class CheckedObservation:
     batched: bool = True
 
 
+def image_key(view: str) -> str:
+    """The released name of a view's picture, also that of its stream and diagnostics; only here is the prefix put on."""
+    return f"{IMAGE_PREFIX}{view}"
+
+
 def named_observation(
     images: Mapping[str, np.ndarray], state: Mapping[str, np.ndarray], instruction: str
 ) -> dict[str, object]:
@@ -55,7 +61,7 @@ def named_observation(
         state: key -> (1, dim) or (dim,), physical units.
         instruction: the task.
     """
-    named: dict[str, object] = {f"video.{view}": image for view, image in images.items()}
+    named: dict[str, object] = {image_key(view): image for view, image in images.items()}
     return named | {f"state.{key}": value for key, value in state.items()} | {"language.instruction": instruction}
 
 
@@ -73,7 +79,7 @@ def check_observation(observations: Mapping, data_config: DataConfig, chunk_leng
         BeingHError: naming the key, what it holds and what it should hold.
     """
     images = tuple(
-        check_image(_required(observations, f"video.{view}", data_config), f"video.{view}")
+        check_image(_required(observations, image_key(view), data_config), image_key(view))
         for view in data_config.views
     )
     state = {
@@ -95,7 +101,7 @@ def check_observation(observations: Mapping, data_config: DataConfig, chunk_leng
 
 def is_batched(observations: Mapping, data_config: DataConfig) -> bool:
     """Whether a picture or a state of a checked observation came with a leading dimension of 1."""
-    pictures = any(np.ndim(observations[f"video.{view}"]) == 4 for view in data_config.views)
+    pictures = any(np.ndim(observations[image_key(view)]) == 4 for view in data_config.views)
     return pictures or any(np.ndim(observations[f"state.{spec.key}"]) == 2 for spec in data_config.state)
 
 

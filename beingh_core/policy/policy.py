@@ -18,13 +18,13 @@ from beingh_core.model import BeingH
 from beingh_core.model.engine import Engine, Started
 from beingh_core.policy import metadata as metadata_files
 from beingh_core.policy.data_configs import DataConfig, get_data_config
-from beingh_core.policy.image import eval_transform
 from beingh_core.policy.instruction import check_instruction
 from beingh_core.policy.motion import still_values
-from beingh_core.policy.observations import CheckedObservation, check_observation, named_observation, without_batch
+from beingh_core.policy.observations import CheckedObservation, named_observation, without_batch
 from beingh_core.policy.prompt import INSTRUCTION_TEMPLATE, PromptBuilder
 from beingh_core.policy.settings import overrides_of, say_what_is_ignored
 from beingh_core.policy.statistics_choice import choose_statistics
+from beingh_core.policy.steps import PolicySteps
 from beingh_core.policy.transforms import UnifiedTransform
 from beingh_core.slots import WIDTH
 
@@ -116,6 +116,7 @@ class BeingHPolicy:
         )
         self.transform = self._make_transform()
         self.prompts = PromptBuilder.from_pretrained(directory, instruction_template)
+        self.steps = PolicySteps(self.data_config, self.transform, self.prompts)
         overrides = overrides_of(
             directory,
             use_mpg=use_mpg,
@@ -226,7 +227,7 @@ class BeingHPolicy:
             BeingHError: something is wrong with one of the observations; names the key.
         """
         start = time.perf_counter()
-        checked = [check_observation(one, self.data_config, self.chunk_length) for one in observations]
+        checked = [self.steps.check(one) for one in observations]
         batches = [self.encode(one) for one in checked]
         encoded = time.perf_counter()
         started = self.engine.begin(batches)
@@ -285,27 +286,12 @@ class BeingHPolicy:
 
     def _decode(self, unified: np.ndarray) -> dict[str, np.ndarray]:
         """What `get_action` returns for one robot's (1, H, 200) prediction."""
-        if not np.all(np.isfinite(unified[..., self.transform.action_mask])):
-            raise BeingHError("the model predicted NaN or infinity", remedy="check the checkpoint; try dtype float32")
-        actions = self.transform.action_from_unified(unified)
-        chunk = {f"action.{key}": value for key, value in actions.items()}
+        chunk = self.steps.decode(unified)
         return chunk | {"action_unified": unified} if self.enable_rtc else chunk
 
     def encode(self, observation: CheckedObservation) -> dict[str, torch.Tensor | int]:
-        """The packed inputs of the model for one checked observation: every step from raw to model is called here.
-
-        mapping -> `check_observation` -> CheckedObservation, and of that
-            instruction -> `PromptBuilder.build`: template, tokens; `.pack`: positions of text, views, state, action
-            images      -> `eval_transform`: resize, crop, scale
-            state       -> `UnifiedTransform.state_to_unified`: rotation, slots, normalise
-        """
-        batch = self.prompts.pack([self.prompts.build(observation.instruction, len(self.views))])
-        size = self.prompts.config.image_size
-        images = [eval_transform(image, size) for image in observation.images]
-        batch["packed_vit_tokens"] = torch.stack(images)
-        state = self.transform.state_to_unified(observation.state)
-        batch["padded_state"] = torch.from_numpy(state)[None]
-        return batch
+        """The packed inputs of the model for one checked observation; `steps.PolicySteps` lists what is done."""
+        return self.steps.encode(observation)
 
     def encode_prefix(self, actions: Mapping[str, np.ndarray]) -> np.ndarray:
         """`prev_chunk` (1, H, 200) from what will really be sent: (d, dim) arrays, physical units."""

@@ -29,7 +29,7 @@ class TickClock:
     @property
     def period_ns(self) -> int:
         """One tick, rounded to a nanosecond; for timers, not for arithmetic on stamps."""
-        return round(NANOSECONDS / self.rate_hz)
+        return round(exact_period_ns(self.rate_hz))
 
     def stamp_ns(self, tick: int) -> int:
         """The exact time of a tick [ns]."""
@@ -43,6 +43,16 @@ class TickClock:
         """The first tick that is not before a stamp: n0 of an observation."""
         tick = self.nearest_tick(stamp_ns)
         return tick if self.stamp_ns(tick) >= stamp_ns else tick + 1
+
+    def tick_at_or_before(self, stamp_ns: int) -> int:
+        """The last tick that is not after a stamp."""
+        tick = self.nearest_tick(stamp_ns)
+        return tick if self.stamp_ns(tick) <= stamp_ns else tick - 1
+
+
+def exact_period_ns(rate_hz: float) -> float:
+    """One period of a rate [ns], not rounded; for durations, not for arithmetic on stamps."""
+    return NANOSECONDS / rate_hz
 
 
 def epoch_id(index: int, start_ns: int) -> str:

@@ -95,6 +95,11 @@ class CommitBuffer:
         self._log: deque[Command] = deque(maxlen=log_length)
         self._counters: Counter[str] = Counter()
         self._epoch = ""
+        self._plan: list[tuple[np.ndarray, bool]]  # (positions, held) of the ticks from `_next` on
+        self._past: list[np.ndarray]  # the newest three rows
+        self._newest_base: int | None
+        self._newest_chunk: np.ndarray | None
+        self._stop_reason: str | None
         self._begin(start_positions, epoch)
 
     def advance(self) -> Command:
@@ -251,7 +256,7 @@ class CommitBuffer:
             return "nonfinite", "a position is not finite"
         if base > self._next + self.chunk_length:
             return "future", f"its base tick {base} is far ahead of the next tick {self._next}"
-        if newest is not None and base <= newest:
+        if newest is not None and self._newest_chunk is not None and base <= newest:
             if base == newest and np.array_equal(self._in_order(chunk)[ignored:], self._newest_chunk[ignored:]):
                 return "duplicate", f"what counts of it is the newest merged chunk (base tick {base}) again"
             if base < newest and consumed <= self.delay_steps and base not in self._seen_bases:
@@ -294,7 +299,7 @@ class CommitBuffer:
         return rows + [(final, True)] * (count - len(rows))
 
     def _begin(self, start_positions: np.ndarray, epoch: str) -> None:
-        """State of a new epoch, at rest; `_plan` holds (positions, held) of the ticks from `_next` on."""
+        """State of a new epoch, at rest."""
         start = np.asarray(start_positions, dtype=np.float64)
         if start.shape != (len(self.joints),) or not np.isfinite(start).all():
             raise BeingHError(f"an epoch cannot start at {start.tolist()}", allowed=f"{len(self.joints)} finite values")
@@ -302,12 +307,12 @@ class CommitBuffer:
             raise BeingHError(f"epoch `{epoch}` has been used", remedy="give the new epoch another name")
         self._epoch = epoch
         self._next = 0
-        self._past = [_frozen(np.where(self.limits.is_velocity, 0.0, start))] * 3  # the newest rows, at rest
-        self._plan: list[tuple[np.ndarray, bool]] = []
-        self._newest_base: int | None = None
-        self._newest_chunk: np.ndarray | None = None
+        self._past = [_frozen(np.where(self.limits.is_velocity, 0.0, start))] * 3  # at rest
+        self._plan = []
+        self._newest_base = None
+        self._newest_chunk = None
         self._seen_bases: deque[int] = deque(maxlen=self.chunk_length)  # of merged chunks
-        self._stop_reason: str | None = None
+        self._stop_reason = None
 
 
 def _frozen(rows: np.ndarray) -> np.ndarray:

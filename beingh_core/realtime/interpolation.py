@@ -26,7 +26,9 @@ import numpy as np
 from beingh_core.realtime.limits import JointLimits
 
 
-def point_velocities(before: np.ndarray, point: np.ndarray, after: np.ndarray, limits: JointLimits, dt_s: float):
+def point_velocities(
+    before: np.ndarray, point: np.ndarray, after: np.ndarray, limits: JointLimits, dt_s: float
+) -> np.ndarray:
     """Velocity (.., J) of the path at a point between two others, all (.., J)."""
     room = np.minimum(limits.upper - point, point - limits.lower)
     most = np.maximum(3.0 / dt_s * room, 0.0)

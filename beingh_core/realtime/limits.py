@@ -19,7 +19,7 @@ Letters: K rows, J columns.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -30,6 +30,9 @@ from beingh_core.realtime.stopping import FAR, TickLimits, stop_rows
 
 # What rows may lie beyond a limit by computing them, in parts of 1 or of the value.
 ROUNDING = 8 * np.finfo(float).eps
+
+# Stand for one such value per column.
+_NO_JERK_LIMIT, _NO_VELOCITIES = np.array(np.inf), np.array(False)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,21 +55,21 @@ class JointLimits:
     upper: np.ndarray
     velocity: np.ndarray
     acceleration: np.ndarray
-    jerk: np.ndarray | None = None
-    is_velocity: np.ndarray | None = None
+    jerk: np.ndarray = field(default_factory=lambda: _NO_JERK_LIMIT)
+    is_velocity: np.ndarray = field(default_factory=lambda: _NO_VELOCITIES)
 
     def __post_init__(self) -> None:
         width = len(self.lower)
-        defaults = {"jerk": np.full(width, np.inf), "is_velocity": np.zeros(width, dtype=bool)}
         for name in ("lower", "upper", "velocity", "acceleration", "jerk", "is_velocity"):
             given = getattr(self, name)
-            values = np.array(defaults[name] if given is None else given)
+            is_default = given is _NO_JERK_LIMIT or given is _NO_VELOCITIES
+            values = np.full(width, given) if is_default else np.array(given)
             values = values.astype(bool if name == "is_velocity" else np.float64)
             if values.shape != (width,) or np.isnan(values).any():
                 raise BeingHError(f"limits: `{name}` must hold {width} numbers", remedy="give one per joint")
             values.setflags(write=False)
             object.__setattr__(self, name, values)
-        if not (self.lower < self.upper).all():
+        if not np.all(self.lower < self.upper):
             raise BeingHError("limits: a lower position limit is not below the upper one")
         if not ((self.velocity > 0).all() and (self.acceleration > 0).all() and np.isfinite(self.acceleration).all()):
             raise BeingHError("limits: velocities must be positive, accelerations positive and finite")

@@ -32,7 +32,7 @@ class TickLimits:
     acceleration: np.ndarray
     jerk: np.ndarray
 
-    def columns(self, columns: Sequence[int] | np.ndarray) -> TickLimits:
+    def columns(self, columns: Sequence[int] | np.ndarray | slice) -> TickLimits:
         """Those of some columns."""
         return TickLimits(**{name: values[columns] for name, values in vars(self).items()})
 

@@ -136,6 +136,7 @@ class JointHistory:
     def __init__(self, joints: Iterable[str], depth: int) -> None:
         self._joints, self._depth = tuple(joints), depth
         self._lock = threading.Lock()
+        self._newest_ns: int
         self.clear()
 
     def push(self, stamp_ns: int, positions: Mapping[str, float]) -> None:
@@ -210,7 +211,7 @@ class JointStream:
         missing = [joint for joint, sample in zip(self.joints, newest) if sample is None]
         if missing:
             return MISSING if len(missing) == len(newest) else f"missing: {_listed(missing)} never received"
-        stamps = [sample.stamp_ns for sample in newest]
+        stamps = [sample.stamp_ns for sample in newest if sample is not None]
         old = [joint for joint, stamp_ns in zip(self.joints, stamps) if now_ns - stamp_ns > self.max_age_s * 1e9]
         reason = _age_problem(now_ns - min(stamps), self.max_age_s) or _age_problem(
             now_ns - max(stamps), self.max_age_s
@@ -260,9 +261,10 @@ def _age_problem(age_ns: int, max_age_s: float) -> str | None:
 
 
 def _merged(samples: Sequence[Sample | None]) -> Sample | None:
-    if any(sample is None for sample in samples):
+    known = [sample for sample in samples if sample is not None]
+    if len(known) < len(samples):
         return None
-    return Sample(min(sample.stamp_ns for sample in samples), np.array([sample.value for sample in samples]))
+    return Sample(min(sample.stamp_ns for sample in known), np.array([sample.value for sample in known]))
 
 
 def _listed(names: Sequence[str], most: int = 8) -> str:

@@ -124,7 +124,9 @@ def _stops_inside(q: np.ndarray, v: np.ndarray, a: np.ndarray, limits: TickLimit
     return inside
 
 
-def _extent_of_stop(q, v, a, A, J) -> tuple[np.ndarray, np.ndarray]:
+def _extent_of_stop(
+    q: np.ndarray, v: np.ndarray, a: np.ndarray, A: np.ndarray, J: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Lowest and highest position while stopping, played tick by tick; all (N,)."""
     lowest, highest = q, q
     while v.any() or (np.abs(a) > J).any():
@@ -178,7 +180,7 @@ class _Chase:
         # For three accelerations at a time: the least, that of a stop, and the most.
         self._goal_a, self._longer = (np.repeat(values[:, None], 3, axis=1) for values in (goal_a, longer))
         self._A, self._speed_bounds, self._numbers = np.stack([A] * 3), np.stack([-V, V, V]), Numbers.full((3, J))
-        self._least = -self._A
+        self._least, self._tiny = -self._A, np.full((2, J), NUMBERS.tiny)
         self._part_least, self._part_most = np.stack([-ones, 0 * ones]), np.stack([0 * ones, ones])
 
     def rows(self, feasible_KJ: np.ndarray, *, guarded: bool = False) -> np.ndarray:
@@ -251,7 +253,7 @@ class _Chase:
         stops = _stops(points, goal_a, goal_v, self._A, self._longer[k], n)
         gap = self._goal[k] - q - v - stops[1]
         widths, spans = stops[1:] - stops[:2], points[1:] - points[:2]
-        parts = self._tripled(gap)[:2] / np.maximum(widths, n.tiny[:2])
+        parts = self._tripled(gap)[:2] / np.maximum(widths, self._tiny)
         parts = np.minimum(np.maximum(parts, self._part_least), self._part_most) * spans
         return points[1] + parts[0] + parts[1]
 

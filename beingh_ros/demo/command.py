@@ -21,6 +21,7 @@ from beingh_core.evaluate.figures import RunData
 from beingh_core.evaluate.judge import PickJudge, colour_named
 from beingh_core.evaluate.report import write_report
 from beingh_core.evaluate.seams import seams, sent_positions
+from beingh_core.realtime.clock import TickClock
 from beingh_core.sim import CUBE_COLOURS
 from beingh_ros.bringup import BringupOptions, ProcessGroup, check_start, processes
 from beingh_ros.demo.progress import PlainProgress, make_progress
@@ -166,7 +167,7 @@ class Demo:
             rate_hz=wire.rate_hz,
             measured_s=np.array([(ns - start_ns) / 1e9 for ns, _ in recorder.joint_states]),
             measured=np.array([positions for _, positions in recorder.joint_states]).reshape(-1, len(wire.joints)),
-            first_tick_s=(log.start_ns - start_ns) / 1e9 + first / wire.rate_hz,
+            first_tick_s=(TickClock(wire.rate_hz, log.start_ns).stamp_ns(first) - start_ns) / 1e9,
             sent=sent,
             chunks=[(rows.first - first, rows.positions) for rows in log.chunks if rows.first in accepted],
             seams=[tick - first for tick in seams(log)],

@@ -1,4 +1,4 @@
-"""An onlooker on the wire: hears what policy, controller and driver say, and keeps it for the audit.
+"""An onlooker on the wire: receives what policy, controller and driver say, and keeps it for the audit.
 
 It runs outside the controller and takes nothing from it but messages.
 """
@@ -32,15 +32,15 @@ class Observer:
     Args:
         node: Owner of the subscriptions.
         contract: Robot.
-        heard: Called after every message, without arguments.
+        received: Called after every message, without arguments.
 
     Attributes:
-        log: Everything heard.
+        log: Everything received.
         epoch: Newest epoch.
-        plan_heard_s: When controller/buffer was heard last, monotonic [s].
+        plan_received_s: When controller/buffer was received last, monotonic [s].
     """
 
-    def __init__(self, node: Node, contract: RobotContract, heard: Callable[[], None]) -> None:
+    def __init__(self, node: Node, contract: RobotContract, received: Callable[[], None]) -> None:
         groups = contract.driver.groups
         self.log = WireLog(
             joints=contract.joint_names, groups=[group.joints for group in groups], rate_hz=contract.rate_hz
@@ -49,7 +49,7 @@ class Observer:
         self.plan_received_s = float("-inf")
         self._posture: np.ndarray | None = None  # what the newest plans hold
         self._held = 0  # how many plans in a row hold nothing but that
-        self._heard = heard
+        self._received = received
         make = partial(node.create_subscription, qos_profile=DEEP)
         self.subscriptions = [
             *(make(JointTrajectory, group.topic, self._on_command(index)) for index, group in enumerate(groups)),
@@ -74,7 +74,7 @@ class Observer:
             if read is not None:
                 received_ns = info.get("received_timestamp") or time.monotonic_ns()
                 self.log.command(group, read.stamp_ns, read.joints, read.positions, received_ns)
-            self._heard()
+            self._received()
 
         return receive
 
@@ -84,7 +84,7 @@ class Observer:
             self.log.buffer(read.frame_id, read.stamp_ns, read.joints, read.positions)
             self.epoch, self.plan_received_s = read.frame_id, time.monotonic()
             self._note_plan(read.positions)
-        self._heard()
+        self._received()
 
     def _note_plan(self, plan_MJ: np.ndarray) -> None:
         holds = bool((plan_MJ == plan_MJ[0]).all())
@@ -99,7 +99,7 @@ class Observer:
         read = self._read(message)
         if read is not None:
             self.log.chunk(read.frame_id, read.stamp_ns, read.joints, read.positions)
-        self._heard()
+        self._received()
 
     def _read(self, message: JointTrajectory) -> Trajectory | None:
         try:

@@ -68,7 +68,7 @@ class Recorder:
         node: Owner of the subscriptions.
         contract: Robot.
         spectator_topic: Camera of the video.
-        heard: Called after every message that somebody may be waiting for.
+        received: Called after every message that somebody may be waiting for.
         video: Where the spectator's frames go.
 
     Attributes:
@@ -76,16 +76,21 @@ class Recorder:
         newest_ns: Topic -> stamp of its newest message [ns].
         inference_ms, latency_ms: Of every chunk [ms].
         status: Diagnostic name -> its newest key-values.
-        status_count: Diagnostic name -> how often it was heard.
+        status_count: Diagnostic name -> how often it was received.
         start_ns: Stamp of the first cube places of the episode, None before it.
         joint_states: (stamp, (J,) positions) of the episode.
         film: (stamp, view -> pixels) of the episode.
     """
 
     def __init__(
-        self, node: Node, contract: RobotContract, spectator_topic: str, heard: Callable[[], None], video: VideoThread
+        self,
+        node: Node,
+        contract: RobotContract,
+        spectator_topic: str,
+        received: Callable[[], None],
+        video: VideoThread,
     ) -> None:
-        self._joints, self._heard, self._video = contract.joint_names, heard, video
+        self._joints, self._received, self._video = contract.joint_names, received, video
         self.cubes: dict[str, np.ndarray] = {}
         self.newest_ns: dict[str, int] = {}
         self.inference_ms: list[float] = []
@@ -137,7 +142,7 @@ class Recorder:
             if self.start_ns is None:
                 self.start_ns = stamp_ns
             self._judge.update(stamp_ns / 1e9, self.cubes)
-        self._heard()
+        self._received()
 
     def _on_joints(self, topic: str, message: JointState) -> None:
         try:
@@ -147,7 +152,7 @@ class Recorder:
         stamp_ns = self.newest_ns[topic] = stamp_to_ns(message.header.stamp)
         if self._judge is not None:
             self.joint_states.append((stamp_ns, positions))
-        self._heard()
+        self._received()
 
     def _on_camera(self, view: str, topic: str, message: Image) -> None:
         stamp_ns = self.newest_ns[topic] = stamp_to_ns(message.header.stamp)
@@ -155,7 +160,7 @@ class Recorder:
             self._views[view] = image_to_array(message)
             if not self.film or stamp_ns - self.film[-1][0] >= FILM_PERIOD_NS:
                 self.film.append((stamp_ns, dict(self._views)))
-        self._heard()
+        self._received()
 
     def _on_spectator(self, message: Image) -> None:
         if self._judge is not None and self.start_ns is not None:
@@ -171,4 +176,4 @@ class Recorder:
         for status in message.status:
             self.status[status.name] = {**read_status(status), "message": status.message}
             self.status_count[status.name] = self.status_count.get(status.name, 0) + 1
-        self._heard()
+        self._received()

@@ -56,8 +56,8 @@ class DemoSession:
         rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
         self.node = GuardedNode("demo")
         self._video = VideoThread(video, spectator_fps)
-        self.recorder = Recorder(self.node, contract, SPECTATOR_TOPIC, self._heard, self._video)
-        self.observer = Observer(self.node, contract, self._heard)
+        self.recorder = Recorder(self.node, contract, SPECTATOR_TOPIC, self._received, self._video)
+        self.observer = Observer(self.node, contract, self._received)
         self._instruction = self.node.create_publisher(
             String, "policy/instruction", 10, event_callbacks=QUIET_PUBLISHER
         )
@@ -81,7 +81,7 @@ class DemoSession:
         self.close()
 
     def close(self) -> None:
-        """Hear nothing more and finish the video."""
+        """Receive nothing more and finish the video."""
         self._ending.set()
         self._thread.join()
         self._video.close()
@@ -221,11 +221,11 @@ class DemoSession:
 
     def _call(self, client, request):
         future = client.call_async(request)
-        future.add_done_callback(lambda _: self._heard())
+        future.add_done_callback(lambda _: self._received())
         self.wait(future.done, CALL_TIMEOUT_S, f"an answer of {client.srv_name}")
         return future.result()
 
-    def _heard(self) -> None:
+    def _received(self) -> None:
         with self._news:
             self._news.notify_all()
 

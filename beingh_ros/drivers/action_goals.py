@@ -47,7 +47,7 @@ class ActionGoals:
 
     A goal that waits is overwritten by the next one. While the server has not answered one goal, none is sent. A goal
     is never kept for a server that is not there: by the time it came, it would be far from where the robot is.
-    A node and a thread of their own do all that, so that replies are heard while the owner is being closed, too.
+    A node and a thread of their own do all that, so that replies are received while the owner is being closed, too.
 
     Args:
         node: Its context and namespace are used; action names are resolved as this node's.
@@ -173,7 +173,7 @@ class ActionGoals:
         with self._lock:
             self._ready, self._missing = ready, _absent(missing[0]) if missing else None
             if self._running is not None and self._names[self._running.server] in missing:
-                self._running = None  # its end will never be heard
+                self._running = None  # its end will never be received
 
     def _work(self) -> None:
         """Own thread: send the next goal, if it is its turn."""

@@ -2,7 +2,7 @@
 
 Every tick's goal replaces the one before: the controller aborts that with INVALID_GOAL, which is no failure here, and
 takes the new trajectory at once, exactly as on the topic. What the topic lacks is an answer: a refused goal, a
-violated tolerance or a controller that is not there is heard, and stops the robot.
+violated tolerance or a controller that is not there is noticed, and stops the robot.
 """
 
 from __future__ import annotations

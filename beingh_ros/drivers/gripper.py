@@ -13,6 +13,7 @@ from beingh_core.contract import Driver as DriverSettings
 from beingh_core.contract import RobotContract
 from beingh_core.control.driver import FLUSH_S, Driver, Starts, columns_of
 from beingh_core.control.setpoints import Setpoints
+from beingh_core.realtime.clock import exact_period_ns
 from beingh_ros.drivers.action_goals import CANCELED, SUCCEEDED, ActionGoals
 from beingh_ros.drivers.grip import GripWatch
 
@@ -33,7 +34,7 @@ class GoalTrigger:
     """
 
     def __init__(self, min_change: float, max_rate_hz: float) -> None:
-        self._min_change, self._period_ns = min_change, round(1e9 / max_rate_hz)
+        self._min_change, self._period_ns = min_change, round(exact_period_ns(max_rate_hz))
         self.reset()
 
     def reset(self) -> None:

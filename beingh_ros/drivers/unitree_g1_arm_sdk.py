@@ -116,7 +116,7 @@ class UnitreeG1ArmSdkDriver(StreamingDriver):
         self._sent = self._start_ns = self._brake_ns = None
 
     def problem(self) -> str | None:
-        """That the robot's state was never heard."""
+        """That the robot's state was never received."""
         if self._state is None and time.monotonic() > self._patience_s:
             topic = self._subscription.topic_name
             return f"nothing has come on {topic}, without which nothing is sent to arm_sdk: is the robot on?"

@@ -10,7 +10,7 @@ from beingh_core.realtime.clock import parse_stamp
 from beingh_ros.messages.diagnostics import ERROR, OK, WARN, read_status
 
 TOPIC = "controller/state"
-# Latched: who comes later hears the newest.
+# Latched: who comes later receives the newest.
 QOS = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 

@@ -22,8 +22,8 @@ from trajectory_msgs.msg import (
 
 from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError, shown
+from beingh_core.realtime.clock import TickClock
 from beingh_ros.messages.conversions import (
-    NS_PER_S,
     Trajectory,
     ns_to_duration,
     ns_to_stamp,
@@ -45,7 +45,7 @@ class PlanWriter:
     """
 
     def __init__(self, contract: RobotContract) -> None:
-        self._rate_hz = contract.rate_hz
+        self._from_stamp = TickClock(contract.rate_hz, 0)
         is_velocity = contract.limits.is_velocity
         self._columns, self._base = np.flatnonzero(~is_velocity), np.flatnonzero(is_velocity)
         self._names = [contract.joint_names[column] for column in self._columns]
@@ -76,7 +76,7 @@ class PlanWriter:
 
     def _times(self, rows_TJ: np.ndarray) -> list[Duration]:
         for step in range(len(self._after), len(rows_TJ)):
-            self._after.append(ns_to_duration(round(step * NS_PER_S / self._rate_hz)))
+            self._after.append(ns_to_duration(self._from_stamp.stamp_ns(step)))
         return self._after
 
 
@@ -92,7 +92,7 @@ class PlanReader:
     def __init__(self, contract: RobotContract) -> None:
         self._names = tuple(np.array(contract.joint_names)[contract.limits.is_velocity].tolist())
         self._axes = base_axes(contract)
-        self._patience_ns = round(0.5 * NS_PER_S / contract.rate_hz)
+        self._patience_ns = TickClock(contract.rate_hz, 0).period_ns // 2
         self._waiting: dict[tuple[str, int], dict[str, tuple[int, Trajectory]]] = {}
 
     @property

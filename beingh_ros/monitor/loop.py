@@ -20,7 +20,7 @@ from beingh_ros.monitor.page import Surroundings, page
 REDRAW_S = 0.25
 # Without a terminal, a page now and then.
 PLAIN_S = 5.0
-# Every node reports once a second: long enough to hear all of those that run.
+# Every node reports once a second: long enough to receive all of those that run.
 SETTLE_S = 1.5
 SPIN_S = 0.05
 
@@ -79,7 +79,7 @@ class Monitor:
         self._ending = True
 
     def once(self, wait_s: float) -> int:
-        """Listen, print one page, return 0, 1 or 2: fine, warning or nobody heard, error."""
+        """Listen, print one page, return 0, 1 or 2: fine, warning or no controller, error."""
         begun_s = time.monotonic()
         complete_s = None
         try:
@@ -115,7 +115,7 @@ class Monitor:
         self._listen(PLAIN_S, SETTLE_S, lambda: self._console.print(self._page()))
 
     def _listen(self, period_s: float, first_s: float, draw: Callable[[], None]) -> None:
-        """Hear, and draw every period, until a signal."""
+        """Receive, and draw every period, until a signal."""
         due_s = time.monotonic() + first_s
         while not self._ending:
             self._executor.spin_once(timeout_sec=SPIN_S)

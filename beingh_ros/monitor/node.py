@@ -31,7 +31,7 @@ class MonitorNode(GuardedNode):
         clock: Monotonic time [s].
 
     Attributes:
-        state: What was heard.
+        state: What was received.
     """
 
     def __init__(self, namespace: str = "", clock: Callable[[], float] = time.monotonic) -> None:
@@ -46,7 +46,7 @@ class MonitorNode(GuardedNode):
         self.create_subscription(Header, "controller/accepted", self._on_accepted, QoSProfile(depth=10))
 
     def hints(self) -> list[str]:
-        """What to check when no controller is heard."""
+        """What to check when no controller is received."""
         found = []
         spaces = self._controller_namespaces()
         if spaces:
@@ -68,11 +68,11 @@ class MonitorNode(GuardedNode):
         return found
 
     def expects_more(self) -> bool:
-        """Whether a node is there of which nothing has been heard yet."""
-        heard = self.state.statuses
+        """Whether a node is there of which nothing has been received yet."""
+        received = self.state.statuses
         return (
-            CONTROLLER not in heard
-            or (INFERENCE not in heard and self.count_publishers("policy/chunk") > 0)
+            CONTROLLER not in received
+            or (INFERENCE not in received and self.count_publishers("policy/chunk") > 0)
             or (not self.state.receives_control and self.count_publishers("controller/state") > 0)
         )
 

@@ -1,4 +1,4 @@
-"""The monitor's page: one rich renderable of what was heard. No ROS here."""
+"""The monitor's page: one rich renderable of what was received. No ROS here."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Surroundings:
 
     Attributes:
         title: Where it listens, such as the domain.
-        hints: What to check, because nothing is heard.
+        hints: What to check, because nothing is received.
         recording: File that is being written, "" for none.
     """
 
@@ -44,8 +44,8 @@ def page(state: MonitorState, around: Surroundings, now_s: float, width: int, he
     """The whole page.
 
     Args:
-        state: What was heard.
-        around: Where it was heard.
+        state: What was received.
+        around: Where it was received.
         now_s: Present monotonic time [s].
         width: Columns of the terminal.
         height: Its lines; where they are few, what is wrong comes first.
@@ -170,7 +170,7 @@ def _streams(state: MonitorState, now_s: float, width: int) -> RenderableType | 
     for name in ("Hz", "age ms", "of", *(("jitter ms",) if wide else ()), "lost", "refused"):
         table.add_column(name, justify="right", no_wrap=True)
     if wide:
-        table.add_column("heard", no_wrap=True)
+        table.add_column("received", no_wrap=True)
     table.add_column("state", ratio=1, no_wrap=True, overflow="ellipsis")
     for name, status in state.streams.items():
         refused = _count(status, "refused")

@@ -1,4 +1,4 @@
-"""What the monitor has heard, and its verdict. No ROS and no drawing here.
+"""What the monitor has received, and its verdict. No ROS and no drawing here.
 
 All times are monotonic [s] and given by the caller, but for stamps, which are those of the messages [ns].
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from beingh_core.realtime.clock import parse_stamp
+from beingh_core.realtime.clock import TickClock, parse_stamp
 from beingh_ros.messages.thresholds import ERROR, OK, WARN, Finding, worst
 
 # Every node reports once a second.
@@ -21,14 +21,14 @@ STOPPED_STATES = ("stopping", "stopped")
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """One diagnostic status and when it was heard.
+    """One diagnostic status and when it was received.
 
     Attributes:
         level: OK, WARN or ERROR of `thresholds`.
         message: In words.
         robot: Its hardware id.
         values: Its key-values.
-        heard_s: When.
+        received_s: When.
     """
 
     level: int
@@ -57,7 +57,7 @@ class Stop:
 
 @dataclass
 class MonitorState:
-    """Everything heard of one robot. One thread at a time.
+    """Everything received from one robot. One thread at a time.
 
     Attributes:
         namespace: Of the robot's nodes, without slashes; "" is the root.
@@ -69,7 +69,7 @@ class MonitorState:
     statuses: dict[str, Status] = field(default_factory=dict)
     last_stop: Stop | None = None
     _control: Mapping[str, str] = field(default_factory=dict)
-    _buffer: tuple[str, int, float, float] | None = None  # epoch, next tick [ns], period [s], heard [s]
+    _buffer: tuple[str, int, float, float] | None = None  # epoch, next tick [ns], period [s], received [s]
     _used: tuple[str, int] | None = None  # epoch and base tick [ns] of the newest chunk that was merged
     _length: int = 0
 
@@ -112,17 +112,17 @@ class MonitorState:
 
     @property
     def robot(self) -> str:
-        """The robot's name, "" before anything is heard of it."""
+        """The robot's name, "" before anything is received from it."""
         return next((status.robot for status in self.statuses.values() if status.robot), "")
 
     @property
     def receives_control(self) -> bool:
-        """Whether controller/state was heard."""
+        """Whether controller/state was received."""
         return bool(self._control)
 
     @property
     def control_state(self) -> str:
-        """State of the controller, "" when nothing is heard of it."""
+        """State of the controller, "" when nothing is received from it."""
         report = self.statuses.get(CONTROLLER)
         return self._control.get("state") or (report.values.get("state", "") if report else "")
 
@@ -154,7 +154,7 @@ class MonitorState:
         epoch, next_ns, period_s, _ = self._buffer
         if self._used is None or self._used[0] != epoch or not period_s > 0:
             return 0
-        return max(0, self.chunk_length - round((next_ns - self._used[1]) / 1e9 / period_s))
+        return max(0, self.chunk_length - TickClock(1 / period_s, self._used[1]).nearest_tick(next_ns))
 
     def findings(self, now_s: float) -> list[Finding]:
         """Everything that is not as it should be, the worst first."""
@@ -168,7 +168,7 @@ class MonitorState:
                 found.setdefault((status.level, status.message), []).append(name.replace("policy: ", "", 1))
         findings = [(level, f"{', '.join(names)}: {text}") for (level, text), names in found.items()]
         if CONTROLLER not in self.statuses:
-            findings.append((WARN, "no controller is heard"))
+            findings.append((WARN, "no controller is received"))
         return sorted(findings, key=lambda finding: -finding[0])
 
     def hints(self) -> list[str]:
@@ -180,7 +180,7 @@ class MonitorState:
             reset = f"{'/' + self.namespace if self.namespace else ''}/controller/reset"
             hints.append(f"to go on: remove the cause, then `ros2 service call {reset} std_srvs/srv/Trigger`")
         if self.statuses and INFERENCE not in self.statuses:
-            hints.append("no policy is heard: the robot holds its position")
+            hints.append("no policy is received: the robot holds its position")
         return hints
 
     def verdict(self, now_s: float) -> Finding:

@@ -1,4 +1,4 @@
-"""Rerun, live or as a file: hears the nodes' topics and logs them. Needs `rerun-sdk`, and a screen when live."""
+"""Rerun, live or as a file: receives the nodes' topics and logs them. Needs `rerun-sdk`, and a screen when live."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class RerunViewer:
         ]
 
     def close(self) -> None:
-        """Hear nothing more and finish the recording."""
+        """Receive nothing more and finish the recording."""
         if self._closed:
             return
         self._closed = True

@@ -23,7 +23,7 @@ CALIBRATIONS = QoSProfile(depth=1, reliability=BEST_EFFORT)
 class CameraInput:
     """Subscribes best effort, which fits every publisher, and changes to reliable while all publishers are.
 
-    Raw images sent best effort lose most of their fragments under load; a reliable publisher heard through a
+    Raw images sent best effort lose most of their fragments under load; a reliable publisher received through a
     best-effort subscription does so too.
 
     Args:

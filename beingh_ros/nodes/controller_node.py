@@ -1,4 +1,4 @@
-"""Owner of the ticks: merges chunks, sends every tick's command once, tells what is committed.
+"""Owner of the ticks: merges chunks, sends every tick's command once, publishes what is committed.
 
 Topics, services and parameters are listed in `beingh_ros/__init__.py`. Callbacks run in the executor's thread and
 only hand over; the tick thread is the only one that sends.
@@ -27,7 +27,7 @@ from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
 from beingh_core.contract import RobotContract, load_contract
 from beingh_core.control.commander import Commander
 from beingh_core.control.controller import Controller
-from beingh_core.control.plan import Plan
+from beingh_core.control.setpoints import Setpoints
 from beingh_core.control.stop_causes import DRIVER, EXCEPTION, STOP_SERVICE, Status
 from beingh_core.control.subscribers import SubscriberWatch
 from beingh_core.control.tick_thread import TickThread
@@ -180,7 +180,7 @@ class ControllerNode(ManagedNode):
         self._tell()
         self._log.end()
 
-    def _send_path(self, path: Plan | None) -> None:
+    def _send_path(self, path: Setpoints | None) -> None:
         if path is not None:
             self._commander.stop(path)
         if path is not None or self._commander.come_to_rest():
@@ -212,7 +212,7 @@ class ControllerNode(ManagedNode):
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(SetBool, "~/estop", self._on_estop_service)
 
-    def _publish(self, plan: Plan) -> None:
+    def _publish(self, plan: Setpoints) -> None:
         """Tick thread: the plan to whoever infers."""
         if self._base_publisher is not None:
             self._base_publisher.publish(self._writer.base(plan.positions, plan.stamp_ns, plan.epoch))
@@ -325,7 +325,7 @@ class ControllerNode(ManagedNode):
             self.get_logger().warning("the tick thread was held up or the clock was set: a new epoch has begun")
 
     def _look_around(self) -> None:
-        """Often: whether the robot hears its commands, and none but these; what else is due."""
+        """Often: whether the robot receives its commands, and none but these; what else is due."""
         counts, unsubscribed = self._commander.subscribers(), self._commander.unsubscribed()
         if counts:
             counts |= self._joints.counts()

@@ -23,7 +23,7 @@ _USED = ("merged", "late")
 
 
 class ControllerReport:
-    """Collects what becomes of the chunks and tells everything countable once a second.
+    """Collects what becomes of the chunks and publishes everything countable once a second.
 
     Args:
         contract: Robot.

@@ -1,4 +1,4 @@
-"""The emergency stop's topic: heard from every kind of publisher, also what was said before this node came."""
+"""The emergency stop's topic: received from every kind of publisher, also what was said before this node came."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BOOL = "std_msgs/msg/Bool"
 FOUND_S = 5.0
 # What a latched publisher said before has been repeated by then: Fast DDS does so every 3 s where it was lost once [s].
 REPEATED_S = 3.5
-# Only this one hears what a latched publisher said before; a volatile publisher does not match it.
+# Only this one receives what a latched publisher said before; a volatile publisher does not match it.
 LATCHED = QoSProfile(depth=32, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
@@ -47,7 +47,7 @@ class EstopIntake:
         self._sources, self._told, self._begun_ns = EstopSources(), False, time.time_ns()
         self._found_s = time.monotonic() + FOUND_S
         self._topic = resolved(node, topic)
-        # A reliable subscription alone would never hear a best-effort publisher.
+        # A reliable subscription alone would never receive a best-effort publisher.
         for qos in (LATCHED, RELIABLE, qos_profile_sensor_data):
             node.create_subscription(
                 Bool, topic, with_info(lambda message, info, q=qos: self._receive(message, info, q)), qos,
@@ -65,12 +65,12 @@ class EstopIntake:
             self._follow(self._told)
 
     def unsubscribed(self) -> str:
-        """Which publisher cannot be heard because its messages are of another type, in words; "" when each can."""
+        """Which publisher cannot be received because its messages are of another type, in words; "" when each can."""
         others = of_other_type(self._node, self._topic, BOOL)
         if not others:
             return ""
         told = ", ".join(f"{name} ({kind})" for name, kind in others.items())
-        return f"{self._topic} is published as another type than std_msgs/msg/Bool by {told}: that emergency stop would not be heard"
+        return f"{self._topic} is published as another type than std_msgs/msg/Bool by {told}: that emergency stop would not be received"
 
     def awaited(self) -> str:
         """That what a latched publisher has said may still be on its way, in words; else ""."""

@@ -15,7 +15,7 @@ try:
 except ImportError:  # Humble
     from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
 
-# No word about publishers of another quality of service: another subscription hears them.
+# No word about publishers of another quality of service: another subscription receives them.
 QUIET = SubscriptionEventCallbacks(use_default_callbacks=False)
 # No word about subscriptions of another quality of service: they listen to latched publishers beside others.
 QUIET_PUBLISHER = PublisherEventCallbacks(use_default_callbacks=False)

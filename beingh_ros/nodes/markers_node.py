@@ -1,6 +1,6 @@
 """Shows where the end effectors go: what is committed, what is planned, and what the newest chunk predicts.
 
-A process of its own, so that the tick thread has nothing to do with it. It hears two topics; the path is that of the
+A process of its own, so that the tick thread has nothing to do with it. It subscribes to two topics; the path is that of the
 commands, so it needs no joint states. Topics and parameters are listed in `beingh_ros/__init__.py`.
 """
 
@@ -21,6 +21,7 @@ from beingh_core.contract import load_contract
 from beingh_core.contract.arms import Arm
 from beingh_core.contract.eef_path import EefPaths, Trail, without_hold
 from beingh_core.errors import BeingHError, shown
+from beingh_core.realtime.clock import TickClock
 from beingh_ros.messages.conversions import Trajectory, ns_to_duration, ns_to_stamp, read_trajectory
 from beingh_ros.messages.plan_messages import most_bytes
 from beingh_ros.messages.topics import PATHS_TOPIC
@@ -49,13 +50,13 @@ class MarkersNode(GuardedNode):
                 where=contract.path,
                 remedy="add eef_frame and base_frame to the contract, or do without the markers",
             )
-        self._margin, self._dt_ns = contract.uac.commit_margin, round(1e9 / contract.rate_hz)
+        self._margin, self._rate_hz = contract.uac.commit_margin, contract.rate_hz
         self._lifetime = ns_to_duration(round(1e9 * max(LIFETIME_S, 3 / rate_hz)))
         self._trail = Trail(round(trail_s * contract.rate_hz))
         self._plan: Trajectory | None = None
         self._chunk: Trajectory | None = None
         self._told: set[str] = set()
-        # RViz hears reliable and best-effort publishers; a late display needs no old paths.
+        # RViz receives reliable and best-effort publishers; a late display needs no old paths.
         self._publisher = self.create_publisher(MarkerArray, PATHS_TOPIC, QoSProfile(depth=5))
         for topic, take, depth in (("controller/buffer", self._on_buffer, 10), ("policy/chunk", self._on_chunk, 1)):
             receive = bounded(JointTrajectory, most_bytes(contract), take, partial(self._refuse, topic))
@@ -119,7 +120,7 @@ class MarkersNode(GuardedNode):
         joined = np.vstack([committed[-1:], predicted]) if len(predicted) else predicted
         own = self._paths.along(arm, chunk.joints, chunk.positions) if chunk else np.empty((0, 3))
         # The newest sent tick is in the past, so that a moving base frame is known at that time.
-        stamp_ns, first = max(0, plan.stamp_ns - self._dt_ns), MARKERS_PER_ARM * index
+        stamp_ns, first = max(0, TickClock(self._rate_hz, plan.stamp_ns).stamp_ns(-1)), MARKERS_PER_ARM * index
 
         def marker(number: int, name: str, kind: int, points: np.ndarray, look: tuple) -> Marker:
             return self._marker(arm, stamp_ns, (f"{arm.eef_frame}/{name}", first + number), kind, points, look)

@@ -32,6 +32,7 @@ from beingh_core.inference.chunk_schedule import ChunkSchedule, Request, command
 from beingh_core.inference.inference_thread import InferenceThread
 from beingh_core.inference.policy_inputs import PolicyInputs
 from beingh_core.inference.policy_loading import load_policy
+from beingh_core.policy.observations import image_key
 from beingh_core.realtime.commit_buffer import SAME_PERIOD_S
 from beingh_core.realtime.samples import Samples
 from beingh_ros.messages.conversions import Trajectory, stamp_to_ns
@@ -50,7 +51,7 @@ from beingh_ros.nodes.policy_report import PolicyReport
 from beingh_ros.nodes.runtime import declare, on_time_going_back, run_node
 
 RELIABLE = QoSProfile(depth=10)
-# What was said before the node came is heard only by one that asks for it, what is said volatile or best effort only by
+# What was said before the node came is received only by one that asks for it, what is said volatile or best effort only by
 # one that does not.
 INSTRUCTIONS = (
     RELIABLE,
@@ -203,7 +204,7 @@ class PolicyNode(GuardedNode, ManagedNode):
 
     def _connect(self) -> None:
         contract, make = self._contract, self.create_subscription
-        self._cameras = {f"video.{camera.name}": self._camera(camera) for camera in contract.cameras}
+        self._cameras = {image_key(camera.name): self._camera(camera) for camera in contract.cameras}
         self._readers = {topic: StateReader(contract, topic) for topic in contract.state_topics}
         for topic, reader in self._readers.items():
             self._entities.append(
@@ -245,7 +246,7 @@ class PolicyNode(GuardedNode, ManagedNode):
         self._entities.clear()
 
     def _camera(self, camera) -> CameraInput:
-        name = f"video.{camera.name}"
+        name = image_key(camera.name)
         return CameraInput(
             self,
             camera,
@@ -282,7 +283,8 @@ class PolicyNode(GuardedNode, ManagedNode):
             self._log_error(topic, f"{self.resolve_topic_name(topic)}: {error}")
             return
         if not read.positions:
-            self._inputs.set_aside(topic, "the newest message holds no positions")
+            reader = self._readers[topic]
+            self._inputs.set_aside(topic, reader.nothing, refused=not reader.shared)
             return
         wrong = self._inputs.push_joints(topic, read.stamp_ns, read.positions, now_ns)
         for what, name in {what: name for name, what in wrong.items()}.items():
@@ -316,7 +318,7 @@ class PolicyNode(GuardedNode, ManagedNode):
             self._consumed.add(consumed)
 
     def _on_instruction(self, message: String, info: Mapping) -> None:
-        """Heard once by each subscription that fits: what was said once counts once."""
+        """Received once by each subscription that fits: what was said once counts once."""
         said = sent_ns(info), message.data
         if said in self._instructions:
             return

@@ -38,7 +38,7 @@ class PolicyReport:
         Args:
             name: Which, as `video.<view>` or `state.<slot>`.
             now_ns: Present time [ns].
-            qos: Reliability it is heard with.
+            qos: Reliability it is received with.
             publishers: How many publish on its topic.
         """
         stats, stream = self._inputs.stats[name], self._inputs.streams[name]
@@ -101,7 +101,7 @@ class PolicyReport:
             **self._facts,
             **thread.inference_ms.summary("inference_ms", (50, 95)),
             **thread.latency_ms.summary("latency_ms", (50, 95)),
-            "begun_early": thread.early,
+            "prefetched": thread.prefetched,
             **thread.answer_ms.summary("answer_ms", (50, 95)),
             **consumed.summary("consumed_delay", (50,)),
         }

@@ -89,7 +89,7 @@ def on_time_going_back(node: Node, react: Callable[[], None]) -> JumpHandle:
 
 
 def subscribe_latched_clock(node: Node) -> None:
-    """In simulated time: also hear a paused simulation, whose latched clock has spoken before this node came."""
+    """In simulated time: also receive a paused simulation, whose latched clock has spoken before this node came."""
     if not node.get_parameter("use_sim_time").value:
         return
 

@@ -51,7 +51,7 @@ class Inputs:
         self._pedals = Edges(bound)
         for topic in bound:
             take = lambda message, name=topic: self._edge(self._pedals, name, message.data)
-            # Best effort hears every publisher.
+            # Best effort receives every publisher.
             node.create_subscription(Bool, topic, take, qos_profile_sensor_data, event_callbacks=QUIET)
         self._buttons = Edges(buttons(joy_buttons, "parameter joy_buttons"))
         if joy_topic:

@@ -61,7 +61,7 @@ class RecordedTopic:
         """Often: subscribe as the publishers offer.
 
         Args:
-            recording: Subscribe anew only if somebody could not be heard otherwise, since a message may be lost then.
+            recording: Subscribe anew only if somebody could not be received otherwise, since a message may be lost then.
         """
         found = self._node.get_publishers_info_by_topic(self.name)
         self._publishers = len(found)
@@ -74,14 +74,14 @@ class RecordedTopic:
         reliable = all(end.qos_profile.reliability == _RELIABLE for end in found)
         holds = all(end.qos_profile.durability == _LATCHED for end in found)
         wanted = (_RELIABLE if reliable else _BEST_EFFORT, _LATCHED if holds else _VOLATILE)
-        if self._asked is not None and (wanted == self._asked or (recording and self._hears_all(wanted))):
+        if self._asked is not None and (wanted == self._asked or (recording and self._receives_all(wanted))):
             return
         try:
             self._subscribe(kind, wanted, found)
         except BeingHError as error:
             self.trouble = str(error)
 
-    def _hears_all(self, wanted: tuple) -> bool:
+    def _receives_all(self, wanted: tuple) -> bool:
         """Whether the present subscription matches publishers that offer at least this."""
         return (self._asked[0] == _BEST_EFFORT or wanted[0] == _RELIABLE) and (
             self._asked[1] == _VOLATILE or wanted[1] == _LATCHED

@@ -28,7 +28,7 @@ class Losses:
             self._last.remove(nearest)
             missing = number - nearest - 1
         else:
-            missing = 0  # a publisher that is heard for the first time, or again after a restart
+            missing = 0  # a publisher whose first message comes, or again after a restart
         self._last.append(number)
         del self._last[: max(0, len(self._last) - max(1, publishers))]
         self.lost += missing

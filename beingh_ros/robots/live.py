@@ -83,6 +83,8 @@ class LiveCheck(Node):
         except BeingHError as error:
             self._messages[topic].refuse(error)
             return
+        if self._readers[topic].shared and not read.positions:
+            return
         self._messages[topic].take(read.stamp_ns, now_ns)
         for name in read.positions:
             self._numbers[topic].setdefault(name, Received()).take(read.stamp_ns, now_ns)

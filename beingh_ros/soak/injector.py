@@ -28,7 +28,7 @@ class Route:
     Attributes:
         topic: Its name; what the node that is nearer to the robot uses, except for `policy/chunk`.
         message_type: Class of its messages.
-        from_policy: Whether the policy publishes it; else the policy (and for joint states the controller) hears it.
+        from_policy: Whether the policy publishes it; else the policy (and for joint states the controller) receives it.
     """
 
     topic: str

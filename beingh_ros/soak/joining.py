@@ -74,7 +74,7 @@ class Joining:
         return np.vstack([before[None], self._buffer.planned(self.prefix_steps)[1][: self.prefix_steps]])
 
     def onward(self) -> np.ndarray:
-        """(R, J) commands behind the prefix that the chunk before decides, for the way that goes over from them."""
+        """(R, J) commands behind the prefix that the chunk before decides, for the blend from them."""
         return np.empty((0, len(self._start)))
 
     def add(self, base: int, rows_HJ: np.ndarray) -> None:

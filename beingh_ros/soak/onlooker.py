@@ -1,4 +1,4 @@
-"""What the harness hears: commands, plans, accepted chunks, states, joint states and contacts, each with the time it was sent.
+"""What the harness receives: commands, plans, accepted chunks, states, joint states and contacts, each with the time it was sent.
 
 It takes nothing from the controller but messages. Its subscriptions are reliable and deep; what it loses all the same
 shows in the numbers of the messages.
@@ -44,7 +44,7 @@ STOPPED_STATES = ("stopping", "stopped")
 @dataclass(frozen=True, kw_only=True)
 class StateNote:
     """One report of the controller: what it does and why, in which epoch, since when on its clock, and when that was
-    heard and sent [ns]."""
+    received and sent [ns]."""
 
     state: str
     cause: str
@@ -61,7 +61,7 @@ class Onlooker:
     Args:
         node: Owner of the subscriptions.
         contract: Robot.
-        heard: Called after every message.
+        received: Called after every message.
 
     Attributes:
         log: Commands, plans and chunks.
@@ -70,12 +70,12 @@ class Onlooker:
         touches: What the robot touched, as the simulator says.
         sent_ns: When each command was sent, of the first driver topic, in order [ns].
         accepted_s: When a chunk was accepted last, monotonic [s].
-        plan_s: When a plan was heard last, monotonic [s].
+        plan_s: When a plan was received last, monotonic [s].
         speed: Largest joint speed of the newest plan's first step [rad/s or m/s].
         policy: Newest diagnostics of the policy's inference.
     """
 
-    def __init__(self, node: Node, contract: RobotContract, heard: Callable[[], None]) -> None:
+    def __init__(self, node: Node, contract: RobotContract, received: Callable[[], None]) -> None:
         groups = contract.command_groups
         self.log = WireLog(
             joints=contract.joint_names, groups=[group.joints for group in groups], rate_hz=contract.rate_hz
@@ -87,7 +87,7 @@ class Onlooker:
         self.accepted_count = 0
         self.speed, self.epoch = 0.0, ""
         self.policy: dict[str, str] = {}
-        self._joints, self._rate_hz, self._heard = contract.joint_names, contract.rate_hz, heard
+        self._joints, self._rate_hz, self._received = contract.joint_names, contract.rate_hz, received
         make = node.create_subscription
         self.subscriptions = [
             *(make(JointTrajectory, g.topic, self._on_command(i), DEEP) for i, g in enumerate(groups)),
@@ -131,7 +131,7 @@ class Onlooker:
                     sent_ns=info["source_timestamp"],
                     sequence=info["publication_sequence_number"],
                 )
-            self._heard()
+            self._received()
 
         return receive
 
@@ -141,20 +141,20 @@ class Onlooker:
             self.log.buffer(read.frame_id, read.stamp_ns, read.joints, read.positions, sent_ns=info["source_timestamp"])
             self.epoch, self.plan_s = read.frame_id, time.monotonic()
             self.speed = float(np.abs(np.diff(read.positions[:2], axis=0)).max(initial=0.0)) * self._rate_hz
-        self._heard()
+        self._received()
 
     def _on_accepted(self, message: Header) -> None:
         self.log.accepted(message.frame_id, stamp_to_ns(message.stamp))
         self.accepted_s = time.monotonic()
         self.accepted_count += 1
-        self._heard()
+        self._received()
 
     def _on_chunk(self, message: JointTrajectory) -> None:
         """A chunk that cannot have been accepted promises nothing."""
         read = self._read(message)
         if read is not None and np.isfinite(read.positions).all() and sorted(read.joints) == sorted(self._joints):
             self.log.chunk(read.frame_id, read.stamp_ns, read.joints, read.positions)
-        self._heard()
+        self._received()
 
     def _on_state(self, message: DiagnosticStatus, info: dict) -> None:
         values = read_status(message)
@@ -169,13 +169,13 @@ class Onlooker:
                 sent_ns=info["source_timestamp"],
             )
         )
-        self._heard()
+        self._received()
 
     def _on_diagnostics(self, message: DiagnosticArray, info: dict) -> None:
         for status in message.status:
             if status.name == "policy: inference":
                 self.policy = {**read_status(status), "message": status.message}
-        self._heard()
+        self._received()
 
     def _on_joint_state(self, message: JointState) -> None:
         """By the time of measurement: a simulator that catches up sends faster than its robot moves."""
@@ -184,7 +184,7 @@ class Onlooker:
         except BeingHError:
             return  # another robot's
         self.joint_states.append((stamp_to_ns(message.header.stamp), positions))
-        self._heard()
+        self._received()
 
     def _on_contacts(self, message: MarkerArray) -> None:
         self.touches += (

@@ -64,7 +64,7 @@ class Rig:
         rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
         self._nodes = [Node("soak_injector"), Node("soak_onlooker")]
         self.injector = Injector(self._nodes[0], contract)
-        self.onlooker = Onlooker(self._nodes[1], contract, self._heard)
+        self.onlooker = Onlooker(self._nodes[1], contract, self._received)
         self.strangers = Strangers(contract, f"{PREFIX}/{joint_state_topics(contract)[0].lstrip('/')}")
         node = self._nodes[1]
         publish = partial(node.create_publisher, event_callbacks=QUIET_PUBLISHER)
@@ -226,11 +226,11 @@ class Rig:
 
     def restart_robot(self) -> None:
         """Start a simulator in the place of one that was killed; its arm is at home."""
-        since_ns, heard = self.now_ns(), len(self.onlooker.joint_states)
+        since_ns, received = self.now_ns(), len(self.onlooker.joint_states)
         self.processes.start(SIM)
-        self.need(lambda: len(self.onlooker.joint_states) > heard + 5, START_S, "joint states of the new simulator")
-        # The controller hears joint states through the injector, so it cannot see that their publisher is a new one, after
-        # which it would wait until the new robot surely hears its commands.
+        self.need(lambda: len(self.onlooker.joint_states) > received + 5, START_S, "joint states of the new simulator")
+        # The controller receives joint states through the injector, so it cannot see that their publisher is a new one, after
+        # which it would wait until the new robot surely receives its commands.
         self.wait(lambda: False, DISCOVERY_S)
         self.moved.append((since_ns, self.now_ns()))
 
@@ -241,8 +241,8 @@ class Rig:
         self._call(self._sim_seed, SetParameters.Request(parameters=[seed]))
         since_ns = self.now_ns()
         self._call(self._sim_reset, Trigger.Request())
-        heard = len(self.onlooker.joint_states)
-        self.need(lambda: len(self.onlooker.joint_states) > heard + 5, CALL_S, "joint states after the reset")
+        received = len(self.onlooker.joint_states)
+        self.need(lambda: len(self.onlooker.joint_states) > received + 5, CALL_S, "joint states after the reset")
         self.moved.append((since_ns, self.now_ns()))
 
     def tidy_up(self) -> None:
@@ -258,7 +258,7 @@ class Rig:
         self.need(future.done, CALL_S, f"an answer of {client.srv_name}")
         return future.result()
 
-    def _heard(self) -> None:
+    def _received(self) -> None:
         with self._news:
             self._news.notify_all()
 

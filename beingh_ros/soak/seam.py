@@ -20,6 +20,7 @@ from beingh_core.evaluate.judge import PickJudge
 from beingh_core.evaluate.seams import SeamFigures, jumps_of, summarize_jumps
 from beingh_core.inference.chunk_maker import ChunkMaker, Observation
 from beingh_core.policy.loading import load_for_contract
+from beingh_core.realtime.clock import TickClock
 from beingh_core.sim import CUBE_COLOURS, SimRobot
 from beingh_ros.soak.joining import MODES, Joining
 
@@ -91,4 +92,4 @@ def _episode(contract: RobotContract, policy, robot: SimRobot, make, seed: int) 
 
 def _observe(contract: RobotContract, robot: SimRobot, tick: int) -> Observation:
     images = {camera.name: robot.render(camera.topic.strip("/").split("/")[0]).copy() for camera in contract.cameras}
-    return Observation(stamp_ns=round(tick * 1e9 * contract.dt_s), images=images, joints=robot.positions())
+    return Observation(stamp_ns=TickClock(contract.rate_hz, 0).stamp_ns(tick), images=images, joints=robot.positions())

@@ -16,7 +16,7 @@ from beingh_ros.soak.rig import Rig
 from beingh_ros.soak.tampering import joint_state_with
 
 CLOCK_STEPS_S = (5.0, -5.0, 0.3, -0.3)
-# A new publisher is heard after this time at the latest [s].
+# A new publisher is received after this time at the latest [s].
 DISCOVERY_S = 0.5
 
 

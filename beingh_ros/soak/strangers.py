@@ -26,7 +26,7 @@ class Strangers:
 
     Args:
         contract: Robot.
-        joint_state_topic: Where the controller hears joint states.
+        joint_state_topic: Where the controller receives joint states.
     """
 
     def __init__(self, contract: RobotContract, joint_state_topic: str) -> None:

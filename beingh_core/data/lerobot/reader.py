@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from beingh_core.data.lerobot import columns, video
@@ -19,6 +21,8 @@ from beingh_core.data.lerobot.publish import is_whole
 from beingh_core.data.lerobot.schema import CHUNK, PATHS, SUBTASK_INDEX, VERSIONS, Camera, DatasetSpec, spec_of
 from beingh_core.errors import BeingHError, shown
 from beingh_core.files import read_json
+
+KEPT_BYTES = 128 << 20  # of rows, so that the episodes of one file are read one after another without reading it anew
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +52,10 @@ class Dataset:
     Args:
         root: Folder that has meta/info.json.
         tolerant: Leave out files of episodes that cannot be read; `damaged` tells them.
+        skip_unknown: Leave out features of kinds that are not handled; `skipped` tells them.
 
     Attributes:
-        damaged: What was left out, in words.
+        damaged, skipped: What was left out, in words.
         info: info.json.
         spec: Features, rate and version.
         episodes: All of them, in order.
@@ -59,10 +64,12 @@ class Dataset:
         BeingHError: No dataset, another version, or metadata that are damaged or contradict each other.
     """
 
-    def __init__(self, root: Path | str, *, tolerant: bool = False) -> None:
+    def __init__(self, root: Path | str, *, tolerant: bool = False, skip_unknown: bool = False) -> None:
         self.root = Path(root)
         self.damaged: list[str] = []
+        self.skipped: list[str] = []
         self._tolerant = tolerant
+        self._kept: tuple[tuple, pa.Table | None] | None = None  # rows of the file that was read last
         where = self.root / "meta" / "info.json"
         self.info: dict[str, Any] = read_json(
             where, remedy="give the folder of a LeRobot dataset, which has meta/info.json"
@@ -72,7 +79,7 @@ class Dataset:
                 f"is a dataset of version {shown(self.info.get('codebase_version'))}",
                 where=where, allowed=VERSIONS, remedy="convert it with LeRobot's own scripts",
             )  # fmt: skip
-        self.spec: DatasetSpec = spec_of(self.info, where)
+        self.spec: DatasetSpec = spec_of(self.info, where, self.skipped if skip_unknown else None)
         self.episodes = self._episodes_v3() if self.spec.version == "v3.0" else self._episodes_v21()
         if not tolerant and [episode.index for episode in self.episodes] != list(range(len(self.episodes))):
             raise BeingHError("episodes are not numbered 0, 1, 2, ...", where=self.root / "meta")
@@ -163,7 +170,20 @@ class Dataset:
 
     def _selected(self, episode: Episode) -> pa.Table:
         columns.check(episode.data)
+        found = os.stat(episode.data)
+        key = (episode.data, found.st_mtime_ns, found.st_size)
+        if self._kept is None or self._kept[0] != key:
+            self._kept = (key, self._small(episode.data))
+        if self._kept[1] is not None:
+            return self._kept[1].filter(pc.field("episode_index") == episode.index)
         return pq.read_table(episode.data, filters=[("episode_index", "==", episode.index)], partitioning=None)
+
+    @staticmethod
+    def _small(path: Path) -> pa.Table | None:
+        """The rows of a file that holds many episodes, unless they would take much memory."""
+        held = pq.read_metadata(path)
+        size = sum(held.row_group(number).total_byte_size for number in range(held.num_row_groups))
+        return pq.read_table(path, partitioning=None) if size <= KEPT_BYTES else None
 
     def _lines(self, name: str) -> list[dict[str, Any]]:
         path = self.root / name

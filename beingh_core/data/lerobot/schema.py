@@ -194,8 +194,13 @@ def _video_feature(camera: Camera, spec: DatasetSpec) -> dict[str, Any]:
     return {"dtype": "video", "shape": shape, "names": ["height", "width", "channels"], "info": info}
 
 
-def spec_of(info: Mapping[str, Any], where: object) -> DatasetSpec:
+def spec_of(info: Mapping[str, Any], where: object, skipped: list[str] | None = None) -> DatasetSpec:
     """The spec of somebody's dataset from its info.json.
+
+    Args:
+        info: Content of the file.
+        where: The file.
+        skipped: Is told of features that are not handled, which are left out then; None to refuse them.
 
     Raises:
         BeingHError: Another version, a missing entry, or a kind of feature that is not handled.
@@ -213,7 +218,12 @@ def spec_of(info: Mapping[str, Any], where: object) -> DatasetSpec:
             elif key == SUBTASK_INDEX:
                 subtasks = "index"
             elif key not in COMMON:
-                vectors.append(_vector_of(key, dtype, shape, feature.get("names"), where))
+                try:
+                    vectors.append(_vector_of(key, dtype, shape, feature.get("names"), where))
+                except BeingHError as error:
+                    if skipped is None:
+                        raise
+                    skipped.append(f"{error.what}, and is not looked at")
         return DatasetSpec(
             fps=int(info["fps"]), robot=str(info.get("robot_type") or "unknown"), vectors=tuple(vectors),
             cameras=tuple(cameras), version=str(info["codebase_version"]), video=video, subtasks=subtasks,

@@ -76,7 +76,7 @@ class Batcher:
         policy: a `BeingHPolicy`, warmed up; used from the thread of this class only.
         counts: kept up to date.
         max_batch: most robots in one call.
-        complaints: hears of requests that were refused and of failures.
+        complaints: is told of requests that were refused and of failures.
     """
 
     def __init__(self, policy, counts: Counts, max_batch: int, complaints: Complaints) -> None:

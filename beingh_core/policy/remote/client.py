@@ -11,7 +11,7 @@ import numpy as np
 from beingh_core.errors import BeingHError, shown
 from beingh_core.policy.data_configs import DataConfig, KeySpec
 from beingh_core.policy.instruction import check_instruction
-from beingh_core.policy.observations import instruction_of, is_batched, named_observation, without_batch
+from beingh_core.policy.observations import image_key, instruction_of, is_batched, named_observation, without_batch
 from beingh_core.policy.pictures import TRANSFORM, check_image, resize_crop
 from beingh_core.policy.remote.connection import Connection, Lost, address_of
 from beingh_core.policy.remote.headers import Chunk, ProtocolError, Refusal, Reply, Welcome, read, told
@@ -185,7 +185,7 @@ class RemotePolicy:
         fields, arrays = {}, {}
         if "language.instruction" in observations:
             fields["language.instruction"] = instruction_of(observations["language.instruction"])
-        pictures = [f"video.{view}" for view in self.views]
+        pictures = [image_key(view) for view in self.views]
         states = [f"state.{spec.key}" for spec in self.data_config.state]
         for name in (*pictures, *states, "prev_chunk", "inference_delay"):
             value = observations.get(name)

@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from beingh_core.errors import BeingHError, shown
+from beingh_core.policy.observations import IMAGE_PREFIX
 from beingh_core.policy.remote import torch_bytes
 from beingh_core.policy.remote.headers import ProtocolError, told
 from beingh_core.policy.remote.native import same_token
@@ -85,7 +86,7 @@ class CompatDialect:
 
 def _observations(data: Mapping, chunk_length: int) -> dict:
     for name, value in data.items():
-        if name.startswith("video.") and not isinstance(value, np.ndarray):
+        if name.startswith(IMAGE_PREFIX) and not isinstance(value, np.ndarray):
             raise ProtocolError(f"{shown(name)} is no array")
     data = dict(data)
     annotations = [name for name in data if name.startswith("annotation.")]

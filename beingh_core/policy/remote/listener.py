@@ -30,7 +30,7 @@ class Listener:
         host: Address to listen on.
         port: 0 takes a free one.
         bounds: What may be spent.
-        complaints: Hears of those that are dropped.
+        complaints: Is told of those that are dropped.
 
     Raises:
         BeingHError: The address cannot be bound.
@@ -213,17 +213,17 @@ class Listener:
             self.drop(peer, str(error))
             return
         self._keep_time(peer, number)
-        pause_s = peer.charge(number + count / 2**20, peer.heard_s)
+        pause_s = peer.charge(number + count / 2**20, peer.received_s)
         if sparing and pause_s > 0:
-            self._paused[peer] = peer.heard_s + pause_s
+            self._paused[peer] = peer.received_s + pause_s
             self._watch(peer)
 
     def _keep_time(self, peer: Peer, completed: int) -> None:
         """Remembers since when a handshake or message is unfinished."""
-        peer.heard_s = time.monotonic()
+        peer.received_s = time.monotonic()
         if completed or peer.since_s is None:
             idle = not len(peer.incoming) and peer.ready
-            peer.since_s = None if idle else peer.heard_s
+            peer.since_s = None if idle else peer.received_s
 
     def _command(self, peer: Peer, body: bytes) -> None:
         if not peer.ready:

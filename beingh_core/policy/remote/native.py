@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from beingh_core.errors import BeingHError, shown
+from beingh_core.policy.observations import IMAGE_PREFIX
 from beingh_core.policy.pictures import TRANSFORM, check_size
 from beingh_core.policy.remote.batching import Counts
 from beingh_core.policy.remote.headers import REQUESTS, Act, Facts, Hello, ProtocolError, Request, Robot, read, told
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from beingh_core.contract import RobotContract
 
 SESSION_BYTES = 16
-OBSERVED = ("video.", "state.")
+OBSERVED = (IMAGE_PREFIX, "state.")
 EXTRA_ARRAYS = ("prev_chunk", "inference_delay", "noise", "projections")
 
 
@@ -135,7 +136,7 @@ def _check_meaning(name: str, shape: Sequence[int]) -> None:
     """Refuses an array that no policy reads."""
     if not name.startswith(OBSERVED) and name not in EXTRA_ARRAYS:
         raise ProtocolError(f"unknown array {shown(name)}")
-    if name.startswith("video.") and len(shape) >= 3:
+    if name.startswith(IMAGE_PREFIX) and len(shape) >= 3:
         try:
             check_size(shape[-3], shape[-2], name)
         except BeingHError as error:

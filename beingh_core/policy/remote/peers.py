@@ -53,7 +53,7 @@ class Peer:
         self.incoming, self.unsent, self.events = zmtp.Incoming(bounds.first_bytes), bytearray(), iter(())
         self.open, self.trusted, self.ready, self.enveloped = True, False, False, False
         self.since_s: float | None = now_s  # of what is unfinished
-        self.came_s = self.heard_s = self.turn_s = now_s
+        self.came_s = self.received_s = self.turn_s = now_s
         self.asked = self.watched = 0
         self._credit, self._credit_s = bounds.burst, now_s
         self._rate, self._burst = bounds.rate, bounds.burst
@@ -90,7 +90,7 @@ class Places:
         known = [peer for peer in self.peers if peer.trusted]
         if len(known) < self._bounds.known:
             return None
-        return min(known, key=lambda peer: (peer.asked > 0, peer.heard_s))
+        return min(known, key=lambda peer: (peer.asked > 0, peer.received_s))
 
     def overdue(self, now_s: float) -> list[tuple[Peer, str]]:
         """Who has taken too long, and what for."""

@@ -27,6 +27,7 @@ import numpy as np
 from PIL import Image
 
 from beingh_core.errors import BeingHError
+from beingh_core.policy.observations import IMAGE_PREFIX
 from beingh_core.policy.pictures import check_jpeg
 from beingh_core.policy.remote.headers import MAX_MESSAGE_BYTES, Array, Arrays, Codec, Dtype, ProtocolError, read
 
@@ -54,7 +55,7 @@ def pack(header: Mapping, arrays: Mapping[str, np.ndarray] | None = None, *, jpe
         array = np.asarray(array)
         if array.dtype.name not in DTYPES:
             raise ProtocolError(f"array `{name}` is {array.dtype}; allowed: {', '.join(DTYPES)}")
-        if jpeg_quality and name.startswith("video.") and _is_picture(array.dtype.name, array.shape):
+        if jpeg_quality and name.startswith(IMAGE_PREFIX) and _is_picture(array.dtype.name, array.shape):
             codec, data = "jpeg", _to_jpeg(array, jpeg_quality)
         else:
             codec, data = "raw", array.astype(DTYPES[array.dtype.name], copy=False).tobytes()

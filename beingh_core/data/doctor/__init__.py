@@ -1,0 +1,1 @@
+"""Looks at recorded episodes: what is in them, what is wrong with them, whether they can be used."""
