@@ -45,10 +45,8 @@ class CameraReader:
         """
         if self._camera.depth:
             pixels = grey_of_depth(self._depth(message), self._camera.depth)
-        elif self._camera.type == RAW_TYPE:
-            pixels = raw_pixels(**fields_of(message), promised=self._camera.encoding)
         else:
-            pixels = compressed_pixels(message.data, text=message.format, promised=self._camera.encoding)
+            pixels = plain_pixels(message, self._camera)
         return check_image(self._view.apply(pixels), image_key(self._camera.name))
 
     def depth(self, message: Any) -> np.ndarray:
@@ -57,6 +55,17 @@ class CameraReader:
 
     def _depth(self, message: Any) -> np.ndarray:
         return depth_values(**fields_of(message), promised=self._camera.encoding)
+
+
+def plain_pixels(message: Any, camera: CameraStream) -> np.ndarray:
+    """uint8 (H, W, 3) of a message of a camera without depth, neither cut nor turned.
+
+    Raises:
+        BeingHError: Another encoding than the contract's, or sizes that do not fit.
+    """
+    if camera.type == RAW_TYPE:
+        return raw_pixels(**fields_of(message), promised=camera.encoding)
+    return compressed_pixels(message.data, text=message.format, promised=camera.encoding)
 
 
 def lens_of(message: Any) -> Lens:

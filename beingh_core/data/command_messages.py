@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from beingh_core.contract import RobotContract
 from beingh_core.contract.state_messages import joint_positions, stamp_to_ns
-from beingh_core.contract.wire import Wire
 from beingh_core.errors import BeingHError
 
 BUFFER, BASE_BUFFER, FROM_STATES = "controller/buffer", "controller/base_buffer", "states"
@@ -69,30 +68,46 @@ class CommandMessages:
             BeingHError: Names and numbers differ in count, or a message of a type that says no commands.
         """
         wire = self._groups[topic].wire if topic in self._groups else None
-        if hasattr(message, "points"):
-            if not len(message.points):
-                return 0, {}
-            first = message.points[0]
-            delay_ns = stamp_to_ns(first.time_from_start)
-            if list(message.joint_names) == [BASE]:
-                return delay_ns, self._velocities(first.velocities[0])
-            return delay_ns, _positions(message.joint_names, first.positions, wire)
-        if hasattr(message, "name") and hasattr(message, "position"):
-            positions = joint_positions(message)
-            return 0, wire.positions(positions) if wire else positions
+        if hasattr(message, "points") and list(message.joint_names) == [BASE]:
+            first = message.points[0] if len(message.points) else None
+            return (stamp_to_ns(first.time_from_start), self._velocities(first.velocities[0])) if first else (0, {})
+        if is_named(message):
+            delay_ns, positions = named_positions(message)
+            return delay_ns, wire.positions(positions) if wire else positions
         if hasattr(message, "twist") or hasattr(message, "linear"):
             return 0, self._velocities(getattr(message, "twist", message))
         if hasattr(message, "data") and topic in self._groups:
             names = wire.names if wire else self._groups[topic].joints
-            return 0, _positions(names, message.data, wire)
+            positions = _by_name(names, message.data)
+            return 0, wire.positions(positions) if wire else positions
         raise BeingHError(f"a message of type {type(message).__name__} on {topic} names no joints", allowed=READ)
 
     def _velocities(self, twist: Any) -> dict[str, float]:
         return {joint: float(getattr(getattr(twist, part), axis)) for joint, (part, axis) in self._axes.items()}
 
 
-def _positions(names: Any, numbers: Any, wire: Wire | None) -> Mapping[str, float]:
+def is_named(message: Any) -> bool:
+    """Whether a message names joints: a JointState or JointTrajectory."""
+    return hasattr(message, "joint_names") or (hasattr(message, "name") and hasattr(message, "position"))
+
+
+def named_positions(message: Any) -> tuple[int, dict[str, float]]:
+    """(how long after its stamp it is due [ns], name -> number) of a JointState or the first point of a JointTrajectory.
+
+    Raises:
+        BeingHError: Names and numbers differ in count, a joint comes twice, or a message of another type.
+    """
+    if not is_named(message):
+        raise BeingHError(f"a message of type {type(message).__name__} names no joints", allowed=READ[:2])
+    if not hasattr(message, "points"):
+        return 0, joint_positions(message)
+    if not len(message.points):
+        return 0, {}
+    first = message.points[0]
+    return stamp_to_ns(first.time_from_start), _by_name(message.joint_names, first.positions)
+
+
+def _by_name(names: Any, numbers: Any) -> dict[str, float]:
     if len(numbers) not in (0, len(names)):
         raise BeingHError(f"{len(names)} joint names and {len(numbers)} positions")
-    values = dict(zip(names, map(float, numbers)))
-    return wire.positions(values) if wire else values
+    return dict(zip(names, map(float, numbers)))

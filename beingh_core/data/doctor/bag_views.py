@@ -10,7 +10,7 @@ import numpy as np
 
 from beingh_core.contract import RobotContract
 from beingh_core.contract.encodings import COMPRESSED_TYPE, RAW_TYPE
-from beingh_core.data import contract_rows
+from beingh_core.data.camera_reader import plain_pixels
 from beingh_core.data.doctor.facts import FAULT, Finding, Run, View
 from beingh_core.data.doctor.looks import Looker
 from beingh_core.data.pixels import compressed_pixels, fields_of, raw_pixels
@@ -83,7 +83,7 @@ class CameraTopic:
         if (self._bag.topics[self._name].type != self._camera.type) or self._camera.depth:
             return None
         try:
-            return contract_rows.picture(content, self._camera)
+            return plain_pixels(content, self._camera)
         except BeingHError as error:
             self._other_encoding = self._other_encoding or error.what
             return None

@@ -11,7 +11,7 @@ import numpy as np
 
 from beingh_core.contract import RobotContract
 from beingh_core.contract.schema import JOINT_SOURCES
-from beingh_core.data.contract_rows import joint_positions
+from beingh_core.data.command_messages import named_positions
 from beingh_core.data.doctor import known_contract
 from beingh_core.data.doctor.facts import COMMANDS, FAULT, FLAW, JOINTS, Curve, Finding, Stream
 from beingh_core.errors import BeingHError
@@ -64,7 +64,7 @@ class Positions:
     def take(self, log_ns: int, message: Any) -> None:
         """A message."""
         try:
-            values = joint_positions(self._bag.deserialise(message))
+            _, values = named_positions(self._bag.deserialise(message))
             values = self._wires.get(message.topic, dict)(values)
         except BeingHError as error:
             count = self._bad.setdefault(message.topic, [0, error.what, log_ns])
