@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from beingh_core.data.commands import add_dataset
 from beingh_core.data.export_command import add_export
 from beingh_core.errors import BeingHError
+from beingh_core.openloop.command import add_evaluate
 
 # Adds sub-commands to what `add_subparsers` returned; each sets `run`, which takes the parsed arguments and returns
 # an exit status or None for 0.
@@ -50,6 +51,7 @@ def build_parser(registers: Sequence[Register] = ()) -> argparse.ArgumentParser:
     _add_serve(commands)
     add_dataset(commands)
     add_export(commands)
+    add_evaluate(commands)
     bench = commands.add_parser("bench", help="measure the software on this machine")
     benches = bench.add_subparsers(metavar="WHAT", required=True)
     _add_bench_inference(benches)

@@ -54,8 +54,8 @@ def dataset_spec(
         fps=int(rate) if float(rate).is_integer() else rate,  # refused there
         robot=contract.robot,
         vectors=(
-            Vector(key=STATE, names=tuple(n for s in contract.state for n in _names(s))),
-            Vector(key=ACTION, names=tuple(n for s in contract.action for n in _names(s))),
+            Vector(key=STATE, names=tuple(n for s in contract.state for n in slot_names(s))),
+            Vector(key=ACTION, names=tuple(n for s in contract.action for n in slot_names(s))),
         ),
         cameras=tuple(
             Camera(key=IMAGES + c.name, height=sizes[c.name][0], width=sizes[c.name][1]) for c in contract.cameras
@@ -99,7 +99,7 @@ def modality(contract: RobotContract) -> dict[str, Any]:
     for kind, key, signals in (("state", STATE, contract.state), ("action", ACTION, contract.action)):
         first, parts[kind] = 0, {}
         for signal in signals:
-            width = len(_names(signal))
+            width = len(slot_names(signal))
             parts[kind][signal.slot] = {"start": first, "end": first + width, "original_key": key}
             first += width
     views = {camera.name: {"original_key": IMAGES + camera.name} for camera in contract.cameras}
@@ -168,7 +168,7 @@ def picture(message: Any, camera: CameraStream) -> np.ndarray:
     return compressed_pixels(message.data, text=message.format, promised=camera.encoding)
 
 
-def _names(signal: StateSignal | ActionSignal) -> list[str]:
+def slot_names(signal: StateSignal | ActionSignal) -> list[str]:
     """A name for each number of a slot."""
     if signal.slot in POSITION_SLOTS:
         return [f"{signal.slot}.{axis}" for axis in "xyz"]

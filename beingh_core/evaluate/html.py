@@ -63,11 +63,7 @@ def page(
     ]
     if shown is not None:
         parts.append(f"<h2>Episode {shown.index + 1}: “{escape(shown.instruction)}”, {escape(shown.outcome)}</h2>")
-    for title, png in pictures.items():
-        data = base64.b64encode(png).decode()
-        parts.append(
-            f'<h2>{escape(title)}</h2><div class=scroll><img alt="{escape(title)}" src="data:image/png;base64,{data}"></div>'
-        )
+    parts += [picture(title, png) for title, png in pictures.items()]
     parts += [
         "<h2>Episodes</h2>",
         _episodes(results),
@@ -78,16 +74,39 @@ def page(
         "<h2>Commitment, checked on the wire</h2>",
         _audit(audit),
     ]
+    return document("Being-H demo report", parts)
+
+
+def document(title: str, parts: Sequence[str]) -> str:
+    """A whole page of pieces of HTML, in the style of all reports."""
     body = "\n".join(parts)
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Being-H demo report</title>'
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>{body}</body></html>\n'
+    )
+
+
+def picture(title: str, png: bytes) -> str:
+    """A PNG with its heading, inside the page."""
+    data = base64.b64encode(png).decode()
+    return f'<h2>{escape(title)}</h2><div class=scroll><img alt="{escape(title)}" src="data:image/png;base64,{data}"></div>'
+
+
+def tiles(shown: Sequence[tuple[object, str, str]]) -> str:
+    """Headline figures: (value, what it is, class: "good", "bad" or "")."""
+    return (
+        "<div class=tiles>"
+        + "".join(
+            f'<div class=tile><b class="{kind}">{escape(str(value))}</b><span>{escape(label)}</span></div>'
+            for value, label, kind in shown
+        )
+        + "</div>"
     )
 
 
 def _tiles(figures: Mapping[str, object]) -> str:
     violations = figures["prefix_violations"]
-    tiles = [
+    shown = [
         (f"{figures['successes']} of {figures['episodes']}", "episodes succeeded", ""),
         (violations, "broken commitments", "bad" if violations else "good"),
         (_text(figures["inference_ms"]["p50"]) + " ms", "inference, median", ""),
@@ -98,14 +117,7 @@ def _tiles(figures: Mapping[str, object]) -> str:
         ),
         (_text(figures["late_chunks"]), f"late chunks of {figures['chunks']}", ""),
     ]
-    return (
-        "<div class=tiles>"
-        + "".join(
-            f'<div class=tile><b class="{kind}">{escape(str(value))}</b><span>{escape(label)}</span></div>'
-            for value, label, kind in tiles
-        )
-        + "</div>"
-    )
+    return tiles(shown)
 
 
 def _episodes(results: Sequence[EpisodeResult]) -> str:
@@ -120,12 +132,12 @@ def _episodes(results: Sequence[EpisodeResult]) -> str:
         ]
         for r in results
     ]
-    return _table(["episode", "seed", "instruction", "result", "robot time [s]", ""], rows, html_column=3)
+    return table(["episode", "seed", "instruction", "result", "robot time [s]", ""], rows, html_column=3)
 
 
 def _instructions(counts: Mapping[str, Mapping[str, int]]) -> str:
     rows = [[text, *(str(row[key]) for key in ("episodes", "successes", "wrong_cube"))] for text, row in counts.items()]
-    return _table(["instruction", "episodes", "successes", "another cube lifted first"], rows)
+    return table(["instruction", "episodes", "successes", "another cube lifted first"], rows)
 
 
 def _figures(figures: Mapping[str, object]) -> str:
@@ -136,7 +148,7 @@ def _figures(figures: Mapping[str, object]) -> str:
             ", ".join(f"{name} {_text(v)}" for name, v in value.items()) if isinstance(value, Mapping) else _text(value)
         )
         rows.append([key, text, meaning])
-    return _table(["figure", "value", "meaning"], rows)
+    return table(["figure", "value", "meaning"], rows)
 
 
 def _audit(audit: Audit) -> str:
@@ -150,7 +162,8 @@ def _audit(audit: Audit) -> str:
     return text + f"<p class=bad>{len(audit.violations)} promises were broken; the first ones:</p><ul>{items}</ul>"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], html_column: int | None = None) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], html_column: int | None = None) -> str:
+    """A table of texts; those of `html_column` are HTML already."""
     top = "".join(f"<th>{escape(text)}</th>" for text in head)
     body = "".join(
         "<tr>"
