@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -14,6 +15,7 @@ from beingh_core.inference.policy_inputs import PolicyInputs
 from beingh_core.realtime.samples import Samples
 
 POLL_S = 0.004
+LOOK_S = 0.0005
 PERIODS = 20  # of pictures, whose median counts
 OLD_NS = 100e6  # longest wait of what was begun early
 JOIN_S = 4.0  # ros2 launch gives a process 5 s
@@ -39,6 +41,7 @@ class InferenceThread:
         outside: Why the newest state cannot be what the checkpoint was trained on, None when it can.
         allow_outside: Whether to infer all the same.
         early: Chunks that were begun early.
+        looks: How often it has looked whether to infer.
         inference_ms, latency_ms, answer_ms: Time of the policy's work, from the observation to the chunk, and from the
             moment at which the prefix was known to the chunk [ms].
     """
@@ -59,7 +62,7 @@ class InferenceThread:
         self.outside: str | None = None
         self.allow_outside = False
         self._judged_ns: int | None = None
-        self.chunks = self.failures = self.unreached = self.early = 0
+        self.chunks = self.failures = self.unreached = self.early = self.looks = 0
         self.inference_ms = Samples()
         self.latency_ms = Samples()
         self.answer_ms = Samples()
@@ -106,6 +109,18 @@ class InferenceThread:
         """Look at once whether an inference may start: something has arrived. Any thread."""
         self._wake.set()
 
+    def look(self) -> None:
+        """Look now, with everything that has arrived, and wait until that is done, an inference included. Another thread."""
+        wanted = self.looks + 2  # the one in progress may have begun before
+        while self.looks < wanted and self._thread.is_alive():
+            self._wake.set()
+            time.sleep(LOOK_S)
+
+    @property
+    def policy(self):
+        """What infers."""
+        return self._maker.policy
+
     def closed(self) -> list[tuple[str, str]]:
         """(what, why) of everything that keeps the gate closed; empty when it is open."""
         now_ns = self._now_ns()
@@ -136,6 +151,7 @@ class InferenceThread:
             except Exception as error:  # a defect: the node must end with it, not go quiet
                 self._fail(error)
                 return
+            self.looks += 1
 
     def _advance(self, now_ns: int) -> None:
         """Infers, or begins an inference whose time is near."""

@@ -1,0 +1,200 @@
+"""A recorded bag as a replay needs it: its messages in order, what was commanded at any tick, and by whom. No ROS here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from beingh_core.contract import RobotContract
+from beingh_core.data import contract_rows
+from beingh_core.data.bag_files import ContractBag, full_name, open_bag
+from beingh_core.data.bags.message import header_of
+from beingh_core.data.contract_rows import NS
+from beingh_core.data.export import HASH, TASK
+from beingh_core.data.resample import FROM_STATES, command_topics
+from beingh_core.errors import BeingHError
+
+IN_CHARGE = "record/in_charge"
+# Between two commands further apart than this nothing is known [periods]; measured positions may come less often.
+GAP_PERIODS, GAP_STATES_S = 1.6, 0.3
+
+
+@dataclass(frozen=True)
+class Played:
+    """One message to be published again: topic as in the contract, log time [ns], serialised."""
+
+    topic: str
+    log_ns: int
+    data: bytes
+
+
+class Recording:
+    """One bag under one contract; reads it twice, the large messages only while they are played.
+
+    Args:
+        path: Bag.
+        contract: Robot.
+        namespace: In which its nodes were recorded.
+        commands: Topic of the commands, "states" for the measured positions; "" looks for it.
+        task: Instruction; "" for the bag's own.
+
+    Attributes:
+        name: Of the bag.
+        task: Instruction.
+        notes: What people should know of it.
+        begin_ns, end_ns: First tick at which every stream has spoken, and log time of the last message [ns].
+
+    Raises:
+        BeingHError: No bag, of another robot, or without cameras, joint states, commands or a task.
+    """
+
+    def __init__(
+        self, path: Path, contract: RobotContract, *, namespace: str = "", commands: str = "", task: str = ""
+    ) -> None:
+        self.path, self.name = Path(path), Path(path).name
+        self._contract, self._namespace = contract, namespace
+        self._inputs = list(dict.fromkeys([c.topic for c in contract.cameras] + [s.topic for s in contract.state]))
+        self._inputs += [topic for topic in contract.joint_state_topics if topic not in self._inputs]
+        with open_bag(self.path) as bag:
+            named = ContractBag(bag, contract, namespace)
+            self._check(bag, named)
+            self.types = {topic: bag.topics[full_name(topic, namespace)].type for topic in self._inputs if topic in named.topics}
+            self.notes = [f"{self.name}: {text}" for text in bag.findings]
+            if bag.custom.get(HASH) not in (None, "", contract.hash):
+                self.notes.append(f"{self.name}: recorded under another version of the contract of {contract.robot}")
+            self.task = task or bag.custom.get(TASK, "")
+            if not self.task.strip():
+                raise BeingHError("does not say its task", where=self.path, remedy="name it: --task TEXT")
+            self._read_commands(bag, named, commands)
+            self._read_in_charge(bag)
+            first = self._first_stamps(named)
+            self.end_ns = bag.end_ns
+        self._grid_ns = self._phase()
+        self.begin_ns = self.tick_ns(self.tick_at_or_after(max(first)))
+        if self.end_ns - self.begin_ns < 2 * contract.policy.chunk_length * contract.dt_s * NS:
+            raise BeingHError(
+                f"lasts {max(0, self.end_ns - self.begin_ns) / NS:.2f} s with all streams", where=self.path,
+                allowed=f"at least {2 * contract.policy.chunk_length * contract.dt_s:g} s, two chunks",
+            )  # fmt: skip
+
+    def messages(self) -> Iterator[Played]:
+        """Cameras and states by log time."""
+        with open_bag(self.path) as bag:
+            for message in ContractBag(bag, self._contract, self._namespace).messages(self._inputs):
+                yield Played(message.topic, message.log_ns, bytes(message.inner.data))
+
+    def tick_ns(self, tick: int) -> int:
+        """Time of a tick of the recorded commands; the first one at or after the bag's first command is 0 [ns]."""
+        return self._grid_ns + round(tick * NS / self._contract.rate_hz)
+
+    def tick_at_or_after(self, stamp_ns: int) -> int:
+        """The first tick not before a time."""
+        tick = int(np.ceil((stamp_ns - self._grid_ns) * self._contract.rate_hz / NS - 1e-6))
+        return tick
+
+    def commanded(self, stamps_ns: np.ndarray) -> np.ndarray:
+        """(T, J) what was commanded at times (T,) [ns]: between two commands in a line, NaN where none is near."""
+        rows = np.full((len(stamps_ns), len(self._contract.joint_names)), np.nan)
+        for column, joint in enumerate(self._contract.joint_names):
+            times, values = self._commands[joint]
+            if len(times):
+                after = np.searchsorted(times, stamps_ns)  # first at or after
+                right, left = np.minimum(after, len(times) - 1), np.maximum(after - 1, 0)
+                exact = times[right] == stamps_ns
+                near = (times[right] - times[left] <= self._gap_ns) & (after > 0) & (after < len(times))
+                at = np.interp(stamps_ns.astype(float) - times[0], (times - times[0]).astype(float), values)
+                rows[:, column] = np.where(exact, values[right], np.where(near, at, np.nan))
+        return rows
+
+    def in_charge(self, stamps_ns: np.ndarray) -> np.ndarray:
+        """(T,) who commanded the ticks at times (T,) [ns]; "" where the bag does not say."""
+        times, names = self._charge
+        if not len(times):
+            return np.full(len(stamps_ns), "", dtype="<U8")
+        right = np.minimum(np.searchsorted(times, stamps_ns), len(times) - 1)
+        left = np.maximum(right - 1, 0)
+        nearest = np.where(np.abs(times[left] - stamps_ns) < np.abs(times[right] - stamps_ns), left, right)
+        close = np.abs(times[nearest] - stamps_ns) <= 0.75 * NS / self._contract.rate_hz
+        return np.where(close, names[nearest], "")
+
+    def _check(self, bag, named: ContractBag) -> None:
+        have = sorted(bag.topics)
+        robot = {topic: full_name(topic, self._namespace) for topic in self._inputs}
+        optional = {camera.topic for camera in self._contract.cameras if camera.optional}
+        missing = [full for topic, full in robot.items() if topic not in named.topics and topic not in optional]
+        if missing:
+            cameras = {robot[camera.topic] for camera in self._contract.cameras}
+            what = "no cameras" if cameras <= set(missing) else f"no {', '.join(missing)}"
+            raise BeingHError(
+                f"has {what} as the contract of `{self._contract.robot}` names them: it is of another robot, or was recorded "
+                "without them", where=self.path, allowed=have,
+                remedy="give the contract that it was recorded with, or --namespace",
+            )  # fmt: skip
+        wanted = {camera.topic: camera.type for camera in self._contract.cameras}
+        wanted |= {signal.topic: signal.type for signal in self._contract.state}
+        for topic, kind in wanted.items():
+            if topic in named.topics and bag.topics[robot[topic]].type != kind:
+                raise BeingHError(
+                    f"{robot[topic]} holds {bag.topics[robot[topic]].type}", where=self.path, allowed=kind,
+                    remedy="give the contract that it was recorded with",
+                )  # fmt: skip
+
+    def _read_commands(self, bag, named: ContractBag, wanted: str) -> None:
+        topics = command_topics(self._contract, named.topics, wanted or None)
+        self._gap_ns = GAP_PERIODS * NS / self._contract.rate_hz
+        if not topics:
+            topics, self._gap_ns = tuple(self._contract.joint_state_topics), GAP_STATES_S * NS
+            self.notes.append(f"{self.name}: compared with measured positions, as --commands {FROM_STATES} asks")
+        found: dict[str, dict[int, float]] = {joint: {} for joint in self._contract.joint_names}
+        for message in named.messages(topics):
+            content = named.deserialise(message)
+            due_ns = (named.stamp_ns(message) or message.log_ns) + contract_rows.delay_ns(content)
+            for joint, value in contract_rows.joint_positions(content).items():
+                if joint in found and np.isfinite(value):
+                    found[joint][due_ns] = value
+        lacking = [joint for joint, values in found.items() if not values]
+        if len(lacking) == len(found):
+            raise BeingHError(
+                f"holds no commands of the joints of `{self._contract.robot}` on {', '.join(topics)}", where=self.path,
+                allowed=self._contract.joint_names, remedy="name their topic: --commands TOPIC, or --commands states",
+            )  # fmt: skip
+        if lacking:
+            self.notes.append(f"{self.name}: nothing commands {', '.join(lacking)}, so that no step can be compared")
+        self._commands = {}
+        for joint, values in found.items():
+            times = np.array(sorted(values), dtype=np.int64)
+            self._commands[joint] = times, np.array([values[time] for time in times.tolist()])
+
+    def _read_in_charge(self, bag) -> None:
+        told = {}
+        for message in bag.messages([full_name(IN_CHARGE, self._namespace)]):
+            stamp_ns, name = header_of(message.data)
+            told[stamp_ns] = name
+        times = np.array(sorted(told), dtype=np.int64)
+        self._charge = times, np.array([told[time] for time in times.tolist()], dtype="<U8")
+        if not told:
+            self.notes.append(f"{self.name}: does not say who was in charge (record/in_charge)")
+
+    def _first_stamps(self, named: ContractBag) -> list[int]:
+        """Log times of the first message of every stream."""
+        first: dict[str, int] = {}
+        wanted = set(self.types)
+        for message in named.messages(self._inputs):
+            first.setdefault(message.topic, message.log_ns)
+            if len(first) == len(wanted):
+                return list(first.values())
+        empty = sorted(wanted - set(first))
+        raise BeingHError(f"holds no message on {', '.join(empty)}", where=self.path, remedy="record them too")
+
+    def _phase(self) -> int:
+        """A time on the ticks that most commands stand on [ns]."""
+        times = max((times for times, _ in self._commands.values()), key=len)
+        period = NS / self._contract.rate_hz
+        near = Counter(round((time % period) / period * 200) % 200 for time in times.tolist())
+        phase = near.most_common(1)[0][0]
+        on = [time for time in times.tolist() if round((time % period) / period * 200) % 200 == phase]
+        return on[0]
