@@ -74,6 +74,7 @@ setup(
             *(f"{node} = {NAME}.nodes.{node}:main" for node in NODES),
             f"demo = {NAME}.demo.command:main",
             f"record = {NAME}.record.node:main",
+            f"replay_eval = {NAME}.replay.command:main",
         ]
     },
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import copy
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,22 @@ from beingh_core.data.contract_rows import NS
 from beingh_core.data.export import HASH, TASK
 from beingh_core.data.resample import FROM_STATES, command_topics
 from beingh_core.errors import BeingHError
+from beingh_core.realtime.clock import parse_epoch
 
+# Parts of a period in which ticks are told apart.
+PHASES = 200
 IN_CHARGE = "record/in_charge"
 # Between two commands further apart than this nothing is known [periods]; measured positions may come less often.
 GAP_PERIODS, GAP_STATES_S = 1.6, 0.3
+
+
+def is_epoch(name: str) -> bool:
+    """Whether a plan's frame_id names an epoch of the controller."""
+    try:
+        parse_epoch(name)
+    except BeingHError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -33,7 +46,9 @@ class Played:
 
 
 class Recording:
-    """One bag under one contract; reads it twice, the large messages only while they are played.
+    """A stretch of a bag under one contract: one epoch of the controller, or all of it where the bag tells no epochs.
+
+    The bag is read once for this, and once more when it is played, which alone reads pictures. `recordings_of` makes them.
 
     Args:
         path: Bag.
@@ -43,7 +58,7 @@ class Recording:
         task: Instruction; "" for the bag's own.
 
     Attributes:
-        name: Of the bag.
+        name: Of the bag, with a number where it has several stretches.
         task: Instruction.
         notes: What people should know of it.
         begin_ns, end_ns: First tick at which every stream has spoken, and log time of the last message [ns].
@@ -62,7 +77,9 @@ class Recording:
         with open_bag(self.path) as bag:
             named = ContractBag(bag, contract, namespace)
             self._check(bag, named)
-            self.types = {topic: bag.topics[full_name(topic, namespace)].type for topic in self._inputs if topic in named.topics}
+            self.types = {
+                topic: bag.topics[full_name(topic, namespace)].type for topic in self._inputs if topic in named.topics
+            }
             self.notes = [f"{self.name}: {text}" for text in bag.findings]
             if bag.custom.get(HASH) not in (None, "", contract.hash):
                 self.notes.append(f"{self.name}: recorded under another version of the contract of {contract.robot}")
@@ -71,15 +88,63 @@ class Recording:
                 raise BeingHError("does not say its task", where=self.path, remedy="name it: --task TEXT")
             self._read_commands(bag, named, commands)
             self._read_in_charge(bag)
-            first = self._first_stamps(named)
-            self.end_ns = bag.end_ns
-        self._grid_ns = self._phase()
-        self.begin_ns = self.tick_ns(self.tick_at_or_after(max(first)))
-        if self.end_ns - self.begin_ns < 2 * contract.policy.chunk_length * contract.dt_s * NS:
+            self._first_ns = max(self._first_stamps(named))
+            self._last_ns = bag.end_ns
+        self._cut(-math.inf, math.inf)
+
+    def stretches(self) -> list[Recording]:
+        """One for each epoch of the recorded commands that is long enough; shorter ones are noted.
+
+        Raises:
+            BeingHError: None is.
+        """
+        marks = sorted(self._epochs)
+        edges = [
+            -math.inf,
+            *(new for old, new in zip(marks, marks[1:]) if self._epochs[old] != self._epochs[new]),
+            math.inf,
+        ]
+        found = []
+        for begin, end in zip(edges, edges[1:]):
+            part = copy.copy(self)
+            part._cut(begin, end)
+            if part.seconds >= self._shortest_s:
+                found.append(part)
+            elif len(edges) > 2:
+                self.notes.append(f"{self.name}: an epoch of {max(0.0, part.seconds):.2f} s was left out: too short")
+        if not found:
             raise BeingHError(
-                f"lasts {max(0, self.end_ns - self.begin_ns) / NS:.2f} s with all streams", where=self.path,
-                allowed=f"at least {2 * contract.policy.chunk_length * contract.dt_s:g} s, two chunks",
+                f"lasts {max(0.0, self.seconds):.2f} s with all streams and commands in one epoch", where=self.path,
+                allowed=f"at least {self._shortest_s:g} s, two chunks",
             )  # fmt: skip
+        if len(found) > 1:
+            for number, part in enumerate(found):
+                part.name = f"{self.name}#{number}"
+        return found
+
+    @property
+    def seconds(self) -> float:
+        """How long it lasts [s]."""
+        return (self.end_ns - self.begin_ns) / NS
+
+    @property
+    def _shortest_s(self) -> float:
+        return 2 * self._contract.policy.chunk_length * self._contract.dt_s
+
+    def _cut(self, begin_ns: float, end_ns: float) -> None:
+        """Keep the commands of [begin, end) and the time in which there are any."""
+        kept = {}
+        for joint, (times, values) in self._commands.items():
+            own = (times >= begin_ns) & (times < end_ns)
+            kept[joint] = times[own], values[own]
+        self._commands = kept
+        times = max((times for times, _ in kept.values()), key=len)
+        if not len(times):
+            self._grid_ns = self.begin_ns = self.end_ns = self._first_ns
+            return
+        self._grid_ns = self._phase(times)
+        self.begin_ns = self.tick_ns(self.tick_at_or_after(max(self._first_ns, int(times[0]))))
+        self.end_ns = min(self._last_ns, int(times[-1]))
 
     def messages(self) -> Iterator[Played]:
         """Cameras and states by log time."""
@@ -93,8 +158,7 @@ class Recording:
 
     def tick_at_or_after(self, stamp_ns: int) -> int:
         """The first tick not before a time."""
-        tick = int(np.ceil((stamp_ns - self._grid_ns) * self._contract.rate_hz / NS - 1e-6))
-        return tick
+        return int(np.ceil((stamp_ns - self._grid_ns) * self._contract.rate_hz / NS - 1e-6))
 
     def commanded(self, stamps_ns: np.ndarray) -> np.ndarray:
         """(T, J) what was commanded at times (T,) [ns]: between two commands in a line, NaN where none is near."""
@@ -150,9 +214,13 @@ class Recording:
             topics, self._gap_ns = tuple(self._contract.joint_state_topics), GAP_STATES_S * NS
             self.notes.append(f"{self.name}: compared with measured positions, as --commands {FROM_STATES} asks")
         found: dict[str, dict[int, float]] = {joint: {} for joint in self._contract.joint_names}
+        self._epochs: dict[int, str] = {}
         for message in named.messages(topics):
             content = named.deserialise(message)
             due_ns = (named.stamp_ns(message) or message.log_ns) + contract_rows.delay_ns(content)
+            epoch = getattr(getattr(content, "header", None), "frame_id", "")
+            if is_epoch(epoch):
+                self._epochs[due_ns] = epoch
             for joint, value in contract_rows.joint_positions(content).items():
                 if joint in found and np.isfinite(value):
                     found[joint][due_ns] = value
@@ -190,11 +258,21 @@ class Recording:
         empty = sorted(wanted - set(first))
         raise BeingHError(f"holds no message on {', '.join(empty)}", where=self.path, remedy="record them too")
 
-    def _phase(self) -> int:
-        """A time on the ticks that most commands stand on [ns]."""
-        times = max((times for times, _ in self._commands.values()), key=len)
+    def _phase(self, times: np.ndarray) -> int:
+        """A time on the ticks on which most commands stand [ns]."""
         period = NS / self._contract.rate_hz
-        near = Counter(round((time % period) / period * 200) % 200 for time in times.tolist())
-        phase = near.most_common(1)[0][0]
-        on = [time for time in times.tolist() if round((time % period) / period * 200) % 200 == phase]
-        return on[0]
+        shares = (times % period / period * PHASES).round().astype(int) % PHASES
+        return int(times[np.flatnonzero(shares == np.bincount(shares).argmax())[0]])
+
+
+def recordings_of(
+    path: Path, contract: RobotContract, *, namespace: str = "", commands: str = "", task: str = ""
+) -> tuple[list[Recording], list[str]]:
+    """The stretches of a bag that can be replayed, and what people should know of it; arguments as for `Recording`.
+
+    Raises:
+        BeingHError: See `Recording`; or no stretch is long enough.
+    """
+    bag = Recording(path, contract, namespace=namespace, commands=commands, task=task)
+    found = bag.stretches()
+    return found, bag.notes

@@ -47,7 +47,11 @@ class Cameras:
         self._newest: dict[str, np.ndarray] = {}
         self._filming, self._filmed_s = film, -np.inf
         for camera in contract.cameras:
-            if self._is_changed(camera) and not camera.type.endswith("CompressedImage") and camera.encoding not in CHANNELS:
+            if (
+                self._is_changed(camera)
+                and not camera.type.endswith("CompressedImage")
+                and camera.encoding not in CHANNELS
+            ):
                 raise BeingHError(
                     f"pictures of {camera.name} are {camera.encoding}, whose brightness and noise are not changed here",
                     allowed=CHANNELS, remedy="name other views: --disturb VIEW",
@@ -99,7 +103,9 @@ class Cameras:
             return
         try:
             if camera.type.endswith("CompressedImage"):
-                self._newest[camera.name] = compressed_to_array(deserialize_message(data, CompressedImage), camera.encoding)
+                self._newest[camera.name] = compressed_to_array(
+                    deserialize_message(data, CompressedImage), camera.encoding
+                )
             elif not camera.depth:
                 self._newest[camera.name] = image_to_array(deserialize_message(data, Image), camera.encoding)
         except BeingHError:

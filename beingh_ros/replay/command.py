@@ -44,8 +44,12 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bag", type=Path, nargs="+", required=True, metavar="BAG", help="bags, or folders of bags")
     parser.add_argument("--contract", default="fr3", metavar="ROBOT", help="robot contract: name or path")
     parser.add_argument("--namespace", default="", help="in which the robot's nodes were recorded")
-    parser.add_argument("--commands", default="", metavar="TOPIC", help="of the commands, or `states`; empty: look for it")
-    parser.add_argument("--latency", type=float, default=0.0, metavar="MS", help="from an inference to its chunk, in the bag's time")
+    parser.add_argument(
+        "--commands", default="", metavar="TOPIC", help="of the commands, or `states`; empty: look for it"
+    )
+    parser.add_argument(
+        "--latency", type=float, default=0.0, metavar="MS", help="from an inference to its chunk, in the bag's time"
+    )
     parser.add_argument("--realtime", action="store_true", help="time runs as on the wall; two runs then differ")
     parser.add_argument("--domain", type=int, help="ROS domain, in which nobody may be; empty: one that is free")
     parser.add_argument("--rrd", type=Path, metavar="FILE", help="also write a recording for Rerun")
@@ -56,7 +60,7 @@ def run(chosen: argparse.Namespace) -> int:
     """Replays and reports."""
     from beingh_core.contract import load_contract
     from beingh_core.data.export_command import find_bags
-    from beingh_core.openloop.recording import Recording
+    from beingh_core.openloop.recording import recordings_of
     from beingh_core.policy.checkpoint_check import check_checkpoint
     from beingh_ros.replay.session import Options, replay
 
@@ -71,21 +75,24 @@ def run(chosen: argparse.Namespace) -> int:
     for path in checkpoints.values():
         check_checkpoint(contract, path, chosen.dataset_name or contract.policy.dataset_name)
     log = _rerun_log(contract, chosen.rrd)
-    recordings, notes = [], []
-    for bag in find_bags(chosen.bag):
+    bags, recordings, notes, refused = find_bags(chosen.bag), [], [], 0
+    for bag in bags:
         try:
-            recordings.append(
-                Recording(bag, contract, namespace=chosen.namespace, commands=chosen.commands, task=chosen.task)
+            stretches, told = recordings_of(
+                bag, contract, namespace=chosen.namespace, commands=chosen.commands, task=chosen.task
             )
-            notes += recordings[-1].notes
+            recordings += stretches
+            notes += told
         except BeingHError as error:
-            if len(find_bags(chosen.bag)) == 1:
+            if len(bags) == 1:
                 raise
+            refused += 1
             notes.append(f"left out: {error}")
     if not recordings:
         raise BeingHError("none of the bags can be replayed:\n" + "\n".join(notes))
     results = {
-        name: replay(contract, str(Path(path).resolve()), recordings, options, bar) for name, path in checkpoints.items()
+        name: replay(contract, str(Path(path).resolve()), recordings, options, bar)
+        for name, path in checkpoints.items()
     }
     found = _evaluated(contract, checkpoints, recordings, results, options, notes)
     if log is not None:
@@ -94,7 +101,7 @@ def run(chosen: argparse.Namespace) -> int:
         write(log, contract, recordings, results)
         print(f"wrote {chosen.rrd}")
     status = finish(found, chosen.out)
-    return 1 if len(recordings) < len(find_bags(chosen.bag)) else status
+    return 1 if refused else status
 
 
 def _evaluated(contract, checkpoints, recordings, results, options, notes):

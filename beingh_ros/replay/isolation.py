@@ -39,8 +39,11 @@ def begin_alone(arguments: Sequence[str], domain: int | None = None) -> int:
     """
     for name in _LEADS_ELSEWHERE:
         os.environ.pop(name, None)
-    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"  # Jazzy
-    os.environ["ROS_LOCALHOST_ONLY"] = "1"  # Humble
+    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    if os.environ.get("ROS_DISTRO") == "humble":  # which knows only this; later ones warn about it
+        os.environ["ROS_LOCALHOST_ONLY"] = "1"
+    else:
+        os.environ.pop("ROS_LOCALHOST_ONLY", None)
     robots = os.environ.get("ROS_DOMAIN_ID", "0")
     first = os.getpid() % len(DOMAINS)
     candidates = [DOMAINS[(first + 7 * k) % len(DOMAINS)] for k in range(TRIES)] if domain is None else [domain]

@@ -144,11 +144,10 @@ class ReplayController(CountedNode, ControllerNode):
         if not self._dry_run:
             raise RuntimeError("a replay needs a dry run")
 
-    @property
-    def settled(self) -> bool:
-        """Whether every tick that is due was sent and its plan published."""
+    def has_settled(self, now_ns: int) -> bool:
+        """Whether every tick that is due at a time was sent and its plan published."""
         due_ns = self._controller.next_tick_ns()
-        return due_ns is None or bool(self.plans and self.plans[-1][0] == due_ns)
+        return due_ns is None or bool(due_ns > now_ns and self.plans and self.plans[-1][0] == due_ns)
 
     @property
     def runs(self) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
@@ -31,12 +32,16 @@ from beingh_ros.replay.cameras import Cameras
 from beingh_ros.replay.nodes import Predicted, ReplayController, ReplayPolicy
 
 NS = 1_000_000_000
+# The nodes also ask for a latched clock, which this is not.
+QUIET = PublisherEventCallbacks(use_default_callbacks=False)
 DEEP = QoSProfile(depth=1000)
 RELAYED = "replay/chunk", "replay/base_chunk"
 # A step that takes longer than this has gone wrong; inference is not counted [s].
 PATIENCE_S = 10.0
 # The robot is shown at rest for so long before the recording begins [s].
 LEAD_IN_S = 0.4
+# Between ticks, time goes on in steps of at least this: each waits for both nodes.
+CLOCK_NS = 8_000_000
 
 
 @dataclass(kw_only=True)
@@ -94,12 +99,14 @@ class Player:
         self._executor = SingleThreadedExecutor()
         for node in (self._node, policy):
             self._executor.add_node(node)
-        self._clock = self._node.create_publisher(Clock, "/clock", QoSProfile(depth=1))
+        self._clock = self._node.create_publisher(Clock, "/clock", QoSProfile(depth=1), event_callbacks=QUIET)
         self._inputs = {camera.topic: message_type(camera.type) for camera in contract.cameras}
         self._inputs |= {signal.topic: message_type(signal.type) for signal in contract.state}
         for topic in contract.joint_state_topics:
             self._inputs.setdefault(topic, message_type("sensor_msgs/msg/JointState"))
-        self._publishers = {topic: self._node.create_publisher(kind, topic, DEEP) for topic, kind in self._inputs.items()}
+        self._publishers = {
+            topic: self._node.create_publisher(kind, topic, DEEP) for topic, kind in self._inputs.items()
+        }
         self._chunk = self._node.create_publisher(JointTrajectory, "policy/chunk", DEEP)
         self._base_chunk = self._node.create_publisher(MultiDOFJointTrajectory, "policy/base_chunk", DEEP)
         self._relayed: deque = deque()
@@ -148,6 +155,7 @@ class Player:
 
     def _meet(self) -> None:
         """Wait until everybody hears everybody."""
+
         def met() -> bool:
             topics = all(publisher.get_subscription_count() >= 1 for publisher in self._publishers.values())
             joints = all(
@@ -198,7 +206,8 @@ class Player:
                 self._tick(tick)
                 tick += 1
             self._deliver_until(message.log_ns)
-            self._set_clock(message.log_ns)
+            if message.log_ns - self.now_ns >= CLOCK_NS:
+                self._set_clock(message.log_ns)
             self._play(message)
         while recording.tick_ns(tick) <= recording.end_ns:
             self._tick(tick)
@@ -302,9 +311,7 @@ class Player:
             if (name := node.resolve_topic_name(topic)) in node.subscribed
         ]
         publisher.publish(data)
-        self._until(
-            lambda: all(node.taken[name] > before for node, name, before in takers), f"{topic} is not taken"
-        )
+        self._until(lambda: all(node.taken[name] > before for node, name, before in takers), f"{topic} is not taken")
 
     def _set_clock(self, stamp_ns: int) -> None:
         """Let the nodes' time be this one."""
@@ -323,7 +330,7 @@ class Player:
         """Until every due tick was sent, and the policy has heard of it."""
         name = self._policy.resolve_topic_name("controller/buffer")
         self._until(
-            lambda: self._controller.settled and self._policy.taken[name] >= self._heard + len(self._controller.plans),
+            lambda: self._controller.has_settled(self.now_ns) and self._policy.taken[name] >= self._heard + len(self._controller.plans),
             "a tick is not sent",
         )
 
@@ -333,7 +340,8 @@ class Player:
             self._executor.spin_once(timeout_sec=0.002)
             if time.monotonic() > until:
                 raise BeingHError(
-                    f"{problem} within {PATIENCE_S:g} s", remedy="run it where other programs leave it time; report it if it stays"
+                    f"{problem} within {PATIENCE_S:g} s",
+                    remedy="run it where other programs leave it time; report it if it stays",
                 )
 
     def _spin(self, seconds: float) -> None:

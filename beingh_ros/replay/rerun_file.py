@@ -15,7 +15,9 @@ from beingh_ros.replay.session import Replayed
 NS = 1_000_000_000
 
 
-def write(log: RerunLog, contract: RobotContract, recordings: Sequence[Recording], results: Mapping[str, Replayed]) -> None:
+def write(
+    log: RerunLog, contract: RobotContract, recordings: Sequence[Recording], results: Mapping[str, Replayed]
+) -> None:
     """Writes all recordings behind one another, on the time of their stamps, and closes the file.
 
     Of several policies, the chunks of the first are drawn over the joints; those of the others are paths of the hand.
@@ -40,7 +42,12 @@ def write(log: RerunLog, contract: RobotContract, recordings: Sequence[Recording
                 if number == 0:
                     log.chunk(times, contract.joint_names, rows)
                 for arm in paths.arms:
-                    log.path(arm.eef_frame, f"predicted/{name}" if number else "predicted", begin, paths.along(arm, contract.joint_names, rows))
+                    log.path(
+                        arm.eef_frame,
+                        f"predicted/{name}" if number else "predicted",
+                        begin,
+                        paths.along(arm, contract.joint_names, rows),
+                    )
                 log.number(f"chunk/inference_ms/{name}", begin, predicted.made.inference_ms)
                 if predicted.gates:
                     log.number(f"chunk/gate/{name}", begin, float(np.mean(predicted.gates)))

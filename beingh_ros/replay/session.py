@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -95,6 +96,7 @@ def replay(
     try:
         policy = ReplayPolicy()
         player = Player(contract, policy)
+        gc.freeze()  # the controller collects once a second, which must not look at modules and model
         done = 0
         for follow, passes, seed in wanted:
             for recording in recordings:
@@ -113,6 +115,7 @@ def replay(
             policy.close()
             policy.destroy_node()
         rclpy.try_shutdown()
+        gc.unfreeze()
     return found
 
 
@@ -124,7 +127,7 @@ def arguments(checkpoint: str, options: Options) -> list[str]:
         "torch_threads": options.threads, "seed": options.seed, "early_start": options.realtime, "instruction": "",
     }  # fmt: skip
     controller = {"dry_run": True, "listener_settle_s": 0.0}
-    words = ["--ros-args"]
+    words = ["--ros-args", "--log-level", "warn", "--disable-rosout-logs"]
     for prefix, values in (("", both), ("policy:", policy), ("controller:", controller)):
         for key, value in values.items():
             words += ["-p", f"{prefix}{key}:={json.dumps(value, ensure_ascii=False)}"]
