@@ -77,9 +77,9 @@ def _headlines(found: Evaluated, values: Mapping) -> list[tuple[object, str, str
         if share is not None:
             label = f"{policy}: {'less' if share >= 0 else 'more'} error than “{best}”"
             shown.append((_percent(abs(share)), label, "good" if share > 0 else "bad"))
-    for policy, nodes in values["nodes"].items():
-        shown.append((nodes["late_chunks"], f"{policy}: late chunks of {nodes['chunks']}",
-                      "bad" if nodes["late_chunks"] else "good"))  # fmt: skip
+        if nodes := values["nodes"].get(policy):
+            late = nodes["late_chunks"]
+            shown.append((late, f"{policy}: late chunks of {nodes['chunks']}", "bad" if late else "good"))
     if not values["nodes"]:
         shown.append((values["chunks"], "chunks", ""))
     return shown
@@ -123,6 +123,9 @@ def _errors(found: Evaluated, values: Mapping) -> list[str]:
     parts = ["<h2>Mean errors at the first, the last executed and the last step</h2>",
              "<p class=soft>Each cell: step 1 / s / H. “Moved” is how far the recording itself went from step 1.</p>"]  # fmt: skip
     for who, told in values["errors"].items():
+        if who != ALL and told["steps"] == values["errors"][ALL]["steps"]:
+            parts.append(f"<p class=soft>All of them {escape(_WHO[who])}.</p>")
+            continue
         rows = []
         for key, quantity in told["quantities"].items():
             cells = [quantity["errors"][source] for source in sources]
@@ -134,7 +137,7 @@ def _errors(found: Evaluated, values: Mapping) -> list[str]:
 
 
 def _three(by_step: Mapping) -> str:
-    return " / ".join(text(by_step[label]["mean"]) for label in _STEPS)
+    return "\u00a0/\u00a0".join(text(by_step[label]["mean"]) for label in _STEPS)
 
 
 def _grippers(values: Mapping) -> list[str]:

@@ -12,7 +12,7 @@ from beingh_core.evaluate.plots import message, png
 
 INK, RECORDED = "#22303c", "#22303c"
 POLICIES = ("#1769aa", "#b5442e", "#7a4fa3")
-TRIVIAL = ("#8d9aa5", "#c9a227", "#6aa37f")
+TRIVIAL = ("#8d9aa5", "#c9a227", "#3f8f63")
 SHADES = {POLICY: "#e4eef6", PERSON: "#f7e9d6"}
 SHOWN_CHUNKS, SHOWN_ROWS = 400, 4
 
@@ -33,9 +33,10 @@ def errors_by_step(found: Comparison) -> bytes:
         errors = quantity.errors(source)
         known = np.isfinite(errors)
         means[source] = np.where(known, errors, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-        is_policy = source in found.policies
-        axis.plot(steps, means[source], color=shades[source], lw=2.2 if is_policy else 1.3, ls="-" if is_policy else "--",
-                  marker="o" if is_policy else "", ms=4, label=source)  # fmt: skip
+        style = {"lw": 2.2, "ls": "-", "marker": "o", "ms": 4}
+        if source not in found.policies:
+            style = {"lw": 1.4, "ls": ":" if source == found.trivial[-1] else "--"}
+        axis.plot(steps, means[source], color=shades[source], label=source, **style)
     axis.axvspan(0.5, found.executed + 0.5, color="#f0f3f5", zorder=0)
     axis.text(0.6, 0.94, " run before the next chunk takes over", transform=axis.get_xaxis_transform(), fontsize=9, color=INK,
               va="top")  # fmt: skip

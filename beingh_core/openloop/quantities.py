@@ -13,11 +13,12 @@ from beingh_core.contract import ActionSignal, RobotContract
 from beingh_core.contract.codec import SignalCodec
 from beingh_core.contract.eef_path import EefPaths
 from beingh_core.contract.schema import POSE_SLOTS, POSITION_SLOTS, ROTATION_SLOTS
+from beingh_core.contract.urdf import read_urdf
 from beingh_core.errors import BeingHError
 from beingh_core.evaluate.openloop import HAND, JOINT, SLOT, Quantity
 from beingh_core.evaluate.trivial import trivial_actions
 
-MM = 1e3
+MILLI = 1e3  # lengths in mm, angles in mrad
 
 
 def columns_of(contract: RobotContract) -> dict[str, slice]:
@@ -72,9 +73,9 @@ def of_slots(
         predicted: source -> (N, K, D).
         travelled_ND: sum of the recorded actions before each chunk's first decided step.
     """
-    found = []
+    found, kinds = [], read_urdf(contract.urdf_path).joints
     for signal, (slot, part) in zip(contract.action, columns_of(contract).items()):
-        found.append(_quantity(slot, SLOT, _unit(signal), lambda rows, p=part: rows[:, :, p], recorded_NKD, predicted))
+        found.append(_slot(signal, slot, part, recorded_NKD, predicted))
         if signal.slot == "control_mode" or signal.slot in ROTATION_SLOTS:
             continue
         if signal.slot in POSITION_SLOTS:
@@ -82,8 +83,8 @@ def of_slots(
         elif signal.joints and not signal.ranges and signal.closed is None:
             for index, joint in enumerate(signal.joints):
                 own = slice(part.start + index, part.start + index + 1)
-                place = _place(own, travelled_ND if signal.mode == "delta" else None, 1.0)
-                found.append(_quantity(joint, JOINT, "rad", place, recorded_NKD, predicted))
+                place = _place(own, travelled_ND if signal.mode == "delta" else None, MILLI)
+                found.append(_quantity(joint, JOINT, _joint_unit(kinds, joint), place, recorded_NKD, predicted))
     return (*found, *_hands_of_joint_slots(contract, recorded_NKD, predicted))
 
 
@@ -101,10 +102,10 @@ def of_joints(
         recorded_NKJ: what was commanded; NaN where that is not known.
         predicted: source -> (N, K, J).
     """
-    found = []
+    found, kinds = [], read_urdf(contract.urdf_path).joints
     for column, joint in enumerate(contract.joint_names):
-        unit = "rad/s" if contract.limits.is_velocity[column] else "rad"
-        take = lambda rows, c=column: rows[:, :, c : c + 1]
+        unit = "1e-3/s" if contract.limits.is_velocity[column] else _joint_unit(kinds, joint)
+        take = lambda rows, c=column: MILLI * rows[:, :, c : c + 1]
         found.append(_quantity(joint, JOINT, unit, take, recorded_NKJ, predicted))
     paths = EefPaths(contract)
     for arm in paths.arms:
@@ -115,9 +116,8 @@ def of_joints(
         source: _encoded(contract, codec, before_NJ, rows) for source, rows in (("", recorded_NKJ), *predicted.items())
     }
     for signal, (slot, part) in zip(contract.action, columns_of(contract).items()):
-        rows = {source: values[:, :, part] for source, values in encoded.items()}
-        recorded = rows.pop("")
-        found.append(Quantity(name=slot, kind=SLOT, unit=_unit(signal), recorded=recorded, predicted=rows))
+        others = {source: values for source, values in encoded.items() if source}
+        found.append(_slot(signal, slot, part, encoded[""], others))
     return tuple(found)
 
 
@@ -134,12 +134,18 @@ def _quantity(name, kind, unit, take, recorded: np.ndarray, predicted: Mapping[s
     )  # fmt: skip
 
 
-def _unit(signal: ActionSignal) -> str:
-    """Of a slot's numbers."""
-    if signal.closed is not None or signal.ranges:
-        return "share"
-    name = "m" if signal.slot in POSITION_SLOTS else "rad"
-    return f"{name}/step" if signal.mode == "delta" else name
+def _slot(signal: ActionSignal, slot: str, part: slice, recorded, predicted) -> Quantity:
+    """A slot's numbers as they are, shares of a gripper's range, or in thousandths of metres and radians."""
+    is_share = signal.closed is not None or bool(signal.ranges) or not signal.joints
+    name = "share" if is_share else "mm" if signal.slot in POSITION_SLOTS else "mrad"
+    unit = f"{name}/step" if signal.mode == "delta" else name
+    scale = 1.0 if is_share else MILLI
+    return _quantity(slot, SLOT, unit, lambda rows: scale * rows[:, :, part], recorded, predicted)
+
+
+def _joint_unit(kinds: Mapping, joint: str) -> str:
+    """Of a joint's position."""
+    return "mm" if joint in kinds and kinds[joint].type == "prismatic" else "mrad"
 
 
 def _place(part: slice, travelled_ND: np.ndarray | None, scale: float):
@@ -154,7 +160,7 @@ def _hand_of_slot(signal: ActionSignal, part: slice, recorded, predicted, travel
     if signal.mode == "delta" and signal.frame == "eef":
         return []
     sums = signal.mode == "delta" and signal.frame == "world"
-    place = _place(part, travelled_ND if sums else None, MM)
+    place = _place(part, travelled_ND if sums else None, MILLI)
     return [_quantity(signal.eef_frame or signal.slot, HAND, "mm", place, recorded, predicted)]
 
 
@@ -179,7 +185,7 @@ def _along(paths: EefPaths, arm, joints: Sequence[str], rows_NKJ: np.ndarray) ->
     places = np.full((len(flat), 3), np.nan)
     known = np.isfinite(flat).all(axis=1)
     if known.any():
-        places[known] = MM * paths.along(arm, joints, flat[known])
+        places[known] = MILLI * paths.along(arm, joints, flat[known])
     return places.reshape(*rows_NKJ.shape[:2], 3)
 
 

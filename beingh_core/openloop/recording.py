@@ -208,7 +208,8 @@ class Recording:
                 )  # fmt: skip
 
     def _read_commands(self, bag, named: ContractBag, wanted: str) -> None:
-        topics = command_topics(self._contract, named.topics, wanted or None)
+        own = {full_name(topic, self._namespace): topic for topic in named.topics}
+        topics = command_topics(self._contract, named.topics, own.get(wanted, wanted) or None)
         self._gap_ns = GAP_PERIODS * NS / self._contract.rate_hz
         if not topics:
             topics, self._gap_ns = tuple(self._contract.joint_state_topics), GAP_STATES_S * NS

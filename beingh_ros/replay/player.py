@@ -330,7 +330,10 @@ class Player:
         """Until every due tick was sent, and the policy has heard of it."""
         name = self._policy.resolve_topic_name("controller/buffer")
         self._until(
-            lambda: self._controller.has_settled(self.now_ns) and self._policy.taken[name] >= self._heard + len(self._controller.plans),
+            lambda: (
+                self._controller.has_settled(self.now_ns)
+                and self._policy.taken[name] >= self._heard + len(self._controller.plans)
+            ),
             "a tick is not sent",
         )
 
