@@ -38,8 +38,16 @@ def errors_by_step(found: Comparison) -> bytes:
             style = {"lw": 1.4, "ls": ":" if source == found.trivial[-1] else "--"}
         axis.plot(steps, means[source], color=shades[source], label=source, **style)
     axis.axvspan(0.5, found.executed + 0.5, color="#f0f3f5", zorder=0)
-    axis.text(0.6, 0.94, " run before the next chunk takes over", transform=axis.get_xaxis_transform(), fontsize=9, color=INK,
-              va="top")  # fmt: skip
+    where = axis.get_xaxis_transform()
+    axis.text(
+        found.executed + 0.4,
+        1.01,
+        "these run before the next chunk takes over",
+        transform=where,
+        fontsize=9,
+        color=INK,
+        ha="right",
+    )
     # A source that is far off must not squeeze the others into a line.
     usual = sorted(float(values.max()) for values in means.values())
     if usual[-1] > 2.5 * usual[-2]:
@@ -49,9 +57,9 @@ def errors_by_step(found: Comparison) -> bytes:
     axis.set_xlim(0.5, steps[-1] + 0.5)
     axis.set_xlabel("decided step of a chunk")
     axis.set_ylabel(f"mean error of {quantity.name} [{quantity.unit}]", fontsize=9)
-    axis.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(0.0, 0.9))
+    axis.legend(frameon=False, fontsize=9, loc="upper left")
     axis.spines[["top", "right"]].set_visible(False)
-    figure.subplots_adjust(0.06, 0.14, 0.99, 0.97)
+    figure.subplots_adjust(0.06, 0.14, 0.99, 0.93)
     return png(figure)
 
 
