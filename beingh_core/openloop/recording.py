@@ -170,7 +170,7 @@ class Recording:
                 right, left = np.minimum(after, len(times) - 1), np.maximum(after - 1, 0)
                 exact = times[right] == stamps_ns
                 near = (times[right] - times[left] <= self._gap_ns) & (after > 0) & (after < len(times))
-                at = np.interp(stamps_ns.astype(float) - times[0], (times - times[0]).astype(float), values)
+                at = np.interp((stamps_ns - times[0]).astype(float), (times - times[0]).astype(float), values)
                 rows[:, column] = np.where(exact, values[right], np.where(near, at, np.nan))
         return rows
 
@@ -262,7 +262,7 @@ class Recording:
     def _phase(self, times: np.ndarray) -> int:
         """A time on the ticks on which most commands stand [ns]."""
         period = NS / self._contract.rate_hz
-        shares = (times % period / period * PHASES).round().astype(int) % PHASES
+        shares = ((times - times[0]) % period / period * PHASES).round().astype(int) % PHASES
         return int(times[np.flatnonzero(shares == np.bincount(shares).argmax())[0]])
 
 
