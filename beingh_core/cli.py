@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None, registers: Sequence[Register] =
 def build_parser(registers: Sequence[Register] = ()) -> argparse.ArgumentParser:
     """The whole command line; `registers` add further sub-commands."""
     parser = argparse.ArgumentParser(prog="beingh", description="Being-H policies: measurements and services.")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(metavar="COMMAND [OPTION]", required=True)  # as wide as the longest name needs
     _add_serve(commands)
     add_dataset(commands)
     add_export(commands)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from html import escape
 
 from beingh_core.evaluate import openloop_plots, plots
+from beingh_core.evaluate.evaluated import Evaluated
 from beingh_core.evaluate.html import document, picture, table, tiles
 from beingh_core.evaluate.openloop import ALL, PERSON, POLICY, SLOT
-from beingh_core.evaluate.openloop_report import Evaluated, first_recording
 
 _WHO = {ALL: "all steps", POLICY: "while the policy was in charge", PERSON: "while a person was in charge"}
 _STEPS = ("1", "s", "H")
@@ -49,7 +49,7 @@ def page(found: Evaluated, values: Mapping) -> str:
         picture(f"Error of {comparison.main.name} by step", openloop_plots.errors_by_step(comparison)),
         _how(found, values),
     ]
-    episode = first_recording(comparison)
+    episode = str(comparison.episodes[0])
     if found.film:
         parts.append(picture(f"What the cameras saw: {episode}", plots.film_strip(found.film)))
     shown = openloop_plots.predictions(comparison, comparison.main, episode)

@@ -17,8 +17,8 @@ from beingh_core.data.contract_rows import ACTION, STATE
 from beingh_core.data.lerobot import Dataset
 from beingh_core.data.lerobot.reader import Episode
 from beingh_core.errors import BeingHError
+from beingh_core.evaluate.evaluated import Evaluated
 from beingh_core.evaluate.openloop import Comparison, joined
-from beingh_core.evaluate.openloop_report import Evaluated
 from beingh_core.evaluate.trivial import TRIVIAL
 from beingh_core.openloop import quantities
 from beingh_core.openloop.columns import Columns, find_columns

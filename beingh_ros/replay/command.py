@@ -106,8 +106,8 @@ def run(chosen: argparse.Namespace) -> int:
 
 def _evaluated(contract, checkpoints, recordings, results, options, notes):
     """Everything for the report."""
+    from beingh_core.evaluate.evaluated import Evaluated
     from beingh_core.evaluate.openloop import joined
-    from beingh_core.evaluate.openloop_report import Evaluated
     from beingh_core.openloop import quantities
     from beingh_core.openloop.noise import again_name
     from beingh_ros.replay.evaluation import compare, mean_action, node_figures

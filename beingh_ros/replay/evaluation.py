@@ -10,8 +10,8 @@ import numpy as np
 from beingh_core.contract import RobotContract
 from beingh_core.contract.codec import SignalCodec
 from beingh_core.contract.urdf import read_urdf
+from beingh_core.evaluate.evaluated import NodeFigures
 from beingh_core.evaluate.openloop import Comparison
-from beingh_core.evaluate.openloop_report import NodeFigures
 from beingh_core.evaluate.seams import jumps_of, seams
 from beingh_core.evaluate.trivial import TRIVIAL, trivial_actions
 from beingh_core.evaluate.wire import EpochLog, Rows
