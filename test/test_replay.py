@@ -10,6 +10,7 @@ import pickle
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ def run_child(out, bag, *more):
 def replayed(tmp_path_factory):
     """(report.json, what was seen)."""
     out = tmp_path_factory.mktemp("replay")
-    done = run_child(out, BAG)
+    done = run_child(out, BAG, *(["--rrd", str(out / "replay.rrd")] if find_spec("rerun") else []))
     assert done.returncode == 0, done.stdout + done.stderr
     return (
         json.loads((out / "report.json").read_text()),
@@ -109,6 +110,13 @@ def test_the_policy_that_was_recorded_is_near_and_those_that_see_nothing_are_not
     assert report["gripper"]["gripper_position"]["fr3_cubes"]["missed"] == 0
     page = (out / "report.html").read_text()
     assert page.count("<img") >= 6 and "fr3_hand_tcp" in page and "last velocity" in told
+
+
+def test_the_recording_for_rerun_holds_commands_chunks_and_pictures(replayed):
+    chunk = pytest.importorskip("rerun.chunk")
+    entities = {part.entity_path for part in chunk.RrdReader(replayed[2] / "replay.rrd").stream()}
+    wanted = {"joint/fr3_joint1/commanded", "joint/fr3_joint1/chunk", "eef/fr3_hand_tcp/predicted", "camera/scene_view"}
+    assert {"/" + name for name in wanted} <= entities
 
 
 def test_nothing_in_the_graph_of_a_replay_can_be_heard_by_a_robot(replayed):

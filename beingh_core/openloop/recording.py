@@ -13,7 +13,7 @@ import numpy as np
 from beingh_core.contract import RobotContract
 from beingh_core.data import contract_rows
 from beingh_core.data.bag_files import ContractBag, full_name, open_bag
-from beingh_core.data.bags.message import header_of
+from beingh_core.data.bags.message import header_of, text_of
 from beingh_core.data.contract_rows import NS
 from beingh_core.data.export import HASH, TASK
 from beingh_core.data.resample import FROM_STATES, command_topics
@@ -22,7 +22,7 @@ from beingh_core.realtime.clock import parse_epoch
 
 # Parts of a period in which ticks are told apart.
 PHASES = 200
-IN_CHARGE = "record/in_charge"
+IN_CHARGE, INSTRUCTION = "record/in_charge", "policy/instruction"
 # Between two commands further apart than this nothing is known [periods]; measured positions may come less often.
 GAP_PERIODS, GAP_STATES_S = 1.6, 0.3
 
@@ -61,6 +61,7 @@ class Recording:
         name: Of the bag, with a number where it has several stretches.
         task: Instruction.
         notes: What people should know of it.
+        streams: Topics of cameras and states that it has.
         begin_ns, end_ns: First tick at which every stream has spoken, and log time of the last message [ns].
 
     Raises:
@@ -77,13 +78,12 @@ class Recording:
         with open_bag(self.path) as bag:
             named = ContractBag(bag, contract, namespace)
             self._check(bag, named)
-            self.types = {
-                topic: bag.topics[full_name(topic, namespace)].type for topic in self._inputs if topic in named.topics
-            }
+            self.streams = frozenset(topic for topic in self._inputs if topic in named.topics)
             self.notes = [f"{self.name}: {text}" for text in bag.findings]
             if bag.custom.get(HASH) not in (None, "", contract.hash):
                 self.notes.append(f"{self.name}: recorded under another version of the contract of {contract.robot}")
-            self.task = task or bag.custom.get(TASK, "")
+            self._instruction = "" if task else full_name(INSTRUCTION, namespace)
+            self.task = task or bag.custom.get(TASK, "") or self._first_instruction(bag)
             if not self.task.strip():
                 raise BeingHError("does not say its task", where=self.path, remedy="name it: --task TEXT")
             self._read_commands(bag, named, commands)
@@ -147,10 +147,12 @@ class Recording:
         self.end_ns = min(self._last_ns, int(times[-1]))
 
     def messages(self) -> Iterator[Played]:
-        """Cameras and states by log time."""
+        """Cameras, states, and instructions unless one was given, by log time."""
         with open_bag(self.path) as bag:
-            for message in ContractBag(bag, self._contract, self._namespace).messages(self._inputs):
-                yield Played(message.topic, message.log_ns, bytes(message.inner.data))
+            topics = [*self._inputs, *filter(None, [self._instruction])]
+            for message in ContractBag(bag, self._contract, self._namespace).messages(topics):
+                topic = INSTRUCTION if message.topic == self._instruction else message.topic
+                yield Played(topic, message.log_ns, bytes(message.inner.data))
 
     def tick_ns(self, tick: int) -> int:
         """Time of a tick of the recorded commands; the first one at or after the bag's first command is 0 [ns]."""
@@ -238,6 +240,10 @@ class Recording:
             times = np.array(sorted(values), dtype=np.int64)
             self._commands[joint] = times, np.array([values[time] for time in times.tolist()])
 
+    def _first_instruction(self, bag) -> str:
+        """What was said first on the topic of instructions; "" for nothing."""
+        return next((text for m in bag.messages([self._instruction]) if (text := text_of(m.data).strip())), "")
+
     def _read_in_charge(self, bag) -> None:
         told = {}
         for message in bag.messages([full_name(IN_CHARGE, self._namespace)]):
@@ -251,12 +257,11 @@ class Recording:
     def _first_stamps(self, named: ContractBag) -> list[int]:
         """Log times of the first message of every stream."""
         first: dict[str, int] = {}
-        wanted = set(self.types)
         for message in named.messages(self._inputs):
             first.setdefault(message.topic, message.log_ns)
-            if len(first) == len(wanted):
+            if self.streams <= first.keys():
                 return list(first.values())
-        empty = sorted(wanted - set(first))
+        empty = sorted(self.streams - first.keys())
         raise BeingHError(f"holds no message on {', '.join(empty)}", where=self.path, remedy="record them too")
 
     def _phase(self, times: np.ndarray) -> int:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from rclpy.event_handler import PublisherEventCallbacks
@@ -24,8 +25,8 @@ from beingh_core.contract import RobotContract
 from beingh_core.data.bags.message import restamped
 from beingh_core.errors import BeingHError
 from beingh_core.openloop.noise import noise_seed
-from beingh_core.openloop.recording import Played, Recording
-from beingh_ros.messages.conversions import ns_to_stamp
+from beingh_core.openloop.recording import INSTRUCTION, Played, Recording
+from beingh_ros.messages.conversions import ns_to_stamp, stamp_to_ns
 from beingh_ros.messages.plan_messages import PlanWriter
 from beingh_ros.messages.state_messages import message_type
 from beingh_ros.replay.cameras import Cameras
@@ -115,6 +116,7 @@ class Player:
         ):
             self._node.create_subscription(kind, topic, lambda m, p=publisher: self._relayed.append((p, m)), DEEP)
         self._writer = PlanWriter(contract)
+        self._parts = 2 if contract.limits.is_velocity.any() else 1
         self.now_ns = 0
 
     def close(self) -> None:
@@ -129,8 +131,10 @@ class Player:
             BeingHError: The nodes do not take part: no chunk, no epoch, or a step that never ends.
         """
         self._recording, self._settings, self._cameras = recording, settings, cameras
-        self._due: deque[tuple[int, object, object]] = deque()
-        self._closed, self._ages_ms, self._merged = Counter(), [], 0
+        self._due: deque[tuple[int, list]] = deque()
+        self._relayed.clear()
+        self._closed, self._ages_ms = Counter(), []
+        self._accepted = self._policy.taken[self._policy.resolve_topic_name("controller/accepted")]
         self._policy.start_over(recording.task)
         self._heard = self._policy.taken[self._policy.resolve_topic_name("controller/buffer")]
         self._controller = ReplayController()
@@ -173,13 +177,13 @@ class Player:
         """Show the robot at rest where the recording begins, on its ticks, until the controller has begun an epoch."""
         first: dict[str, Played] = {}
         for message in self._recording.messages():
-            if message.log_ns > self._recording.begin_ns and len(first) == len(self._recording.types):
+            if message.log_ns > self._recording.begin_ns and self._recording.streams <= first.keys():
                 break
             if message.log_ns <= self._recording.begin_ns or message.topic not in first:
                 first[message.topic] = message
         begin = self._recording.tick_at_or_after(self._recording.begin_ns)
         ticks = int(np.ceil(LEAD_IN_S * self._contract.rate_hz)) + 3
-        states = [topic for topic in first if topic not in self._cameras.by_topic]
+        states = [topic for topic in first if topic not in (*self._cameras.by_topic, INSTRUCTION)]
         for tick in range(begin - ticks, begin):
             self._set_clock(self._recording.tick_ns(tick))
             for topic in states:
@@ -232,7 +236,7 @@ class Player:
             if what != "lifecycle":
                 self._closed[f"{what}: {why}"] += 1
         if len(self._policy.predicted) > before:
-            self._until(lambda: len(self._relayed) >= 1, "the policy's chunk does not arrive")
+            self._until(lambda: len(self._relayed) >= self._parts, "the policy's chunk does not arrive")
             self._pass_on()
         self._deliver_until(stamp_ns)
 
@@ -245,53 +249,50 @@ class Player:
         row = plan[0]
         for index in range(count):  # where nothing is known it stays
             row = rows[index] = np.where(np.isfinite(rows[index]), rows[index], row)
-        self._send(self._chunk, self._writer.joints(rows, stamp_ns, self._controller.epoch))
+        parts = [(self._chunk, self._writer.joints(rows, stamp_ns, self._controller.epoch))]
         base = self._writer.base(rows, stamp_ns, self._controller.epoch)
-        if base is not None:
-            self._send(self._base_chunk, base)
-        self._wait_accepted()
+        self._send(parts if base is None else [(self._base_chunk, base), *parts])
 
     def _pass_on(self) -> None:
         """What the policy has just published: to the controller after the latency, or nowhere."""
         due_ns = self.now_ns + round(self._settings.latency_s * NS)
-        while self._relayed:
-            publisher, message = self._relayed.popleft()
+        while len(self._relayed) >= self._parts:
+            parts = [self._relayed.popleft() for _ in range(self._parts)]
             if self._settings.follow == "policy":
-                self._due.append((due_ns, publisher, message))
+                self._due.append((due_ns, parts))
 
     def _deliver_until(self, stamp_ns: int) -> None:
         """Chunks whose latency has passed by then, each at its time."""
         while self._due and self._due[0][0] <= stamp_ns:
-            due_ns, publisher, message = self._due.popleft()
+            due_ns, parts = self._due.popleft()
             if due_ns > self.now_ns:
                 self._set_clock(due_ns)
-            self._send(publisher, message)
-            if publisher is self._chunk:
-                self._note_age(message)
-            self._wait_accepted()
+            self._send(parts)
+            self._note_age(parts[0][1].header.stamp)
 
-    def _note_age(self, message: JointTrajectory) -> None:
-        stamp_ns = message.header.stamp.sec * NS + message.header.stamp.nanosec
+    def _note_age(self, stamp) -> None:
+        """How old the observation of the chunk with this stamp is."""
+        stamp_ns = stamp_to_ns(stamp)
         for one in reversed(self._policy.predicted):
             if one.request.stamp_ns == stamp_ns:
                 self._ages_ms.append((self.now_ns - one.made.observation_ns) / 1e6)
                 return
 
-    def _wait_accepted(self) -> None:
-        """Until the policy knows of every chunk that the controller has merged."""
-        name = self._policy.resolve_topic_name("controller/accepted")
-        counters = self._controller.counters
+    def _send(self, parts: Sequence[tuple[Any, Any]]) -> None:
+        """All parts of a chunk to the controller; returns when it has taken them and the policy knows what it accepts."""
+        taken = self._controller.taken
+        names = [self._controller.resolve_topic_name(publisher.topic_name) for publisher, _ in parts]
+        before = [taken[name] for name in names]
+        for publisher, message in parts:
+            publisher.publish(message)
+        self._until(
+            lambda: all(taken[name] > count for name, count in zip(names, before)),
+            "the controller does not take a chunk",
+        )
+        accepted, counters = self._policy.resolve_topic_name("controller/accepted"), self._controller.counters
         merged = sum(counters.get(status, 0) for status in ("merged", "late"))
-        wanted = self._policy.taken[name] + (merged - self._merged)
-        self._merged = merged
-        self._until(lambda: self._policy.taken[name] >= wanted, "what the controller accepts does not arrive")
-
-    def _send(self, publisher, message) -> None:
-        """A chunk to the controller; returns when it has taken it."""
-        name = self._controller.resolve_topic_name(publisher.topic_name)
-        before = self._controller.taken[name]
-        publisher.publish(message)
-        self._until(lambda: self._controller.taken[name] > before, "the controller does not take a chunk")
+        wanted = self._accepted + merged
+        self._until(lambda: self._policy.taken[accepted] >= wanted, "what the controller accepts does not arrive")
 
     def _play(self, message: Played) -> None:
         """One recorded message, disturbed as was asked."""
@@ -351,6 +352,6 @@ class Player:
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             self._executor.spin_once(timeout_sec=left)
-            if self._relayed:
+            if len(self._relayed) >= self._parts:
                 self._pass_on()
                 self._deliver_until(self.now_ns)
