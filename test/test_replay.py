@@ -21,6 +21,7 @@ from beingh_core.contract import load_contract
 from beingh_core.contract.codec import SignalCodec
 from beingh_core.data.bag_files import ContractBag
 from beingh_core.data.bags import open_bag
+from beingh_core.data.bags.message import header_data, header_of, text_data
 from beingh_core.data.resample import Resampler, Resampling, command_topics, from_bag
 from beingh_core.evaluate.openloop import HAND
 from beingh_core.openloop.recording import recordings_of
@@ -145,8 +146,8 @@ def test_a_domain_in_which_somebody_is_is_refused(ros_domain, tmp_path):
     assert not (tmp_path / "report.json").exists()
 
 
-def variant(path, without=(), seconds=99.0):
-    """The bag without some topics, or cut short."""
+def variant(path, without=(), seconds=99.0, change=lambda topic, at_s, data: data, said=""):
+    """The bag without some topics, cut short, with other messages (None for none), or with an instruction in it."""
     with open_bag(BAG) as bag, path.open("wb") as file:
         writer, channels = Writer(file), {}
         writer.start(profile="ros2")
@@ -157,7 +158,13 @@ def variant(path, without=(), seconds=99.0):
                 topic = bag.topics[message.topic]
                 schema = writer.register_schema(topic.type, "ros2msg", topic.definition.encode())
                 channels[message.topic] = writer.register_channel(message.topic, "cdr", schema)
-            writer.add_message(channels[message.topic], message.log_ns, message.data, message.publish_ns)
+            data = change(message.topic, (message.log_ns - bag.start_ns) / 1e9, message.data)
+            if data is not None:
+                writer.add_message(channels[message.topic], message.log_ns, data, message.publish_ns)
+        if said:
+            schema = writer.register_schema("std_msgs/msg/String", "ros2msg", b"string data")
+            channel = writer.register_channel("/policy/instruction", "cdr", schema)
+            writer.add_message(channel, bag.start_ns, text_data(said), bag.start_ns)
         writer.finish()
     return str(path)
 
@@ -207,3 +214,73 @@ def test_what_was_commanded_at_any_time(tmp_path):
     assert "who was in charge" in " ".join(notes) and "measured positions" in " ".join(notes)
     inside = stamps[(stamps > measured.begin_ns) & (stamps < measured.end_ns)]
     assert measured.commanded(inside) == pytest.approx(recording.commanded(inside), abs=0.2)
+
+
+def test_another_epoch_is_another_recording(tmp_path):
+    """Behind a stop the commands begin elsewhere: no chunk from before it is compared with them."""
+
+    def renamed(topic, at_s, data):
+        if topic != "/controller/buffer" or at_s < 2.4:
+            return data
+        epoch = header_of(data)[1].encode()
+        return data.replace(epoch, b"9" * epoch.index(b"@") + epoch[epoch.index(b"@") :])
+
+    path = Path(variant(tmp_path / "bag.mcap", change=renamed))
+    found, notes = recordings_of(path, CONTRACT, task=TASK)
+    [whole], _ = recordings_of(BAG, CONTRACT, task=TASK)
+    assert len(found) == 1 and "was left out: too short" in " ".join(notes)
+    assert found[0].begin_ns == whole.begin_ns and found[0].end_ns < whole.end_ns - 500_000_000
+    behind = np.array([found[0].end_ns + 100_000_000])
+    assert np.isfinite(whole.commanded(behind)).all() and np.isnan(found[0].commanded(behind)).all()
+
+
+def test_a_bag_tells_its_instruction_and_who_was_in_charge(tmp_path):
+    def taken_over(topic, at_s, data):
+        return header_data(header_of(data)[0], "person") if topic == "/record/in_charge" and at_s > 2.0 else data
+
+    path = Path(variant(tmp_path / "bag.mcap", change=taken_over, said="pick up the blue cube"))
+    [recording], _ = recordings_of(path, CONTRACT)
+    assert recording.task == "pick up the blue cube"
+    assert [m.topic for m in recording.messages()].count("policy/instruction") == 1
+    [other], _ = recordings_of(path, CONTRACT, task=TASK)
+    assert other.task == TASK and "policy/instruction" not in [m.topic for m in other.messages()]
+    stamps = np.array([recording.begin_ns + 500_000_000, recording.end_ns - 200_000_000])
+    assert recording.in_charge(stamps).tolist() == ["policy", "person"]
+
+
+@pytest.mark.slow
+def test_joint_states_that_fail_in_the_middle(tmp_path):
+    """The controller stops, as it would live, begins again, and nothing is compared until it is where the recording is."""
+    lost = lambda topic, at_s, data: None if topic == "/joint_states" and 1.6 < at_s < 2.2 else data
+    done = run_child(tmp_path / "out", variant(tmp_path / "bag.mcap", change=lost))
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert "no fresh joint states" in report["nodes"]["fr3_cubes"]["stops"][0]
+    assert any("not compared" in note for note in report["notes"])
+    assert any("joint_states" in reason for reason in report["nodes"]["fr3_cubes"]["gate_closed_ticks"])
+    errors = report["errors"]["all"]["quantities"]["hand:fr3_hand_tcp"]["errors"]
+    assert errors["fr3_cubes"]["1..s"]["mean"] < 6.0 < errors["last velocity"]["1..s"]["mean"]
+
+
+@pytest.mark.slow
+def test_a_slow_computer_and_bad_cameras(tmp_path):
+    """Chunks that take longer than their prefix are late; darkness and a stuck camera cost accuracy."""
+    more = [
+        "--latency",
+        "400",
+        "--brightness",
+        "0.4",
+        "--noise",
+        "20",
+        "--occlusion",
+        "0.2",
+        "--freeze",
+        "wrist_view=0-9",
+    ]
+    done = run_child(tmp_path / "out", BAG, *more)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    nodes = report["nodes"]["fr3_cubes"]
+    assert nodes["late_chunks"] >= 3 and nodes["observation_age_ms"]["p50"] > 400.0
+    assert report["errors"]["all"]["quantities"]["hand:fr3_hand_tcp"]["errors"]["fr3_cubes"]["1..s"]["mean"] > 5.0
+    assert "wrist_view frozen" in report["settings"]["disturbance"]

@@ -38,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BeingHError as error:
         print(f"replay_eval: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("replay_eval: interrupted; nothing was written", file=sys.stderr)
+        return 130
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -120,11 +123,15 @@ def _evaluated(contract, checkpoints, recordings, results, options, notes):
             sources[name] = result.chunks(recordings, result.recorded)[index]
             if result.again:
                 sources[again_name(name)] = result.chunks(recordings, result.again)[index]
-        part = compare(contract, sources, tuple(results), mean_D, delay)
-        if part is None:
-            notes.append(f"{recording.name}: no chunk was made: " + _why(results, index))
-        else:
+        part, left_out = compare(contract, sources, tuple(results), mean_D, delay)
+        if left_out:
+            notes.append(
+                f"{recording.name}: {left_out} chunks are not compared: the controller was not where the recording was yet"
+            )
+        if part is not None:
             parts.append(part)
+        elif not left_out:
+            notes.append(f"{recording.name}: no chunk was made: " + _why(results, index))
     if not parts:
         raise BeingHError("no chunk was made:\n" + "\n".join(notes))
     comparison = joined(parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ from beingh_ros.replay.nodes import Predicted
 from beingh_ros.replay.player import Pass
 
 NS = 1_000_000_000
+# A chunk begins where the recording was when no joint is further away [rad or m].
+SAME_PLACE = 2e-3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,8 +37,11 @@ class Chunks:
 
 def compare(
     contract: RobotContract, policies: Mapping[str, Chunks], named: Sequence[str], mean_D: np.ndarray, delay: int
-) -> Comparison | None:
-    """Of one recording, the chunks that every policy has made; None where there is none.
+) -> tuple[Comparison | None, int]:
+    """Of one recording, the chunks that every policy has made, and how many of them are left out.
+
+    Where the controller was not yet where the recording was, after its start or a stop, a chunk begins elsewhere: its distance
+    from the recording says nothing about the policy.
 
     Args:
         contract: Robot.
@@ -45,14 +51,16 @@ def compare(
         delay: d.
     """
     recording = next(iter(policies.values())).recording
-    stamps = sorted(set.intersection(*(set(chunks.by_stamp) for chunks in policies.values())))
-    if not stamps:
-        return None
+    made = sorted(set.intersection(*(set(chunks.by_stamp) for chunks in policies.values())))
     ahead = contract.policy.chunk_length - delay
     offsets = np.round(np.arange(-3, ahead) * NS / contract.rate_hz).astype(np.int64)
-    decided = np.array(stamps, dtype=np.int64) + round(delay * NS / contract.rate_hz)
-    grid = decided[:, None] + offsets
-    rows = recording.commanded(grid.ravel()).reshape(*grid.shape, -1)
+    decided = np.array(made, dtype=np.int64) + round(delay * NS / contract.rate_hz)
+    grid = (decided[:, None] + offsets).reshape(len(made), len(offsets))
+    rows = recording.commanded(grid.ravel()).reshape(*grid.shape, len(contract.joint_names))
+    there = _is_there(policies, made, rows[:, 2])
+    stamps, decided, grid, rows = np.array(made)[there], decided[there], grid[there], rows[there]
+    if not len(stamps):
+        return None, len(made)
     recorded, past = rows[:, 3:], rows[:, :3]
     first = next(iter(policies.values())).by_stamp
     prefixes = np.array([first[stamp].request.prefix[-1] for stamp in stamps])
@@ -62,7 +70,7 @@ def compare(
         for source, chunks in policies.items()
     }
     predicted |= _trivial(contract, past, mean_D, ahead)
-    return Comparison(
+    found = Comparison(
         episodes=np.full(len(stamps), recording.name),
         ticks=np.array([recording.tick_at_or_after(stamp) for stamp in decided.tolist()])
         - recording.tick_at_or_after(recording.begin_ns),
@@ -73,6 +81,16 @@ def compare(
         trivial=TRIVIAL,
         quantities=quantities.of_joints(contract, past[:, -1], recorded, predicted),
     )
+    return found, len(made) - len(stamps)
+
+
+def _is_there(policies: Mapping[str, Chunks], stamps: Sequence[int], recorded_NJ: np.ndarray) -> np.ndarray:
+    """(N,) whether every policy's chunk begins where the recording was; also where that is not known."""
+    away = np.zeros(len(stamps))
+    for chunks in policies.values():
+        prefixes = np.array([chunks.by_stamp[stamp].request.prefix[-1] for stamp in stamps]).reshape(recorded_NJ.shape)
+        away = np.maximum(away, np.nan_to_num(np.abs(prefixes - recorded_NJ)).max(axis=1, initial=0.0))
+    return away <= SAME_PLACE
 
 
 def mean_action(contract: RobotContract, recordings: Sequence[Recording]) -> np.ndarray:
@@ -100,7 +118,8 @@ def node_figures(contract: RobotContract, passes: Sequence[tuple[Recording, Pass
         others = ("merged", "late", "useless", "sent", "held", "clips", "stops", "duplicate")
         found.refused += sum(count for status, count in counters.items() if status not in others)
         found.observation_age_ms += one.ages_ms
-        found.stops += [f"{recording.name}: {text}" for text in one.stops]
+        for text, times in Counter(one.stops).items():
+            found.stops.append(f"{recording.name}: {text}" + (f" ({times} times)" if times > 1 else ""))
         for reason, ticks in one.closed.items():
             found.closed[reason] = found.closed.get(reason, 0) + ticks
         path, at = _sent(one.plans, contract.rate_hz)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections import Counter
 from collections.abc import Callable
@@ -11,6 +12,8 @@ import numpy as np
 from rclpy.node import Node
 
 from beingh_core.control.plan import Plan
+from beingh_core.control.stop_causes import STOPPED
+from beingh_core.errors import BeingHError
 from beingh_core.inference.chunk_maker import MadeChunk
 from beingh_core.inference.chunk_schedule import Request
 from beingh_core.openloop.noise import GateTap
@@ -135,7 +138,6 @@ class ReplayController(CountedNode, ControllerNode):
 
     Attributes:
         plans: (stamp of the next tick [ns], epoch, plan (M, J)) of every publication.
-        states: Stops, in words.
     """
 
     def __init__(self) -> None:
@@ -153,6 +155,16 @@ class ReplayController(CountedNode, ControllerNode):
     def runs(self) -> bool:
         """Whether it is ticking."""
         return self._controller.next_tick_ns() is not None
+
+    @property
+    def has_stopped(self) -> bool:
+        """Whether it rests after a stop and needs a reset."""
+        return self._controller.status.state == STOPPED
+
+    def begin_again(self) -> None:
+        """Reset; it begins once the robot is measured at rest, and not while joint states are missing."""
+        with contextlib.suppress(BeingHError):
+            self._controller.reset(self._ticks.time.now_ns())
 
     @property
     def sentence(self) -> str:

@@ -7,6 +7,7 @@ this computer's, and the nodes are left to themselves.
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -37,6 +38,8 @@ NS = 1_000_000_000
 QUIET = PublisherEventCallbacks(use_default_callbacks=False)
 DEEP = QoSProfile(depth=1000)
 RELAYED = "replay/chunk", "replay/base_chunk"
+# Reasons that differ only in numbers are one.
+NUMBER = re.compile(r"\d+(\.\d+)?")
 # A step that takes longer than this has gone wrong; inference is not counted [s].
 PATIENCE_S = 10.0
 # The robot is shown at rest for so long before the recording begins [s].
@@ -73,7 +76,7 @@ class Pass:
         plans: see `ReplayController.plans`.
         counters: chunks by what became of them.
         closed: why no chunk was made -> ticks.
-        stops: states of the controller beside running.
+        stops: why the controller has stopped, each time.
         film: (time [s], view -> picture).
     """
 
@@ -133,7 +136,8 @@ class Player:
         self._recording, self._settings, self._cameras = recording, settings, cameras
         self._due: deque[tuple[int, list]] = deque()
         self._relayed.clear()
-        self._closed, self._ages_ms = Counter(), []
+        self._closed, self._ages_ms, self._stops = Counter(), [], []
+        self._wall_ns: int | None = None
         self._accepted = self._policy.taken[self._policy.resolve_topic_name("controller/accepted")]
         self._policy.start_over(recording.task)
         self._heard = self._policy.taken[self._policy.resolve_topic_name("controller/buffer")]
@@ -149,7 +153,7 @@ class Player:
                 plans=list(self._controller.plans),
                 counters=self._controller.counters,
                 closed=self._closed,
-                stops=[] if self._controller.runs else [self._controller.sentence],
+                stops=self._stops,
                 film=cameras.film,
             )
         finally:
@@ -202,10 +206,12 @@ class Player:
     def _run(self) -> None:
         """All messages and ticks."""
         recording, tick = self._recording, self._recording.tick_at_or_after(self._recording.begin_ns)
-        self._wall = time.monotonic_ns() - recording.begin_ns
+        self._wall_ns = time.monotonic_ns() - recording.begin_ns
         for message in recording.messages():
             if message.log_ns <= recording.begin_ns:
                 continue
+            if message.log_ns > recording.end_ns:
+                break
             while recording.tick_ns(tick) <= message.log_ns:
                 self._tick(tick)
                 tick += 1
@@ -223,22 +229,36 @@ class Player:
         self._deliver_until(stamp_ns)
         self._set_clock(stamp_ns)
         self._settle()
+        self._look_after()
         if self._settings.follow == "recorded":
             self._feed()
         if self._settings.realtime:
             self._policy.set_active(True)
             return
+        self._infer(tick)
+        self._deliver_until(stamp_ns)
+
+    def _look_after(self) -> None:
+        """Note a stop and let the controller begin again; end when a node has ended."""
+        if self._policy.exit_status is not None or self._controller.exit_status is not None:
+            raise RuntimeError("a node has ended with the error above")
+        if self._controller.has_stopped:
+            self._stops.append(self._controller.sentence)
+            self._controller.begin_again()
+
+    def _infer(self, tick: int) -> None:
+        """Let the policy look once, from noise that belongs to this tick."""
         import torch
 
         torch.manual_seed(noise_seed(self._settings.seed, self._recording.name, tick))
         before = len(self._policy.predicted)
-        for what, why in self._policy.infer_if_due():
-            if what != "lifecycle":
-                self._closed[f"{what}: {why}"] += 1
+        reasons = self._policy.infer_if_due()
+        for what, why in [*reasons, *(("no chunk", failure) for failure in self._policy.failures)]:
+            self._closed[f"{what}: {NUMBER.sub('…', why)}"] += 1
+        self._policy.failures.clear()
         if len(self._policy.predicted) > before:
             self._until(lambda: len(self._relayed) >= self._parts, "the policy's chunk does not arrive")
             self._pass_on()
-        self._deliver_until(stamp_ns)
 
     def _feed(self) -> None:
         """Hand the controller what was recorded from the next tick on, so that it commands that."""
@@ -316,8 +336,8 @@ class Player:
 
     def _set_clock(self, stamp_ns: int) -> None:
         """Let the nodes' time be this one."""
-        if self._settings.realtime and hasattr(self, "_wall"):
-            self._spin(max(0.0, (stamp_ns + self._wall - time.monotonic_ns()) / NS))
+        if self._settings.realtime and self._wall_ns is not None:
+            self._spin(max(0.0, (stamp_ns + self._wall_ns - time.monotonic_ns()) / NS))
         if stamp_ns == self.now_ns:
             return
         self.now_ns = stamp_ns

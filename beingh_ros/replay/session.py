@@ -127,7 +127,7 @@ def arguments(checkpoint: str, options: Options) -> list[str]:
         "torch_threads": options.threads, "seed": options.seed, "early_start": options.realtime, "instruction": "",
     }  # fmt: skip
     controller = {"dry_run": True, "listener_settle_s": 0.0}
-    words = ["--ros-args", "--log-level", "warn", "--disable-rosout-logs"]
+    words = ["--ros-args", "--log-level", "error", "--disable-rosout-logs"]
     for prefix, values in (("", both), ("policy:", policy), ("controller:", controller)):
         for key, value in values.items():
             words += ["-p", f"{prefix}{key}:={json.dumps(value, ensure_ascii=False)}"]
