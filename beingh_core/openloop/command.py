@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -94,6 +96,25 @@ def labelled(checkpoints: Sequence[str]) -> dict[str, str]:
     return dict(zip(names, checkpoints))
 
 
+def ready(out: Path) -> None:
+    """Refuses what a report would fail of after everything was computed.
+
+    Raises:
+        BeingHError: The folder cannot be written, or matplotlib is missing.
+    """
+    try:
+        importlib.import_module("matplotlib")
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except ImportError:
+        raise BeingHError("the report needs the library matplotlib", remedy="pip install matplotlib") from None
+    except OSError as error:
+        raise BeingHError(
+            f"the report cannot be written here: {error}", where=out, remedy="give another --out"
+        ) from None
+
+
 def finish(found, out: Path) -> int:
     """Writes the report and tells what it says; the exit status."""
     from beingh_core.evaluate.openloop_report import write_openloop_report
@@ -160,6 +181,7 @@ def _evaluate(chosen: argparse.Namespace) -> int:
         contract, path, dataset_name=chosen.dataset_name, device=chosen.device, threads=chosen.threads
     )
     policies = {name: load(path) for name, path in checkpoints.items()}
+    ready(chosen.out)
     found = evaluate_dataset(dataset, contract, policies, checkpoints, settings, bar)
     return finish(found, chosen.out)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from beingh_core.errors import BeingHError
-from beingh_core.openloop.command import add_common, bar, disturbance_of, finish, labelled
+from beingh_core.openloop.command import add_common, bar, disturbance_of, finish, labelled, ready
 
 _DESCRIPTION = (
     "Plays recorded bags to the real policy and controller nodes, in the bags' own time, and compares what the policy wants "
@@ -93,6 +93,7 @@ def run(chosen: argparse.Namespace) -> int:
             notes.append(f"left out: {error}")
     if not recordings:
         raise BeingHError("none of the bags can be replayed:\n" + "\n".join(notes))
+    ready(chosen.out)
     results = {
         name: replay(contract, str(Path(path).resolve()), recordings, options, bar)
         for name, path in checkpoints.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,12 +19,14 @@ from beingh_core.evaluate.wire import EpochLog, Rows
 from beingh_core.openloop import quantities
 from beingh_core.openloop.recording import Recording
 from beingh_core.realtime.clock import TickClock, parse_epoch
-from beingh_ros.replay.nodes import Predicted
+from beingh_ros.replay.nodes import Predicted, Published
 from beingh_ros.replay.player import Pass
 
 NS = 1_000_000_000
 # A chunk begins where the recording was when no joint is further away [rad or m].
 SAME_PLACE = 2e-3
+# An epoch with fewer ticks has nothing to tell.
+FEW = 4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -122,13 +124,12 @@ def node_figures(contract: RobotContract, passes: Sequence[tuple[Recording, Pass
             found.stops.append(f"{recording.name}: {text}" + (f" ({times} times)" if times > 1 else ""))
         for reason, ticks in one.closed.items():
             found.closed[reason] = found.closed.get(reason, 0) + ticks
-        path, at = _sent(one.plans, contract.rate_hz)
-        if len(path) > 3:
+        for begin_ns, path, at in _epochs(one.plans, contract.rate_hz):
             joined, inside = jumps_of(path[:, turning], at, (), contract.rate_hz)
             found.seam_jumps += joined.tolist()
             found.inside_jumps += inside.tolist()
             found.jerk += _jerk(path[:, turning], contract.rate_hz)
-            stamps = one.plans[0][0] + np.round(np.arange(len(path)) * NS / contract.rate_hz).astype(np.int64)
+            stamps = begin_ns + np.round(np.arange(len(path)) * NS / contract.rate_hz).astype(np.int64)
             found.recorded_jerk += _jerk(recording.commanded(stamps)[:, turning], contract.rate_hz)
     return found
 
@@ -141,19 +142,20 @@ def _trivial(contract: RobotContract, past_N3J: np.ndarray, mean_D: np.ndarray, 
     return {name: quantities.decoded(contract, values, past_N3J[:, -1], codec) for name, values in actions.items()}
 
 
-def _sent(plans, rate_hz: float) -> tuple[np.ndarray, list[int]]:
-    """(T, J) what was sent in the longest epoch, and the ticks at which a chunk took over."""
-    by_epoch: dict[str, list] = {}
-    for stamp_ns, epoch, rows in plans:
-        by_epoch.setdefault(epoch, []).append((stamp_ns, rows))
-    if not by_epoch:
-        return np.empty((0, 0)), []
-    name = max(by_epoch, key=lambda one: len(by_epoch[one]))
-    start_ns = parse_epoch(name)[1]
-    clock = TickClock(rate_hz, start_ns)
-    buffers = [Rows(clock.nearest_tick(stamp_ns), rows) for stamp_ns, rows in by_epoch[name]]
-    log = EpochLog(name=name, start_ns=start_ns, commands=(), buffers=buffers)
-    return np.array([rows.positions[0] for rows in buffers]), seams(log)
+def _epochs(plans: Sequence[Published], rate_hz: float) -> Iterator[tuple[int, np.ndarray, list[int]]]:
+    """Of each epoch that was sent for long enough: time of its first tick [ns], (T, J) what was sent, rows of seams."""
+    by_epoch: dict[str, list[Published]] = {}
+    for plan in plans:
+        by_epoch.setdefault(plan.epoch, []).append(plan)
+    for name, own in by_epoch.items():
+        clock = TickClock(rate_hz, parse_epoch(name)[1])
+        buffers = [Rows(clock.nearest_tick(plan.stamp_ns), plan.positions) for plan in own]
+        sent = {rows.first - 1: plan.sent for rows, plan in zip(buffers, own) if plan.sent is not None}
+        first = min(sent, default=0)
+        if len(sent) > FEW and sorted(sent) == list(range(first, first + len(sent))):
+            log = EpochLog(name=name, start_ns=clock.start_ns, commands=(), buffers=buffers)
+            at = [tick - first for tick in seams(log)]
+            yield clock.stamp_ns(first), np.array([sent[tick] for tick in sorted(sent)]), at
 
 
 def _jerk(path_TJ: np.ndarray, rate_hz: float) -> list[float]:

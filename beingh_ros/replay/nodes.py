@@ -7,6 +7,7 @@ import functools
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from rclpy.node import Node
@@ -133,15 +134,24 @@ class ReplayPolicy(CountedNode, PolicyNode):
         super()._on_failure(error)
 
 
+class Published(NamedTuple):
+    """A plan: stamp of the next tick [ns], epoch, (M, J) from that tick on, and (J,) what was sent just before it, if any."""
+
+    stamp_ns: int
+    epoch: str
+    positions: np.ndarray
+    sent: np.ndarray | None
+
+
 class ReplayController(CountedNode, ControllerNode):
     """The controller node, always a dry run.
 
     Attributes:
-        plans: (stamp of the next tick [ns], epoch, plan (M, J)) of every publication.
+        plans: Every publication.
     """
 
     def __init__(self) -> None:
-        self.plans: list[tuple[int, str, np.ndarray]] = []
+        self.plans: list[Published] = []
         super().__init__()
         if not self._dry_run:
             raise RuntimeError("a replay needs a dry run")
@@ -149,7 +159,7 @@ class ReplayController(CountedNode, ControllerNode):
     def has_settled(self, now_ns: int) -> bool:
         """Whether every tick that is due at a time was sent and its plan published."""
         due_ns = self._controller.next_tick_ns()
-        return due_ns is None or bool(due_ns > now_ns and self.plans and self.plans[-1][0] == due_ns)
+        return due_ns is None or bool(due_ns > now_ns and self.plans and self.plans[-1].stamp_ns == due_ns)
 
     @property
     def runs(self) -> bool:
@@ -179,8 +189,9 @@ class ReplayController(CountedNode, ControllerNode):
     @property
     def epoch(self) -> str:
         """Of the newest plan; "" before the first."""
-        return self.plans[-1][1] if self.plans else ""
+        return self.plans[-1].epoch if self.plans else ""
 
     def _publish(self, plan: Plan) -> None:
         super()._publish(plan)
-        self.plans.append((plan.stamp_ns, plan.epoch, plan.positions))
+        sent = self._controller.last_sent
+        self.plans.append(Published(plan.stamp_ns, plan.epoch, plan.positions, None if sent is None else sent[0]))

@@ -31,7 +31,7 @@ from beingh_ros.messages.conversions import ns_to_stamp, stamp_to_ns
 from beingh_ros.messages.plan_messages import PlanWriter
 from beingh_ros.messages.state_messages import message_type
 from beingh_ros.replay.cameras import Cameras
-from beingh_ros.replay.nodes import Predicted, ReplayController, ReplayPolicy
+from beingh_ros.replay.nodes import Predicted, Published, ReplayController, ReplayPolicy
 
 NS = 1_000_000_000
 # The nodes also ask for a latched clock, which this is not.
@@ -82,7 +82,7 @@ class Pass:
 
     predicted: list[Predicted]
     ages_ms: list[float]
-    plans: list[tuple[int, str, np.ndarray]]
+    plans: list[Published]
     counters: dict[str, int]
     closed: Counter[str] = field(default_factory=Counter)
     stops: list[str] = field(default_factory=list)
@@ -262,11 +262,11 @@ class Player:
 
     def _feed(self) -> None:
         """Hand the controller what was recorded from the next tick on, so that it commands that."""
-        stamp_ns = self._controller.plans[-1][0]
+        newest = self._controller.plans[-1]
+        stamp_ns = newest.stamp_ns
         count = self._contract.policy.chunk_length
         stamps = stamp_ns + np.round(np.arange(count) * NS / self._contract.rate_hz).astype(np.int64)
-        rows, plan = self._recording.commanded(stamps), self._controller.plans[-1][2]
-        row = plan[0]
+        rows, row = self._recording.commanded(stamps), newest.positions[0]
         for index in range(count):  # where nothing is known it stays
             row = rows[index] = np.where(np.isfinite(rows[index]), rows[index], row)
         parts = [(self._chunk, self._writer.joints(rows, stamp_ns, self._controller.epoch))]
