@@ -1,5 +1,7 @@
 """Metrics of predicted against recorded actions, on numbers that are known; what is done to pictures."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -24,7 +26,9 @@ from beingh_core.evaluate.trivial import HOLD, LAST_VELOCITY, MEAN, trivial_acti
 from beingh_core.openloop import quantities
 from beingh_core.openloop.disturb import Disturbance
 from beingh_core.openloop.noise import noise_seed
+from beingh_core.openloop.recording import base_velocities
 
+ROBOTS = Path(__file__).resolve().parent / "data/robots"
 N, K = 4, 6
 
 
@@ -221,3 +225,13 @@ def test_impossible_disturbances_are_refused(wrong):
 def test_noise_depends_on_the_place_and_not_on_the_order():
     seeds = [noise_seed(seed, bag, tick) for seed in (0, 1) for bag in ("a", "b") for tick in range(50)]
     assert len(set(seeds)) == len(seeds) and noise_seed(0, "a", 3) == seeds[3]
+
+
+def test_velocities_of_a_base_are_found_by_their_axes():
+    from types import SimpleNamespace as Message
+
+    contract = load_contract(str(ROBOTS / "mobile_base.yaml"))
+    twist = Message(linear=Message(x=0.3, y=0.0, z=0.0), angular=Message(x=0.0, y=0.0, z=-0.7))
+    message = Message(points=[Message(velocities=[twist]), Message(velocities=[])])
+    assert base_velocities(message, contract) == {"base_x": 0.3, "base_yaw": -0.7}
+    assert base_velocities(Message(points=[]), contract) == {}

@@ -183,7 +183,7 @@ def _along(paths: EefPaths, arm, joints: Sequence[str], rows_NKJ: np.ndarray) ->
     """(N, K, 3) places of a hand [mm]; NaN where a joint is not known."""
     flat = rows_NKJ.reshape(-1, rows_NKJ.shape[2])
     places = np.full((len(flat), 3), np.nan)
-    known = np.isfinite(flat).all(axis=1)
+    known = np.isfinite(flat[:, [list(joints).index(name) for name in arm.joints]]).all(axis=1)
     if known.any():
         places[known] = MILLI * paths.along(arm, joints, flat[known])
     return places.reshape(*rows_NKJ.shape[:2], 3)

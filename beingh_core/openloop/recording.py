@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from beingh_core.realtime.clock import parse_epoch
 
 # Parts of a period in which ticks are told apart.
 PHASES = 200
-IN_CHARGE, INSTRUCTION = "record/in_charge", "policy/instruction"
+IN_CHARGE, INSTRUCTION, BASE_BUFFER = "record/in_charge", "policy/instruction", "controller/base_buffer"
 # Between two commands further apart than this nothing is known [periods]; measured positions may come less often.
 GAP_PERIODS, GAP_STATES_S = 1.6, 0.3
 
@@ -227,6 +228,10 @@ class Recording:
             for joint, value in contract_rows.joint_positions(content).items():
                 if joint in found and np.isfinite(value):
                     found[joint][due_ns] = value
+        for message in bag.messages([full_name(BASE_BUFFER, self._namespace)]):
+            content = bag.deserialise(message)
+            for joint, value in base_velocities(content, self._contract).items():
+                found[joint][bag.stamp_ns(message) or message.log_ns] = value
         lacking = [joint for joint, values in found.items() if not values]
         if len(lacking) == len(found):
             raise BeingHError(
@@ -269,6 +274,19 @@ class Recording:
         period = NS / self._contract.rate_hz
         shares = ((times - times[0]) % period / period * PHASES).round().astype(int) % PHASES
         return int(times[np.flatnonzero(shares == np.bincount(shares).argmax())[0]])
+
+
+def base_velocities(message: Any, contract: RobotContract) -> dict[str, float]:
+    """Velocity columns of a mobile base -> first value of a MultiDOFJointTrajectory [m/s or rad/s]; {} when it holds none."""
+    drivers = [driver for driver in contract.drivers if driver.is_velocity]
+    if not message.points or not message.points[0].velocities:
+        return {}
+    twist, found = message.points[0].velocities[0], {}
+    for driver in drivers:
+        for joint, path in zip(driver.joints, driver.options["axes"]):
+            part, axis = path.split(".")
+            found[joint] = float(getattr(getattr(twist, part), axis))
+    return found
 
 
 def recordings_of(
