@@ -235,3 +235,38 @@ def test_velocities_of_a_base_are_found_by_their_axes():
     message = Message(points=[Message(velocities=[twist]), Message(velocities=[])])
     assert base_velocities(message, contract) == {"base_x": 0.3, "base_yaw": -0.7}
     assert base_velocities(Message(points=[]), contract) == {}
+
+
+CONTRACTS = [*sorted((ROBOTS.parents[2] / "config/robots").glob("*.yaml")), *sorted(ROBOTS.glob("*.yaml"))]
+
+
+@pytest.mark.parametrize("path", CONTRACTS, ids=lambda path: path.stem)
+def test_every_robot_can_be_compared(path):
+    """Near its home every robot's commands become quantities; going there by slots gives the same joints."""
+    contract = load_contract(str(path))
+    home, rng = np.array(contract.home), np.random.default_rng(0)
+    room = np.minimum(contract.limits.upper - home, home - contract.limits.lower)
+    step = np.clip(np.where(np.isfinite(room), room, 1.0), 0.0, 0.02)
+    for signal in contract.action:
+        for coupling in signal.coupling:  # follows another joint
+            step[contract.joint_names.index(coupling.joint)] = 0.0
+    recorded = home + step * rng.uniform(-0.4, 0.4, (2, 5, len(home)))
+    recorded[1, 3:] = np.nan
+    before = np.tile(home, (2, 1))
+    found = quantities.of_joints(contract, before, recorded, {"same": recorded, "home": np.tile(home, (2, 5, 1))})
+    slots = [q for q in found if q.kind == "slot"]
+    assert [q.name for q in slots] == [signal.slot for signal in contract.action]
+    assert [q.name for q in found if q.kind == "joint"] == list(contract.joint_names)
+    for quantity in found:
+        assert np.nanmax(quantity.errors("same")) == 0.0 and np.isnan(quantity.recorded[1, 3:]).all()
+        assert np.isfinite(quantity.predicted["home"]).all()
+    width = sum(signal.width for signal in contract.action)
+    rows = np.concatenate([q.predicted["home"] for q in slots], axis=2)
+    scale = np.concatenate([np.full(s.recorded.shape[2], 1.0 if "share" in s.unit else 1e-3) for s in slots])
+    back = quantities.decoded(contract, rows * scale, before)
+    assert rows.shape == (2, 5, width) and back == pytest.approx(np.tile(home, (2, 5, 1)), abs=5e-3)
+    everyone = quantities.with_trivial(contract, {"a": rows}, rows[:, 0], rows[:, 0], rows[0, 0])
+    assert {values.shape for values in everyone.values()} == {rows.shape}
+    assert all(
+        q.recorded.shape[:2] == (2, 5) for q in quantities.of_slots(contract, rows, everyone, np.zeros((2, width)))
+    )

@@ -23,9 +23,10 @@ def again_name(policy: str) -> str:
 
 
 class GateTap:
-    """Collects the values of a policy's manifold-preserving gate; none where the model has no gate or hides it.
+    """Collects the values of a policy's manifold-preserving gate; none where the model has no gate.
 
-    A recorded CUDA graph does not pass through Python: nothing is collected then.
+    Nor on a GPU: to read a value there while a CUDA graph is recorded would break it, and a replayed graph does not pass
+    through Python.
 
     Args:
         policy: A `BeingHPolicy`.
@@ -33,8 +34,9 @@ class GateTap:
 
     def __init__(self, policy) -> None:
         self._values: list[float] = []
-        module = getattr(getattr(policy, "engine", None), "mpg", None)
-        if module is not None:
+        engine = getattr(policy, "engine", None)
+        module = getattr(engine, "mpg", None)
+        if module is not None and engine.device.type == "cpu":
             gate = module.gate
 
             def tapped(*arguments):
