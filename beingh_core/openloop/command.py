@@ -30,7 +30,6 @@ def add_evaluate(commands) -> None:
     parser.add_argument("--view", action="append", default=[], metavar="VIEW=KEY", help="pictures of a view, by key")
     parser.add_argument("--delay", type=int, help="locked steps; empty: the contract's")
     parser.add_argument("--stride", type=int, default=0, help="rows between chunks; 0: the contract's execution steps")
-    parser.add_argument("--allow-outside", action="store_true", help="evaluate states far outside of the statistics")
     add_common(parser)
     parser.set_defaults(run=_evaluate)
 
@@ -43,6 +42,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("out/evaluation"), metavar="DIR", help="folder of the report")
     parser.add_argument("--task", default="", help="instruction; empty: the recording's own")
     parser.add_argument("--dataset-name", default="", help="whose statistics to normalise with; empty: the contract's")
+    parser.add_argument("--allow-outside", action="store_true", help="also states far outside of the statistics")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of torch; 0 for its default")
     parser.add_argument("--seed", type=int, default=0, help="of the policy's noise and of disturbances")

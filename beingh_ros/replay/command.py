@@ -72,7 +72,8 @@ def run(chosen: argparse.Namespace) -> int:
     options = Options(
         contract=str(contract.path), dataset_name=chosen.dataset_name, device=chosen.device, threads=chosen.threads,
         seed=_within(chosen.seed, 0, 2**31 - 2, "--seed"), latency_s=_within(chosen.latency, 0.0, 1e4, "--latency") / 1e3,
-        realtime=chosen.realtime, spread=chosen.spread, domain=_domain(chosen.domain),
+        realtime=chosen.realtime, spread=chosen.spread,
+        allow_outside=chosen.allow_outside, domain=_domain(chosen.domain),
         disturbance=disturbance_of(chosen, [camera.name for camera in contract.cameras]),
     )  # fmt: skip
     for path in checkpoints.values():

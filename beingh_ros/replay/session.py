@@ -30,6 +30,7 @@ class Options:
         latency_s: From an inference to its chunk, in the recordings' time [s].
         realtime: Whether time runs as on the wall.
         spread: Whether to predict everything again from other noise.
+        allow_outside: Infer although states are far outside of the checkpoint's statistics.
         domain: ROS domain; None picks one.
         disturbance: What is done to the pictures.
     """
@@ -42,6 +43,7 @@ class Options:
     latency_s: float = 0.0
     realtime: bool = False
     spread: bool = False
+    allow_outside: bool = False
     domain: int | None = None
     disturbance: Disturbance = field(default_factory=Disturbance)
 
@@ -125,6 +127,7 @@ def arguments(checkpoint: str, options: Options) -> list[str]:
     policy = {
         "checkpoint": checkpoint, "dataset_name": options.dataset_name, "device": options.device,
         "torch_threads": options.threads, "seed": options.seed, "early_start": options.realtime, "instruction": "",
+        "allow_state_outside_statistics": options.allow_outside,
     }  # fmt: skip
     controller = {"dry_run": True, "listener_settle_s": 0.0}
     words = ["--ros-args", "--log-level", "error", "--disable-rosout-logs"]
