@@ -14,6 +14,7 @@ from beingh_core.data.export import Export, export
 from beingh_core.data.lerobot import Camera, Dataset, DatasetSpec, DatasetWriter, Frame, Vector, VideoSettings
 from beingh_core.errors import BeingHError
 from beingh_core.openloop.columns import find_columns
+from beingh_core.openloop.command import contract_named
 from beingh_core.openloop.dataset_run import DatasetRun, evaluate_dataset
 from beingh_core.openloop.disturb import Disturbance
 from beingh_core.policy.loading import load_for_contract
@@ -161,7 +162,7 @@ def test_columns_without_names_are_taken_in_order_and_told(tmp_path):
     "made, more, told",
     [
         ({}, ["--contract", "fr3"], "--view scene_view=KEY"),
-        ({}, VIEWS, "--contract"),
+        ({}, [*VIEWS, "--checkpoint", str(ROOT / "test/data/set_a")], "robocasa"),
         ({"fps": 10}, ["--contract", "fr3", *VIEWS], "rows per second"),
         ({"names": STATE[:3]}, ["--contract", "fr3", *VIEWS], "3 numbers"),
         ({"scale": 1000.0}, ["--contract", "fr3", *VIEWS], "--allow-outside"),
@@ -188,3 +189,11 @@ def test_a_damaged_dataset_is_refused(tmp_path, capsys):
     assert "video" in capsys.readouterr().err
     with pytest.raises(BeingHError, match="info.json"):
         Dataset(tmp_path / "nothing")
+
+
+def test_the_contract_is_that_of_whoever_says_it(ours, tmp_path):
+    assert contract_named("ur5e", CHECKPOINT, ours) == "ur5e"
+    assert contract_named("", CHECKPOINT, ours) == ours / "meta/contract.yaml"
+    assert contract_named("", CHECKPOINT, tmp_path) == contract_named("", CHECKPOINT) == "fr3"
+    with pytest.raises(BeingHError, match="--contract"):
+        contract_named("", str(ROOT / "test/data/set_a"))

@@ -25,7 +25,9 @@ def add_evaluate(commands) -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )  # fmt: skip
     parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder of a LeRobot dataset, v3.0 or v2.1")
-    parser.add_argument("--contract", default="", metavar="ROBOT", help="robot contract; empty: the dataset's own")
+    parser.add_argument(
+        "--contract", default="", metavar="ROBOT", help="robot contract; empty: the dataset's, else the checkpoint's"
+    )
     parser.add_argument("--episodes", default="", metavar="N+N-N", help="numbers, such as 3+7-9; empty for all")
     parser.add_argument("--view", action="append", default=[], metavar="VIEW=KEY", help="pictures of a view, by key")
     parser.add_argument("--delay", type=int, help="locked steps; empty: the contract's")
@@ -169,7 +171,7 @@ def _evaluate(chosen: argparse.Namespace) -> int:
 
     checkpoints = labelled(chosen.checkpoint)
     dataset = Dataset(chosen.dataset)
-    contract = load_contract(chosen.contract or _own_contract(dataset.root))
+    contract = load_contract(contract_named(chosen.contract, chosen.checkpoint[0], dataset.root))
     settings = DatasetRun(
         delay=chosen.delay, stride=_at_least(chosen.stride, 0, "--stride"), seed=chosen.seed, task=chosen.task,
         episodes=tuple(parse_numbers(chosen.episodes)) if chosen.episodes else (),
@@ -192,14 +194,24 @@ def bar(done: int, of: int) -> None:
         print(f"\r{done} of {of}", end="\n" if done == of else "", file=sys.stderr, flush=True)
 
 
-def _own_contract(root: Path) -> Path:
-    path = root / "meta/contract.yaml"
-    if not path.exists():
+def contract_named(given: str, checkpoint: str, root: Path | None = None) -> str | Path:
+    """The contract to load: the one that is given, else the dataset's own, else that of the checkpoint's robot.
+
+    Raises:
+        BeingHError: None of them says.
+    """
+    from beingh_core.policy.checkpoint_check import robots_of
+
+    own = None if root is None else root / "meta/contract.yaml"
+    if given or (own and own.exists()):
+        return given or own
+    robots = sorted(set(robots_of(checkpoint).values()))
+    if len(robots) != 1:
         raise BeingHError(
-            "does not say of which robot it is: it has no meta/contract.yaml", where=root,
-            remedy="name the contract: --contract ROBOT",
+            f"of which robot is not said: the checkpoint is {'of ' + ', '.join(robots) if robots else 'of no robot by name'}",
+            where=checkpoint, remedy="name the contract: --contract ROBOT",
         )  # fmt: skip
-    return path
+    return robots[0]
 
 
 def _at_least(value: int, least: int, option: str) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from beingh_core.errors import BeingHError
-from beingh_core.openloop.command import add_common, bar, disturbance_of, finish, labelled, ready
+from beingh_core.openloop.command import add_common, bar, contract_named, disturbance_of, finish, labelled, ready
 
 _DESCRIPTION = (
     "Plays recorded bags to the real policy and controller nodes, in the bags' own time, and compares what the policy wants "
@@ -45,7 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bag", type=Path, nargs="+", required=True, metavar="BAG", help="bags, or folders of bags")
-    parser.add_argument("--contract", default="fr3", metavar="ROBOT", help="robot contract: name or path")
+    parser.add_argument(
+        "--contract", default="", metavar="ROBOT", help="robot contract; empty: of the checkpoint's robot"
+    )
     parser.add_argument("--namespace", default="", help="in which the robot's nodes were recorded")
     parser.add_argument(
         "--commands", default="", metavar="TOPIC", help="of the commands, or `states`; empty: look for it"
@@ -68,7 +70,7 @@ def run(chosen: argparse.Namespace) -> int:
     from beingh_ros.replay.session import Options, replay
 
     checkpoints = labelled(chosen.checkpoint)
-    contract = load_contract(chosen.contract)
+    contract = load_contract(contract_named(chosen.contract, chosen.checkpoint[0]))
     options = Options(
         contract=str(contract.path), dataset_name=chosen.dataset_name, device=chosen.device, threads=chosen.threads,
         seed=_within(chosen.seed, 0, 2**31 - 2, "--seed"), latency_s=_within(chosen.latency, 0.0, 1e4, "--latency") / 1e3,

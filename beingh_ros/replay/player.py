@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
@@ -30,12 +29,11 @@ from beingh_core.openloop.recording import INSTRUCTION, Played, Recording
 from beingh_ros.messages.conversions import ns_to_stamp, stamp_to_ns
 from beingh_ros.messages.plan_messages import PlanWriter
 from beingh_ros.messages.state_messages import message_type
+from beingh_ros.nodes.graph import QUIET_PUBLISHER
 from beingh_ros.replay.cameras import Cameras
 from beingh_ros.replay.nodes import Predicted, Published, ReplayController, ReplayPolicy
 
 NS = 1_000_000_000
-# The nodes also ask for a latched clock, which this is not.
-QUIET = PublisherEventCallbacks(use_default_callbacks=False)
 DEEP = QoSProfile(depth=1000)
 RELAYED = "replay/chunk", "replay/base_chunk"
 # Reasons that differ only in numbers are one.
@@ -103,7 +101,7 @@ class Player:
         self._executor = SingleThreadedExecutor()
         for node in (self._node, policy):
             self._executor.add_node(node)
-        self._clock = self._node.create_publisher(Clock, "/clock", QoSProfile(depth=1), event_callbacks=QUIET)
+        self._clock = self._node.create_publisher(Clock, "/clock", QoSProfile(depth=1), event_callbacks=QUIET_PUBLISHER)
         self._inputs = {camera.topic: message_type(camera.type) for camera in contract.cameras}
         self._inputs |= {signal.topic: message_type(signal.type) for signal in contract.state}
         for topic in contract.joint_state_topics:
