@@ -24,6 +24,7 @@ from beingh_core.evaluate.openloop import (
 from beingh_core.evaluate.paired import paired_interval
 from beingh_core.evaluate.trivial import HOLD, LAST_VELOCITY, MEAN, trivial_actions
 from beingh_core.openloop import quantities
+from beingh_core.openloop.command import labelled
 from beingh_core.openloop.disturb import Disturbance
 from beingh_core.openloop.noise import noise_seed
 from beingh_core.openloop.recording import base_velocities
@@ -270,3 +271,11 @@ def test_every_robot_can_be_compared(path):
     assert all(
         q.recorded.shape[:2] == (2, 5) for q in quantities.of_slots(contract, rows, everyone, np.zeros((2, width)))
     )
+
+
+def test_checkpoints_are_told_apart():
+    assert list(labelled(["a/one", "b/two"])) == ["one", "two"]
+    assert list(labelled(["a/one", "b/one"])) == ["one (A)", "one (B)"]
+    assert list(labelled(["runs/hold"])) == ["checkpoint hold"]
+    with pytest.raises(BeingHError, match="one, or two"):
+        labelled(["a", "b", "c"])

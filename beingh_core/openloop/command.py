@@ -90,9 +90,12 @@ def labelled(checkpoints: Sequence[str]) -> dict[str, str]:
     Raises:
         BeingHError: More than two.
     """
+    from beingh_core.evaluate.trivial import TRIVIAL
+
     if not 1 <= len(checkpoints) <= 2:
         raise BeingHError(f"{len(checkpoints)} checkpoints are given", allowed="one, or two to compare")
     names = [Path(path).resolve().name or path for path in checkpoints]
+    names = [f"checkpoint {name}" if name in TRIVIAL else name for name in names]
     if len(set(names)) < len(names):
         names = [f"{name} ({letter})" for name, letter in zip(names, "AB")]
     return dict(zip(names, checkpoints))
