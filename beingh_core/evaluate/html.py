@@ -77,12 +77,13 @@ def page(
     return document("Being-H demo report", parts)
 
 
-def document(title: str, parts: Sequence[str]) -> str:
-    """A whole page of pieces of HTML, in the style of all reports."""
+def document(title: str, parts: Sequence[str], style: str = "") -> str:
+    """A whole page of HTML parts; `style` adds to that of all pages."""
     body = "\n".join(parts)
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>{body}</body></html>\n'
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}{style}</style></head>'
+        f"<body>{body}</body></html>\n"
     )
 
 
@@ -163,7 +164,7 @@ def _audit(audit: Audit) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], html_column: int | None = None) -> str:
-    """A table of texts; those of `html_column` are HTML already."""
+    """A table of texts; those of one column may be HTML."""
     top = "".join(f"<th>{escape(text)}</th>" for text in head)
     body = "".join(
         "<tr>"

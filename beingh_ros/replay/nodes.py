@@ -7,12 +7,11 @@ import functools
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from rclpy.node import Node
 
-from beingh_core.control.plan import Plan
 from beingh_core.control.stop_causes import STOPPED
 from beingh_core.errors import BeingHError
 from beingh_core.inference.chunk_maker import MadeChunk
@@ -191,7 +190,7 @@ class ReplayController(CountedNode, ControllerNode):
         """Of the newest plan; "" before the first."""
         return self.plans[-1].epoch if self.plans else ""
 
-    def _publish(self, plan: Plan) -> None:
+    def _publish(self, plan: Any) -> None:
         super()._publish(plan)
         sent = self._controller.last_sent
         self.plans.append(Published(plan.stamp_ns, plan.epoch, plan.positions, None if sent is None else sent[0]))
