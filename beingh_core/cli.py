@@ -49,9 +49,9 @@ def build_parser(registers: Sequence[Register] = ()) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="beingh", description="Being-H policies: measurements and services.")
     commands = parser.add_subparsers(metavar="COMMAND [OPTION]", required=True)  # as wide as the longest name needs
     _add_serve(commands)
+    add_evaluate(commands)
     add_dataset(commands)
     add_export(commands)
-    add_evaluate(commands)
     bench = commands.add_parser("bench", help="measure the software on this machine")
     benches = bench.add_subparsers(metavar="WHAT", required=True)
     _add_bench_inference(benches)

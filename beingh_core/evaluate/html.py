@@ -87,24 +87,6 @@ def document(title: str, parts: Sequence[str], style: str = "") -> str:
     )
 
 
-def picture(title: str, png: bytes) -> str:
-    """A PNG with its heading, inside the page."""
-    data = base64.b64encode(png).decode()
-    return f'<h2>{escape(title)}</h2><div class=scroll><img alt="{escape(title)}" src="data:image/png;base64,{data}"></div>'
-
-
-def tiles(shown: Sequence[tuple[object, str, str]]) -> str:
-    """Headline figures: (value, what it is, class: "good", "bad" or "")."""
-    return (
-        "<div class=tiles>"
-        + "".join(
-            f'<div class=tile><b class="{kind}">{escape(str(value))}</b><span>{escape(label)}</span></div>'
-            for value, label, kind in shown
-        )
-        + "</div>"
-    )
-
-
 def _tiles(figures: Mapping[str, object]) -> str:
     violations = figures["prefix_violations"]
     shown = [
@@ -179,3 +161,21 @@ def _text(value: object) -> str:
     if value is None:
         return "none"
     return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def picture(title: str, png: bytes) -> str:
+    """A PNG with its heading, inside the page."""
+    data = base64.b64encode(png).decode()
+    return f'<h2>{escape(title)}</h2><div class=scroll><img alt="{escape(title)}" src="data:image/png;base64,{data}"></div>'
+
+
+def tiles(shown: Sequence[tuple[object, str, str]]) -> str:
+    """Headline figures: (value, what it is, class: "good", "bad" or "")."""
+    return (
+        "<div class=tiles>"
+        + "".join(
+            f'<div class=tile><b class="{kind}">{escape(str(value))}</b><span>{escape(label)}</span></div>'
+            for value, label, kind in shown
+        )
+        + "</div>"
+    )

@@ -41,9 +41,9 @@ class InferenceThread:
         outside: Why the newest state cannot be what the checkpoint was trained on, None when it can.
         allow_outside: Whether to infer all the same.
         early: Chunks that were begun early.
-        looks: How often it has looked whether to infer.
         inference_ms, latency_ms, answer_ms: Time of the policy's work, from the observation to the chunk, and from the
             moment at which the prefix was known to the chunk [ms].
+        looks: How often it has looked whether to infer.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class InferenceThread:
         self.outside: str | None = None
         self.allow_outside = False
         self._judged_ns: int | None = None
-        self.chunks = self.failures = self.unreached = self.early = self.looks = 0
+        self.chunks = self.failures = self.unreached = self.early = 0
         self.inference_ms = Samples()
         self.latency_ms = Samples()
         self.answer_ms = Samples()
@@ -72,6 +72,7 @@ class InferenceThread:
         self._prefetch = prefetch and maker.prefetch
         self._prefetched: PrefetchedChunk | None = None
         self._begun_ns = 0
+        self.looks = 0
         self._active = False
         self._publishing = threading.Lock()
         self._ending = False
