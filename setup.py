@@ -76,6 +76,7 @@ setup(
             f"demo = {NAME}.demo.command:main",
             f"record = {NAME}.record.node:main",
             "export_dataset = beingh_core.cli:export_dataset",
+            f"replay_eval = {NAME}.replay.command:main",
         ]
     },
 )

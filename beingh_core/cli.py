@@ -14,6 +14,7 @@ from beingh_core.data.commands import add_dataset
 from beingh_core.data.doctor.command import add_doctor
 from beingh_core.data.export_command import add_export
 from beingh_core.errors import BeingHError
+from beingh_core.openloop.command import add_evaluate
 
 # Adds sub-commands to what `add_subparsers` returned; each sets `run`, which takes the parsed arguments and returns
 # an exit status or None for 0.
@@ -52,8 +53,9 @@ def export_dataset(arguments: Sequence[str] | None = None) -> int:
 def build_parser(registers: Sequence[Register] = ()) -> argparse.ArgumentParser:
     """The whole command line; `registers` add further sub-commands."""
     parser = argparse.ArgumentParser(prog="beingh", description="Being-H policies: measurements and services.")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(metavar="COMMAND [OPTION]", required=True)  # as wide as the longest name needs
     _add_serve(commands)
+    add_evaluate(commands)
     add_dataset(commands)
     add_export(commands)
     add_doctor(commands)

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 
 from beingh_core import cli as core
 from beingh_ros.monitor import command as monitor
+from beingh_ros.replay import command as replay
 from beingh_ros.robots import command as robots
 from beingh_ros.soak import command as soak
 
 # What adds the sub-commands of this package; see `beingh_core.cli.Register`.
-REGISTERS: tuple[core.Register, ...] = (robots.register, monitor.register, soak.register)
+REGISTERS: tuple[core.Register, ...] = (robots.register, monitor.register, soak.register, replay.register)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

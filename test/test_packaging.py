@@ -139,6 +139,7 @@ def test_every_node_has_an_entry_point_that_exists():
             ("demo", "beingh_ros.demo.command"),
             ("record", "beingh_ros.record.node"),
             ("export_dataset", "beingh_core.cli"),
+            ("replay_eval", "beingh_ros.replay.command"),
         )
         assert name == module.split(".")[-1] or (name, module) in commands
         tree = ast.parse((ROOT / (module.replace(".", "/") + ".py")).read_text())

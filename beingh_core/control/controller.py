@@ -124,6 +124,11 @@ class Controller:
             return self._measured.clock_difference()
 
     @property
+    def last_sent(self) -> np.ndarray | None:
+        """(T, J) the newest tick and the committed ones after it; None before the first tick of an epoch."""
+        return self._ticks.last_sent
+
+    @property
     def at_rest(self) -> bool:
         """Whether nothing is being sent: before the first epoch, and when a stop has braked to rest."""
         return self._at_rest
@@ -277,10 +282,6 @@ class Controller:
     def _buffer(self) -> CommitBuffer | None:
         return self._ticks.buffer
 
-    @property
-    def _last_sent(self) -> np.ndarray | None:
-        return self._ticks.last_sent
-
     def _stop_for(self, problem: Problem | None, now_ns: int) -> None:
         problem = problem or following_problem(self._tracking, self._measured, now_ns)
         if problem:
@@ -352,7 +353,7 @@ class Controller:
             self.stop(CLOCK, f"the ticks were held up for {late_ns / 1e9:.1f} s", now_ns)
             self._let_come_to_rest(now_ns)
         else:
-            left = self._last_sent
+            left = self.last_sent
             start = self._ticks.begin_again(now_ns)
             self._run(start if left is None else left[-1], start)
 

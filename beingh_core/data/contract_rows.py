@@ -65,8 +65,8 @@ def dataset_spec(
         fps=int(rate) if float(rate).is_integer() else rate,  # refused there
         robot=contract.robot,
         vectors=(
-            Vector(key=STATE, names=tuple(n for s in contract.state for n in _names(s))),
-            Vector(key=ACTION, names=tuple(n for s in contract.action for n in _names(s))),
+            Vector(key=STATE, names=tuple(n for s in contract.state for n in slot_names(s))),
+            Vector(key=ACTION, names=tuple(n for s in contract.action for n in slot_names(s))),
             *(charge if in_charge else ()),
         ),
         cameras=tuple(cameras),
@@ -106,7 +106,7 @@ def modality(contract: RobotContract) -> dict[str, Any]:
     for kind, key, signals in (("state", STATE, contract.state), ("action", ACTION, contract.action)):
         first, parts[kind] = 0, {}
         for signal in signals:
-            width = len(_names(signal))
+            width = len(slot_names(signal))
             parts[kind][signal.slot] = {"start": first, "end": first + width, "original_key": key}
             first += width
     views = {camera.name: {"original_key": IMAGES + camera.name} for camera in contract.cameras}
@@ -140,7 +140,7 @@ class RowEncoder:
         return np.concatenate([encoded[signal.slot][0] for signal in self._contract.action])
 
 
-def _names(signal: StateSignal | ActionSignal) -> list[str]:
+def slot_names(signal: StateSignal | ActionSignal) -> list[str]:
     """A name for each number of a slot."""
     if signal.slot in (*POSITION_SLOTS, "base_position"):
         return [f"{signal.slot}.{axis}" for axis in "xyz"]

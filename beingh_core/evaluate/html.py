@@ -63,11 +63,7 @@ def page(
     ]
     if shown is not None:
         parts.append(f"<h2>Episode {shown.index + 1}: “{escape(shown.instruction)}”, {escape(shown.outcome)}</h2>")
-    for title, png in pictures.items():
-        data = base64.b64encode(png).decode()
-        parts.append(
-            f'<h2>{escape(title)}</h2><div class=scroll><img alt="{escape(title)}" src="data:image/png;base64,{data}"></div>'
-        )
+    parts += [picture(title, png) for title, png in pictures.items()]
     parts += [
         "<h2>Episodes</h2>",
         _episodes(results),
@@ -93,7 +89,7 @@ def document(title: str, parts: Sequence[str], style: str = "") -> str:
 
 def _tiles(figures: Mapping[str, object]) -> str:
     violations = figures["prefix_violations"]
-    tiles = [
+    shown = [
         (f"{figures['successes']} of {figures['episodes']}", "episodes succeeded", ""),
         (violations, "broken commitments", "bad" if violations else "good"),
         (_text(figures["inference_ms"]["p50"]) + " ms", "inference, median", ""),
@@ -104,14 +100,7 @@ def _tiles(figures: Mapping[str, object]) -> str:
         ),
         (_text(figures["late_chunks"]), f"late chunks of {figures['chunks']}", ""),
     ]
-    return (
-        "<div class=tiles>"
-        + "".join(
-            f'<div class=tile><b class="{kind}">{escape(str(value))}</b><span>{escape(label)}</span></div>'
-            for value, label, kind in tiles
-        )
-        + "</div>"
-    )
+    return tiles(shown)
 
 
 def _episodes(results: Sequence[EpisodeResult]) -> str:
@@ -172,3 +161,21 @@ def _text(value: object) -> str:
     if value is None:
         return "none"
     return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def picture(title: str, png: bytes) -> str:
+    """A PNG with its heading, inside the page."""
+    data = base64.b64encode(png).decode()
+    return f'<h2>{escape(title)}</h2><div class=scroll><img alt="{escape(title)}" src="data:image/png;base64,{data}"></div>'
+
+
+def tiles(shown: Sequence[tuple[object, str, str]]) -> str:
+    """Headline figures: (value, what it is, class: "good", "bad" or "")."""
+    return (
+        "<div class=tiles>"
+        + "".join(
+            f'<div class=tile><b class="{kind}">{escape(str(value))}</b><span>{escape(label)}</span></div>'
+            for value, label, kind in shown
+        )
+        + "</div>"
+    )

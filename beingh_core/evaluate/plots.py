@@ -29,7 +29,7 @@ def film_strip(frames: Sequence[tuple[float, Mapping[str, np.ndarray]]], count: 
     views = sorted({name for _, images in frames for name in images})
     whole = [frame for frame in frames if len(frame[1]) == len(views)]
     if not whole:
-        return _message("no camera images were received")
+        return message("no camera images were received")
     picked = [whole[i] for i in np.unique(np.linspace(0, len(whole) - 1, count).round().astype(int))]
     figure, axes = plt.subplots(
         len(views), len(picked), figsize=(1.5 * len(picked), 1.6 * len(views) + 0.2), squeeze=False
@@ -45,13 +45,13 @@ def film_strip(frames: Sequence[tuple[float, Mapping[str, np.ndarray]]], count: 
             if column == 0:
                 axis.set_ylabel(view.replace("_", " "), fontsize=9, color=_INK)
     figure.subplots_adjust(0.03, 0.02, 0.995, 0.9, wspace=0.04, hspace=0.04)
-    return _png(figure)
+    return png(figure)
 
 
 def joint_tracking(trace: EpisodeTrace) -> bytes:
     """What was measured, sent and predicted at the joints that moved most, over the whole episode."""
     if len(trace.sent) == 0:
-        return _message("nothing was sent")
+        return message("nothing was sent")
     shown = sorted(_by_motion(trace)[:PLOTTED_JOINTS])
     figure, axes = plt.subplots(len(shown), 1, figsize=(12.0, 1.9 * len(shown) + 0.5), sharex=True, squeeze=False)
     for axis, joint in zip(axes[:, 0], shown):
@@ -63,7 +63,7 @@ def joint_tracking(trace: EpisodeTrace) -> bytes:
 def commitment_zoom(trace: EpisodeTrace) -> bytes:
     """A few seconds of the joint that moved most, with every tick."""
     if len(trace.sent) == 0:
-        return _message("nothing was sent")
+        return message("nothing was sent")
     joint = _by_motion(trace)[0]
     figure, axis = plt.subplots(figsize=(12.0, 3.6))
     _draw_joint(axis, trace, joint, marker="o")
@@ -81,7 +81,7 @@ def commitment_zoom(trace: EpisodeTrace) -> bytes:
 def latency_histogram(inference_ms: Sequence[float], latency_ms: Sequence[float], locked_ms: float) -> bytes:
     """How long inference and the whole way from picture to chunk took, and the time that the locked prefix covers."""
     if not len(inference_ms):
-        return _message("no chunk was made")
+        return message("no chunk was made")
     figure, axis = plt.subplots(figsize=(12.0, 2.8))
     top = max(locked_ms * 1.1, float(np.percentile(latency_ms, 99)) * 1.1)
     bins = np.linspace(0.0, top, 60)
@@ -93,7 +93,7 @@ def latency_histogram(inference_ms: Sequence[float], latency_ms: Sequence[float]
     axis.legend(frameon=False)
     axis.spines[["top", "right"]].set_visible(False)
     figure.subplots_adjust(0.06, 0.2, 0.99, 0.96)
-    return _png(figure)
+    return png(figure)
 
 
 def _by_motion(trace: EpisodeTrace) -> list[int]:
@@ -129,16 +129,18 @@ def _finish(figure, last_axis) -> bytes:
     last_axis.set_xlabel("robot time [s]")
     height = figure.get_figheight()
     figure.subplots_adjust(0.075, 0.5 / height, 0.98, 1 - 0.35 / height, hspace=0.1)
-    return _png(figure)
+    return png(figure)
 
 
-def _message(text: str) -> bytes:
+def message(text: str) -> bytes:
+    """A picture that says why there is none."""
     figure = plt.figure(figsize=(12.0, 0.6))
     figure.text(0.5, 0.5, text, ha="center", va="center", color=_INK)
-    return _png(figure)
+    return png(figure)
 
 
-def _png(figure) -> bytes:
+def png(figure) -> bytes:
+    """The figure as PNG; it is closed."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     plt.close(figure)

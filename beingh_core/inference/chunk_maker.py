@@ -125,6 +125,11 @@ class ChunkMaker:
         return self._trained_range.problem(self._codec.encode_state(self._unwrapped(observation), self._previous_state))
 
     @property
+    def policy(self):
+        """What infers."""
+        return self._policy
+
+    @property
     def prefetch(self) -> bool:
         """Whether `begin` does a share of the work before the prefix is known."""
         return hasattr(self._policy, "begin")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -14,6 +15,7 @@ from beingh_core.inference.policy_inputs import PolicyInputs
 from beingh_core.realtime.samples import Samples
 
 POLL_S = 0.004
+LOOK_S = 0.0005
 PERIODS = 20  # of pictures, whose median counts
 OLD_NS = 100e6  # longest wait of what was prefetched
 JOIN_S = 4.0  # ros2 launch gives a process 5 s
@@ -41,6 +43,7 @@ class InferenceThread:
         prefetched: Chunks that were prefetched.
         inference_ms, latency_ms, answer_ms: Time of the policy's work, from the observation to the chunk, and from the
             moment at which the prefix was known to the chunk [ms].
+        looks: How often it has looked whether to infer.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class InferenceThread:
         self._prefetch = prefetch and maker.prefetch
         self._prefetched: PrefetchedChunk | None = None
         self._begun_ns = 0
+        self.looks = 0
         self._active = False
         self._publishing = threading.Lock()
         self._ending = False
@@ -106,6 +110,18 @@ class InferenceThread:
         """Look at once whether an inference may start: something has arrived. Any thread."""
         self._wake.set()
 
+    def look(self) -> None:
+        """Look now, with everything that has arrived, and wait until that is done, an inference included. Another thread."""
+        wanted = self.looks + 2  # the one in progress may have begun before
+        while self.looks < wanted and self._thread.is_alive():
+            self._wake.set()
+            time.sleep(LOOK_S)
+
+    @property
+    def policy(self):
+        """What infers."""
+        return self._maker.policy
+
     def closed(self) -> list[tuple[str, str]]:
         """(what, why) of everything that keeps the gate closed; empty when it is open."""
         now_ns = self._now_ns()
@@ -136,6 +152,7 @@ class InferenceThread:
             except Exception as error:  # a defect: the node must end with it, not go quiet
                 self._fail(error)
                 return
+            self.looks += 1
 
     def _advance(self, now_ns: int) -> None:
         """Infers, or begins an inference whose time is near."""

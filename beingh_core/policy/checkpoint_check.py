@@ -31,7 +31,7 @@ def check_checkpoint(contract: RobotContract, checkpoint: str | Path, dataset_na
     directory, dataset_name = checkpoint_directory(checkpoint), dataset_name or contract.policy.dataset_name
     names = sorted(path.name[: -len(METADATA_SUFFIX)] for path in directory.glob(f"*{METADATA_SUFFIX}"))
     if dataset_name not in names:
-        _refuse_other_robots(contract, directory, names)
+        _refuse_other_robots(contract, directory)
         raise BeingHError(
             f"no metadata of dataset `{dataset_name}`, which policy.dataset_name of `{contract.robot}` names",
             where=directory,
@@ -45,20 +45,31 @@ def check_checkpoint(contract: RobotContract, checkpoint: str | Path, dataset_na
     return directory
 
 
-def _refuse_other_robots(contract: RobotContract, directory: Path, names: list[str]) -> None:
-    """Names the robots of a checkpoint; metadata that cannot be read says nothing.
+def robots_of(checkpoint: str | Path) -> dict[str, str]:
+    """Data set -> the robot that it says it is of; metadata that cannot be read say nothing.
 
     Raises:
-        BeingHError: all its data sets that name a robot name another one.
+        BeingHError: No checkpoint there.
     """
-    robots = {}
-    for name in names:
+    robots, directory = {}, checkpoint_directory(checkpoint)
+    for path in sorted(directory.glob(f"*{METADATA_SUFFIX}")):
+        name = path.name[: -len(METADATA_SUFFIX)]
         try:
             robot = load_metadata(directory, name).merged.get("robot")
         except BeingHError:
             continue
         if isinstance(robot, str):
             robots[name] = robot
+    return robots
+
+
+def _refuse_other_robots(contract: RobotContract, directory: Path) -> None:
+    """Names the robots of a checkpoint.
+
+    Raises:
+        BeingHError: all its data sets that name a robot name another one.
+    """
+    robots = robots_of(directory)
     if not robots or contract.robot in robots.values():
         return
     others = ", ".join(dict.fromkeys(shown(robot).strip("'") for robot in robots.values()))

@@ -63,3 +63,8 @@ def header_data(stamp_ns: int, frame_id: str) -> bytes:
 def _packed_text(text: str) -> bytes:
     data = text.encode() + b"\0"
     return _LENGTH[1].pack(len(data)) + data
+
+
+def restamped(data: bytes, stamp_ns: int) -> bytes:
+    """A serialised message that begins with a std_msgs/Header, with another time in it."""
+    return data[:4] + _TIME[data[1] & 1].pack(stamp_ns // 10**9, stamp_ns % 10**9) + data[12:]

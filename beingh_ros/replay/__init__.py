@@ -1,0 +1,1 @@
+"""Replay evaluation: bags through the real policy and controller nodes, where no robot can hear them."""
