@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from beingh_core.data.annotate.command import add_annotate
 from beingh_core.data.commands import add_dataset
 from beingh_core.data.export_command import add_export
 from beingh_core.errors import BeingHError
@@ -50,6 +51,7 @@ def build_parser(registers: Sequence[Register] = ()) -> argparse.ArgumentParser:
     _add_serve(commands)
     add_dataset(commands)
     add_export(commands)
+    add_annotate(commands)
     bench = commands.add_parser("bench", help="measure the software on this machine")
     benches = bench.add_subparsers(metavar="WHAT", required=True)
     _add_bench_inference(benches)
