@@ -78,9 +78,7 @@ class Browser:
             parts = [KEYS.get(part, part) for part in (key.split("+") if len(key) > 1 else [key])]
             actions += [{"type": "keyDown", "value": part} for part in parts]
             actions += [{"type": "keyUp", "value": part} for part in reversed(parts)]
-        self._call(
-            "POST", f"{self._session}/actions", {"actions": [{"type": "key", "id": "keys", "actions": actions}]}
-        )
+        self._call("POST", f"{self._session}/actions", {"actions": [{"type": "key", "id": "keys", "actions": actions}]})
 
     def text(self, selector):
         return self.run("return document.querySelector(arguments[0])?.innerText", selector)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace as Message
@@ -79,9 +80,9 @@ class FakeBag:
                     Recorded(topic, stamp + self.latency_ns.get(topic, 2_000_000), stamp + self.offset_ns, content)
                 )
         self.recorded = sorted(found, key=lambda message: message.log_ns)
-        self.topics = dict.fromkeys(kinds)
-        for topic in self.without:
-            del self.topics[topic]
+        counts = Counter(message.topic for message in found)
+        self.topics = {topic: Message(type="", count=counts[topic]) for topic in kinds if topic not in self.without}
+        self.start_ns, self.end_ns = self.recorded[0].log_ns, self.recorded[-1].log_ns
 
     def __enter__(self):
         return self

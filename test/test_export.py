@@ -16,7 +16,7 @@ from beingh_core.data.bag_files import ContractBag
 from beingh_core.data.bags.message import RawMessage
 from beingh_core.data.contract_rows import dataset_spec
 from beingh_core.data.export import Export, export
-from beingh_core.data.lerobot import Dataset, Subtask, VideoSettings
+from beingh_core.data.lerobot import Dataset, VideoSettings
 from beingh_core.data.lerobot.describe import contract_hash
 from beingh_core.data.lerobot.writer import DatasetWriter
 from beingh_core.errors import BeingHError
@@ -121,13 +121,6 @@ def test_two_processes_give_the_same_dataset(tmp_path):
         == contents(tmp_path / "two")["data/chunk-000/file-000.parquet"]
     )
     assert [e.tasks for e in one.episodes] == [e.tasks for e in two.episodes]
-
-
-def test_accepted_labels_become_subtasks(tmp_path):
-    labels = {"whole": [Subtask(start_s=0.0, text="reach"), Subtask(start_s=0.98, text="grasp")]}
-    export(paths("whole"), settings(tmp_path / "d", subtasks="index", labels=labels), open_fake)
-    dataset = Dataset(tmp_path / "d")
-    assert dataset.subtasks_of(dataset.episodes[0]) == [(0.0, "reach"), (1.0, "grasp")]
 
 
 def test_what_concerns_all_bags_is_one_error(tmp_path):

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from beingh_core.contract import RobotContract, load_contract
 from beingh_core.data import contract_rows
+from beingh_core.data.annotate import accepted
 from beingh_core.data.bag_files import ContractBag
 from beingh_core.data.lerobot import encoders, storage
 from beingh_core.data.lerobot.encoders import threads_for
-from beingh_core.data.lerobot.episode import Staged, Subtask, stage
+from beingh_core.data.lerobot.episode import Staged, stage
 from beingh_core.data.lerobot.publish import is_whole
 from beingh_core.data.lerobot.schema import DatasetSpec, VideoSettings
 from beingh_core.data.lerobot.writer import DatasetWriter
@@ -45,8 +47,8 @@ class Export:
         version, video: see `DatasetSpec`.
         resampling: see `Resampling`.
         subtasks: see `DatasetSpec`.
-        labels: bag's name -> its accepted subtasks.
-        only_successes: refuse bags of which the recorder says that they failed.
+        labels: folder of the label files of `beingh annotate`; None for beside each bag.
+        only_successes: refuse bags of which an accepted label, or without one the recorder, says that they failed.
         workers: processes; 0 for as many as processors.
         namespace: in which the robot's nodes were recorded.
     """
@@ -58,7 +60,7 @@ class Export:
     video: VideoSettings = field(default_factory=VideoSettings)
     resampling: Resampling = field(default_factory=Resampling)
     subtasks: str | None = None
-    labels: Mapping[str, Sequence[Subtask]] = field(default_factory=dict)
+    labels: Path | None = None
     only_successes: bool = False
     workers: int = 0
     namespace: str = ""
@@ -136,8 +138,11 @@ def convert(bag: Path, settings: Export, spec: DatasetSpec, opener: Opener, stag
             custom = dict(getattr(opened, "custom", None) or {})
             reader = ContractBag(opened, contract, settings.namespace)
             task = custom.get(TASK) or settings.task
-            if settings.only_successes and custom.get(SUCCESS) == "false":
-                raise BeingHError("the recorder says that it failed", where=bag, remedy="leave --only-successes out")
+            person = accepted.of_bag(bag, opened, settings.labels, custom.get(SUCCESS))
+            if settings.only_successes and person.success is False:
+                raise BeingHError(
+                    "its label or recorder says that it failed", where=bag, remedy="leave --only-successes out"
+                )
             if not task:
                 raise BeingHError("the bag does not say its task", where=bag, remedy="give it with --task")
             commands = command_topics(contract, reader.topics, settings.resampling.commands)
@@ -145,14 +150,14 @@ def convert(bag: Path, settings: Export, spec: DatasetSpec, opener: Opener, stag
             wanted |= set() if commands else set(contract.joint_state_topics)
             _check_topics(wanted, reader.topics, bag)
             resampler = Resampler(contract, from_bag(reader, wanted), commands, task, settings.resampling)
-            subtasks = settings.labels.get(bag.name, ())
+            subtasks = partial(accepted.subtasks_of, person.labels, fps=spec.fps) if settings.subtasks else ()
             for number, frames in enumerate(resampler.pieces()):
                 folder = staging / f"{bag.name}.{number}"
                 storage.remove(folder)
                 staged.append(stage(
                     spec, folder, frames, source=f"{bag.name}#{number}", threads=threads,
-                    subtasks=subtasks if number == 0 else (),
-                    extra={"bag": bag.name, "piece": number, "recorder": custom},
+                    subtasks=subtasks,
+                    extra={"bag": bag.name, "piece": number, "recorder": custom, "success": person.success},
                 ))  # fmt: skip
             told = list(getattr(opened, "findings", ()))
             if custom.get(HASH, contract.hash) != contract.hash:

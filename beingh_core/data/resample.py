@@ -265,7 +265,7 @@ class Resampler:
         for stream in self._states:
             positions.update(zip(stream.joints, samples[stream.name].value.tolist()))
         pictures = {IMAGES + camera.name: samples[topic].value() for topic, camera in self._cameras.items()}
-        return _Tick(command, self._rows.state(positions), pictures), row
+        return _Tick(tick_ns, command, self._rows.state(positions), pictures), row
 
     def _sample(self, tick_ns: int) -> tuple[dict[str, Sample] | None, str | None]:
         """(each stream's sample, what is missing); (None, None) for a tick to leave out."""
@@ -352,12 +352,14 @@ class Resampler:
 class _Tick:
     """A tick whose action is known with the next one."""
 
+    stamp_ns: int
     command_J: np.ndarray
     state_D: np.ndarray
     pictures: dict[str, np.ndarray]
 
     def row(self, action_D: np.ndarray, task: str) -> Frame:
-        return Frame(vectors={STATE: self.state_D, ACTION: action_D}, images=self.pictures, task=task)
+        vectors = {STATE: self.state_D, ACTION: action_D}
+        return Frame(vectors=vectors, images=self.pictures, task=task, stamp_ns=self.stamp_ns)
 
 
 class _Picture:

@@ -98,9 +98,7 @@ def _labeller(chosen: argparse.Namespace) -> _Asked | None:
         return None
     key = key_of(chosen.labeller_key_env, chosen.labeller_key_file)
     return _Asked(
-        HttpLabeller(
-            url=chosen.labeller_url, model=chosen.labeller_model, key=key, timeout_s=chosen.labeller_timeout
-        )
+        HttpLabeller(url=chosen.labeller_url, model=chosen.labeller_model, key=key, timeout_s=chosen.labeller_timeout)
     )
 
 

@@ -68,9 +68,7 @@ def gripper_moves(times_s: np.ndarray, opening: np.ndarray, hand: str = "") -> l
         before, after = float(values[max(0, first - 1)]), float(values[min(last, len(values) - 1)])
         if abs(after - before) >= LEAST:
             end_s = float(grid_s[min(last, len(grid_s) - 1)])
-            moves.append(
-                GripperMove(hand=hand, start_s=float(grid_s[first]), end_s=end_s, before=before, after=after)
-            )
+            moves.append(GripperMove(hand=hand, start_s=float(grid_s[first]), end_s=end_s, before=before, after=after))
     return moves
 
 

@@ -203,8 +203,7 @@ def write(path: Path, labels: Labels, *, untouched: bool = False) -> bytes:
         BeingHError: The disk is full, or this user may not write there.
     """
     content = to_bytes(labels, untouched=untouched)
-    with storage.told_when_full(path.parent):
-        storage.write(path, content)
+    _put(path, content)
     return content
 
 
@@ -231,10 +230,19 @@ def set_aside(path: Path) -> Path:
     for number in range(1, 10_000):
         target = path.with_name(f"{path.name.removesuffix('.yaml')}.replaced-{number}.yaml")
         if not target.exists():
-            with storage.told_when_full(path.parent):
-                storage.write(target, content)
+            _put(target, content)
             return target
     raise BeingHError("there are too many files that were set aside", where=path, remedy="remove some")
+
+
+def _put(path: Path, content: bytes) -> None:
+    try:
+        with storage.told_when_full(path.parent):
+            storage.write(path, content)
+    except OSError as error:
+        raise BeingHError(
+            f"cannot be written: {error.strerror}", where=path, remedy="choose another folder (--out)"
+        ) from None
 
 
 def _first_line(content: bytes) -> bytes:

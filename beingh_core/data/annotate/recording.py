@@ -27,7 +27,12 @@ from beingh_core.errors import BeingHError, shown
 
 EVENTS = "record/events"
 Opener = Callable[[Path], AbstractContextManager[Any]]
-_HANDS = {"gripper_position": "right", "left_gripper_position": "left", "eef_position": "right", "left_eef_position": "left"}
+_HANDS = {
+    "gripper_position": "right",
+    "left_gripper_position": "left",
+    "eef_position": "right",
+    "left_eef_position": "left",
+}
 _SAMPLE_NS = 18_000_000  # joint states that come faster are thinned out
 _BACK_NS = NS  # stamps that go back further are another clock
 _MOST_MARKS = 1000
@@ -153,7 +158,9 @@ def _read_messages(bag: ContractBag, contract: RobotContract, events: str, path:
             found.pictures.setdefault(message.topic, []).append((stamp_ns, message.log_ns))
         elif not found.stamps or stamp_ns - found.stamps[-1] >= _SAMPLE_NS:
             _take_joints(found, bag, message, stamp_ns, codec, latest)
-        elif set(contract.joint_state_topics) != {message.topic}:  # of another topic, and still the newest of its joints
+        elif set(contract.joint_state_topics) != {
+            message.topic
+        }:  # of another topic, and still the newest of its joints
             latest.update(contract_rows.joint_positions(bag.deserialise(message)))
     return found
 
@@ -198,7 +205,9 @@ def _signals(found: _Read, contract: RobotContract, origin_ns: int) -> Signals:
         times_s=times_s,
         joints={name: np.array([row[name] for row in found.positions]) for name in names},
         tools={_HANDS[s.slot]: slot(s.slot) for s in contract.state if s.slot in POSITION_SLOTS},
-        grippers={_HANDS[s.slot]: slot(s.slot)[:, 0] for s in contract.state if s.slot in _HANDS and s.closed is not None},
+        grippers={
+            _HANDS[s.slot]: slot(s.slot)[:, 0] for s in contract.state if s.slot in _HANDS and s.closed is not None
+        },
         marks=tuple(Mark(time_s=after(t), name=n) for t, n in sorted(found.marks) if inside(after(t))),
         person=_stretches([(after(t), who) for t, who in found.charge], times_s[-1]),
         task="".join(c for c in " ".join(found.task.split()) if c.isprintable())[:LONGEST_TASK],

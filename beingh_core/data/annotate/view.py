@@ -53,7 +53,5 @@ def _curve(name: str, unit: str, times_s: Sequence[float], lines: dict[str, np.n
     return {
         "name": name,
         "unit": unit,
-        "lines": {
-            line: {"t": np.round(t, 3).tolist(), "v": np.round(v, 5).tolist()} for line, (t, v) in found.items()
-        },
+        "lines": {line: {"t": np.round(t, 3).tolist(), "v": np.round(v, 5).tolist()} for line, (t, v) in found.items()},
     }

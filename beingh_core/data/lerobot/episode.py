@@ -7,7 +7,7 @@ number of frames, tasks, where it came from, subtasks, histograms of its picture
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,13 @@ class Frame:
         vectors: key -> (D,) numbers.
         images: key -> uint8 (H, W, 3), or depth (H, W); not changed by the caller afterwards.
         task: the instruction.
+        stamp_ns: when it was, None where that is not known; not kept.
     """
 
     vectors: Mapping[str, np.ndarray]
     images: Mapping[str, np.ndarray]
     task: str
+    stamp_ns: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +113,7 @@ def stage(
     frames: Iterable[Frame],
     *,
     source: str = "",
-    subtasks: Sequence[Subtask] = (),
+    subtasks: Sequence[Subtask] | Callable[[Sequence[int | None]], Sequence[Subtask]] = (),
     threads: int | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> Staged:
@@ -121,7 +123,8 @@ def stage(
         spec: The dataset's.
         folder: Is made; removed again when anything goes wrong.
         frames: Rows, read once.
-        source, subtasks, extra: See `Record`.
+        source, extra: See `Record`.
+        subtasks: Those of the episode, or what gives them for the stamps of its rows.
         threads: Of each camera's encoder; None divides the processors.
 
     Raises:
@@ -145,7 +148,7 @@ def stage(
                 encoder.finish()
             record = Record(
                 frames=rows.count, tasks=tuple(dict.fromkeys(rows.tasks)), source=source, extra=dict(extra or {}),
-                subtasks=_ordered(subtasks, spec), histograms={key: e.histogram for key, e in encoders.items()},
+                subtasks=_ordered(subtasks(rows.stamps_ns) if callable(subtasks) else subtasks, spec), histograms={key: e.histogram for key, e in encoders.items()},
             )  # fmt: skip
             pq.write_table(rows.table(record), folder / DATA)
             return finish(Staged(folder=folder, record=record), spec)
@@ -202,6 +205,7 @@ class _Rows:
         self._spec = spec
         self._values: dict[str, list[np.ndarray]] = {vector.key: [] for vector in spec.vectors}
         self.tasks: list[str] = []
+        self.stamps_ns: list[int | None] = []
 
     @property
     def count(self) -> int:
@@ -224,6 +228,7 @@ class _Rows:
         if not isinstance(frame.task, str) or not frame.task.strip():
             raise BeingHError("has no task", where=where, remedy="give the episode its instruction")
         self.tasks.append(frame.task)
+        self.stamps_ns.append(frame.stamp_ns)
 
     def table(self, record: Record) -> pa.Table:
         if not self.count:
