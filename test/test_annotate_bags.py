@@ -192,6 +192,33 @@ def test_only_accepted_subtasks_and_success_are_exported(bags, tmp_path, capsys,
     assert re.search(r"^one +refused", capsys.readouterr().out, re.M)
 
 
+def test_success_becomes_the_column_that_lerobot_has_for_it(bags, tmp_path, capsys):
+    annotate(bags)
+    write_bag(bags / "failed", success="false", seconds=3.0, marks=())
+    arguments = [
+        "--contract",
+        "fr3",
+        "--out",
+        str(tmp_path / "d"),
+        "--workers",
+        "1",
+        "--encoder",
+        "software",
+        "--success",
+    ]
+    assert main(["export", str(bags), *arguments]) == 1
+    told = capsys.readouterr().out
+    assert re.search(r"^two +refused", told, re.M) and "nobody has said" in told, "a proposal is nobody's word"
+    accept(bags / "two.labels.yaml", success={"value": True, "state": "accepted"})
+    assert main(["export", str(bags), *arguments]) == 0
+    dataset = Dataset(tmp_path / "d")
+    values = [dataset.values(episode, "next.success")[:, 0].tolist() for episode in dataset.episodes]
+    lengths = [episode.frames for episode in dataset.episodes]
+    last = lambda count: [False] * (count - 1) + [True]
+    assert values == [[False] * lengths[0], last(lengths[1]), last(lengths[2])]
+    assert dataset.info["features"]["next.success"]["dtype"] == "bool" and min(lengths) > 50
+
+
 def test_the_export_refuses_labels_of_another_recording(bags, tmp_path, capsys):
     annotate(bags, "--out", tmp_path / "labels")
     (tmp_path / "labels" / "one.labels.yaml").replace(tmp_path / "labels" / "two.labels.yaml")

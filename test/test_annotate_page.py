@@ -13,6 +13,7 @@ from beingh_core.data.annotate import labels as files
 from beingh_core.data.annotate.server import PageServer
 from beingh_core.data.annotate.workbench import Workbench
 from beingh_core.data.bag_files import open_bag
+from beingh_core.errors import BeingHError
 
 TEXT = "#segments li[aria-selected=true] .text"
 
@@ -50,10 +51,14 @@ class Session:
 
     def saved(self, condition, name="one"):
         """Waits until the file fulfils a condition."""
-        end = time.monotonic() + 10
-        while not condition(self.labels(name)):
-            assert time.monotonic() < end, (self.labels(name), self.browser.text("#banner"), self.browser.log())
+        end, found = time.monotonic() + 10, False
+        while not found:
+            assert time.monotonic() < end, (self.browser.text("#banner"), self.browser.log())
             time.sleep(0.02)
+            try:
+                found = condition(self.labels(name))
+            except BeingHError:  # broken or removed by the test
+                found = False
 
     def banner(self, text):
         self.browser.until("return document.querySelector('#banner').innerText.includes(arguments[0])", text)

@@ -20,6 +20,7 @@ from beingh_core.data.pixels import compressed_pixels, fields_of, raw_pixels
 from beingh_core.errors import BeingHError
 
 STATE, ACTION, IMAGES = "observation.state", "action", "observation.images."
+SUCCESS = "next.success"  # as LeRobot names it: true in the row with which an episode succeeds
 NS = 1_000_000_000
 
 
@@ -29,6 +30,7 @@ def dataset_spec(
     video: VideoSettings,
     version: str,
     subtasks: str | None = None,
+    success: bool = False,
 ) -> DatasetSpec:
     """The dataset of a robot.
 
@@ -36,6 +38,7 @@ def dataset_spec(
         contract: The robot.
         sizes: View -> (height, width) of its pictures.
         video, version, subtasks: See `DatasetSpec`.
+        success: Whether it has the column `SUCCESS`.
 
     Raises:
         BeingHError: A rate that is not whole, an action that one row cannot hold, or messages that are not read here.
@@ -56,6 +59,7 @@ def dataset_spec(
         vectors=(
             Vector(key=STATE, names=tuple(n for s in contract.state for n in _names(s))),
             Vector(key=ACTION, names=tuple(n for s in contract.action for n in _names(s))),
+            *([Vector(key=SUCCESS, names=("success",), dtype="bool")] if success else []),
         ),
         cameras=tuple(
             Camera(key=IMAGES + c.name, height=sizes[c.name][0], width=sizes[c.name][1]) for c in contract.cameras

@@ -48,6 +48,7 @@ class Export:
         resampling: see `Resampling`.
         subtasks: see `DatasetSpec`.
         labels: folder of the label files of `beingh annotate`; None for beside each bag.
+        success: write the column `next.success`; bags of which nobody said it are refused.
         only_successes: refuse bags of which an accepted label, or without one the recorder, says that they failed.
         workers: processes; 0 for as many as processors.
         namespace: in which the robot's nodes were recorded.
@@ -61,6 +62,7 @@ class Export:
     resampling: Resampling = field(default_factory=Resampling)
     subtasks: str | None = None
     labels: Path | None = None
+    success: bool = False
     only_successes: bool = False
     workers: int = 0
     namespace: str = ""
@@ -139,6 +141,8 @@ def convert(bag: Path, settings: Export, spec: DatasetSpec, opener: Opener, stag
             reader = ContractBag(opened, contract, settings.namespace)
             task = custom.get(TASK) or settings.task
             person = accepted.of_bag(bag, opened, settings.labels, custom.get(SUCCESS))
+            if settings.success:
+                accepted.check_success(person, bag)
             if settings.only_successes and person.success is False:
                 raise BeingHError(
                     "its label or recorder says that it failed", where=bag, remedy="leave --only-successes out"
@@ -154,11 +158,14 @@ def convert(bag: Path, settings: Export, spec: DatasetSpec, opener: Opener, stag
             for number, frames in enumerate(resampler.pieces()):
                 folder = staging / f"{bag.name}.{number}"
                 storage.remove(folder)
+                frames = accepted.without_success(frames) if settings.success else frames
                 staged.append(stage(
                     spec, folder, frames, source=f"{bag.name}#{number}", threads=threads,
                     subtasks=subtasks,
                     extra={"bag": bag.name, "piece": number, "recorder": custom, "success": person.success},
                 ))  # fmt: skip
+            if settings.success and person.success and staged:
+                accepted.succeed(staged[-1])
             told = list(getattr(opened, "findings", ()))
             if custom.get(HASH, contract.hash) != contract.hash:
                 told.append("it was recorded with another contract: rates, joints, slots or frames differ")
@@ -250,7 +257,10 @@ def _spec(
         except BeingHError as error:
             refused[bag] = Outcome(bag=bag, state="refused", findings=[str(error)])
             continue
-        return contract_rows.dataset_spec(contract, sizes, settings.video, settings.version, settings.subtasks), refused
+        made = contract_rows.dataset_spec(
+            contract, sizes, settings.video, settings.version, settings.subtasks, settings.success
+        )
+        return made, refused
     return None, refused
 
 

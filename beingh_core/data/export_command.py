@@ -40,6 +40,9 @@ def add_export(commands) -> None:
     parser.add_argument(
         "--subtasks", help="write accepted subtasks: language (LeRobot 0.6's columns) or index; empty: leave them out"
     )
+    parser.add_argument(
+        "--success", action="store_true", help="write next.success; bags of which nobody said it are refused"
+    )
     parser.add_argument("--labels", type=Path, metavar="DIR", help="folder of label files; empty: beside each bag")
     parser.add_argument(
         "--only-successes",
@@ -60,7 +63,7 @@ def _export(chosen: argparse.Namespace) -> int:
     settings = Export(
         contract=chosen.contract, out=chosen.out, task=chosen.task, version=chosen.version,
         workers=chosen.workers, namespace=chosen.namespace, only_successes=chosen.only_successes,
-        subtasks=chosen.subtasks, labels=chosen.labels,
+        subtasks=chosen.subtasks, labels=chosen.labels, success=chosen.success,
         video=VideoSettings(codec=chosen.codec, encoder=chosen.encoder, crf=chosen.crf),
         resampling=Resampling(
             method=chosen.method, on_gap=chosen.on_gap, max_age_s=chosen.max_age, commands=chosen.commands,

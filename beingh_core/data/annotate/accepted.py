@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from beingh_core.data.annotate import labels as files
 from beingh_core.data.annotate.labels import ACCEPTED, Labels
 from beingh_core.data.annotate.recording import fingerprint
-from beingh_core.data.lerobot.episode import Subtask
+from beingh_core.data.contract_rows import SUCCESS
+from beingh_core.data.lerobot import storage
+from beingh_core.data.lerobot.episode import Frame, Staged, Subtask
+from beingh_core.errors import BeingHError
 
 _NS = 1_000_000_000
 
@@ -73,3 +78,33 @@ def subtasks_of(labels: Labels | None, stamps_ns: Sequence[int], *, fps: int) ->
         if index != (held[row - 1] if row else -1):
             found.append(Subtask(start_s=row / fps, text=spans[index][2].text if index >= 0 else ""))
     return found
+
+
+def check_success(accepted: Accepted, bag: Path) -> None:
+    """Refuses a bag of which nobody said whether it succeeded.
+
+    Raises:
+        BeingHError: So it is.
+    """
+    if accepted.success is None:
+        raise BeingHError(
+            "nobody has said whether it succeeded",
+            where=bag,
+            remedy="accept a verdict in `beingh annotate --serve` (g or b), or leave --success out",
+        )
+
+
+def without_success(frames: Iterable[Frame]) -> Iterator[Frame]:
+    """The rows of an episode that has not succeeded yet."""
+    for frame in frames:
+        yield replace(frame, vectors={**frame.vectors, SUCCESS: np.zeros(1, bool)})
+
+
+def succeed(staged: Staged) -> None:
+    """Makes the last row of a recording's last piece, which is known only now, that of its success."""
+    table = pq.read_table(staged.data)
+    column = np.zeros(len(table), bool)
+    column[-1] = True
+    place = table.column_names.index(SUCCESS)
+    pq.write_table(table.set_column(place, SUCCESS, pa.array(column)), staged.data)
+    storage.sync(staged.data)

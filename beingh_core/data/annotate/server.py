@@ -31,6 +31,7 @@ from beingh_core.errors import BeingHError
 PAGE = Path(__file__).with_name("page.html")
 TOKEN = "X-Beingh-Token"
 LARGEST_BODY = 1 << 20
+_MOST_UNREAD, _BLOCK = 16 << 20, 1 << 16
 _MOST_CONNECTIONS = 64
 _IDLE_S = 20.0
 _HEADERS = {
@@ -145,6 +146,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Requests hold the token; none is logged."""
 
     def _answer(self, routes: dict[str, Callable[[dict[str, str]], None]]) -> None:
+        self.close_connection = True  # idle connections of many tabs would take the slots of others
+        length = self.headers.get("Content-Length", "")
+        self._unread = int(length) if length.isascii() and length.isdigit() and len(length) < 10 else 0
         try:
             url = urlsplit(self.path)
             query = {name: values[-1] for name, values in parse_qs(url.query, max_num_fields=20).items()}
@@ -159,7 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
         except ValueError as error:
             self._send_json({"error": f"no such request ({error})"}, HTTPStatus.BAD_REQUEST)
         except (ConnectionError, TimeoutError):
-            self.close_connection = True
+            return
         except Exception as error:  # noqa: BLE001 - the page must learn that nothing was saved
             log.exception("a request failed")
             self._send_json({"error": f"{type(error).__name__}: {error}"}, HTTPStatus.INTERNAL_SERVER_ERROR)
@@ -167,19 +171,17 @@ class _Handler(BaseHTTPRequestHandler):
     def _check(self, query: dict[str, str]) -> None:
         """Refuses whoever is not the page."""
         if not is_own_host(self.headers.get("Host", "")):
-            raise self._forbidden("this is not the name of this machine")
+            raise Refused(HTTPStatus.FORBIDDEN, "this is not the name of this machine")
         given = (self.headers.get(TOKEN) or query.get("token", "")).encode("utf-8", "replace")
         if not hmac.compare_digest(given, self.server.token.encode()):
-            raise self._forbidden("open the address that `beingh annotate --serve` has printed, with its token")
+            raise Refused(
+                HTTPStatus.FORBIDDEN, "open the address that `beingh annotate --serve` has printed, with its token"
+            )
         if self.command == "POST" and not self.headers.get(TOKEN):  # which no form of another site can send
-            raise self._forbidden("the token is not in the header")
+            raise Refused(HTTPStatus.FORBIDDEN, "the token is not in the header")
         origin = self.headers.get("Origin")
         if origin is not None and urlsplit(origin).netloc != self.headers.get("Host"):
-            raise self._forbidden("the request comes from another site")
-
-    def _forbidden(self, text: str) -> Refused:
-        self.close_connection = True
-        return Refused(HTTPStatus.FORBIDDEN, text)
+            raise Refused(HTTPStatus.FORBIDDEN, "the request comes from another site")
 
     def _page(self, _query: dict[str, str]) -> None:
         nonce = secrets.token_urlsafe(16)
@@ -231,15 +233,13 @@ class _Handler(BaseHTTPRequestHandler):
         self._send_json({"mark": mark})
 
     def _body(self) -> object:
-        length = self.headers.get("Content-Length", "")
-        if not (length.isascii() and length.isdigit() and len(length) < 10):
-            self.close_connection = True
+        if not self._unread:
             raise Refused(HTTPStatus.LENGTH_REQUIRED, "the request does not say its length")
-        if int(length) > LARGEST_BODY:
-            self.close_connection = True
+        if self._unread > LARGEST_BODY:
             raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {LARGEST_BODY} bytes")
-        data = self.rfile.read(int(length))
-        if len(data) < int(length):
+        length, self._unread = self._unread, 0
+        data = self.rfile.read(length)
+        if len(data) < length:
             raise ConnectionError
         try:
             return json.loads(data)
@@ -253,11 +253,13 @@ class _Handler(BaseHTTPRequestHandler):
         self, data: bytes, kind: str, *, status: HTTPStatus = HTTPStatus.OK, cache: str = "no-store", policy: str = ""
     ) -> None:
         with contextlib.suppress(ConnectionError, TimeoutError):
+            # What is closed unread is reset, and the answer with it.
+            for _ in range(min(self._unread, _MOST_UNREAD) // _BLOCK + 1):
+                self._unread -= len(self.rfile.read(min(_BLOCK, max(0, self._unread))))
             self.send_response(status)
             more = {"Content-Type": kind, "Content-Length": str(len(data)), "Cache-Control": cache}
             more["Content-Security-Policy"] = policy or "default-src 'none'; frame-ancestors 'none'"
-            if self.close_connection:
-                more["Connection"] = "close"
+            more["Connection"] = "close"
             for name, value in (_HEADERS | more).items():
                 self.send_header(name, value)
             self.end_headers()
