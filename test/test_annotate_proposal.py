@@ -45,7 +45,7 @@ def begins(proposal):
 def test_a_pick_and_place_is_cut_where_its_motions_begin():
     proposal = propose(pick_and_place())
     assert told(proposal) == [
-        "wait", "reach for the red cube", "grasp the red cube", "lift the red cube", "carry the red cube into the bowl",
+        "wait", "reach for the red cube", "grasp the red cube", "lift the red cube", "carry the red cube to the bowl",
         "lower the red cube into the bowl", "release the red cube", "move away", "wait",
     ]  # fmt: skip
     np.testing.assert_allclose(begins(proposal), [0, 1, 3, 3.6, 5, 7, 8.5, 9.2, 11], atol=0.35)

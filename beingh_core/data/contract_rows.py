@@ -68,13 +68,18 @@ def dataset_spec(
     )  # fmt: skip
 
 
-def _check_messages(contract: RobotContract) -> None:
-    """Refuses what the live nodes can read and the export cannot."""
-    strange = [
+def unread_states(contract: RobotContract) -> list[str]:
+    """Keys of states that the live nodes can read and `joint_positions` cannot."""
+    return [
         f"state.{s.slot}"
         for s in contract.state
         if s.source not in ("position", "fk") or (s.wire is not None and not s.wire.is_plain)
     ]
+
+
+def _check_messages(contract: RobotContract) -> None:
+    """Refuses what the live nodes can read and the export cannot."""
+    strange = unread_states(contract)
     strange += [
         f"drivers of {', '.join(d.joints)}"
         for d in contract.drivers

@@ -103,7 +103,10 @@ class HttpLabeller:
     timeout_s: float = 60.0
 
     def __post_init__(self) -> None:
-        parts = urllib.parse.urlsplit(self.url)
+        try:
+            parts = urllib.parse.urlsplit(self.url)
+        except ValueError:
+            parts = urllib.parse.urlsplit("")
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
             raise BeingHError(
                 "is no address of a labeller", where="--labeller-url", allowed="http(s)://HOST[:PORT][/v1]",
@@ -173,7 +176,9 @@ class HttpLabeller:
 
     def _fetch(self, request: urllib.request.Request) -> tuple[int, bytes]:
         """Status and at most one byte more than `LARGEST_REPLY` of the answer."""
-        with urllib.request.build_opener(_AsItIs).open(request, timeout=self.timeout_s) as response:
+        local = urllib.parse.urlsplit(self.url).hostname in _LOCAL
+        handlers = [_AsItIs, *([urllib.request.ProxyHandler({})] if local else [])]
+        with urllib.request.build_opener(*handlers).open(request, timeout=self.timeout_s) as response:
             return response.status, response.read(LARGEST_REPLY + 1)
 
     def _error(self, what: str) -> BeingHError:

@@ -22,6 +22,7 @@ from beingh_core.data import contract_rows
 from beingh_core.data.annotate.signals import Mark, Signals
 from beingh_core.data.bag_files import ContractBag, full_name
 from beingh_core.data.bags.message import text_of
+from beingh_core.data.bags.writer import UNFINISHED
 from beingh_core.data.contract_rows import NS
 from beingh_core.errors import BeingHError, shown
 
@@ -106,11 +107,25 @@ def read(path: Path, contract: RobotContract, opener: Opener, namespace: str = "
     Raises:
         BeingHError: It cannot be read, has no joint states that fit the contract, or its clock jumps.
     """
+    strange = contract_rows.unread_states(contract)
+    if strange:
+        raise BeingHError(
+            f"annotating does not read {', '.join(strange)}",
+            where=contract.path,
+            allowed="joint states in radians and metres with the URDF's names",
+            remedy="annotate with a copy of the contract without these",
+        )
+    if path.name.endswith(UNFINISHED):
+        raise BeingHError(
+            "its recorder has not finished it", where=path, remedy=f"python -m beingh_core.data.bags finish {path}"
+        )
     with opener(path) as bag:
         named = ContractBag(bag, contract, namespace)
         found = _read_messages(named, contract, full_name(EVENTS, namespace), path)
         custom = dict(bag.custom)
-        findings, name = tuple(bag.findings), fingerprint(bag)
+        findings, name = list(bag.findings), fingerprint(bag)
+    if custom.get("beingh_contract_hash", contract.hash) != contract.hash:
+        findings.append("it was recorded with another contract: rates, joints, slots or frames differ")
     if len(found.stamps) < 2:
         raise BeingHError(
             "has no joint states of this robot",
@@ -133,7 +148,7 @@ def read(path: Path, contract: RobotContract, opener: Opener, namespace: str = "
         if (pairs := sorted(found.pictures.get(camera.topic, ())))
     )
     return Recording(
-        path=path, robot=contract.robot, fingerprint=name, origin_ns=origin_ns, views=views, findings=findings,
+        path=path, robot=contract.robot, fingerprint=name, origin_ns=origin_ns, views=views, findings=tuple(findings),
         signals=_signals(found, contract, origin_ns),
     )  # fmt: skip
 

@@ -12,6 +12,7 @@ _PICK = re.compile(
 _THEN = re.compile(r"\s+(?:and|then)\s+|[,.;]")
 _TARGET = re.compile(r"\s+((?:up\s+)?(?:into|onto|in|on|to|at|next to|beside|under|behind|from)\s+.+)$", re.IGNORECASE)
 
+_TO = re.compile(r"^(?:into|onto|in|on)\s+", re.IGNORECASE)
 _LONGEST = 80  # what is longer is no name
 
 
@@ -56,7 +57,7 @@ def text_of(kind: str, task: TaskWords, hand: str = "") -> str:
         "reach": f"reach for {thing}" if thing else "reach",
         "grasp": f"grasp {thing}" if thing else "grasp",
         "lift": f"lift {thing}" if thing else "lift",
-        "carry": " ".join(filter(None, ("carry", thing, task.target))),
+        "carry": " ".join(filter(None, ("carry", thing, _TO.sub("to ", task.target)))),
         "lower": " ".join(filter(None, ("lower", thing, task.target))),
         "hold": f"hold {thing}" if thing else "hold still",
         "release": f"release {thing}" if thing else "release",
