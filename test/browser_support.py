@@ -67,6 +67,11 @@ class Browser:
     def open(self, url):
         self._call("POST", f"{self._session}/url", {"url": url})
 
+    def before_pages(self, script):
+        """Runs a script in every page before its own."""
+        command = {"cmd": "Page.addScriptToEvaluateOnNewDocument", "params": {"source": script}}
+        self._call("POST", f"{self._session}/goog/cdp/execute", command)
+
     def run(self, script, *arguments):
         """What `return ...` gives in the page."""
         return self._call("POST", f"{self._session}/execute/sync", {"script": script, "args": list(arguments)})

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beingh_core.data.annotate.gripper import gripper_moves
@@ -155,6 +155,7 @@ def test_an_object_that_slips_out_is_no_success():
     assert propose(Signals(times_s=times_s, joints={"a": 0 * grip}, grippers={"r": grip})).success is False
 
 
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.floats(0.2, 3.0), st.floats(0.0, 1.0)), max_size=12), st.floats(1.0, 30.0))
 def test_whatever_a_gripper_does_the_segments_fill_the_episode(steps, seconds):
     now, found = 0.0, []
