@@ -72,8 +72,8 @@ def _event(kind, time_s, **more):
     return stamp_ns, text_data(json.dumps({"event": kind, "stamp_ns": stamp_ns, **more}))
 
 
-def write_bag(path, *, success="true", seconds=SECONDS, shade=0, marks=((MARK, "contact"),)):
-    """Writes the episode as a bag at `path`."""
+def write_bag(path, *, success="true", seconds=SECONDS, shade=0, marks=((MARK, "contact"),), clock_s=0.0):
+    """Writes the episode as a bag at `path`; the recorder's clock ticks every `clock_s`."""
     scene, wrist = (f"/{camera.topic}" for camera in CONTRACT.cameras)
     messages = []
     for topic, kind, rate, make in (
@@ -91,7 +91,8 @@ def write_bag(path, *, success="true", seconds=SECONDS, shade=0, marks=((MARK, "
     for topic, kind, log_ns, data in sorted(messages, key=lambda message: message[2]):
         if topic not in numbers:
             numbers[topic] = writer.add_topic(bag_topic(topic, kind))
-        writer.write(numbers[topic], log_ns, data)
+        tick_ns = round(clock_s * NS) or 1
+        writer.write(numbers[topic], log_ns // tick_ns * tick_ns, data)
     writer.facts.custom |= {"beingh_task": TASK, "beingh_success": success, "beingh_contract_hash": CONTRACT.hash}
     writer.close()
     return path

@@ -1,5 +1,6 @@
 """Real bags through `beingh annotate` and `beingh export`."""
 
+import io
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 pytest.importorskip("rosbags")
 from annotate_support import BEGIN, CLOSE, CONTRACT, GO, HELD, MARK, REST, TASK, UP, write_bag
@@ -67,10 +69,21 @@ def test_what_is_read_of_a_bag(recorded):
     assert abs(closed - 0.5) < 1e-3 and signals.tools["right"][0, 2] > signals.tools["right"][160, 2] + 0.05
 
 
+def shade(jpeg):
+    return int(np.asarray(Image.open(io.BytesIO(jpeg))).mean())
+
+
+def test_pictures_that_were_recorded_at_one_time_are_told_apart(tmp_path):
+    """As with simulated time, whose clock ticks slowly."""
+    recording = read(write_bag(tmp_path / "slow", seconds=2.0, clock_s=0.5), CONTRACT, open_bag)
+    pictures = Pictures(recording, CONTRACT, open_bag)
+    assert [shade(pictures.jpeg("scene_view", index)) for index in range(5, 10)] == [10, 12, 14, 16, 18]
+    pictures.close()
+
+
 def test_pictures_of_a_time(recorded):
     recording = read(recorded, CONTRACT, open_bag)
     pictures = Pictures(recording, CONTRACT, open_bag)
-    shade = lambda jpeg: int(np.asarray(__import__("PIL.Image").Image.open(__import__("io").BytesIO(jpeg))).mean())
     assert abs(shade(pictures.jpeg("scene_view", 30)) - 60) <= 2  # 20 a second
     assert abs(shade(pictures.at("scene_view", 4.049)) - 80) <= 2 and abs(shade(pictures.at("scene_view", -1)) - 0) <= 2
     for view, index, told in (("side", 0, "no view"), ("scene_view", 70, "no picture"), ("scene_view", -1, "0 to 69")):

@@ -103,9 +103,10 @@ def test_accept_reject_and_edit_with_keys_only(session):
     session.press("x", "a")  # each goes on to the next
     session.saved(lambda labels: states(labels)[:3] == ["rejected", "accepted", "proposed"])
     assert page.text(TEXT) == "grasp the red cube"
-    session.press("e")
+    session.press("Home", "e")
     session.press(*"close the hand, a x u", "Enter")
     session.saved(lambda labels: labels.segments[2].text == "close the hand, a x u")
+    assert page.text(TEXT) == "close the hand, a x u", "the key that ends the text does nothing else"
     assert session.labels().segments[2].by == "person" and states(session.labels())[2] == "accepted"
     session.press("e", *"nonsense", "Escape", "ArrowDown", "b")
     session.saved(lambda labels: labels.success.value is False)
