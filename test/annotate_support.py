@@ -72,8 +72,15 @@ def _event(kind, time_s, **more):
     return stamp_ns, text_data(json.dumps({"event": kind, "stamp_ns": stamp_ns, **more}))
 
 
-def write_bag(path, *, success="true", seconds=SECONDS, shade=0, marks=((MARK, "contact"),), clock_s=0.0):
-    """Writes the episode as a bag at `path`; the recorder's clock ticks every `clock_s`."""
+def write_bag(
+    path, *, success="true", seconds=SECONDS, shade=0, marks=((MARK, "contact"),), clock_s=0.0, shift=lambda *_: 0
+):
+    """Writes the episode as a bag at `path`.
+
+    Args:
+        clock_s: The recorder's clock ticks so slowly.
+        shift: (topic, stamp [ns]) -> what is added to the stamp.
+    """
     scene, wrist = (f"/{camera.topic}" for camera in CONTRACT.cameras)
     messages = []
     for topic, kind, rate, make in (
@@ -83,7 +90,7 @@ def write_bag(path, *, success="true", seconds=SECONDS, shade=0, marks=((MARK, "
     ):  # fmt: skip
         for number in range(round(seconds * rate)):
             stamp_ns = BEGIN + number * NS // rate + (50_000_000 if topic == wrist else 0)
-            messages.append((topic, kind, stamp_ns + 3_000_000, make(stamp_ns)))
+            messages.append((topic, kind, stamp_ns + 3_000_000, make(stamp_ns + shift(topic, stamp_ns))))
     events = [_event("start", 0.01, task=TASK), *(_event("mark", time_s, name=name) for time_s, name in marks)]
     messages += [("/record/events", _TEXT, stamp_ns, data) for stamp_ns, data in events]
     writer = BagWriter(path, storage="mcap", distribution="jazzy")

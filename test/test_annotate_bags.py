@@ -17,7 +17,7 @@ import yaml
 from PIL import Image
 
 pytest.importorskip("rosbags")
-from annotate_support import BEGIN, CLOSE, CONTRACT, GO, HELD, MARK, REST, TASK, UP, write_bag
+from annotate_support import BEGIN, CLOSE, CONTRACT, GO, HELD, MARK, NS, REST, TASK, UP, write_bag
 from ros_support import ROOT
 from test_annotate_labeller import GOOD, KEY, reply, says, server
 
@@ -67,6 +67,15 @@ def test_what_is_read_of_a_bag(recorded):
     assert set(signals.joints) == set(CONTRACT.joint_names) and signals.tools["right"].shape == (350, 3)
     closed = signals.grippers["right"][np.searchsorted(signals.times_s, HELD + 0.1)]
     assert abs(closed - 0.5) < 1e-3 and signals.tools["right"][0, 2] > signals.tools["right"][160, 2] + 0.05
+
+
+def test_clocks_that_jump_are_refused_and_a_camera_with_its_own_is_not(tmp_path):
+    jumps = lambda topic, stamp_ns: -2 * NS if topic == "/joint_states" and stamp_ns > BEGIN + NS else 0
+    with pytest.raises(BeingHError, match="joint_states: its clock went back by 1.980 s"):
+        read(write_bag(tmp_path / "jump", seconds=2.0, shift=jumps), CONTRACT, open_bag)
+    apart = lambda topic, _: 3600 * NS if "scene" in topic else 0
+    recording = read(write_bag(tmp_path / "apart", seconds=1.0, shift=apart), CONTRACT, open_bag)
+    np.testing.assert_allclose([view.times_s[0] for view in recording.views], [3600, 0.05])
 
 
 def shade(jpeg):
@@ -139,6 +148,11 @@ def test_bags_that_cannot_be_annotated_are_refused_by_name(bags, capsys):
     assert re.search(r"^one +proposed", told, re.M) and (bags / "two.labels.yaml").read_text() == "["
     assert main(["annotate", str(bags / "one"), "--contract", "ur5e"]) == 1
     assert "no joint states of this robot" in capsys.readouterr().out
+    (bags / "dataset" / "meta").mkdir(parents=True)
+    (bags / "dataset" / "meta" / "info.json").write_text("{}")
+    assert annotate(bags / "dataset") == 2 and "LeRobot dataset" in capsys.readouterr().err
+    (bags / "two").rename(bags / "two.recording")
+    assert annotate(bags / "two.recording") == 1 and "bags finish" in capsys.readouterr().out
     assert annotate(bags / "nothing") == 2 and "no such bag" in capsys.readouterr().err
     (bags / "file").write_text("")
     assert annotate(bags / "one", "--out", bags / "file") == 1 and "cannot be written" in capsys.readouterr().out
@@ -272,11 +286,12 @@ def test_events_of_others_are_left_out(tmp_path):
     for text in (
         "", "no json", "[]", "3", "{}", '{"event": "mark"}', '{"event": "mark", "stamp_ns": 1}', "[" * 10**5,
         '{"event": "mark", "stamp_ns": "1", "name": "a\\u0000b"}', '{"event": "task", "stamp_ns": 1, "task": 3}',
+        '{"event": "mark", "name": "huge", "stamp_ns": 1' + 400 * "0" + "}",
         '{"event": "end", "stamp_ns": 1, "success": "yes"}', json.dumps({"event": "in_charge", "stamp_ns": 5, "who": "person"}),
     ):  # fmt: skip
         _take_event(found, text, 7)
     assert (found.task, found.success, found.charge) == ("", None, [(5, "person")])
-    assert [time for time, _ in found.marks] == [1, 7] and all(name.isprintable() for _, name in found.marks)
+    assert [time for time, _ in found.marks] == [1, 7, 7] and all(name.isprintable() for _, name in found.marks)
 
 
 def test_the_command_serves_the_page_until_a_signal(bags):

@@ -182,8 +182,13 @@ def test_too_many_connections_are_closed_and_the_next_are_served(served):
 
 def test_a_port_that_is_taken_is_one_error(served):
     server, _ = served
-    for host, port in (("127.0.0.1", server.server_address[1]), ("127.0.0.1", 70_000), ("no.such.host.invalid", 0)):
-        with pytest.raises(BeingHError, match="cannot listen"):
+    for host, port in (
+        ("127.0.0.1", server.server_address[1]),
+        ("127.0.0.1", 70_000),
+        ("no.such.host.invalid", 0),
+        ("", 0),
+    ):
+        with pytest.raises(BeingHError, match="cannot listen at"):
             PageServer(server.bench, host, port)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import signal
 import sys
 import threading
@@ -50,6 +51,12 @@ def _annotate(chosen: argparse.Namespace) -> int:
     from beingh_core.data.export_command import find_bags
 
     labeller = _labeller(chosen)
+    for path in chosen.bags:
+        if (path / "meta/info.json").exists():
+            raise BeingHError(
+                "is a LeRobot dataset", where=path, allowed="bags",
+                remedy="annotate the bags of which it was made, then export them",
+            )  # fmt: skip
     contract, bags = load_contract(chosen.contract), find_bags(chosen.bags)
     bench = Workbench(bags, contract, open_bag, chosen.out, chosen.namespace)
     server = PageServer(bench, chosen.host, chosen.port) if chosen.serve else None
@@ -57,7 +64,7 @@ def _annotate(chosen: argparse.Namespace) -> int:
         outcomes = [_propose(bench, name, labeller) for name in bench.names]
         print(table(outcomes), flush=True)
         if server is not None:
-            _serve(server, chosen.host)
+            _serve(server)
     finally:
         if server is not None:
             server.server_close()
@@ -143,17 +150,18 @@ def table(outcomes: list[Outcome]) -> str:
     return "\n".join(lines)
 
 
-def _serve(server, host: str) -> None:
+def _serve(server) -> None:
     """Serves until SIGINT or SIGTERM."""
     ending = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ending.set())
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True)
     thread.start()
-    if not host.startswith("127.") and host not in ("localhost", "::1"):
+    address, port = server.server_address[:2]
+    if not ipaddress.ip_address(address).is_loopback:
         print(
-            "beingh: others in the network can read what the page shows, and its token; "
-            "`ssh -L 8000:127.0.0.1:PORT` to this machine shows it without that",
+            "beingh: others in the network can read what the page shows, and its token; rather leave --host out and "
+            f"connect with `ssh -L {port}:127.0.0.1:{port} THIS_MACHINE`",
             file=sys.stderr,
         )
     print(f"open {server.url}\nCtrl-C ends it; everything is saved as soon as it is changed", flush=True)

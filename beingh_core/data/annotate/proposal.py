@@ -169,15 +169,15 @@ def _cut(
 
 
 def _without_short(pieces: list[_Piece]) -> list[_Piece]:
-    """Short travels and rests become part of what follows, at the end of what is before."""
+    """Short travels become part of what is before them, the first one of what follows."""
     kept: list[_Piece] = []
     for number, piece in enumerate(pieces):
         if piece.kind in ("grasp", "release") or piece.end_s - piece.start_s >= SHORTEST_S:
             kept.append(piece)
-        elif number + 1 < len(pieces):
-            pieces[number + 1].start_s = piece.start_s
         elif kept:
             kept[-1].end_s = piece.end_s
+        elif number + 1 < len(pieces):
+            pieces[number + 1].start_s = piece.start_s
         else:
             kept.append(piece)
     return kept

@@ -156,26 +156,25 @@ def read(path: Path, contract: RobotContract, opener: Opener, namespace: str = "
 def _read_messages(bag: ContractBag, contract: RobotContract, events: str, path: Path) -> _Read:
     cameras, states = {c.topic for c in contract.cameras}, {s.topic for s in contract.state}
     found, codec, latest = _Read(), SignalCodec(contract), {}
-    newest_ns = 0
+    newest_ns: dict[str, int] = {}
     for message in bag.messages(cameras | states | {events}):
         if message.topic == events:
             _take_event(found, text_of(message.inner.data), message.log_ns)
             continue
         stamp_ns = bag.stamp_ns(message) or message.log_ns
-        if stamp_ns < newest_ns - _BACK_NS:
+        newest = newest_ns.get(message.topic, stamp_ns)
+        if stamp_ns < newest - _BACK_NS:
             raise BeingHError(
-                f"{message.topic}: its clock went back by {(newest_ns - stamp_ns) / NS:.3f} s",
+                f"{message.topic}: its clock went back by {(newest - stamp_ns) / NS:.3f} s",
                 where=path,
                 remedy="`beingh export` cuts such a bag into episodes; there is no annotating it",
             )
-        newest_ns = max(newest_ns, stamp_ns)
+        newest_ns[message.topic] = max(newest, stamp_ns)
         if message.topic in cameras:
             found.pictures.setdefault(message.topic, []).append((stamp_ns, message.log_ns))
         elif not found.stamps or stamp_ns - found.stamps[-1] >= _SAMPLE_NS:
             _take_joints(found, bag, message, stamp_ns, codec, latest)
-        elif set(contract.joint_state_topics) != {
-            message.topic
-        }:  # of another topic, and still the newest of its joints
+        elif len(states) > 1:  # too soon for a sample, and the newest of its topic's joints
             latest.update(contract_rows.joint_positions(bag.deserialise(message)))
     return found
 
@@ -198,7 +197,7 @@ def _take_event(found: _Read, text: str, log_ns: int) -> None:
         kind, stamp_ns = event["event"], event["stamp_ns"]
     except (ValueError, TypeError, KeyError, RecursionError):
         return
-    if not isinstance(stamp_ns, int) or isinstance(stamp_ns, bool):
+    if not isinstance(stamp_ns, int) or isinstance(stamp_ns, bool) or not 0 <= stamp_ns < 1 << 63:
         stamp_ns = log_ns
     if kind in ("start", "task") and isinstance(event.get("task"), str):
         found.task = event["task"]

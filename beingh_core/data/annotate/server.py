@@ -80,6 +80,8 @@ class PageServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self._slots = threading.BoundedSemaphore(_MOST_CONNECTIONS)
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
+            if not host:
+                raise OSError("no address")
             super().__init__((host, port), _Handler)
         except (OSError, OverflowError) as error:
             raise BeingHError(
