@@ -158,6 +158,12 @@ def test_a_file_that_is_set_aside_keeps_its_content(tmp_path):
         assert copy.read_text() == f"content {number}" and copy.name == f"b.labels.replaced-{number}.yaml"
 
 
+def test_a_folder_in_the_place_of_the_file_is_one_error(tmp_path):
+    (tmp_path / "b.labels.yaml").mkdir()
+    with pytest.raises(BeingHError, match="cannot be read"):
+        files.write_proposal(tmp_path / "b.labels.yaml", lambda: THREE)
+
+
 def test_a_folder_that_is_none_is_one_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(BeingHError, match="cannot be written.*--out"):

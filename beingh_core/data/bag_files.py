@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError
+
+# Names in a bag's custom data: the instruction; "true", "false" or "" for success; hash of the contract.
+TASK, SUCCESS, HASH = "beingh_task", "beingh_success", "beingh_contract_hash"
 
 
 def open_bag(path: Path) -> AbstractContextManager:
@@ -24,6 +27,13 @@ def open_bag(path: Path) -> AbstractContextManager:
             f"bags cannot be read here ({error})", where=path, remedy="`pip install mcap rosbags`"
         ) from None
     return bags.open_bag(path)
+
+
+def of_other_contract(custom: Mapping[str, str], contract: RobotContract) -> list[str]:
+    """What to tell of a bag that was recorded with another contract; nothing of any other."""
+    if custom.get(HASH, contract.hash) == contract.hash:
+        return []
+    return ["it was recorded with another contract: rates, joints, slots or frames differ"]
 
 
 class _Named(NamedTuple):

@@ -19,7 +19,7 @@ from typing import Any
 from beingh_core.contract import RobotContract, load_contract
 from beingh_core.data import contract_rows
 from beingh_core.data.annotate import accepted
-from beingh_core.data.bag_files import ContractBag
+from beingh_core.data.bag_files import SUCCESS, TASK, ContractBag, of_other_contract
 from beingh_core.data.lerobot import encoders, storage
 from beingh_core.data.lerobot.encoders import threads_for
 from beingh_core.data.lerobot.episode import Staged, stage
@@ -29,9 +29,6 @@ from beingh_core.data.lerobot.writer import DatasetWriter
 from beingh_core.data.resample import Resampler, Resampling, command_topics, from_bag
 from beingh_core.errors import BeingHError
 
-TASK = "beingh_task"  # what a bag's custom data call the instruction
-SUCCESS = "beingh_success"  # "true", "false" or ""
-HASH = "beingh_contract_hash"
 JOURNAL = "meta/beingh/bags.jsonl"
 Opener = Callable[[Path], AbstractContextManager[Any]]
 
@@ -166,9 +163,7 @@ def convert(bag: Path, settings: Export, spec: DatasetSpec, opener: Opener, stag
                 ))  # fmt: skip
             if settings.success and person.success and staged:
                 accepted.succeed(staged[-1])
-            told = list(getattr(opened, "findings", ()))
-            if custom.get(HASH, contract.hash) != contract.hash:
-                told.append("it was recorded with another contract: rates, joints, slots or frames differ")
+            told = [*getattr(opened, "findings", ()), *of_other_contract(custom, contract)]
     except BaseException:
         for one in staged:
             storage.remove(one.folder)

@@ -19,7 +19,7 @@ from beingh_core.contract.yaml_text import read_yaml_file
 from beingh_core.data.annotate.proposal import Proposal
 from beingh_core.data.annotate.recording import Recording
 from beingh_core.data.lerobot import storage
-from beingh_core.errors import BeingHError
+from beingh_core.errors import BeingHError, shown
 from beingh_core.validation import Schema, at_most, check, only, real, text
 
 VERSION = 1
@@ -133,7 +133,7 @@ def parse(data: object, where: object = None) -> Labels:
     """
     if isinstance(data, dict) and data.get("version") != VERSION:
         raise BeingHError(
-            f"labels of version {data.get('version')!r}", where=where, allowed=[VERSION],
+            f"labels of version {shown(data.get('version'))}", where=where, allowed=[VERSION],
             remedy="use the release that wrote them",
         )  # fmt: skip
     labels = check(Labels, data, where=where, remedy=_REMEDY)
@@ -213,12 +213,15 @@ def write_proposal(path: Path, make: Callable[[], Labels]) -> bool:
     Args:
         path: File.
         make: Gives the proposal; asked only when it is needed.
+
+    Raises:
+        BeingHError: The file cannot be read or written.
     """
-    before = path.read_bytes() if path.exists() else None
+    before = _content(path)
     if before is not None and not is_untouched(before):
         return False
     labels = make()
-    if before != (path.read_bytes() if path.exists() else None):  # edited while the proposal was made
+    if before != _content(path):  # edited while the proposal was made
         return False
     write(path, labels, untouched=True)
     return True
@@ -233,6 +236,16 @@ def set_aside(path: Path) -> Path:
             _put(target, content)
             return target
     raise BeingHError("there are too many files that were set aside", where=path, remedy="remove some")
+
+
+def _content(path: Path) -> bytes | None:
+    """What the file holds; None without file."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise BeingHError(f"cannot be read: {error.strerror}", where=path, remedy="move it away") from None
 
 
 def _put(path: Path, content: bytes) -> None:

@@ -20,7 +20,7 @@ from beingh_core.contract.codec import SignalCodec
 from beingh_core.contract.schema import POSITION_SLOTS
 from beingh_core.data import contract_rows
 from beingh_core.data.annotate.signals import Mark, Signals
-from beingh_core.data.bag_files import ContractBag, full_name
+from beingh_core.data.bag_files import SUCCESS, TASK, ContractBag, full_name, of_other_contract
 from beingh_core.data.bags.message import text_of
 from beingh_core.data.bags.writer import UNFINISHED
 from beingh_core.data.contract_rows import NS
@@ -123,9 +123,7 @@ def read(path: Path, contract: RobotContract, opener: Opener, namespace: str = "
         named = ContractBag(bag, contract, namespace)
         found = _read_messages(named, contract, full_name(EVENTS, namespace), path)
         custom = dict(bag.custom)
-        findings, name = list(bag.findings), fingerprint(bag)
-    if custom.get("beingh_contract_hash", contract.hash) != contract.hash:
-        findings.append("it was recorded with another contract: rates, joints, slots or frames differ")
+        findings, name = (*bag.findings, *of_other_contract(custom, contract)), fingerprint(bag)
     if len(found.stamps) < 2:
         raise BeingHError(
             "has no joint states of this robot",
@@ -133,9 +131,9 @@ def read(path: Path, contract: RobotContract, opener: Opener, namespace: str = "
             allowed=[signal.topic for signal in contract.state],
             remedy="give the contract with which it was recorded, or --namespace",
         )
-    found.task = found.task or custom.get("beingh_task", "")
+    found.task = found.task or custom.get(TASK, "")
     if found.success is None:
-        found.success = {"true": True, "false": False}.get(custom.get("beingh_success", ""))
+        found.success = {"true": True, "false": False}.get(custom.get(SUCCESS, ""))
     origin_ns = found.stamps[0]
     views = tuple(
         View(
@@ -148,7 +146,7 @@ def read(path: Path, contract: RobotContract, opener: Opener, namespace: str = "
         if (pairs := sorted(found.pictures.get(camera.topic, ())))
     )
     return Recording(
-        path=path, robot=contract.robot, fingerprint=name, origin_ns=origin_ns, views=views, findings=tuple(findings),
+        path=path, robot=contract.robot, fingerprint=name, origin_ns=origin_ns, views=views, findings=findings,
         signals=_signals(found, contract, origin_ns),
     )  # fmt: skip
 

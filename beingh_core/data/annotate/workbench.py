@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,12 +114,12 @@ class Workbench:
             except Closed:  # others were looked at meanwhile
                 continue
 
-    def propose(self, name: str, improve=None) -> bool:
+    def propose(self, name: str, improve: Callable[[Labels, Recording, Pictures], Labels] | None = None) -> bool:
         """Writes a proposal unless a person has touched the labels; False when they were left alone.
 
         Args:
             name: Of the bag.
-            improve: Takes labels and recording's pictures, and gives better labels.
+            improve: Makes better labels of a proposal.
 
         Raises:
             BeingHError: The bag cannot be used.

@@ -146,9 +146,10 @@ def stage(
                     encoder.add(frame.images[key])
             for encoder in encoders.values():
                 encoder.finish()
+            texts = subtasks(rows.stamps_ns) if callable(subtasks) else subtasks
             record = Record(
                 frames=rows.count, tasks=tuple(dict.fromkeys(rows.tasks)), source=source, extra=dict(extra or {}),
-                subtasks=_ordered(subtasks(rows.stamps_ns) if callable(subtasks) else subtasks, spec), histograms={key: e.histogram for key, e in encoders.items()},
+                subtasks=_ordered(texts, spec), histograms={key: e.histogram for key, e in encoders.items()},
             )  # fmt: skip
             pq.write_table(rows.table(record), folder / DATA)
             return finish(Staged(folder=folder, record=record), spec)
