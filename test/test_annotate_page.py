@@ -117,6 +117,19 @@ def test_accept_reject_and_edit_with_keys_only(session):
     assert page.log() == []
 
 
+def test_a_text_that_is_left_is_kept_and_not_accepted(session):
+    before = session.labels()
+    session.press("e")
+    session.browser.run("document.activeElement.blur()")
+    session.press("g", "ArrowDown", "e", *"go")
+    session.browser.run("document.activeElement.blur()")
+    session.saved(lambda labels: labels.segments[1].text == "go")
+    assert states(session.labels()) == states(before) and session.labels().segments[0] == before.segments[0]
+    session.press("e", *[" "] * 3, "Enter")
+    session.banner("needs a text")
+    assert session.labels().segments[1].text == "go"
+
+
 def test_borders_split_and_merge(session):
     before = session.labels()
     session.press("ArrowDown", "ArrowDown", *["ArrowRight"] * 2, "[")
