@@ -1,6 +1,8 @@
 """Label files: what they hold, who may replace them, and what of them the export takes."""
 
 import os
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -77,6 +79,22 @@ def test_only_an_untouched_proposal_is_replaced(tmp_path):
         return made((0.0, "late", "proposed"))
 
     assert not files.write_proposal(path, edited_meanwhile) and path.read_bytes() == untouched + b"#\n"
+
+
+def test_two_processes_write_one_after_the_other(tmp_path):
+    path, order = tmp_path / "new" / "b.labels.yaml", []
+
+    def second():
+        with files.only_writer(path):
+            order.append("second")
+
+    with files.only_writer(path):
+        other = threading.Thread(target=second)
+        other.start()
+        time.sleep(0.1)
+        order.append("first")
+    other.join(5)
+    assert order == ["first", "second"]
 
 
 def test_what_a_page_saves_is_a_persons(tmp_path):

@@ -6,9 +6,12 @@ replaced by a new proposal; any change of it, by the page or in an editor, makes
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -221,10 +224,31 @@ def write_proposal(path: Path, make: Callable[[], Labels]) -> bool:
     if before is not None and not is_untouched(before):
         return False
     labels = make()
-    if before != _content(path):  # edited while the proposal was made
-        return False
-    write(path, labels, untouched=True)
+    with only_writer(path):
+        if before != _content(path):  # edited while the proposal was made
+            return False
+        write(path, labels, untouched=True)
     return True
+
+
+@contextmanager
+def only_writer(path: Path) -> Iterator[None]:
+    """Between looking at a file and writing it, no other process of ours on this machine writes.
+
+    Raises:
+        BeingHError: The folder cannot be made or opened.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path.parent, os.O_RDONLY)
+    except OSError as error:
+        raise _not_written(path, error) from None
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def set_aside(path: Path) -> Path:
@@ -242,7 +266,7 @@ def _content(path: Path) -> bytes | None:
     """What the file holds; None without file."""
     try:
         return path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise BeingHError(f"cannot be read: {error.strerror}", where=path, remedy="move it away") from None
@@ -253,9 +277,11 @@ def _put(path: Path, content: bytes) -> None:
         with storage.told_when_full(path.parent):
             storage.write(path, content)
     except OSError as error:
-        raise BeingHError(
-            f"cannot be written: {error.strerror}", where=path, remedy="choose another folder (--out)"
-        ) from None
+        raise _not_written(path, error) from None
+
+
+def _not_written(path: Path, error: OSError) -> BeingHError:
+    return BeingHError(f"cannot be written: {error.strerror}", where=path, remedy="choose another folder (--out)")
 
 
 def _first_line(content: bytes) -> bytes:

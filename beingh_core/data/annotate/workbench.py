@@ -167,7 +167,7 @@ class Workbench:
         """
         path = self.path(name)
         files.check_bag(labels, name, self.recording(name).fingerprint, path)
-        with self._lock:
+        with self._lock, files.only_writer(path):
             now = self.mark(name)
             if now != mark and now:
                 if not keep_both:
