@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from beingh_core.errors import BeingHError
@@ -17,7 +18,6 @@ _DESCRIPTION = (
     "with --serve shows a page on which a person accepts, edits and rejects them with the keyboard. What a person has "
     "changed is never replaced. `beingh export --subtasks` takes what is accepted. Exit code: 1 where a bag was refused."
 )
-_PATIENCE = 2  # failures in a row after which the labeller is not asked any more
 
 
 def add_annotate(commands) -> None:
@@ -50,7 +50,7 @@ def _annotate(chosen: argparse.Namespace) -> int:
     from beingh_core.data.bag_files import open_bag
     from beingh_core.data.export_command import find_bags
 
-    labeller = _labeller(chosen)
+    asking = _labeller(chosen)
     for path in chosen.bags:
         if (path / "meta/info.json").exists():
             raise BeingHError(
@@ -61,7 +61,7 @@ def _annotate(chosen: argparse.Namespace) -> int:
     bench = Workbench(bags, contract, open_bag, chosen.out, chosen.namespace)
     server = PageServer(bench, chosen.host, chosen.port) if chosen.serve else None
     try:
-        outcomes = [_propose(bench, name, labeller) for name in bench.names]
+        outcomes = [_propose(bench, name, asking) for name in bench.names]
         print(table(outcomes), flush=True)
         if server is not None:
             _serve(server)
@@ -90,48 +90,27 @@ class Outcome:
     notes: tuple[str, ...] = ()
 
 
-@dataclass
-class _Asked:
-    """A labeller, and how often in a row it has failed."""
-
-    labeller: object
-    failures: int = 0
-
-
-def _labeller(chosen: argparse.Namespace) -> _Asked | None:
-    from beingh_core.data.annotate.labeller import HttpLabeller, key_of
+def _labeller(chosen: argparse.Namespace):
+    from beingh_core.data.annotate.labeller import Asking, HttpLabeller, key_of
 
     if not chosen.labeller_url:
         return None
     key = key_of(chosen.labeller_key_env, chosen.labeller_key_file)
-    return _Asked(
+    return Asking(
         HttpLabeller(url=chosen.labeller_url, model=chosen.labeller_model, key=key, timeout_s=chosen.labeller_timeout)
     )
 
 
-def _propose(bench, name: str, asked: _Asked | None) -> Outcome:
+def _propose(bench, name: str, asking) -> Outcome:
     from beingh_core.data.annotate import labels as files
-    from beingh_core.data.annotate.labeller import improved
 
+    if sys.stderr.isatty():
+        print(f"\r{name}\x1b[K\r", end="", file=sys.stderr, flush=True)
     notes: list[str] = []
-
-    def improve(labels, recording, pictures):
-        if asked.failures >= _PATIENCE:
-            notes.append("the labeller was not asked any more")
-            return labels
-        try:
-            better = improved(asked.labeller, labels, recording, pictures)
-        except BeingHError as error:
-            asked.failures += 1
-            notes.append(f"without the labeller: {error}")
-            return labels
-        asked.failures = 0
-        return better
-
     try:
-        fresh = bench.propose(name, improve if asked else None)
+        fresh = bench.propose(name, partial(asking.improved, notes=notes) if asking else None)
         labels = bench.load(name).labels
-        notes += bench.recording(name).findings
+        notes += bench.recording(name).findings if fresh else ()
     except BeingHError as error:
         return Outcome(name=name, state="refused", notes=(*notes, str(error)))
     return Outcome(

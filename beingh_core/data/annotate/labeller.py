@@ -26,6 +26,7 @@ from beingh_core.validation import Schema, at_most, check, text, whole
 
 LARGEST_REPLY = 1 << 20
 _PICTURES, _SIDE = 24, 384  # most pictures of one question, and their longer side [pixels]
+_PATIENCE = 2  # failures in a row
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 _SYSTEM = (
     "You label robot demonstrations. You get the robot's task and pictures of its segments, in order. Answer with one "
@@ -231,6 +232,31 @@ def key_of(variable: str = "", file: Path | None = None) -> str:
     if not found:
         raise BeingHError(f"the environment variable {shown(variable)} is not set", where="--labeller-key-env")
     return _one_line(found, f"environment variable {variable}")
+
+
+class Asking:
+    """Asks a labeller for one episode after another, and no more when it has failed twice in a row.
+
+    Args:
+        labeller: Who is asked.
+    """
+
+    def __init__(self, labeller: Labeller) -> None:
+        self._labeller, self._failures = labeller, 0
+
+    def improved(self, labels: Labels, recording: Recording, pictures: Pictures, notes: list[str]) -> Labels:
+        """As `improved`; the labels as they are, and a line in `notes`, where the labeller gave nothing."""
+        if self._failures >= _PATIENCE:
+            notes.append("the labeller was not asked any more")
+            return labels
+        try:
+            better = improved(self._labeller, labels, recording, pictures)
+        except BeingHError as error:
+            self._failures += 1
+            notes.append(f"without the labeller: {error}")
+            return labels
+        self._failures = 0
+        return better
 
 
 def improved(labeller: Labeller, labels: Labels, recording: Recording, pictures: Pictures) -> Labels:

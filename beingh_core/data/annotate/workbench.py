@@ -16,7 +16,7 @@ from beingh_core.contract import RobotContract
 from beingh_core.data.annotate import labels as files
 from beingh_core.data.annotate.labels import Labels
 from beingh_core.data.annotate.proposal import propose
-from beingh_core.data.annotate.recording import Closed, Opener, Pictures, Recording, read
+from beingh_core.data.annotate.recording import Closed, Opener, Pictures, Recording, fingerprint, read
 from beingh_core.errors import BeingHError, shown
 
 _OPEN = 4
@@ -65,6 +65,7 @@ class Workbench:
         self._contract, self._opener, self._out, self._namespace = contract, opener, out, namespace
         self._lock = threading.Lock()
         self._recordings: OrderedDict[str, Recording] = OrderedDict()
+        self._fingerprints: dict[str, str] = {}
         self._pictures: OrderedDict[str, Pictures] = OrderedDict()
 
     @property
@@ -141,7 +142,7 @@ class Workbench:
         path = self.path(name)
         labels = files.load(path)
         mark = self.mark(name)
-        files.check_bag(labels, name, self.recording(name).fingerprint, path)
+        files.check_bag(labels, name, self._fingerprint(name), path)
         return Seen(labels, mark)
 
     def mark(self, name: str) -> str:
@@ -166,7 +167,7 @@ class Workbench:
             BeingHError: The labels are of another recording, or the disk is full.
         """
         path = self.path(name)
-        files.check_bag(labels, name, self.recording(name).fingerprint, path)
+        files.check_bag(labels, name, self._fingerprint(name), path)
         with self._lock, files.only_writer(path):
             now = self.mark(name)
             if now != mark and now:
@@ -180,6 +181,15 @@ class Workbench:
         with self._lock:
             while self._pictures:
                 self._pictures.popitem()[1].close()
+
+    def _fingerprint(self, name: str) -> str:
+        """The bag's fingerprint, for which it is opened and not read."""
+        bag = self._bag(name)
+        with self._lock:
+            if name not in self._fingerprints:
+                with self._opener(bag) as opened:
+                    self._fingerprints[name] = fingerprint(opened)
+            return self._fingerprints[name]
 
     def _bag(self, name: str) -> Path:
         if name not in self._bags:
