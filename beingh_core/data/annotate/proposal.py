@@ -19,6 +19,7 @@ NEAR_S = 0.5  # a mark so near to a gripper's motion says the same
 REST_S = 0.6  # a shorter rest is no segment
 _REST = {"m/s": 0.008, "rad/s": 0.02}  # slower than this is rest, whatever the episode
 _REST_SHARE, _START_SHARE, _MINIMUM_SHARE = 0.06, 0.15, 0.4  # of the episode's high speed
+_CONFIRMS = {"contact": "grasp", "release": "release"}
 _SETTLE_S = 1.0  # how long after a gripper's motion the arm may wait before its next
 
 
@@ -66,8 +67,7 @@ def propose(signals: Signals) -> Proposal:
     for time_s, reason in _minima(grid_s, speed_M, fast, unit):
         pieces = _cut(pieces, time_s, reason, kinds=("travel",))
     pieces = _without_short(pieces)
-    for time_s, reason in _said(signals, moves):
-        pieces = _cut(pieces, time_s, reason, firm=True)
+    pieces = _with_words(pieces, signals)
     success, because = _success(signals, moves)
     return Proposal(segments=tuple(_named(pieces, signals, moves)), success=success, because=because)
 
@@ -132,17 +132,19 @@ def _minima(grid_s: np.ndarray, speed_M: np.ndarray, fast: float, unit: str) -> 
     return [(float(grid_s[i]), f"the arm slows down to {speed_M[i]:.3f} {unit}") for i in found]
 
 
-def _said(signals: Signals, moves: Sequence[GripperMove]) -> list[tuple[float, str]]:
-    """Moments that people marked, and those at which a person took over or gave back, with their reasons."""
-    found = []
+def _with_words(pieces: list[_Piece], signals: Signals) -> list[_Piece]:
+    """The pieces, cut where people marked something, took over or gave back; a mark may only confirm what a gripper did."""
     for mark in signals.marks:
-        says_the_same = {"contact": True, "release": False}.get(mark.name)
-        near = (m for m in moves if m.start_s - NEAR_S <= mark.time_s <= m.end_s + NEAR_S)
-        if not any(move.closes == says_the_same for move in near):
-            found.append((mark.time_s, f"mark {mark.name}"))
+        kind = _CONFIRMS.get(mark.name)
+        near = [p for p in pieces if p.kind == kind and p.start_s - NEAR_S <= mark.time_s <= p.end_s + NEAR_S]
+        if near:
+            near[0].because.append(f"mark {mark.name}")
+        else:
+            pieces = _cut(pieces, mark.time_s, f"mark {mark.name}", firm=True)
     for start_s, end_s in signals.person:
-        found += [(start_s, "a person takes over"), (end_s, "the policy is in charge again")]
-    return sorted(found)
+        pieces = _cut(pieces, start_s, "a person takes over", firm=True)
+        pieces = _cut(pieces, end_s, "the policy is in charge again", firm=True)
+    return pieces
 
 
 def _cut(
