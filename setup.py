@@ -31,6 +31,7 @@ setup(
     maintainer="Being-H ROS maintainers",
     maintainer_email="maintainers@example.com",
     packages=find_packages(include=["beingh_core", "beingh_core.*", "beingh_ros", "beingh_ros.*"]),
+    package_data={"beingh_core.data.annotate": ["page.html"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (SHARE, ["package.xml"]),

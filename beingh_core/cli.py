@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from beingh_core.data.annotate.command import add_annotate
 from beingh_core.data.commands import add_dataset
 from beingh_core.data.doctor.command import add_doctor
 from beingh_core.data.export_command import add_export
@@ -59,6 +60,7 @@ def build_parser(registers: Sequence[Register] = ()) -> argparse.ArgumentParser:
     add_dataset(commands)
     add_export(commands)
     add_doctor(commands)
+    add_annotate(commands)
     bench = commands.add_parser("bench", help="measure the software on this machine")
     benches = bench.add_subparsers(metavar="WHAT", required=True)
     _add_bench_inference(benches)

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import signal
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace as Message
@@ -92,9 +93,13 @@ class FakeBag:
             text = json.dumps({"stamp_ns": when, **event})
             found.append(Recorded(EVENTS, when, 0, Message(data=text)))
         self.recorded = sorted(found, key=lambda message: message.log_ns)
-        self.topics = dict.fromkeys([*kinds, *((CHARGE,) if self.charge else ()), *((EVENTS,) if self.events else ())])
-        for topic in self.without:
-            del self.topics[topic]
+        counts = Counter(message.topic for message in found)
+        self.topics = {
+            topic: Message(type="", count=counts[topic])
+            for topic in [*kinds, *((CHARGE,) if self.charge else ()), *((EVENTS,) if self.events else ())]
+            if topic not in self.without
+        }
+        self.start_ns, self.end_ns = self.recorded[0].log_ns, self.recorded[-1].log_ns
 
     def _charges(self):
         for tick in range(round(20 * self.seconds)) if self.charge else ():

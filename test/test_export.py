@@ -16,7 +16,7 @@ from beingh_core.data.bags.message import RawMessage
 from beingh_core.data.export import Export, Outcome, export
 from beingh_core.data.export_command import Bar
 from beingh_core.data.in_charge import WHO
-from beingh_core.data.lerobot import Dataset, Subtask, VideoSettings
+from beingh_core.data.lerobot import Dataset, VideoSettings
 from beingh_core.data.lerobot.describe import contract_hash
 from beingh_core.data.lerobot.writer import DatasetWriter
 from beingh_core.data.resample import Resampling
@@ -131,15 +131,6 @@ def test_a_worker_that_is_killed_is_one_error_and_loses_nothing(tmp_path):
     with pytest.raises(BeingHError, match="worker process was killed.*--workers"):
         export(paths("whole", "gap", "long"), settings(tmp_path / "d", workers=2), open_and_die)
     assert [o.state for o in export(paths("whole", "long"), settings(tmp_path / "d"), open_fake)][0] == "there already"
-
-
-def test_accepted_labels_become_subtasks(tmp_path):
-    labels = {"whole": [Subtask(start_s=0.0, text="reach"), Subtask(start_s=0.98, text="grasp")]}
-    export(paths("whole"), settings(tmp_path / "d", subtasks="index", labels=labels), open_fake)
-    dataset = Dataset(tmp_path / "d")
-    assert dataset.subtasks_of(dataset.episodes[0]) == [(0.0, "reach"), (1.0, "grasp")]
-    with pytest.raises(BeingHError, match="times of labels"):
-        export(paths("long"), settings(tmp_path / "d", labels=labels, resampling=Resampling(only="person")), open_fake)
 
 
 def test_what_concerns_all_bags_is_one_error(tmp_path):

@@ -116,6 +116,7 @@ def test_pip_installs_the_core_with_its_files_and_the_command(tmp_path):
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
 
     assert beingh("--help").returncode == 0
+    assert "<title>annotate</title>" in (target / "beingh_core/data/annotate/page.html").read_text()
     listed = beingh("robots", "list")
     names = sorted(path.stem for path in (ROOT / "config" / "robots").glob("*.yaml"))
     assert re.findall(r"^OK +(\w+)", listed.stdout, re.M) == names, listed

@@ -12,6 +12,9 @@ from beingh_core.data.command_messages import BASE_BUFFER, BUFFER
 from beingh_core.data.in_charge import CHARGE, EVENTS
 from beingh_core.errors import BeingHError
 
+# Names in a bag's custom data: the instruction; "true", "false" or "" for success; hash of the contract.
+TASK, SUCCESS, HASH = "beingh_task", "beingh_success", "beingh_contract_hash"
+
 
 def open_bag(path: Path) -> AbstractContextManager:
     """A bag directory or file as a `resample.BagReader`.
@@ -26,6 +29,13 @@ def open_bag(path: Path) -> AbstractContextManager:
             f"bags cannot be read here ({error})", where=path, remedy="`pip install mcap rosbags`"
         ) from None
     return bags.open_bag(path)
+
+
+def of_other_contract(custom: Mapping[str, str], contract: RobotContract) -> list[str]:
+    """What to tell of a bag that was recorded with another contract; nothing of any other."""
+    if custom.get(HASH, contract.hash) == contract.hash:
+        return []
+    return ["it was recorded with another contract: rates, joints, slots or frames differ"]
 
 
 class _Named(NamedTuple):

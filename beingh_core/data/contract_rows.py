@@ -21,6 +21,7 @@ from beingh_core.errors import BeingHError
 
 STATE, ACTION, IMAGES = "observation.state", "action", "observation.images."
 IN_CHARGE = "in_charge"
+SUCCESS = "next.success"  # as LeRobot names it: true in the row with which an episode succeeds
 
 
 def dataset_spec(
@@ -32,6 +33,7 @@ def dataset_spec(
     *,
     depth: bool = False,
     in_charge: bool = True,
+    success: bool = False,
 ) -> DatasetSpec:
     """The dataset of a robot.
 
@@ -41,6 +43,7 @@ def dataset_spec(
         video, version, subtasks: See `DatasetSpec`.
         depth: Whether depth cameras have a column of depth beside their picture.
         in_charge: Whether rows say who was in charge.
+        success: Whether it has the column `SUCCESS`.
 
     Raises:
         BeingHError: A rate that is not whole, or an action that one row cannot hold.
@@ -68,6 +71,7 @@ def dataset_spec(
             Vector(key=STATE, names=tuple(n for s in contract.state for n in slot_names(s))),
             Vector(key=ACTION, names=tuple(n for s in contract.action for n in slot_names(s))),
             *(charge if in_charge else ()),
+            *([Vector(key=SUCCESS, names=("success",), dtype="bool")] if success else []),
         ),
         cameras=tuple(cameras),
         version=version, video=video, subtasks=subtasks,

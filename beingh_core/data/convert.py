@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from beingh_core.contract import RobotContract, load_contract
 from beingh_core.data import contract_rows
-from beingh_core.data.bag_files import ContractBag
+from beingh_core.data.annotate import accepted
+from beingh_core.data.bag_files import SUCCESS, TASK, ContractBag, of_other_contract
 from beingh_core.data.camera_reader import CameraReader, lens_of
 from beingh_core.data.command_messages import command_topics
 from beingh_core.data.in_charge import CHARGE
 from beingh_core.data.lerobot import storage
-from beingh_core.data.lerobot.episode import Staged, Subtask, stage
+from beingh_core.data.lerobot.episode import Staged, stage
 from beingh_core.data.lerobot.schema import DatasetSpec, VideoSettings
 from beingh_core.data.recorded import Findings, Recorded
 from beingh_core.data.resample import Piece, Resampler, Resampling, from_bag
 from beingh_core.errors import BeingHError
 
-TASK = "beingh_task"  # what a bag's custom data call the instruction
 OPERATOR = "beingh_operator"
-SUCCESS = "beingh_success"  # "true", "false" or ""
-HASH = "beingh_contract_hash"
 _TOLD_EVENTS = ("mark", "in_charge", "success", "task", "operator")
 Opener = Callable[[Path], AbstractContextManager[Any]]
 
@@ -40,8 +39,9 @@ class Export:
         version, video: see `DatasetSpec`.
         resampling: see `Resampling`.
         subtasks: see `DatasetSpec`.
-        labels: bag's name -> its accepted subtasks.
-        only_successes: refuse bags of which the recorder says that they failed.
+        labels: folder of the label files of `beingh annotate`; None for beside each bag.
+        success: write the column `next.success`; bags of which nobody said it are refused.
+        only_successes: refuse bags of which an accepted label, or without one the recorder, says that they failed.
         workers: processes; 0 for as many as processors.
         ray: address of a Ray cluster whose processes do the work in place of this machine's; "" for none.
         namespace: in which the robot's nodes were recorded.
@@ -55,7 +55,8 @@ class Export:
     video: VideoSettings = field(default_factory=VideoSettings)
     resampling: Resampling = field(default_factory=Resampling)
     subtasks: str | None = None
-    labels: Mapping[str, Sequence[Subtask]] = field(default_factory=dict)
+    labels: Path | None = None
+    success: bool = False
     only_successes: bool = False
     workers: int = 0
     ray: str = ""
@@ -89,18 +90,26 @@ def convert(bag: Path, settings: Export, spec: DatasetSpec, opener: Opener, stag
     try:
         with opener(bag) as opened:
             custom = dict(getattr(opened, "custom", None) or {})
+            person = accepted.of_bag(bag, opened, settings.labels, custom.get(SUCCESS))
+            if settings.success:
+                accepted.check_success(person, bag)
+            if settings.only_successes and person.success is False:
+                raise BeingHError(
+                    "its label or recorder says that it failed", where=bag, remedy="leave --only-successes out"
+                )
+            subtasks = partial(accepted.subtasks_of, person.labels, fps=spec.fps) if settings.subtasks else ()
             resampler = _resampler(ContractBag(opened, contract, settings.namespace), contract, settings, spec, custom)
             for number, piece in enumerate(resampler.pieces()):
                 folder = staging / f"{bag.name}.{number}"
                 storage.remove(folder)
-                subtasks = settings.labels.get(bag.name, ()) if number == 0 else ()
+                frames = accepted.without_success(piece) if settings.success else piece
                 staged.append(stage(
-                    spec, folder, piece, source=f"{bag.name}#{number}", threads=threads, subtasks=subtasks,
-                    extra=lambda piece=piece, number=number: _told(bag, number, custom, piece),
+                    spec, folder, frames, source=f"{bag.name}#{number}", threads=threads, subtasks=subtasks,
+                    extra=lambda piece=piece, number=number: _told(bag, number, custom, piece, person.success),
                 ))  # fmt: skip
-            findings = list(getattr(opened, "findings", ()))
-            if custom.get(HASH, contract.hash) != contract.hash:
-                findings.append("it was recorded with another contract: rates, joints, slots or frames differ")
+            if settings.success and person.success and staged:
+                accepted.succeed(staged[-1])
+            findings = [*getattr(opened, "findings", ()), *of_other_contract(custom, contract)]
     except BaseException:
         for one in staged:
             storage.remove(one.folder)
@@ -151,8 +160,6 @@ def _resampler(
     """What makes rows of a bag, once everything that it needs has been found in it."""
     where = reader.path
     task = custom.get(TASK) or settings.task
-    if settings.only_successes and custom.get(SUCCESS) == "false":
-        raise BeingHError("the recorder says that it failed", where=where, remedy="leave --only-successes out")
     if not task:
         raise BeingHError("the bag does not say its task", where=where, remedy="give it with --task")
     if settings.resampling.only and CHARGE not in reader.topics:
@@ -177,13 +184,13 @@ def _resampler(
     )
 
 
-def _told(bag: Path, number: int, custom: Mapping[str, str], piece: Piece) -> dict[str, Any]:
+def _told(bag: Path, number: int, custom: Mapping[str, str], piece: Piece, success: bool | None) -> dict[str, Any]:
     """What is kept of a piece beside its rows: where it came from, and what people said."""
     events = [event for event in piece.events() if event["event"] in _TOLD_EVENTS]
     return {
         "bag": bag.name,
         "piece": number,
-        "success": {"true": True, "false": False}.get(custom.get(SUCCESS, "")),
+        "success": success,
         "operator": custom.get(OPERATOR, ""),
         "events": events,
         "recorder": dict(custom),

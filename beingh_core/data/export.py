@@ -63,8 +63,6 @@ def export(
     Raises:
         BeingHError: Something that concerns all bags: contract, settings, output folder, a full disk.
     """
-    if settings.labels and settings.resampling.only:
-        raise BeingHError("the times of labels count from rows that --only leaves out", remedy="leave one of them out")
     contract = load_contract(settings.contract)
     encoders.choose(settings.video)
     done = _journal(settings.out)
@@ -132,7 +130,14 @@ def _spec(
     depth = any(camera.depth for camera in there.cameras) if there else settings.depth
     in_charge = there is None or contract_rows.IN_CHARGE in there.columns
     spec = contract_rows.dataset_spec(
-        contract, sizes, settings.video, settings.version, settings.subtasks, depth=depth, in_charge=in_charge
+        contract,
+        sizes,
+        settings.video,
+        settings.version,
+        settings.subtasks,
+        depth=depth,
+        in_charge=in_charge,
+        success=settings.success,
     )
     return spec, refused
 

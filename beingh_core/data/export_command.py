@@ -38,7 +38,18 @@ def add_export(commands) -> None:
     parser.add_argument("--max-age", type=float, metavar="S", help="what counts as a gap; empty: as the contract says")
     parser.add_argument("--commands", metavar="TOPIC", help="topic of the commands, or `states`; empty: look for it")
     parser.add_argument("--min-frames", type=int, default=10, help="shorter pieces are left out")
-    parser.add_argument("--only-successes", action="store_true", help="refuse bags that the recorder calls failures")
+    parser.add_argument(
+        "--subtasks", help="write accepted subtasks: language (LeRobot 0.6's columns) or index; empty: leave them out"
+    )
+    parser.add_argument(
+        "--success", action="store_true", help="write next.success; bags of which nobody said it are refused"
+    )
+    parser.add_argument("--labels", type=Path, metavar="DIR", help="folder of label files; empty: beside each bag")
+    parser.add_argument(
+        "--only-successes",
+        action="store_true",
+        help="refuse bags that an accepted label or the recorder calls failures",
+    )
     parser.add_argument("--only", help="rows of these alone: policy, person or intervention (a person who took over)")
     parser.add_argument("--without-depth", action="store_true", help="depth cameras as grey pictures alone")
     parser.add_argument("--workers", type=int, default=0, help="processes; 0 for as many as processors")
@@ -64,6 +75,7 @@ def _export(chosen: argparse.Namespace) -> int:
         contract=chosen.contract, out=chosen.out, task=chosen.task, version=chosen.version,
         workers=chosen.workers, ray=chosen.ray, namespace=chosen.namespace,
         depth=not chosen.without_depth, only_successes=chosen.only_successes,
+        subtasks=chosen.subtasks, labels=chosen.labels, success=chosen.success,
         video=VideoSettings(codec=chosen.codec, encoder=chosen.encoder, crf=chosen.crf),
         resampling=Resampling(
             method=chosen.method, on_gap=chosen.on_gap, max_age_s=chosen.max_age, commands=chosen.commands,
@@ -73,6 +85,8 @@ def _export(chosen: argparse.Namespace) -> int:
     bags = find_bags(chosen.bags)
     outcomes = export(bags, settings, open_bag, Bar(bags))
     print(table(outcomes))
+    if chosen.subtasks:
+        print(_labelled(bags, chosen.labels))
     return 0 if all(outcome.state in GOOD for outcome in outcomes) else 1
 
 
@@ -109,6 +123,19 @@ def table(outcomes: Sequence) -> str:
         lines += [f"{'':<{width}}    {text}" for text in (*outcome.findings, *outcome.notes)]
     episodes, frames = (sum(getattr(outcome, name) for outcome in outcomes) for name in ("episodes", "frames"))
     return "\n".join([*lines, f"{'sum':<{width}}  {'':<13}  {episodes:>8}  {frames:>6}"])
+
+
+def _labelled(bags: Sequence[Path], folder: Path | None) -> str:
+    """How many bags have accepted subtasks."""
+    from beingh_core.data.annotate import labels as files
+
+    count = 0
+    for bag in bags:
+        try:
+            count += files.load(files.path_for(bag, folder)).count(files.ACCEPTED) > 0
+        except BeingHError:  # none, or refused in the table
+            continue
+    return f"{count} of {len(bags)} bags have accepted subtasks"
 
 
 def _is_bag(folder: Path) -> bool:

@@ -345,7 +345,7 @@ class _Tick:
 
     def row(self, action_D: np.ndarray, task: str, more: Mapping[str, np.ndarray]) -> _Row:
         vectors = {STATE: self.state_D, ACTION: action_D, **more}
-        return _Row(self.tick_ns, Frame(vectors=vectors, images=self.pictures, task=task))
+        return _Row(self.tick_ns, Frame(vectors=vectors, images=self.pictures, task=task, stamp_ns=self.tick_ns))
 
 
 def _once(read: Callable[[Any], Any], message: Any) -> Callable[[], Any]:

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 
 from beingh_core.contract import RobotContract
-from beingh_core.data.bag_files import ContractBag, full_name, open_bag
+from beingh_core.data.bag_files import HASH, TASK, ContractBag, full_name, open_bag
 from beingh_core.data.bags.message import header_of, text_of
 from beingh_core.data.command_messages import FROM_STATES, CommandMessages, command_topics
-from beingh_core.data.convert import HASH, TASK
 from beingh_core.data.recorded import NS
 from beingh_core.errors import BeingHError
 from beingh_core.realtime.clock import parse_epoch

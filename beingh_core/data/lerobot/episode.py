@@ -32,11 +32,13 @@ class Frame:
         vectors: key -> (D,) numbers.
         images: key -> uint8 (H, W, 3), or depth (H, W); not changed by the caller afterwards.
         task: the instruction.
+        stamp_ns: when it was, None where that is not known; not kept.
     """
 
     vectors: Mapping[str, np.ndarray]
     images: Mapping[str, np.ndarray]
     task: str
+    stamp_ns: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +113,7 @@ def stage(
     frames: Iterable[Frame],
     *,
     source: str = "",
-    subtasks: Sequence[Subtask] = (),
+    subtasks: Sequence[Subtask] | Callable[[Sequence[int | None]], Sequence[Subtask]] = (),
     threads: int | None = None,
     extra: Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None = None,
 ) -> Staged:
@@ -121,7 +123,8 @@ def stage(
         spec: The dataset's.
         folder: Is made; removed again when anything goes wrong.
         frames: Rows, read once.
-        source, subtasks, extra: See `Record`; an `extra` that can be called is asked when all rows have been read.
+        source, extra: See `Record`; an `extra` that can be called is asked when all rows have been read.
+        subtasks: Those of the episode, or what gives them for the stamps of its rows.
         threads: Of each camera's encoder; None divides the processors.
 
     Raises:
@@ -143,10 +146,11 @@ def stage(
                     encoder.add(frame.images[key])
             for encoder in encoders.values():
                 encoder.finish()
+            texts = subtasks(rows.stamps_ns) if callable(subtasks) else subtasks
             more = dict((extra() if callable(extra) else extra) or {})
             record = Record(
                 frames=rows.count, tasks=tuple(dict.fromkeys(rows.tasks)), source=source, extra=more,
-                subtasks=_ordered(subtasks, spec), histograms={key: e.histogram for key, e in encoders.items()},
+                subtasks=_ordered(texts, spec), histograms={key: e.histogram for key, e in encoders.items()},
             )  # fmt: skip
             pq.write_table(rows.table(record), folder / DATA)
             return finish(Staged(folder=folder, record=record), spec)
@@ -203,6 +207,7 @@ class _Rows:
         self._spec = spec
         self._values: dict[str, list[np.ndarray]] = {vector.key: [] for vector in spec.vectors}
         self.tasks: list[str] = []
+        self.stamps_ns: list[int | None] = []
 
     @property
     def count(self) -> int:
@@ -225,6 +230,7 @@ class _Rows:
         if not isinstance(frame.task, str) or not frame.task.strip():
             raise BeingHError("has no task", where=where, remedy="give the episode its instruction")
         self.tasks.append(frame.task)
+        self.stamps_ns.append(frame.stamp_ns)
 
     def table(self, record: Record) -> pa.Table:
         if not self.count:

@@ -1,0 +1,1 @@
+"""Segments, subtask texts and success of recorded episodes: proposed, looked at by a person, accepted, exported."""
