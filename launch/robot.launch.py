@@ -37,7 +37,7 @@ RVIZ_CONFIG = Path(__file__).resolve().parent.parent / "config" / "rviz" / "bein
 def options_from(text):
     """`BringupOptions` from launch arguments (name -> text)."""
     from beingh_ros.bringup import BringupOptions
-    from beingh_ros.launch_arguments import flag, namespace, number
+    from beingh_ros.robots.launch_arguments import flag, namespace, number
 
     return BringupOptions(
         contract=text["robot"],
@@ -66,7 +66,7 @@ def extras_from(text, has_package, has_display):
         has_display: Whether a window can be opened.
     """
     from beingh_core.errors import BeingHError
-    from beingh_ros.launch_arguments import flag
+    from beingh_ros.robots.launch_arguments import flag
 
     extras = set()
     for package, argument, sensible in (
@@ -87,7 +87,7 @@ def extras_from(text, has_package, has_display):
 def _check_names(context):
     """Before the defaults are set: what is set then was typed, or comes from a launch file that includes this one."""
     from beingh_ros.bringup import PACKAGE
-    from beingh_ros.launch_arguments import check_names
+    from beingh_ros.robots.launch_arguments import check_names
 
     check_names(sys.argv, context.launch_configurations.keys(), ARGUMENTS, PACKAGE, Path(__file__).resolve())
 
@@ -172,7 +172,7 @@ def _parameters(values):
 def _robot_state_publisher(contract, text):
     from launch_ros.actions import Node
 
-    from beingh_ros.launch_arguments import flag
+    from beingh_ros.robots.launch_arguments import flag
 
     description = Path(contract.urdf_path).read_text(encoding="utf-8")
     return Node(
@@ -188,8 +188,8 @@ def _rviz(contract, text, own_frames):
     """RViz; with `own_frames` the frames are those of our robot state publisher, in the namespace."""
     from launch_ros.actions import Node
 
-    from beingh_ros.launch_arguments import flag
     from beingh_ros.monitor.display import rviz_config
+    from beingh_ros.robots.launch_arguments import flag
 
     with tempfile.NamedTemporaryFile("w", prefix="beingh_", suffix=".rviz", delete=False, encoding="utf-8") as file:
         file.write(rviz_config(contract, RVIZ_CONFIG, text["namespace"]))

@@ -154,7 +154,7 @@ def test_no_module_needs_itself_by_way_of_others():
 
 
 def test_the_ros_package_can_be_taken_in_at_a_glance():
-    assert len([path for path in ROS.iterdir() if path.name != "__pycache__"]) <= 13
+    assert len([path for path in ROS.iterdir() if path.name != "__pycache__"]) <= 12
 
 
 def test_the_audit_of_the_wire_shares_no_code_with_the_controller():

@@ -13,7 +13,7 @@ from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError
 from beingh_core.policy.checkpoint_check import check_checkpoint
 from beingh_ros.bringup import BringupOptions, check_start
-from beingh_ros.launch_arguments import check_names, flag, namespace, number
+from beingh_ros.robots.launch_arguments import check_names, flag, namespace, number
 from beingh_ros.soak.misspelled import LAUNCHER
 
 ROOT = Path(__file__).resolve().parent.parent

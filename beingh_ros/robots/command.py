@@ -55,7 +55,7 @@ def _show(chosen: argparse.Namespace) -> int:
 def _check(chosen: argparse.Namespace) -> int:
     if not 0 < chosen.wait <= 600:
         raise BeingHError(f"{chosen.wait:g} s cannot be waited", where="--wait", allowed="more than 0, at most 600")
-    from beingh_ros.launch_arguments import namespace
+    from beingh_ros.robots.launch_arguments import namespace
 
     namespace({"namespace": chosen.namespace})
     contract, rows = check_contract(chosen.robot)
