@@ -59,7 +59,7 @@ class TickPlan:
         self.epoch = ""
         self._announced, self._fresh = True, True
         self.last_sent: np.ndarray | None = None
-        self._before = np.zeros(0)  # (J,) command of the tick before the next one
+        self._before: np.ndarray = np.zeros(0)  # (J,) command of the tick before the next one
 
     def begin(self, now_ns: int, start_J: np.ndarray, *, fresh: bool) -> None:
         """Begin an epoch at rest.
