@@ -7,8 +7,11 @@ Time is counted in ticks of the contract's period, on the ticks of the commands.
 - drop: as hold, but a tick for which a stream has nothing newer than one period is left out.
 
 Nothing is filled in but the pictures of optional cameras, which are black where these are silent, as the policy sees them
-then. Where another stream has no sample within its `max_age`, the recording is cut there, or refused by name. The action of
-a row leads from its tick's command to the next tick's, so that the last tick of a piece makes no row.
+then. Where another stream has no sample within its `max_age`, the recording is cut there, or refused by name.
+
+The action of a row is its tick's command, what the first step of a chunk that begins there is: it leads from the command of
+the tick before, under which the robot is seen in the row, to the tick's own. Measured positions in place of commands lead
+from those of the tick to those of the next one. The last tick of a piece makes no row.
 """
 
 from __future__ import annotations
@@ -31,6 +34,8 @@ from beingh_core.errors import BeingHError, shown
 from beingh_core.realtime.clock import TickClock
 from beingh_core.realtime.streams import Sample
 
+# Ticks of two clocks with one period differ by rounding [ns].
+ROUNDING_NS = 1_000
 METHODS, ON_GAP = ("hold", "nearest", "drop"), ("cut", "refuse")
 
 
@@ -211,7 +216,8 @@ class Resampler:
 
     def _rest(self, before: _Tick | None) -> Iterator[_Row | None]:
         """The last rows, when nothing more comes: as long as there are commands."""
-        while self._tick_ns is not None and self._tick_ns <= self._streams.command.latest().stamp_ns:
+        command = self._streams.command
+        while self._tick_ns is not None and self._command_ns(self._tick_ns) <= command.latest().stamp_ns + ROUNDING_NS:
             before, row = self._row(before)
             yield from row
 
@@ -219,7 +225,7 @@ class Resampler:
         """Evaluates the tick: (it as the one before the next, the finished row before it or the mark of a cut)."""
         tick_ns, self._count = self._tick_ns, self._count + 1
         self._tick_ns = TickClock(self._contract.rate_hz, self._begun_ns).stamp_ns(self._count)
-        who, intervention = self._streams.charge.at(tick_ns)
+        who, intervention = self._streams.charge.at(self._command_ns(tick_ns))
         samples, problem = self._sample(tick_ns)
         self._streams.drop_before(tick_ns - self._period_ns)
         if problem:
@@ -241,6 +247,10 @@ class Resampler:
         for stream, sample in zip(self._streams.states, samples.states):
             positions.update(zip(stream.joints, sample.value.tolist()))
         return _Tick(tick_ns, samples.command.value, self._rows.state(positions), self._pictures(samples)), row
+
+    def _command_ns(self, tick_ns: int) -> int:
+        """When the command was sent under which the robot is at a tick [ns]."""
+        return tick_ns - self._period_ns if self._commands else tick_ns
 
     def _is_wanted(self, who: str, intervention: bool) -> bool:
         only = self._settings.only
@@ -265,8 +275,9 @@ class Resampler:
         streams, fresh, taken = self._streams, True, []
         near = self._settings.method == "nearest"
         for stream in (*streams.cameras.values(), *streams.states, streams.command):
-            sample = stream.nearest(tick_ns) if near else stream.at(tick_ns)
-            age_ns = None if sample is None else abs(tick_ns - sample.stamp_ns)
+            at_ns = self._command_ns(tick_ns) + ROUNDING_NS if stream is streams.command else tick_ns
+            sample = stream.nearest(at_ns) if near else stream.at(at_ns)
+            age_ns = None if sample is None else abs(at_ns - sample.stamp_ns)
             if age_ns is None or age_ns > stream.max_age_s * NS:
                 last = "nothing" if sample is None else f"nothing for more than {stream.max_age_s:g} s"
                 if stream in streams.needed:
@@ -286,7 +297,10 @@ class Resampler:
         anchor_ns = self._streams.command.latest().stamp_ns if self._commands else low
         clock = TickClock(self._contract.rate_hz, anchor_ns)
         tick = clock.tick_at_or_after(low)
-        while (at_ns := clock.stamp_ns(tick)) < high and any(stream.at(at_ns) is None for stream in needed):
+        command = self._streams.command
+        while (at_ns := clock.stamp_ns(tick)) < high and any(
+            stream.at(self._command_ns(at_ns) + ROUNDING_NS if stream is command else at_ns) is None for stream in needed
+        ):
             tick += 1
         self._tick_ns = self._begun_ns = at_ns
         self._count = 0
