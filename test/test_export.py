@@ -89,7 +89,7 @@ def test_exporting_again_adds_only_what_is_new(tmp_path):
     export(paths("whole", "gap"), settings(tmp_path / "d"), open_fake)
     outcomes = export(paths("whole", "gap", "long"), settings(tmp_path / "d"), open_fake)
     assert [o.state for o in outcomes] == ["there already", "there already", "exported"]
-    assert [e.frames for e in Dataset(tmp_path / "d").episodes] == [39, 24, 27, 59]
+    assert [e.frames for e in Dataset(tmp_path / "d").episodes] == [39, 24, 28, 59]
     again = export(paths("whole"), settings(tmp_path / "d"), open_fake)
     assert again[0].state == "there already"
 
@@ -203,7 +203,7 @@ def columns_of(dataset, episode=0):
 
 
 def test_rows_say_who_was_in_charge_and_what_is_an_intervention(tmp_path):
-    """The action of row k is the command of tick k + 1, and so is who decided it."""
+    """Row k is of tick k + 1, as the first tick has no command before it."""
     export(paths("corrected", "taught", "whole"), settings(tmp_path / "d"), open_fake)
     dataset = Dataset(tmp_path / "d")
     who, intervention = columns_of(dataset)
@@ -221,7 +221,7 @@ def test_marks_success_and_operator_stand_beside_the_episode(tmp_path):
     extra = [record.extra for record in Dataset(tmp_path / "d").records.values()]
     assert extra[0]["success"] is True and extra[0]["operator"] == "Ada"
     told = [(event["frame"], event["event"], event.get("name")) for event in extra[0]["events"]]
-    assert told == [(10, "mark", "contact"), (20, "in_charge", None), (32, "mark", "release")]
+    assert told == [(9, "mark", "contact"), (19, "in_charge", None), (31, "mark", "release")]
     assert extra[1]["success"] is None and extra[1]["operator"] == "" and extra[1]["events"] == []
 
 

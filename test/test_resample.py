@@ -1,24 +1,32 @@
 """Rows from recordings: which sample stands in each, where it is cut, and that nothing is filled in."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from recording_support import BEGIN, BUFFER, CONTRACT, JOINTS, NS, SCENE, WRIST, FakeBag, posture
+from recording_support import BEGIN, BUFFER, CHARGE, CONTRACT, JOINTS, NS, SCENE, WRIST, FakeBag, Recorded, posture
 
 from beingh_core.contract.codec import SignalCodec
+from beingh_core.data import in_charge
 from beingh_core.data.command_messages import command_topics
-from beingh_core.data.contract_rows import ACTION, STATE, RowEncoder
+from beingh_core.data.contract_rows import ACTION, IN_CHARGE, STATE, RowEncoder
 from beingh_core.data.resample import METHODS, Resampler, Resampling, from_bag
 from beingh_core.errors import BeingHError
 from beingh_core.inference.policy_inputs import PolicyInputs
+from beingh_core.realtime.clock import TickClock
+from beingh_core.realtime.commit_buffer import Chunk, CommitBuffer
+from beingh_core.realtime.limits import JointLimits
 
 IMAGE = "observation.images."
+PERIOD = NS // 20
 
 
-def resample(bag, commands=(BUFFER,), **settings):
-    topics = {JOINTS, SCENE, WRIST, *commands}
-    found = Resampler(CONTRACT, from_bag(bag, topics), commands, "pick", Resampling(**settings))
+def resample(bag, commands=(BUFFER,), contract=CONTRACT, **settings):
+    topics = {JOINTS, SCENE, WRIST, CHARGE, *commands}
+    names = {CHARGE: in_charge.CHARGE}
+    messages = (message._replace(topic=names.get(message.topic, message.topic)) for message in from_bag(bag, topics))
+    found = Resampler(contract, messages, commands, "pick", Resampling(**settings))
     return [list(piece) for piece in found.pieces()], found.findings
 
 
@@ -26,37 +34,45 @@ def numbers(piece, view="scene_view"):
     return [int(frame.images[IMAGE + view][0, 0, 0]) for frame in piece]
 
 
+def ticks(piece):
+    """Numbers of the ticks of the rows."""
+    return [(frame.stamp_ns - BEGIN) / PERIOD for frame in piece]
+
+
+def step(before_ns, after_ns):
+    """The action that leads from the command of one time to that of another."""
+    encoded = SignalCodec(CONTRACT).encode_commands(np.stack([posture(before_ns), posture(after_ns)]))
+    return np.concatenate([encoded[signal.slot][0] for signal in CONTRACT.action])
+
+
 def test_hold_takes_the_newest_at_or_before_each_tick():
     [piece], findings = resample(FakeBag())
-    assert len(piece) == 39 and findings.gaps == []  # 40 ticks; the last has no next command
-    assert numbers(piece) == [k * 30 // 20 for k in range(39)]
+    assert ticks(piece) == list(range(1, 40)) and findings.gaps == []  # 40 ticks; the first has no command before it
+    assert numbers(piece) == [tick * 30 // 20 for tick in range(1, 40)]
     assert numbers(piece, "wrist_view") == numbers(piece)
 
 
 def test_nearest_takes_the_nearest():
     [piece], _ = resample(FakeBag(), method="nearest")
     stamps = np.arange(60) * NS // 30
-    assert numbers(piece) == [int(np.argmin(abs(stamps - k * NS // 20))) for k in range(39)]
+    assert numbers(piece) == [int(np.argmin(abs(stamps - tick * PERIOD))) for tick in range(1, 40)]
 
 
 def test_states_and_actions_are_the_codecs():
     [piece], _ = resample(FakeBag())
     codec, previous = SignalCodec(CONTRACT), None
     for k, frame in enumerate(piece):
-        tick = BEGIN + k * NS // 20
+        tick = BEGIN + (k + 1) * PERIOD
         previous = codec.encode_state(dict(zip(CONTRACT.joint_names, posture(tick))), previous)
         np.testing.assert_array_equal(frame.vectors[STATE], np.concatenate([previous[s.slot] for s in CONTRACT.state]))
-        encoded = codec.encode_commands(np.stack([posture(tick), posture(tick + NS // 20)]))
-        np.testing.assert_array_equal(
-            frame.vectors[ACTION], np.concatenate([encoded[s.slot][0] for s in CONTRACT.action])
-        )
+        np.testing.assert_array_equal(frame.vectors[ACTION], step(tick - PERIOD, tick))
 
 
 def test_hold_equals_the_live_nodes_sample_for_sample():
     bag = FakeBag(seconds=1.0)
     [piece], _ = resample(bag)
     for k, frame in enumerate(piece):
-        tick = BEGIN + k * NS // 20
+        tick = BEGIN + (k + 1) * PERIOD
         live = PolicyInputs(CONTRACT)
         for message in bag.recorded:
             if message.stamp > tick or message.topic == BUFFER:
@@ -77,10 +93,9 @@ def test_a_gap_cuts_by_name_and_nothing_older_than_max_age_is_used(method):
     pieces, findings = resample(FakeBag(seconds=3.0, lost={WRIST: (1.0, 1.6)}), method=method)
     assert len(pieces) == 2 and len(findings.gaps) == 1
     assert WRIST in findings.gaps[0] and "0.25 s" in findings.gaps[0]
-    # Picture n of the wrist was taken n/30 s after the begin; row k of the first piece is tick k.
-    if method != "drop":
-        for k, number in enumerate(numbers(pieces[0], "wrist_view")):
-            assert abs(k / 20 - number / 30) <= 0.25 + 1e-9
+    # Picture n of the wrist was taken n/30 s after the begin.
+    for tick, number in zip(ticks(pieces[0]), numbers(pieces[0], "wrist_view")):
+        assert abs(tick / 20 - number / 30) <= 0.25 + 1e-9
     assert not set(range(30, 48)) & set(numbers(pieces[0], "wrist_view") + numbers(pieces[1], "wrist_view"))
 
 
@@ -96,6 +111,8 @@ def test_drop_leaves_out_what_has_nothing_new():
     assert findings.dropped > 0 and len(piece) == 39 - findings.dropped
     times = [number / 30 for number in numbers(piece, "wrist_view")]
     assert times == sorted(set(times)), "a picture stands in two rows"
+    for frame in piece:  # the action is of the row's tick, also where the tick before is left out
+        np.testing.assert_array_equal(frame.vectors[ACTION], step(frame.stamp_ns - PERIOD, frame.stamp_ns))
 
 
 def test_a_stream_that_ends_early_ends_the_rows():
@@ -153,12 +170,99 @@ def test_a_new_piece_begins_on_the_rotation_vectors_own_branch():
 
 
 def test_measured_positions_as_commands():
-    [piece], _ = resample(FakeBag(), commands=())
-    tick = BEGIN + 5 * NS // 20
-    encoded = SignalCodec(CONTRACT).encode_commands(np.stack([posture(tick), posture(tick + NS // 20)]))
-    np.testing.assert_array_equal(
-        piece[5].vectors[ACTION], np.concatenate([encoded[s.slot][0] for s in CONTRACT.action])
-    )
+    """They lead from the row's own to the next tick's; the word of the row's tick says who brought that about."""
+    [piece], _ = resample(FakeBag(charge=((0.0, "policy"), (1.0, "person"))), commands=())
+    assert ticks(piece) == list(range(39))
+    for frame in piece:
+        np.testing.assert_array_equal(frame.vectors[ACTION], step(frame.stamp_ns, frame.stamp_ns + PERIOD))
+    assert [in_charge.WHO[frame.vectors[IN_CHARGE][0]] for frame in piece] == ["policy"] * 20 + ["person"] * 19
+
+
+def test_rows_without_the_command_before_their_own_are_left_out():
+    """Commands are missing from tick 20 to 39: the last is held for 0.25 s, and row 40 has none before it."""
+    pieces, findings = resample(FakeBag(seconds=3.0, lost={BUFFER: (1.0, 2.0)}))
+    assert [ticks(piece) for piece in pieces] == [list(range(1, 25)), list(range(41, 60))]
+    assert len(findings.gaps) == 1 and "commands: nothing for more than 0.25 s" in findings.gaps[0]
+    late = FakeBag(lost={BUFFER: (0.0, 0.5)})  # the controller began after the recorder
+    assert ticks(resample(late)[0][0]) == list(range(11, 40))
+
+
+@pytest.mark.parametrize("only, wanted", [("policy", [(4, 20), (40, 60)]), ("person", [(20, 40)])])
+def test_who_is_in_charge_of_a_row_decided_the_command_of_its_tick(only, wanted):
+    bag = FakeBag(seconds=3.0, charge=((0.0, "nobody"), (0.2, "policy"), (1.0, "person"), (2.0, "policy")))
+    pieces, findings = resample(bag, only=only)
+    assert [ticks(piece) for piece in pieces] == [list(range(*bounds)) for bounds in wanted]
+    assert findings.others == 59 - sum(len(piece) for piece in pieces)
+    for frame in (frame for piece in pieces for frame in piece):
+        np.testing.assert_array_equal(frame.vectors[ACTION], step(frame.stamp_ns - PERIOD, frame.stamp_ns))
+
+
+def session(contract, seconds=2.0):
+    """(bag, clock, (T, J) commands, actions by slot) of a robot whose controller ran chunks through its commit buffer.
+
+    One sequence of actions is decoded chunk by chunk, as the policy node does: step i of a chunk is the command of tick
+    n0 + i, behind the command of tick n0 - 1, and the first d steps repeat what runs anyway.
+    """
+    count, length, delay = round(seconds * contract.rate_hz), 16, 5
+    home, rng = np.array(contract.home), np.random.default_rng(0)
+    actions = {}
+    for signal in contract.action:
+        stand, steps = np.zeros(signal.width), rng.uniform(-0.002, 0.002, (count + length, signal.width))
+        if signal.mode == "absolute":
+            stand = SignalCodec(contract).encode_commands(np.stack([home, home]))[signal.slot][0]
+            steps = 0.5 * stand + rng.uniform(0.0, 0.3, steps.shape)
+        actions[signal.slot] = np.vstack([np.tile(stand, (delay, 1)), steps])
+    clock, codec = TickClock(contract.rate_hz, BEGIN + 7), SignalCodec(contract)
+    wide = {"lower": -1e3, "upper": 1e3, "velocity": 1e4, "acceleration": 1e7}
+    buffer = CommitBuffer(
+        joints=contract.joint_names, start_positions=home, dt_s=contract.dt_s, chunk_length=length, delay_steps=delay,
+        limits=JointLimits(**{name: np.full(len(home), value) for name, value in wide.items()}),
+        commit_margin=1, epoch="0@0",
+    )  # fmt: skip
+    bag = FakeBag(seconds=seconds, without=(BUFFER,))
+    for tick in range(count):
+        if tick % 6 == 0:
+            before = buffer.log[-1].positions if tick else home
+            rows = codec.decode_actions({slot: a[tick : tick + length] for slot, a in actions.items()}, before)
+            chunk = Chunk(base_tick=tick, epoch="0@0", joints=buffer.joints, positions=rows, dt_s=contract.dt_s)
+            assert buffer.merge(chunk).status == "merged"
+        stamp, (_, planned) = clock.stamp_ns(tick), buffer.planned(2)
+        point = lambda row: SimpleNamespace(positions=row.tolist(), time_from_start=SimpleNamespace(sec=0, nanosec=0))
+        content = SimpleNamespace(joint_names=list(buffer.joints), points=[point(row) for row in planned[:2]])
+        bag.recorded.append(Recorded(BUFFER, stamp - 20_000_000, stamp, content))
+        buffer.advance()
+    bag.recorded.sort(key=lambda message: message.log_ns)
+    return bag, clock, np.array([command.positions for command in buffer.log]), actions
+
+
+def with_joint_actions(mode):
+    arm, gripper = CONTRACT.action
+    joints = replace(arm, slot="arm_joint_position", mode=mode, frame=None, eef_frame=None, base_frame=None)
+    return replace(CONTRACT, action=(joints, gripper))
+
+
+@pytest.mark.parametrize("rate_hz", [20.0, 30.0])
+@pytest.mark.parametrize("method", ["hold", "nearest"])
+@pytest.mark.parametrize(
+    "contract, close",
+    [(with_joint_actions("delta"), 1e-9), (with_joint_actions("absolute"), 1e-9), (CONTRACT, 5e-6)],
+    ids=["delta", "absolute", "pose"],
+)  # poses are reached within the tolerance of the inverse kinematics
+def test_a_rows_action_is_the_first_step_of_a_chunk_that_begins_at_its_tick(contract, close, method, rate_hz):
+    contract = replace(contract, rate_hz=rate_hz)
+    bag, clock, commands, actions = session(contract)
+    [piece], findings = resample(bag, contract=contract, method=method)
+    assert findings.gaps == [] and len(piece) == len(commands) - 1
+    codec = SignalCodec(contract)
+    for tick, frame in enumerate(piece, 1):
+        assert abs(frame.stamp_ns - clock.stamp_ns(tick)) <= 1
+        first, slots = 0, {}
+        for signal in contract.action:
+            slots[signal.slot] = frame.vectors[ACTION][None, first : first + signal.width]
+            first += signal.width
+            np.testing.assert_allclose(slots[signal.slot][0], actions[signal.slot][tick], atol=close)
+        decoded = codec.decode_actions(slots, commands[tick - 1])
+        np.testing.assert_allclose(decoded, commands[tick : tick + 1], rtol=0, atol=close)
 
 
 def test_which_topic_has_the_commands():

@@ -9,16 +9,16 @@ Time is counted in ticks of the contract's period, on the ticks of the commands.
 Nothing is filled in but the pictures of optional cameras, which are black where these are silent, as the policy sees them
 then. Where another stream has no sample within its `max_age`, the recording is cut there, or refused by name.
 
-The action of a row is its tick's command, what the first step of a chunk that begins there is: it leads from the command of
-the tick before, under which the robot is seen in the row, to the tick's own. Measured positions in place of commands lead
-from those of the tick to those of the next one. The last tick of a piece makes no row.
+The action of a row is what the first step of a chunk that begins at its tick is: it leads from the command of the tick
+before, under which the robot is seen in the row, to the tick's own. Measured positions in place of commands lead from those
+of the tick to those of the next one, which its command brought about.
 """
 
 from __future__ import annotations
 
 import bisect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -34,7 +34,7 @@ from beingh_core.errors import BeingHError, shown
 from beingh_core.realtime.clock import TickClock
 from beingh_core.realtime.streams import Sample
 
-# Ticks of two clocks with one period differ by rounding [ns].
+# Commands and words of one tick may stand this much behind it: two clocks with one period differ by rounding [ns].
 ROUNDING_NS = 1_000
 METHODS, ON_GAP = ("hold", "nearest", "drop"), ("cut", "refuse")
 
@@ -164,8 +164,11 @@ class Resampler:
         self._period_ns = TickClock(contract.rate_hz, 0).period_ns
         self._rows = contract_rows.RowEncoder(contract)
         self._streams = Recorded(contract, commands, settings.max_age_s, bool(self._depth), self.findings)
-        self._tick_ns: int | None = None
-        self._begun_ns, self._count = 0, 0
+        # Which command of a row's two is that of its tick, and how much behind their ticks commands may stand.
+        self._lead, self._slack_ns = (0, ROUNDING_NS) if commands else (1, 0)
+        self._clock: TickClock | None = None
+        self._begun, self._tick = 0, 0
+        self._is_whole = False  # nothing was missing at the tick before
 
     def pieces(self) -> Iterator[Piece]:
         """The rows of each uncut piece; read each to its end before the next.
@@ -190,67 +193,71 @@ class Resampler:
 
     def _ticks(self) -> Iterator[_Row | None]:
         """Rows, and None where the recording is cut."""
-        before: _Tick | None = None
         streams = self._streams
         for message in self._messages:
-            jump = streams.push(message, self._tick_ns is not None)
+            jump = streams.push(message, self._clock is not None)
             if jump:
-                yield from self._rest(before)
+                yield from self._rest()
                 self._gap(jump)
                 streams.clear()
-                self._tick_ns = None
+                self._clock, self._is_whole = None, False
                 streams.push(message, False)
-                before = None
+                self._rows.restart()
                 yield None
-            if self._tick_ns is None and self._may_begin():
+            if self._clock is None and self._may_begin():
                 self._begin()
             while self._is_due():
-                before, row = self._row(before)
-                yield from row
+                yield from self._row()
         silent = [stream.name for stream in streams.needed if stream.latest() is None]
-        if self._tick_ns is None and not silent:
+        if self._clock is None and not silent:
             self._begin()
-        elif self._tick_ns is None:
+        elif self._clock is None:
             self._gap(f"no row could be made: nothing from {', '.join(silent)}")
-        yield from self._rest(before)
+        yield from self._rest()
 
-    def _rest(self, before: _Tick | None) -> Iterator[_Row | None]:
+    def _rest(self) -> Iterator[_Row | None]:
         """The last rows, when nothing more comes: as long as there are commands."""
-        command = self._streams.command
-        while self._tick_ns is not None and self._command_ns(self._tick_ns) <= command.latest().stamp_ns + ROUNDING_NS:
-            before, row = self._row(before)
-            yield from row
+        if self._clock is None:
+            return
+        end_ns = self._streams.command.latest().stamp_ns + self._slack_ns
+        while self._command_times(self._clock)[1] <= end_ns:
+            yield from self._row()
 
-    def _row(self, before: _Tick | None) -> tuple[_Tick | None, list[_Row | None]]:
-        """Evaluates the tick: (it as the one before the next, the finished row before it or the mark of a cut)."""
-        tick_ns, self._count = self._tick_ns, self._count + 1
-        self._tick_ns = TickClock(self._contract.rate_hz, self._begun_ns).stamp_ns(self._count)
-        who, intervention = self._streams.charge.at(self._command_ns(tick_ns))
-        samples, problem = self._sample(tick_ns)
-        self._streams.drop_before(tick_ns - self._period_ns)
-        if problem:
-            if before is not None or not self.findings.gaps:
-                self._gap(f"{problem} at {(tick_ns - self._begun_ns) / NS:.3f} s")
-            self._rows.restart()
-            return None, [None]
-        if samples is None:
+    def _row(self) -> Iterator[_Row | None]:
+        """Evaluates the tick and goes on to the next: its row, the mark of a cut, or nothing where it is left out."""
+        clock = self._clock
+        tick_ns, begun_ns = clock.stamp_ns(self._tick), clock.stamp_ns(self._begun)
+        who, intervention = self._streams.charge.at(tick_ns + ROUNDING_NS)
+        samples, problem = self._sample(tick_ns, self._command_times(clock))
+        self._tick += 1
+        self._streams.drop_before(tick_ns)
+        was_whole, self._is_whole = self._is_whole, problem is None
+        if samples is not None and self._is_wanted(who, intervention):
+            yield self._made(tick_ns, samples, self._charge_columns(who, intervention))
+            return
+        if samples is None and problem is None:
             self.findings.dropped += 1
-            return before, []
-        row: list[_Row | None] = []
-        if before is not None and self._is_wanted(who, intervention):
-            action = self._rows.action(before.command_J, samples.command.value)
-            row = [before.row(action, self._task, self._charge_columns(who, intervention))]
-        elif before is not None:  # its action is of somebody else
+            return
+        if samples is not None:
             self.findings.others += 1
-            row = [None]
+        elif was_whole or not self.findings.gaps:
+            self._gap(f"{problem} at {(tick_ns - begun_ns) / NS:.3f} s")
+        self._rows.restart()
+        yield None
+
+    def _made(self, tick_ns: int, samples: _Samples, charge: Mapping[str, np.ndarray]) -> _Row:
         positions: dict[str, float] = {}
         for stream, sample in zip(self._streams.states, samples.states):
             positions.update(zip(stream.joints, sample.value.tolist()))
-        return _Tick(tick_ns, samples.command.value, self._rows.state(positions), self._pictures(samples)), row
+        action = self._rows.action(samples.before.value, samples.command.value)
+        vectors = {STATE: self._rows.state(positions), ACTION: action, **charge}
+        frame = Frame(vectors=vectors, images=self._pictures(samples), task=self._task, stamp_ns=tick_ns)
+        return _Row(tick_ns, frame)
 
-    def _command_ns(self, tick_ns: int) -> int:
-        """When the command was sent under which the robot is at a tick [ns]."""
-        return tick_ns - self._period_ns if self._commands else tick_ns
+    def _command_times(self, clock: TickClock) -> tuple[int, int]:
+        """From which time's command the tick's action leads to which one's [ns]."""
+        last = self._tick + self._lead
+        return clock.stamp_ns(last - 1), clock.stamp_ns(last)
 
     def _is_wanted(self, who: str, intervention: bool) -> bool:
         only = self._settings.only
@@ -270,13 +277,14 @@ class Resampler:
                 found[self._depth[view].key] = self._depth[view].values(depth)
         return found
 
-    def _sample(self, tick_ns: int) -> tuple[_Samples | None, str | None]:
+    def _sample(self, tick_ns: int, command_times: tuple[int, int]) -> tuple[_Samples | None, str | None]:
         """(each stream's sample, what is missing); (None, None) for a tick to leave out."""
         streams, fresh, taken = self._streams, True, []
         near = self._settings.method == "nearest"
-        for stream in (*streams.cameras.values(), *streams.states, streams.command):
-            at_ns = self._command_ns(tick_ns) + ROUNDING_NS if stream is streams.command else tick_ns
-            sample = stream.nearest(at_ns) if near else stream.at(at_ns)
+        wanted = [(stream, tick_ns, 0) for stream in (*streams.cameras.values(), *streams.states)]
+        wanted += [(streams.command, time_ns, self._slack_ns) for time_ns in command_times]
+        for stream, at_ns, slack_ns in wanted:
+            sample = stream.nearest(at_ns) if near else stream.at(at_ns + slack_ns)
             age_ns = None if sample is None else abs(at_ns - sample.stamp_ns)
             if age_ns is None or age_ns > stream.max_age_s * NS:
                 last = "nothing" if sample is None else f"nothing for more than {stream.max_age_s:g} s"
@@ -287,23 +295,22 @@ class Resampler:
                 fresh = fresh and (age_ns < self._period_ns or stream is streams.command)
             taken.append(sample)
         views = dict(zip(streams.cameras, taken))
-        found = _Samples(views, taken[len(views) : -1], taken[-1])
+        found = _Samples(views, taken[len(views) : -2], *taken[-2:])
         return (None, None) if self._settings.method == "drop" and not fresh else (found, None)
 
     def _begin(self) -> None:
         """The first tick on the commands' ticks for which every stream has a sample."""
         low, high = self._streams.span()
-        needed = self._streams.needed
-        anchor_ns = self._streams.command.latest().stamp_ns if self._commands else low
-        clock = TickClock(self._contract.rate_hz, anchor_ns)
-        tick = clock.tick_at_or_after(low)
         command = self._streams.command
-        while (at_ns := clock.stamp_ns(tick)) < high and any(
-            stream.at(self._command_ns(at_ns) + ROUNDING_NS if stream is command else at_ns) is None for stream in needed
+        others = [stream for stream in self._streams.needed if stream is not command]
+        clock = TickClock(self._contract.rate_hz, command.latest().stamp_ns if self._commands else low)
+        self._clock, self._tick = clock, clock.tick_at_or_after(low)
+        while (tick_ns := clock.stamp_ns(self._tick)) < high and (
+            command.at(self._command_times(clock)[0] + self._slack_ns) is None
+            or any(stream.at(tick_ns) is None for stream in others)
         ):
-            tick += 1
-        self._tick_ns = self._begun_ns = at_ns
-        self._count = 0
+            self._tick += 1
+        self._begun = self._tick
 
     def _may_begin(self) -> bool:
         """Whether every stream has said something, and nothing earlier can come."""
@@ -314,13 +321,15 @@ class Resampler:
 
     def _is_due(self) -> bool:
         """Whether nothing more can come for the tick: all streams have gone past it, or one is too late anyway."""
-        if self._tick_ns is None:
+        if self._clock is None:
             return False
-        behind = [s for s in self._streams.active() if s.latest().stamp_ns <= self._tick_ns]
+        tick_ns, command_ns = self._clock.stamp_ns(self._tick), self._command_times(self._clock)[1]
+        due = lambda stream: command_ns if stream is self._streams.command else tick_ns
+        behind = [stream for stream in self._streams.active() if stream.latest().stamp_ns <= due(stream)]
         if not behind:
             return True
         late_ns = round(max(stream.max_age_s for stream in behind) * NS)
-        return self._streams.span()[1] > self._tick_ns + late_ns + PATIENCE_NS
+        return self._streams.span()[1] > command_ns + late_ns + PATIENCE_NS
 
     def _gap(self, text: str) -> None:
         if self._settings.on_gap == "refuse":
@@ -333,10 +342,11 @@ class Resampler:
 
 @dataclass(frozen=True)
 class _Samples:
-    """Of each stream at one tick."""
+    """Of each stream at one tick, and the two commands between which its action leads."""
 
     cameras: dict[str, Sample | None]
     states: list[Sample]
+    before: Sample
     command: Sample
 
 
@@ -346,20 +356,6 @@ class _Row:
 
     tick_ns: int
     frame: Frame
-
-
-@dataclass(frozen=True)
-class _Tick:
-    """A tick whose action is known with the next one."""
-
-    tick_ns: int
-    command_J: np.ndarray
-    state_D: np.ndarray
-    pictures: dict[str, np.ndarray] = field(repr=False)
-
-    def row(self, action_D: np.ndarray, task: str, more: Mapping[str, np.ndarray]) -> _Row:
-        vectors = {STATE: self.state_D, ACTION: action_D, **more}
-        return _Row(self.tick_ns, Frame(vectors=vectors, images=self.pictures, task=task, stamp_ns=self.tick_ns))
 
 
 def _once(read: Callable[[Any], Any], message: Any) -> Callable[[], Any]:
