@@ -80,7 +80,7 @@ class Kinematics:
         position_limits: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> None:
         self.joints = tuple(joints)
-        full = _load_model(Path(urdf_path))
+        full = load_model(Path(urdf_path))
         names = [name for name in full.names if name != "universe"]
         for joint in self.joints:
             if joint not in names:
@@ -266,8 +266,12 @@ class Kinematics:
         return self._data.oMf[frame].inverse()
 
 
-def _load_model(urdf_path: Path) -> pin.Model:
-    """The URDF as a fixed-base pinocchio model."""
+def load_model(urdf_path: Path) -> pin.Model:
+    """The URDF as a fixed-base pinocchio model: each joint is one number, those that mimic move by themselves.
+
+    Raises:
+        BeingHError: there is no such file, or pinocchio cannot read it.
+    """
     if not urdf_path.is_file():
         raise BeingHError("there is no such URDF", where=urdf_path, remedy="correct `urdf` in the contract")
     try:

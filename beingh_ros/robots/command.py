@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from importlib.util import find_spec
+from pathlib import Path
 
 from beingh_core.contract.check import ERROR, OK, WARN, Row, check_contract, checked, table
 from beingh_core.contract.loader import load_contract
@@ -30,7 +32,9 @@ def register(commands) -> None:
     show.add_argument("robot", metavar="NAME", help="name of a robot, or path of its contract")
     show.set_defaults(run=_show)
     check = verbs.add_parser("check", help="check a contract, and with --live the running robot", description=CHECK)
-    check.add_argument("robot", metavar="NAME", help="name of a robot, or path of its contract")
+    check.add_argument("robot", metavar="NAME", nargs="?", default="", help="name of a robot, or path of its contract")
+    check.add_argument("--all", action="store_true", help="check every robot of the package, and its URDF's kinematics and limits")
+    check.add_argument("--json", default="", metavar="FILE", help="with --all: also write what was found to this file")
     check.add_argument("--checkpoint", default="", metavar="DIR", help="also check that this checkpoint fits")
     check.add_argument("--live", action="store_true", help="also compare with the running graph")
     check.add_argument("--namespace", default="", help="ROS namespace of the robot, for --live")
@@ -53,6 +57,12 @@ def _show(chosen: argparse.Namespace) -> int:
 
 
 def _check(chosen: argparse.Namespace) -> int:
+    if chosen.all:
+        return _check_all(chosen)
+    if chosen.json:
+        raise BeingHError("this goes with --all only", where="--json", remedy="add --all, or leave --json out")
+    if not chosen.robot:
+        raise BeingHError("no robot is named", where="check", allowed=contract_files(), remedy="name one, or add --all")
     if not 0 < chosen.wait <= 600:
         raise BeingHError(f"{chosen.wait:g} s cannot be waited", where="--wait", allowed="more than 0, at most 600")
     from beingh_ros.launch_arguments import namespace
@@ -67,6 +77,29 @@ def _check(chosen: argparse.Namespace) -> int:
     counts = {level: sum(row.level == level for row in rows) for level in (ERROR, WARN)}
     print(f"errors: {counts[ERROR]}, warnings: {counts[WARN]}")
     return _status(rows)
+
+
+def _check_all(chosen: argparse.Namespace) -> int:
+    """One line for each robot of the package, and a file with the same for programs."""
+    if chosen.robot or chosen.live or chosen.checkpoint:
+        what = "--all takes no robot, no --live and no --checkpoint"
+        raise BeingHError(what, where="check", remedy="leave them out, or check one robot without --all")
+    from beingh_core.contract.audit import audit, line_of
+
+    verdicts = {name: audit(name) for name in contract_files()}
+    print(table([line_of(name, verdict) for name, verdict in verdicts.items()]))
+    bad = sum(not verdict.ok for verdict in verdicts.values())
+    print(f"robots: {len(verdicts)}, errors: {bad}")
+    if chosen.json:
+        _write(Path(chosen.json), {name: verdict.as_json() for name, verdict in verdicts.items()})
+    return int(bad > 0)
+
+
+def _write(path: Path, found: dict[str, object]) -> None:
+    try:
+        path.write_text(json.dumps(found, indent=1) + "\n")
+    except OSError as error:
+        raise BeingHError(f"cannot be written: {error.strerror}", where=path, remedy="name a file in a folder of yours") from error
 
 
 def _more_rows(chosen: argparse.Namespace, contract) -> list[Row]:
