@@ -90,7 +90,16 @@ def limit_differences(urdf: UrdfFacts, chain: Chain) -> list[str]:
         joint, mine = published[name], urdf.joints[name]
         ends = [sign * math.inf if end is None else end for end, sign in zip(joint.limits, (-1, 1))]
         wanted = (joint.type, *ends, *joint.limits[2:], *(joint.mimic or (None, 1.0, 0.0)))
-        given = (mine.type, mine.lower, mine.upper, mine.velocity, mine.effort, mine.mimics, mine.multiplier, mine.offset)
+        given = (
+            mine.type,
+            mine.lower,
+            mine.upper,
+            mine.velocity,
+            mine.effort,
+            mine.mimics,
+            mine.multiplier,
+            mine.offset,
+        )
         if given != wanted:
             found.append(f"`{name}` is {given} in the URDF and {wanted} in the chain")
     return found
