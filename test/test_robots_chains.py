@@ -143,7 +143,9 @@ def test_commands_and_actions_are_two_ways_to_say_one_thing(name):
     poses = any(signal.eef_frame for signal in contract.action)
     for _ in range(5):
         start = np.clip(home + rng.uniform(-0.1, 0.1, len(home)), lower, upper)
-        goal = np.clip(start + rng.uniform(-0.01, 0.01, len(home)), lower, upper) if poses else rng.uniform(lower, upper)
+        goal = (
+            np.clip(start + rng.uniform(-0.01, 0.01, len(home)), lower, upper) if poses else rng.uniform(lower, upper)
+        )
         start, goal = (_in_grip(contract, q) for q in (start, goal))
         actions = codec.encode_commands(np.stack([start, goal]))
         decoded = codec.decode(actions, start).positions[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from beingh_core.contract.draft.words import part_of, side_of, words
+from beingh_core.contract.keys import VELOCITY
 from beingh_core.contract.schema import MIN_RANGE
 from beingh_core.contract.urdf import SINGLE_TYPES, UrdfFacts
 
@@ -107,6 +108,8 @@ def _not_commanded(urdf: UrdfFacts, name: str) -> str | None:
     lower, upper = practical_range(urdf, name)
     if upper - lower < MIN_RANGE:
         return "the URDF gives it no range of positions, or one out of reach"
+    if 0.0 < joint.velocity <= VELOCITY["above"]:
+        return "the URDF lets it move too slowly"
     return None
 
 

@@ -139,7 +139,7 @@ def _limits(urdf: UrdfFacts, joints: list[str], positions: Mapping[str, tuple[fl
     for joint in joints:
         one = urdf.joints[joint]
         most = SPEED[one.type]
-        speeds[joint] = min(one.velocity, most) if one.velocity > 1e-4 else most
+        speeds[joint] = min(one.velocity, most) if one.velocity > 0.0 else most
         rises[joint] = ACCELERATION[one.type]
     lines = ["limits:", "  velocity:", *(f"    {_quoted(j)}: {_number(v)}" for j, v in speeds.items())]
     if positions:
