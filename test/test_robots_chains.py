@@ -168,6 +168,18 @@ def _in_grip(contract, positions):
     return np.clip([found[name] for name in contract.joint_names], contract.limits.lower, contract.limits.upper)
 
 
+def test_the_page_of_all_robots_says_what_is():
+    rows = re.findall(
+        r"^\| `(\w+)` \|.*\| (\d+) \|.*\|(.*)\| (\d+) \|$", (ROOT / "docs" / "robots.md").read_text(), re.M
+    )
+    assert sorted(row[0] for row in rows) == ROBOTS
+    for name, commanded, actions, assumed in rows:
+        contract = load_contract(name)
+        assert int(commanded) == len(contract.joint_names), name
+        assert ("poses" in actions) == any(signal.eef_frame for signal in contract.action), name
+        assert int(assumed) == len(contract.assumed) + len(chain_of(contract.urdf_path).assumed), name
+
+
 def test_a_chain_that_is_no_yaml_is_one_error(tmp_path):
     (tmp_path / "bad.yaml").write_text("joints: [")
     with pytest.raises(Exception, match="bad.yaml"):
