@@ -272,18 +272,31 @@ def load_model(urdf_path: Path) -> pin.Model:
     Raises:
         BeingHError: there is no such file, or pinocchio cannot read it.
     """
-    if not urdf_path.is_file():
-        raise BeingHError("there is no such URDF", where=urdf_path, remedy="correct `urdf` in the contract")
     try:
-        text = urdf_path.read_text(encoding="utf-8")
-        if any(joint.type == "continuous" for joint in read_urdf(urdf_path).joints.values()):
-            text = _bounded(text)
-        model = pin.buildModelFromXML(text)
+        return pin.buildModelFromXML(model_text(urdf_path))
     except (ValueError, RuntimeError) as error:
         raise BeingHError(
             f"pinocchio cannot read this URDF: {error}", where=urdf_path, remedy="`check_urdf FILE` names the mistake"
         ) from error
-    return model
+
+
+def model_text(urdf_path: Path) -> str:
+    """The URDF as `load_model` has it: with continuous joints that may turn far.
+
+    Raises:
+        BeingHError: there is no such file.
+    """
+    if not urdf_path.is_file():
+        raise BeingHError("there is no such URDF", where=urdf_path, remedy="correct `urdf` in the contract")
+    try:
+        text = urdf_path.read_text(encoding="utf-8")
+    except ValueError as error:
+        raise BeingHError(
+            f"this is no UTF-8: {error}", where=urdf_path, remedy="`iconv -t utf-8` converts it"
+        ) from error
+    if any(joint.type == "continuous" for joint in read_urdf(urdf_path).joints.values()):
+        return _bounded(text)
+    return text
 
 
 def _bounded(text: str) -> str:
