@@ -46,62 +46,23 @@ def contract_text(robot: str, urdf_key: str, urdf: UrdfFacts, parts: Parts, post
     Raises:
         BeingHError: there is nothing to command.
     """
-    signals, assumed = _signals(urdf, parts), dict(_ASSUMED)
+    signals = _signals(urdf, parts)
     if not signals:
-        reasons = [f"{joint}: {why}" for joint, why in parts.left_out.items()]
-        raise BeingHError(
-            "no joint of this URDF can be commanded",
-            where=urdf.path,
-            allowed="; ".join(reasons[:5]) or "a URDF with movable joints",
-            remedy="add joints with limits, or write the contract by hand: docs/your_robot.md",
-        )
+        raise _nothing(urdf, parts)
     joints = [joint for signal in signals for joint in (*signal.joints, *signal.coupled)]
-    arm = next(iter(parts.arms.values()), None)
-    base, tip = (arm.base, arm.tip) if arm else (urdf.links[0], urdf.links[-1])
     ranges = {joint: practical_range(urdf, joint) for joint in joints}
     positions = {j: r for j, r in ranges.items() if urdf.joints[j].type != "continuous" and r != _ends(urdf, j)}
+    home = {joint: _home(joint, postures, *ranges[joint]) for joint in joints}
+    assumed = _ASSUMED | _assumed_parts(signals, parts)
     if positions:
         assumed["limits.position"] = "the URDF leaves these joints practically open: how far they may turn or slide"
-    for signal in signals:
-        if signal.more:
-            assumed[f"state.{signal.slot}"] = (
-                "which end is closed and which open, and the order in the slot: move it and look"
-            )
-        if signal.coupled:
-            assumed[f"state.{signal.slot}.coupling"] = "how the joints that share one number move together"
-    if "left_" in parts.arms and len(parts.arms) == 2:
-        assumed["state.left_arm_joint_position"] = "that this is the left arm"
-    home = {joint: _home(joint, postures, *ranges[joint]) for joint in joints}
     if not all(joint in postures for joint in joints):
         assumed["home"] = "that the robot can stand there, and reach it, without touching anything"
     lines = [
-        *_head(robot, urdf_key, base, tip, parts, urdf),
-        "state:",
-        *(
-            f"  {s.slot}: {{topic: joint_states, source: position, joints: &{s.anchor} {_list(s.joints)}{s.more}, max_age_s: 0.2}}"
-            for s in signals
-        ),
-        "",
-        "action:",
-        *(f"  {s.slot}: {{mode: absolute, joints: *{s.anchor}{s.more}}}" for s in signals),
-        "",
+        *_head(robot, urdf_key, parts, urdf),
+        *_signal_lines(signals),
         *_limits(urdf, joints, positions),
-        "driver:",
-        "  kind: joint_trajectory",
-        "  groups:",
-        *(
-            f"    - {{topic: {s.anchor}_controller/joint_trajectory, joints: {_list((*s.joints, *s.coupled))}}}"
-            for s in signals
-        ),
-        "",
-        "uac: {latency_budget_s: 0.2, margin_steps: 1, commit_margin: 1, execution_steps: 6, blend_steps: 1}",
-        "",
-        "policy:",
-        "  chunk_length: 16",
-        f"  dataset_name: {robot}",
-        "  normalization:",
-        *(f"    {side}.{s.slot}: {'none' if s.more else 'q99'}" for side in ("state", "action") for s in signals),
-        "",
+        *_driver_and_policy(robot, signals),
         "home:",
         *(f"  {_quoted(joint)}: {_number(value)}" for joint, value in home.items()),
         "",
@@ -113,7 +74,66 @@ def contract_text(robot: str, urdf_key: str, urdf: UrdfFacts, parts: Parts, post
     return "\n".join(lines) + "\n"
 
 
-def _head(robot: str, urdf_key: str, base: str, tip: str, parts: Parts, urdf: UrdfFacts) -> list[str]:
+def _nothing(urdf: UrdfFacts, parts: Parts) -> BeingHError:
+    reasons = [f"{joint}: {why}" for joint, why in parts.left_out.items()]
+    return BeingHError(
+        "no joint of this URDF can be commanded",
+        where=urdf.path,
+        allowed="; ".join(reasons[:5]) or "a URDF with movable joints",
+        remedy="add joints with limits, or write the contract by hand: docs/your_robot.md",
+    )
+
+
+def _assumed_parts(signals: list[Signal], parts: Parts) -> dict[str, str]:
+    """What was only guessed of hands and sides."""
+    found = {}
+    for signal in signals:
+        if signal.more:
+            found[f"state.{signal.slot}"] = (
+                "which end is closed and which open, and the order in the slot: move it and look"
+            )
+        if signal.coupled:
+            found[f"state.{signal.slot}.coupling"] = "how the joints that share one number move together"
+    if len(parts.arms) == 2:
+        found["state.left_arm_joint_position"] = "that this is the left arm"
+    return found
+
+
+def _signal_lines(signals: list[Signal]) -> list[str]:
+    state = "{{topic: joint_states, source: position, joints: &{0.anchor} {1}{0.more}, max_age_s: 0.2}}"
+    return [
+        "state:",
+        *(f"  {signal.slot}: {state.format(signal, _list(signal.joints))}" for signal in signals),
+        "",
+        "action:",
+        *(f"  {signal.slot}: {{mode: absolute, joints: *{signal.anchor}{signal.more}}}" for signal in signals),
+        "",
+    ]
+
+
+def _driver_and_policy(robot: str, signals: list[Signal]) -> list[str]:
+    group = "    - {{topic: {0.anchor}_controller/joint_trajectory, joints: {1}}}"
+    return [
+        "driver:",
+        "  kind: joint_trajectory",
+        "  groups:",
+        *(group.format(signal, _list((*signal.joints, *signal.coupled))) for signal in signals),
+        "",
+        "uac: {latency_budget_s: 0.2, margin_steps: 1, commit_margin: 1, execution_steps: 6, blend_steps: 1}",
+        "",
+        "policy:",
+        "  chunk_length: 16",
+        f"  dataset_name: {robot}",
+        "  normalization:",
+        *(f"    {side}.{s.slot}: {'none' if s.more else 'q99'}" for side in ("state", "action") for s in signals),
+        "",
+    ]
+
+
+def _head(robot: str, urdf_key: str, parts: Parts, urdf: UrdfFacts) -> list[str]:
+    arm = next(iter(parts.arms.values()), None)
+    root = next(link for link in urdf.links if link not in urdf.carriers)
+    base, tip = (arm.base, arm.tip) if arm else (root, root)
     endless = [joint for joint, one in urdf.joints.items() if one.type == "continuous" and one.mimics is None]
     notes = [f"#   {joint}: {why}" for joint, why in sorted(parts.left_out.items())]
     return [
