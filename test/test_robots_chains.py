@@ -180,6 +180,17 @@ def test_the_page_of_all_robots_says_what_is():
         assert int(assumed) == len(contract.assumed) + len(chain_of(contract.urdf_path).assumed), name
 
 
+def test_joints_without_limits_are_told(tmp_path, capsys):
+    """What turns without end says so, until the owner bounds it."""
+    assert main(["robots", "check", "gen3"]) in (0, 1)  # 1 where the gripper's messages are not installed
+    assert "NO limits of position for joint_1, joint_3, joint_5, joint_7" in capsys.readouterr().out
+    text = (ROOT / "config" / "robots" / "gen3.yaml").read_text()
+    bounds = ", ".join(f"joint_{i}: [-6.0, 6.0]" for i in (1, 3, 5, 7))
+    (tmp_path / "gen3.yaml").write_text(text.replace("limits:\n", f"limits:\n  position: {{{bounds}}}\n", 1))
+    assert main(["robots", "check", str(tmp_path / "gen3.yaml")]) in (0, 1)
+    assert "NO limits" not in capsys.readouterr().out
+
+
 def test_a_chain_that_is_no_yaml_is_one_error(tmp_path):
     (tmp_path / "bad.yaml").write_text("joints: [")
     with pytest.raises(Exception, match="bad.yaml"):
