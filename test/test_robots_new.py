@@ -133,6 +133,16 @@ def test_two_fingers_share_one_number(tmp_path):
     assert {"state.gripper_position", "state.gripper_position.coupling"} <= document["assumed"].keys()
 
 
+@pytest.mark.parametrize(
+    ("urdf", "slot"), [("dex3_hand", "left_dexhand_position"), ("inspire_hand", "left_dexhand_position")]
+)
+def test_a_hand_without_an_arm(urdf, slot, tmp_path):
+    source = ROOT / "test" / "data" / "robots" / f"{urdf}.urdf"
+    (signal,) = load_contract(write_draft(source, None, tmp_path / "r.yaml")).action
+    (shipped,) = load_contract(source.with_suffix(".yaml")).action
+    assert signal.slot == slot and set(signal.commanded) == set(shipped.commanded)
+
+
 def test_a_single_left_arm_takes_the_left_slots(tmp_path):
     contract, _ = drafted(tmp_path, robot(joint("left_shoulder"), joint("left_elbow", parent="left_shoulder_link")))
     assert [signal.slot for signal in contract.action] == ["left_arm_joint_position"]

@@ -36,12 +36,11 @@ class Hand:
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """One arm: its joints from the base to the tip, the links at both ends, and its hand, if any."""
+    """One arm: its joints from the base to the tip, and the links at both ends."""
 
     joints: tuple[str, ...]
     base: str
     tip: str
-    hand: Hand | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +49,13 @@ class Parts:
 
     Attributes:
         arms: prefix of the slots ("" or "left_") -> arm.
+        hands: prefix of the slots -> hand or gripper.
         head, waist: their joints.
         left_out: joint -> why it is not commanded.
     """
 
     arms: dict[str, Arm]
+    hands: dict[str, Hand]
     head: tuple[str, ...]
     waist: tuple[str, ...]
     left_out: dict[str, str]
@@ -84,19 +85,32 @@ def find_parts(urdf: UrdfFacts) -> Parts:
             waist = carriers
         else:
             left_out |= dict.fromkeys(carriers, f"an arm has up to {ARM_JOINTS} joints in its slot")
-        found[prefix] = _arm(tree, kept, kinds["finger"], left_out)
+        found[prefix] = Arm(joints=tuple(kept), base=tree.parent[kept[0]], tip=tree.tip(kept[-1]))
     for name, most, joints in (("head", HEAD_JOINTS, kinds["head"]), ("waist", WAIST_JOINTS, waist)):
         left_out |= dict.fromkeys(joints[most:], f"a {name} has up to {most} joints in its slot")
-    left_out |= dict.fromkeys(kinds["leg"], "legs are the robot's own") | dict.fromkeys(
-        kinds["wheel"], "wheels: see twist_base"
-    )
-    used = {joint for arm in found.values() if arm.hand for joint in (*arm.hand.joints, *arm.hand.coupled)}
-    left_out |= {
-        joint: "it is at the end of no arm" for joint in kinds["finger"] if joint not in used and joint not in left_out
+    left_out |= dict.fromkeys(kinds["leg"], "legs are the robot's own")
+    left_out |= dict.fromkeys(kinds["wheel"], "wheels: see twist_base")
+    hands = {
+        prefix: _hand(tree, fingers, left_out) for prefix, fingers in _fingers(tree, found, kinds["finger"]).items()
     }
     return Parts(
-        arms=found, head=tuple(kinds["head"][:HEAD_JOINTS]), waist=tuple(waist[:WAIST_JOINTS]), left_out=left_out
+        arms=found,
+        hands=hands,
+        head=tuple(kinds["head"][:HEAD_JOINTS]),
+        waist=tuple(waist[:WAIST_JOINTS]),
+        left_out=left_out,
     )
+
+
+def _fingers(tree: _Tree, arms: dict[str, Arm], fingers: list[str]) -> dict[str, list[str]]:
+    """Prefix of the slots -> joints of that hand: at the end of an arm, or on their side where no arm carries them."""
+    found: dict[str, list[str]] = {}
+    for finger in fingers:
+        above = tree.above(finger)
+        carried = [prefix for prefix, arm in arms.items() if arm.joints[-1] in above]
+        alone = "left_" if side_of((finger,)) == "left" and set(arms) != {""} else ""
+        found.setdefault(carried[0] if carried else alone, []).append(finger)
+    return found
 
 
 def _not_commanded(urdf: UrdfFacts, name: str) -> str | None:
@@ -159,25 +173,22 @@ def _sides(chains: list[list[str]]) -> tuple[dict[str, list[str]], list[list[str
     return dict(zip(("", "left_"), chosen)), extra
 
 
-def _arm(tree: _Tree, joints: list[str], fingers: list[str], left_out: dict[str, str]) -> Arm:
-    mine = [finger for finger in fingers if joints[-1] in tree.above(finger)]
-    hand = None
+def _hand(tree: _Tree, mine: list[str], left_out: dict[str, str]) -> Hand:
+    """What a slot can have of the joints of one hand."""
     if len(mine) == 2:
-        hand = Hand(joints=(mine[0],), coupled={mine[1]: mine[0]})
-    elif mine:
-        # Of more than the slot holds those that hang on another finger joint follow it.
-        coupled: dict[str, str] = {}
-        for finger in reversed(mine):
-            above = [other for other in tree.above(finger) if other in mine]
-            if len(mine) - len(coupled) > HAND_JOINTS and above:
-                coupled[finger] = above[0]
-        kept = [finger for finger in mine if finger not in coupled]
-        left_out |= dict.fromkeys(kept[HAND_JOINTS:], f"a hand has up to {HAND_JOINTS} joints in its slot")
-        kept = kept[:HAND_JOINTS]
-        followers = {joint: of for joint, of in coupled.items() if of in kept}
-        left_out |= dict.fromkeys(coupled.keys() - followers.keys(), "what it would follow is not in the slot")
-        hand = Hand(joints=tuple(kept), coupled=followers)
-    return Arm(joints=tuple(joints), base=tree.parent[joints[0]], tip=tree.tip(joints[-1]), hand=hand)
+        return Hand(joints=(mine[0],), coupled={mine[1]: mine[0]})
+    # Of more than the slot holds those that hang on another finger joint follow it.
+    coupled: dict[str, str] = {}
+    for finger in reversed(mine):
+        above = [other for other in tree.above(finger) if other in mine]
+        if len(mine) - len(coupled) > HAND_JOINTS and above:
+            coupled[finger] = above[0]
+    kept = [finger for finger in mine if finger not in coupled]
+    left_out |= dict.fromkeys(kept[HAND_JOINTS:], f"a hand has up to {HAND_JOINTS} joints in its slot")
+    kept = kept[:HAND_JOINTS]
+    followers = {joint: of for joint, of in coupled.items() if of in kept}
+    left_out |= dict.fromkeys(coupled.keys() - followers.keys(), "what it would follow is not in the slot")
+    return Hand(joints=tuple(kept), coupled=followers)
 
 
 def practical_range(urdf: UrdfFacts, joint: str) -> tuple[float, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from beingh_core.contract.draft.parts import Arm, Parts, ends, practical_range
+from beingh_core.contract.draft.parts import Hand, Parts, ends, practical_range
 from beingh_core.contract.urdf import UrdfFacts
 from beingh_core.errors import BeingHError
 
@@ -75,11 +75,10 @@ def contract_text(robot: str, urdf_key: str, urdf: UrdfFacts, parts: Parts, post
 
 
 def _nothing(urdf: UrdfFacts, parts: Parts) -> BeingHError:
-    reasons = [f"{joint}: {why}" for joint, why in parts.left_out.items()]
+    reasons = "; ".join([f"{joint}: {why}" for joint, why in parts.left_out.items()][:5])
     return BeingHError(
-        "no joint of this URDF can be commanded",
+        "no joint of this URDF can be commanded" + (f" ({reasons})" if reasons else ""),
         where=urdf.path,
-        allowed="; ".join(reasons[:5]) or "a URDF with movable joints",
         remedy="add joints with limits, or write the contract by hand: docs/your_robot.md",
     )
 
@@ -171,7 +170,7 @@ def _signals(urdf: UrdfFacts, parts: Parts) -> list[Signal]:
     found = []
     for prefix, arm in parts.arms.items():
         found.append(Signal(slot=f"{prefix}arm_joint_position", anchor=f"{prefix}arm", joints=arm.joints))
-        found += [_hand(urdf, prefix, arm)] if arm.hand else []
+    found += [_hand(urdf, prefix, hand) for prefix, hand in parts.hands.items()]
     if parts.head:
         found.append(Signal(slot="head_position", anchor="head", joints=parts.head))
     if parts.waist:
@@ -179,8 +178,7 @@ def _signals(urdf: UrdfFacts, parts: Parts) -> list[Signal]:
     return found
 
 
-def _hand(urdf: UrdfFacts, prefix: str, arm: Arm) -> Signal:
-    hand = arm.hand
+def _hand(urdf: UrdfFacts, prefix: str, hand: Hand) -> Signal:
     both = {joint: ends(urdf, joint, fingers=not hand.is_gripper) for joint in (*hand.joints, *hand.coupled)}
     follows = []
     for joint, of in hand.coupled.items():
