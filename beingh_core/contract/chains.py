@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -83,11 +84,20 @@ class Chain:
     def link_poses(self, positions: Mapping[str, float]) -> dict[str, np.ndarray]:
         """Link -> (4, 4) pose in the root link, at positions of all movable joints."""
         poses = {self.joints[0].parent: np.eye(4)}
+        for joint, pose in zip(self.joints, self._placements):
+            moved = pose @ _motion(joint, positions[joint.name]) if joint.axis else pose
+            poses[joint.child] = poses[joint.parent] @ moved
+        return poses
+
+    @cached_property
+    def _placements(self) -> list[np.ndarray]:
+        """(4, 4) pose of each joint's child in its parent, at zero."""
+        poses = []
         for joint in self.joints:
             pose = np.eye(4)
             pose[:3, :3] = Rotation.from_euler("xyz", joint.rpy).as_matrix()
             pose[:3, 3] = joint.xyz
-            poses[joint.child] = poses[joint.parent] @ pose @ _motion(joint, positions.get(joint.name, 0.0))
+            poses.append(pose)
         return poses
 
 
@@ -113,11 +123,9 @@ def read_chain(path: Path) -> Chain:
 
 def _motion(joint: ChainJoint, position: float) -> np.ndarray:
     """(4, 4) pose of the child after its joint has moved."""
-    pose = np.eye(4)
-    if joint.axis:
-        axis = np.asarray(joint.axis, dtype=np.float64) / np.linalg.norm(joint.axis)
-        if joint.type == "prismatic":
-            pose[:3, 3] = position * axis
-        else:
-            pose[:3, :3] = Rotation.from_rotvec(position * axis).as_matrix()
+    pose, axis = np.eye(4), np.asarray(joint.axis, dtype=np.float64) / np.linalg.norm(joint.axis)
+    if joint.type == "prismatic":
+        pose[:3, 3] = position * axis
+    else:
+        pose[:3, :3] = Rotation.from_rotvec(position * axis).as_matrix()
     return pose
