@@ -189,6 +189,9 @@ def test_joints_without_limits_are_told(tmp_path, capsys):
     (tmp_path / "gen3.yaml").write_text(text.replace("limits:\n", f"limits:\n  position: {{{bounds}}}\n", 1))
     assert main(["robots", "check", str(tmp_path / "gen3.yaml")]) in (0, 1)
     assert "NO limits" not in capsys.readouterr().out
+    (tmp_path / "gen3.yaml").write_text(re.sub(r"  limits: .*\n", "", text))
+    main(["robots", "check", str(tmp_path / "gen3.yaml")])
+    assert re.search("WARN +limits .*NO limits of position for joint_1.*limits.position", capsys.readouterr().out)
 
 
 def test_a_chain_that_is_no_yaml_is_one_error(tmp_path):

@@ -56,6 +56,8 @@ def contract_text(robot: str, urdf_key: str, urdf: UrdfFacts, parts: Parts, post
     assumed = _ASSUMED | _assumed_parts(signals, parts)
     if positions:
         assumed["limits.position"] = "the URDF leaves these joints practically open: how far they may turn or slide"
+    if any(urdf.joints[joint].type == "continuous" for joint in joints):
+        assumed["limits"] = "some joints turn without end: that no cable winds up, or bound them in `limits.position`"
     if not all(joint in postures for joint in joints):
         assumed["home"] = "that the robot can stand there, and reach it, without touching anything"
     lines = [
