@@ -20,6 +20,18 @@ from beingh_core.openloop.command import add_evaluate
 # Adds sub-commands to what `add_subparsers` returned; each sets `run`, which takes the parsed arguments and returns
 # an exit status or None for 0.
 Register = Callable[["argparse._SubParsersAction"], None]
+# Libraries that only some commands need: module -> how to get it.
+OPTIONAL = {
+    name: f"pip install {package}"
+    for name, package in (
+        *(
+            (name, name)
+            for name in ("av", "matplotlib", "mcap", "mujoco", "pyarrow", "ray", "rich", "rosbags", "ruckig")
+        ),
+        ("cv2", "opencv-python-headless"),
+        ("zmq", "pyzmq"),
+    )
+} | {"rclpy": "source /opt/ros/$ROS_DISTRO/setup.bash, or install requirements-ros.txt"}
 
 
 def main(arguments: Sequence[str] | None = None, registers: Sequence[Register] = ()) -> int:
@@ -31,7 +43,7 @@ def main(arguments: Sequence[str] | None = None, registers: Sequence[Register] =
 
     Returns:
         Exit status: the sub-command's own, or 2 after a mistake that the user can fix, told on stderr; 141, as of a
-        program that SIGPIPE ends, when the reader of the output went away.
+        program that SIGPIPE ends, when the reader of the output went away, and 130, as of SIGINT, after Ctrl-C.
     """
     chosen = build_parser(registers).parse_args(arguments)
     try:
@@ -41,6 +53,16 @@ def main(arguments: Sequence[str] | None = None, registers: Sequence[Register] =
     except BeingHError as error:
         print(f"beingh: {error}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in OPTIONAL:
+            raise
+        told = BeingHError(f"this needs {package}, which is not installed", remedy=OPTIONAL[package])
+        print(f"beingh: {told}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("beingh: interrupted", file=sys.stderr)
+        return 130
     except BrokenPipeError:  # of `beingh ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is written when Python ends
         return 141

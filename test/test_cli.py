@@ -87,3 +87,42 @@ def test_the_exit_status_of_a_command_is_that_of_the_program(capsys):
     assert core.main(["answer", "0"], (register, register_broken)) == 0
     assert core.main(["broken"], (register, register_broken)) == 2
     assert "beingh: it does not fit" in capsys.readouterr().err
+
+
+WITHOUT = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == sys.argv[1]:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Refuse())
+from beingh_ros.cli import main
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("missing", "words"),
+    [
+        ("pyarrow", ["evaluate", ".", "--checkpoint", "checkpoints/fr3_cubes"]),
+        ("mcap", ["annotate", ".", "--contract", "fr3"]),
+        ("mcap", ["replay-eval", "--bag", ".", "--checkpoint", "checkpoints/fr3_cubes"]),
+        ("mcap", ["export", ".", "--contract", "fr3", "--out", "never"]),
+        ("matplotlib", ["soak", "--minutes", "1"]),
+    ],
+)
+def test_a_library_that_is_not_installed_is_one_line(missing, words):
+    done = subprocess.run([sys.executable, "-c", WITHOUT, missing, *words], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    assert missing in done.stderr and "pip install" in done.stderr
+
+
+def test_an_interrupted_command_is_one_line(capsys):
+    def interrupt(_chosen):
+        raise KeyboardInterrupt
+
+    def register(commands):
+        commands.add_parser("long", help="long").set_defaults(run=interrupt)
+
+    assert core.main(["long"], [register]) == 130
+    assert capsys.readouterr().err == "beingh: interrupted\n"

@@ -340,30 +340,31 @@ def test_the_hash_knows_what_a_model_sees(changed):
         assert changed("inspire_hand", set_key(path, value)).hash != before, path
 
 
+def two_arms(document, commands="/{side}/trajectory"):
+    """Makes of an arm's document two of three joints each, whose joints are called the same in messages."""
+    first, second = list(ARM[:3]), list(ARM[3:])
+    same = ("waist", "shoulder", "elbow")
+    document["state"] = {
+        slot: {"topic": f"/{side}/joint_states", "source": "position", "joints": joints, "max_age_s": 0.5,
+               "names": dict(zip(same, joints))}
+        for slot, side, joints in (("arm_joint_position", "right", first), ("left_arm_joint_position", "left", second))
+    }  # fmt: skip
+    document["action"] = {
+        "arm_joint_position": {"mode": "absolute", "joints": first},
+        "left_arm_joint_position": {"mode": "absolute", "joints": second},
+    }
+    groups = [
+        {"topic": commands.format(side=side), "joints": joints, "names": dict(zip(same, joints))}
+        for side, joints in (("right", first), ("left", second))
+    ]
+    document["driver"] = {"kind": "joint_trajectory", "groups": groups}
+    keys = [f"{kind}.{slot}" for kind in ("state", "action") for slot in document["action"]]
+    document["policy"]["normalization"] = dict.fromkeys(keys, "none")
+
+
 def test_two_arms_with_the_same_names_in_two_namespaces(changed):
     """ALOHA: each arm's joints are called the same, in a namespace of its own."""
-
-    def change(document):
-        first, second = list(ARM[:3]), list(ARM[3:])
-        same = ("waist", "shoulder", "elbow")
-        document["state"] = {
-            slot: {"topic": f"/{side}/joint_states", "source": "position", "joints": joints, "max_age_s": 0.5,
-                   "names": dict(zip(same, joints))}
-            for slot, side, joints in (("arm_joint_position", "right", first), ("left_arm_joint_position", "left", second))
-        }  # fmt: skip
-        document["action"] = {
-            "arm_joint_position": {"mode": "absolute", "joints": first},
-            "left_arm_joint_position": {"mode": "absolute", "joints": second},
-        }
-        groups = [
-            {"topic": f"/{side}/trajectory", "joints": joints, "names": dict(zip(same, joints))}
-            for side, joints in (("right", first), ("left", second))
-        ]
-        document["driver"] = {"kind": "joint_trajectory", "groups": groups}
-        keys = [f"{kind}.{slot}" for kind in ("state", "action") for slot in document["action"]]
-        document["policy"]["normalization"] = dict.fromkeys(keys, "none")
-
-    contract = changed("pose_arm", change)
+    contract = changed("pose_arm", two_arms)
     message = {"waist": 0.1, "shoulder": 0.2, "elbow": 0.3}
     assert contract.wire_of("/right/joint_states").positions(message) == dict(zip(ARM[:3], (0.1, 0.2, 0.3)))
     assert contract.wire_of("/left/joint_states").positions(message) == dict(zip(ARM[3:], (0.1, 0.2, 0.3)))
@@ -383,6 +384,9 @@ def test_two_arms_with_the_same_names_in_two_namespaces(changed):
         ({"names": {"pan": "shoulder_pan_joint"}}, {"unit": "deg"}, "is commanded in a unit of its own"),
         ({"unit": "deg"}, {"unit": "rad"}, ""),
         ({"unit": "rad"}, {"unit": "deg"}, ""),
+        ({"scale": -1.0}, {"scale": 1.0}, "measured in one direction and commanded in the other"),
+        ({"unit": "deg"}, {"unit": "deg", "scale": -1.0}, "measured in one direction and commanded in the other"),
+        ({"scale": -1.0}, {"scale": -1.0}, ""),
         ({"unit": "deg"}, {"scale": 1.0}, ""),
         ({"offset": 0.1}, {"offset": 0.0}, ""),
         ({"names": {"pan": "shoulder_pan_joint"}}, {}, ""),
@@ -401,3 +405,32 @@ def test_a_unit_on_one_side_needs_a_word_on_the_other_and_a_name_is_none(tmp_pat
         return
     with pytest.raises(BeingHError, match=told):
         load_contract(tmp_path / "robot.yaml")
+
+
+def test_a_child_frame_that_the_messages_do_not_have_is_refused(changed):
+    def change(document):
+        document["state"]["eef_position"]["child_frame_id"] = "tool"
+
+    with pytest.raises(BeingHError, match="PoseStamped` has no child frame.*leave `child_frame_id` out"):
+        changed("pose_arm", change)
+
+
+def test_a_camera_is_not_undistorted_by_its_own_pictures(changed):
+    def change(document):
+        document["cameras"]["front_view"]["undistort"] = document["cameras"]["front_view"]["topic"]
+
+    with pytest.raises(BeingHError, match="is the topic of `cameras.front_view` and of `cameras.front_view.undistort`"):
+        changed("pose_arm", change)
+
+
+def test_a_hand_that_opens_one_way_and_is_told_the_other_is_refused(changed):
+    def change(document):
+        document["driver"]["range"] = {joint: ends[::-1] for joint, ends in document["driver"]["range"].items()}
+
+    with pytest.raises(BeingHError, match="measured in one direction and commanded in the other.*order of `range`"):
+        changed("inspire_hand", change)
+
+
+def test_two_arms_with_the_same_names_need_topics_of_their_own(changed):
+    with pytest.raises(BeingHError, match="are both called `waist` on /both.*topic of its own"):
+        changed("pose_arm", lambda document: two_arms(document, commands="/both"))

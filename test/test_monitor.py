@@ -66,7 +66,7 @@ def text_of(state, width=80, now_s=100.5, **around):
 
 
 def test_nobody_received_is_a_warning_and_somebody_silent_an_error():
-    assert MonitorState().verdict(0.0) == (WARN, "no controller is received")
+    assert MonitorState().verdict(0.0) == (WARN, "no controller reports")
     assert received().verdict(100.5) == (OK, "as it should be")
     level, text = received().verdict(100.0 + SILENT_AFTER_S + 2)
     assert level == ERROR and "controller: commands" in text and "silent for 5 s" in text
@@ -146,7 +146,7 @@ def test_what_is_wrong_stands_below_with_what_to_do():
     assert "■ ERROR" in text and "▲ 6 % are lost" in text and "lost: repair it" in text
     assert re.search(r"■ controller: commands: stopped: emergency stop", text) and "to go on: remove" in text
     text = text_of(MonitorState(), hints=["no other node is visible"])
-    assert "no controller is received" in text and "- no other node is visible" in text
+    assert "no controller reports" in text and "- no other node is visible" in text
     short = Console(width=80, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
     short.print(page(state, Surroundings(title=""), 100.5, 80, height=24))
     text = short.export_text()
@@ -166,7 +166,7 @@ def test_one_page_of_a_real_controller_in_a_namespace_and_a_status_for_scripts(t
     home = {"name": list(FR3.joint_names), "position": list(FR3.home)}
     with ros_graph() as graph:
         done = monitor(graph.environment, "--once", "--wait", "8")
-        assert done.returncode == 1 and "no controller is received" in done.stdout and "(/observer)" in done.stdout
+        assert done.returncode == 1 and "no controller reports" in done.stdout and "(/observer)" in done.stdout
         states = graph.create_publisher(JointState, "/left/joint_states", 10)
         spec = ProcessSpec(
             name="controller",
@@ -183,7 +183,7 @@ def test_one_page_of_a_real_controller_in_a_namespace_and_a_status_for_scripts(t
             graph.create_timer(0.02, lambda: states.publish(JointState(**home)))
             wait_until(lambda: "running" in group.log_tail("controller"), what="it runs")
             done = monitor(graph.environment, "--once", "--namespace", "/left/", "--wait", "20")
-            assert re.search(r"state +running", done.stdout) and "no policy is received" in done.stdout, done.stdout
+            assert re.search(r"state +running", done.stdout) and "no policy reports" in done.stdout, done.stdout
 
 
 def test_a_stop_is_shown_with_its_cause_and_fails_a_script(tmp_path):
@@ -225,7 +225,7 @@ def test_ctrl_c_leaves_a_clean_terminal():
             return shown
 
         try:
-            wait_until(lambda: b"no controller is received" in read(), 30.0, lambda: f"the page: {shown!r}")
+            wait_until(lambda: b"no controller reports" in read(), 30.0, lambda: f"the page: {shown!r}")
             process.send_signal(signal.SIGINT)
             wait_until(lambda: read() and process.poll() is not None, 15.0, "its end")
         finally:

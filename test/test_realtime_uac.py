@@ -1,5 +1,6 @@
 """UAC arithmetic and the tick clock, with numbers worked out by hand."""
 
+import numpy as np
 import pytest
 
 from beingh_core.errors import BeingHError
@@ -76,6 +77,7 @@ def test_ticks_of_an_awkward_rate_do_not_drift():
         assert clock.tick_at_or_after(stamp - 1) == tick
         assert clock.tick_at_or_before(stamp + 1) == tick
         assert clock.tick_at_or_before(stamp - 1) == tick - 1
+        assert clock.stamps_ns(np.array([tick, tick + 1])).tolist() == [stamp, clock.stamp_ns(tick + 1)]
         assert clock.nearest_tick(stamp + 16_000_000) == tick
         assert clock.nearest_tick(stamp + 17_000_000) == tick + 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -64,6 +65,12 @@ def _is_silent(wire: Wire, other: Wire, joint: str) -> bool:
     return (factor, shift) != (1.0, 0.0) and not wire.counts & words
 
 
+def _opposes(wire: Wire, other: Wire, joint: str) -> bool:
+    """Whether both sides count a joint in steps of one size, but in opposite directions."""
+    factor, other_factor = wire.of(joint)[1], other.of(joint)[1]
+    return math.isclose(factor, -other_factor, rel_tol=1e-9)
+
+
 def check_counts(file: Section, drivers: tuple[schema.Driver, ...], state: tuple[schema.StateSignal, ...]) -> None:
     """A joint that is measured in another unit than the URDF's is not commanded in the URDF's by mistake, nor the reverse."""
     wires = [signal.wire for signal in state if signal.wire is not None]
@@ -88,12 +95,33 @@ def check_counts(file: Section, drivers: tuple[schema.Driver, ...], state: tuple
                         f"`{joint}` is commanded in a unit of its own, but a state signal of it says none",
                         remedy="write `unit` there too, `unit: rad` (or m) where it is measured in the URDF's unit",
                     )
+                if any(_opposes(group.wire, wire, joint) for wire in measured):
+                    raise file.error(
+                        key,
+                        f"`{joint}` is measured in one direction and commanded in the other on {group.topic}: the robot would "
+                        "jump when it is told to stay",
+                        remedy="give both the same sign of `scale`, or the same order of `range`",
+                    )
                 if counted and joint not in counted and not all(wire.is_plain for wire in wires):
                     raise file.error(
                         key,
                         f"no state signal says how `{joint}` is counted",
                         remedy="read it in a state signal, or name it under `coupling` of one",
                     )
+
+
+def check_command_names(file: Section, drivers: tuple[schema.Driver, ...]) -> None:
+    """Two joints have not one name on one topic."""
+    seen: dict[tuple[str, str], str] = {}
+    for group in (group for driver in drivers for group in driver.groups):
+        for joint, name in zip(group.joints, group.joints if group.wire is None else group.wire.names):
+            other = seen.setdefault((group.topic.lstrip("/"), name), joint)
+            if other != joint:
+                raise file.error(
+                    "driver" if "driver" in file else "drivers",
+                    f"`{joint}` and `{other}` are both called `{name}` on {group.topic}",
+                    remedy="give each arm a topic of its own, or correct `names`",
+                )
 
 
 def _read_driver(file: Section, section: Section, urdf: UrdfFacts, seen: dict[str, str]) -> schema.Driver:

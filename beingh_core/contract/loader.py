@@ -12,7 +12,13 @@ from types import MappingProxyType
 
 from beingh_core.contract import schema
 from beingh_core.contract.assumed import read_assumed
-from beingh_core.contract.drivers import check_counts, check_gripper_commands, command_names, read_drivers
+from beingh_core.contract.drivers import (
+    check_command_names,
+    check_counts,
+    check_gripper_commands,
+    command_names,
+    read_drivers,
+)
 from beingh_core.contract.encodings import IMAGE_ENCODINGS
 from beingh_core.contract.keys import CONTRACT
 from beingh_core.contract.limits import read_limits
@@ -58,6 +64,7 @@ def load_contract(path_or_name: str | Path) -> schema.RobotContract:
     check_action_joints(file, action, drivers)
     check_gripper_commands(file, drivers, action)
     check_counts(file, drivers, state)
+    check_command_names(file, drivers)
     _check_relative(file, state, action)
     limits = read_limits(file.section("limits"), urdf, positions, velocities)
     policy = _read_policy(file.section("policy"), state, action)
@@ -110,6 +117,7 @@ def _check_topics(file: Section, contract: schema.RobotContract) -> None:
     uses = [("estop_topic", contract.estop_topic)]
     uses += [("state", topic) for topic in contract.state_topics or contract.joint_state_topics]
     uses += [(f"cameras.{camera.name}", camera.topic) for camera in contract.cameras]
+    uses += [(f"cameras.{camera.name}.undistort", camera.undistort) for camera in contract.cameras if camera.undistort]
     uses += [("driver", group.topic) for group in contract.command_groups]
     used: dict[str, str] = {}
     spelled: dict[str, str] = {}

@@ -8,7 +8,7 @@ from typing import Any
 from beingh_core import slots
 from beingh_core.contract import schema
 from beingh_core.contract.reader import Section
-from beingh_core.contract.sources import JOINT_STATE, TF, read_fields, read_type
+from beingh_core.contract.sources import JOINT_STATE, TF, WITH_CHILD, read_fields, read_type
 from beingh_core.contract.urdf import SINGLE_TYPES, UrdfFacts
 from beingh_core.contract.wire import read_ranges, read_wire
 from beingh_core.errors import did_you_mean
@@ -187,6 +187,10 @@ def _frame_ids(entry: Section, source: str, kind: str) -> dict[str, Any]:
     """The frames that a measured pose must be between; of transforms among others both must be named."""
     keys = ("frame_id", "child_frame_id") if source == "pose" else ()
     found = {key: entry.get(key, str, "") for key in keys}
+    if found.get("child_frame_id") and kind not in WITH_CHILD:
+        raise entry.error(
+            "child_frame_id", f"`{kind}` has no child frame", allowed=WITH_CHILD, remedy="leave `child_frame_id` out"
+        )
     for key, value in found.items():
         if kind == TF and not value:
             raise entry.error(

@@ -19,6 +19,7 @@ POSES = {
 }
 # Many publishers share its topic: a message may hold any transforms, each with frames and a stamp of its own.
 TF = "tf2_msgs/msg/TFMessage"
+WITH_CHILD = ("geometry_msgs/msg/TransformStamped", "nav_msgs/msg/Odometry", TF)
 # The only field of these with numbers.
 ARRAYS = {"std_msgs/msg/Float64MultiArray": "data", "std_msgs/msg/Float32MultiArray": "data"}
 MAX_INDEX = 1000

@@ -196,7 +196,7 @@ class MeasuredJoints:
         )
 
     def oldest_ns(self) -> int:
-        """When the joint that was received longest ago was measured [ns]."""
+        """When the joint whose newest position is the oldest was measured [ns]."""
         return min(stamp_ns for stamp_ns, _ in self._newest.values())
 
     def positions(self) -> np.ndarray:

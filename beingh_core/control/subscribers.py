@@ -18,7 +18,7 @@ SETTLING = "waiting until nothing more of the robot is found on the network"
 
 @dataclass(frozen=True)
 class Subscribed:
-    """What keeps the commands from being received, or others are received beside them.
+    """What keeps the commands from arriving, or which others arrive beside them.
 
     Attributes:
         reason: Why the robot must not start, "" when it may.

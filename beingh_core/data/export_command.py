@@ -61,15 +61,10 @@ def add_export(commands) -> None:
 
 
 def _export(chosen: argparse.Namespace) -> int:
-    try:
-        from beingh_core.data.bag_files import open_bag
-        from beingh_core.data.export import GOOD, Export, export
-        from beingh_core.data.lerobot.schema import VideoSettings
-        from beingh_core.data.resample import Resampling
-    except ImportError as error:
-        raise BeingHError(
-            f"exporting needs a library that is not installed ({error})", remedy="`pip install pyarrow av mcap rosbags`"
-        ) from None
+    from beingh_core.data.bag_files import open_bag
+    from beingh_core.data.export import GOOD, Export, export
+    from beingh_core.data.lerobot.schema import VideoSettings
+    from beingh_core.data.resample import Resampling
 
     settings = Export(
         contract=chosen.contract, out=chosen.out, task=chosen.task, version=chosen.version,

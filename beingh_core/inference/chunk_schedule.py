@@ -219,7 +219,7 @@ class ChunkSchedule:
         return f"stale: silent for {silent_s:.2f} s, the controller has stopped or gone"
 
     def _is_recent(self, received_ns: int, now_ns: int) -> bool:
-        """Whether a controller that was received at a time still speaks; not when the clock was set since."""
+        """Whether a controller whose plan came at a time still publishes; not when the clock was set since."""
         return abs(now_ns - received_ns) <= 1e9 * max(BUFFER_MAX_AGE_S, 2 * self._contract.dt_s)
 
     def _waiting_for(self, now_ns: int) -> str | None:

@@ -17,10 +17,12 @@ from beingh_core.data.bags.message import header_of, text_of
 from beingh_core.data.command_messages import FROM_STATES, CommandMessages, command_topics
 from beingh_core.data.recorded import NS
 from beingh_core.errors import BeingHError
-from beingh_core.realtime.clock import parse_epoch
+from beingh_core.realtime.clock import TickClock, parse_epoch
 
 # Parts of a period in which ticks are told apart.
 PHASES = 200
+# Stamps of one tick on two clocks of one rate differ by rounding [ns].
+ROUNDING_NS = 50
 IN_CHARGE, INSTRUCTION, BASE_BUFFER = "record/in_charge", "policy/instruction", "controller/base_buffer"
 # Between two commands further apart than this nothing is known [periods]; measured positions may come less often.
 GAP_PERIODS, GAP_STATES_S = 1.6, 0.3
@@ -139,9 +141,10 @@ class Recording:
         self._commands = kept
         times = max((times for times, _ in kept.values()), key=len)
         if not len(times):
-            self._grid_ns = self.begin_ns = self.end_ns = self._first_ns
+            self.begin_ns = self.end_ns = self._first_ns
+            self._grid = TickClock(self._contract.rate_hz, self._first_ns)
             return
-        self._grid_ns = self._phase(times)
+        self._grid = TickClock(self._contract.rate_hz, self._phase(times))
         self.begin_ns = self.tick_ns(self.tick_at_or_after(max(self._first_ns, int(times[0]))))
         self.end_ns = min(self._last_ns, int(times[-1]))
 
@@ -155,11 +158,11 @@ class Recording:
 
     def tick_ns(self, tick: int) -> int:
         """Time of a tick of the recorded commands; the first one at or after the bag's first command is 0 [ns]."""
-        return self._grid_ns + round(tick * NS / self._contract.rate_hz)
+        return self._grid.stamp_ns(tick)
 
     def tick_at_or_after(self, stamp_ns: int) -> int:
         """The first tick not before a time."""
-        return int(np.ceil((stamp_ns - self._grid_ns) * self._contract.rate_hz / NS - 1e-6))
+        return self._grid.tick_at_or_after(stamp_ns - ROUNDING_NS)
 
     def commanded(self, stamps_ns: np.ndarray) -> np.ndarray:
         """(T, J) what was commanded at times (T,) [ns]: between two commands in a line, NaN where none is near."""

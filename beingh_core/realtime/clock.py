@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 
+import numpy as np
+
 from beingh_core.errors import BeingHError
 
 NANOSECONDS = 1_000_000_000
@@ -34,6 +36,10 @@ class TickClock:
     def stamp_ns(self, tick: int) -> int:
         """The exact time of a tick [ns]."""
         return self.start_ns + round(tick * NANOSECONDS / self.rate_hz)
+
+    def stamps_ns(self, ticks_T: np.ndarray) -> np.ndarray:
+        """(T,) the exact times of ticks [ns]."""
+        return self.start_ns + np.round(ticks_T * NANOSECONDS / self.rate_hz).astype(np.int64)
 
     def nearest_tick(self, stamp_ns: int) -> int:
         """The tick whose time is nearest to a stamp; recovers n from the stamp of tick n."""

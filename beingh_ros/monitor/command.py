@@ -8,8 +8,8 @@ from pathlib import Path
 from beingh_core.errors import BeingHError
 
 DESCRIPTION = """Shows on one page of text what a running robot does: state of the controller, ticks, plan, chunks,
-inference, every stream, the last stop, and what to do about what is wrong. It receives only; it commands nothing.
-With --once the exit status is 0 when everything is as it should be, 1 for a warning or when no controller is received,
+inference, every stream, the last stop, and what to do about what is wrong. It only subscribes; it commands nothing.
+With --once the exit status is 0 when everything is as it should be, 1 for a warning or when no controller reports,
 2 for an error."""
 
 

@@ -46,7 +46,7 @@ class MonitorNode(GuardedNode):
         self.create_subscription(Header, "controller/accepted", self._on_accepted, QoSProfile(depth=10))
 
     def hints(self) -> list[str]:
-        """What to check when no controller is received."""
+        """What to check when no controller reports."""
         found = []
         spaces = self._controller_namespaces()
         if spaces:

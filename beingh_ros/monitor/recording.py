@@ -1,4 +1,4 @@
-"""The monitor's recording: finds out which robot it receives, then logs everything."""
+"""The monitor's recording: finds out which robot there is, then logs everything."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Recording:
     @property
     def words(self) -> str:
         """What the page says about it."""
-        return str(self._path) if self._viewer else f"{self._path} begins when a controller is received"
+        return str(self._path) if self._viewer else f"{self._path} begins when a controller reports"
 
     def poll(self) -> None:
         """Look for the controller's answer; call it often until it has begun."""

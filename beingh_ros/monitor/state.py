@@ -168,7 +168,7 @@ class MonitorState:
                 found.setdefault((status.level, status.message), []).append(name.replace("policy: ", "", 1))
         findings = [(level, f"{', '.join(names)}: {text}") for (level, text), names in found.items()]
         if CONTROLLER not in self.statuses:
-            findings.append((WARN, "no controller is received"))
+            findings.append((WARN, "no controller reports"))
         return sorted(findings, key=lambda finding: -finding[0])
 
     def hints(self) -> list[str]:
@@ -180,7 +180,7 @@ class MonitorState:
             reset = f"{'/' + self.namespace if self.namespace else ''}/controller/reset"
             hints.append(f"to go on: remove the cause, then `ros2 service call {reset} std_srvs/srv/Trigger`")
         if self.statuses and INFERENCE not in self.statuses:
-            hints.append("no policy is received: the robot holds its position")
+            hints.append("no policy reports: the robot holds its position")
         return hints
 
     def verdict(self, now_s: float) -> Finding:

@@ -1,1 +1,1 @@
-"""Replay evaluation: bags through the real policy and controller nodes, where no robot can hear them."""
+"""Replay evaluation: bags through the real policy and controller nodes, where no robot can receive them."""

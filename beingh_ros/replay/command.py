@@ -13,7 +13,7 @@ from beingh_core.openloop.command import add_common, bar, contract_named, distur
 _DESCRIPTION = (
     "Plays recorded bags to the real policy and controller nodes, in the bags' own time, and compares what the policy wants "
     "with what was commanded and with policies that see nothing. Writes report.html and report.json. It runs in a ROS "
-    "domain of its own on this computer, and its nodes have no publishers that a robot could hear: nothing moves."
+    "domain of its own on this computer, and its nodes have no publishers that a robot could subscribe to: nothing moves."
 )
 
 

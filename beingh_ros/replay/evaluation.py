@@ -22,7 +22,6 @@ from beingh_core.realtime.clock import TickClock, parse_epoch
 from beingh_ros.replay.nodes import Predicted, Published
 from beingh_ros.replay.player import Pass
 
-NS = 1_000_000_000
 # A chunk begins where the recording was when no joint is further away [rad or m].
 SAME_PLACE = 2e-3
 # An epoch with fewer ticks has nothing to tell.
@@ -55,8 +54,9 @@ def compare(
     recording = next(iter(policies.values())).recording
     made = sorted(set.intersection(*(set(chunks.by_stamp) for chunks in policies.values())))
     ahead = contract.policy.chunk_length - delay
-    offsets = np.round(np.arange(-3, ahead) * NS / contract.rate_hz).astype(np.int64)
-    decided = np.array(made, dtype=np.int64) + round(delay * NS / contract.rate_hz)
+    clock = TickClock(contract.rate_hz, 0)
+    offsets = clock.stamps_ns(np.arange(-3, ahead))
+    decided = np.array(made, dtype=np.int64) + clock.stamp_ns(delay)
     grid = (decided[:, None] + offsets).reshape(len(made), len(offsets))
     rows = recording.commanded(grid.ravel()).reshape(*grid.shape, len(contract.joint_names))
     there = _is_there(policies, made, rows[:, 2])
@@ -129,7 +129,7 @@ def node_figures(contract: RobotContract, passes: Sequence[tuple[Recording, Pass
             found.seam_jumps += joined.tolist()
             found.inside_jumps += inside.tolist()
             found.jerk += _jerk(path[:, turning], contract.rate_hz)
-            stamps = begin_ns + np.round(np.arange(len(path)) * NS / contract.rate_hz).astype(np.int64)
+            stamps = TickClock(contract.rate_hz, begin_ns).stamps_ns(np.arange(len(path)))
             found.recorded_jerk += _jerk(recording.commanded(stamps)[:, turning], contract.rate_hz)
     return found
 

@@ -18,8 +18,9 @@ from beingh_core.errors import BeingHError
 # Domains whose ports lie below those that Linux gives to outgoing connections, away from the ones that people choose.
 DOMAINS = range(61, 101)
 TRIES = 5
-# Participants on the same computer find each other within this [s].
-DISCOVERY_S = 1.5
+# Participants on the same computer find each other within this, a lost first announcement included: Fast DDS repeats it
+# every 3 s [s].
+DISCOVERY_S = 3.5
 # What could lead discovery elsewhere, or set another transport.
 _LEADS_ELSEWHERE = (
     "ROS_DISCOVERY_SERVER", "ROS_STATIC_PEERS", "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE",

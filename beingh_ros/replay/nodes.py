@@ -119,7 +119,7 @@ class ReplayPolicy(CountedNode, PolicyNode):
 
     @property
     def cameras_matched(self) -> bool:
-        """Whether every camera is heard as its publisher offers it."""
+        """Whether every camera is subscribed to as its publisher offers it."""
         return all(camera.reliability.name == "RELIABLE" for camera in self._cameras.values())
 
     def _publish(self, request: Request, made: MadeChunk) -> None:

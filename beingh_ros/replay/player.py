@@ -26,6 +26,7 @@ from beingh_core.data.bags.message import restamped
 from beingh_core.errors import BeingHError
 from beingh_core.openloop.noise import noise_seed
 from beingh_core.openloop.recording import INSTRUCTION, Played, Recording
+from beingh_core.realtime.clock import TickClock
 from beingh_ros.messages.conversions import ns_to_stamp, stamp_to_ns
 from beingh_ros.messages.plan_messages import PlanWriter
 from beingh_ros.messages.state_messages import message_type
@@ -160,7 +161,7 @@ class Player:
             self._controller.destroy_node()
 
     def _meet(self) -> None:
-        """Wait until everybody hears everybody."""
+        """Wait until everybody has found everybody."""
 
         def met() -> bool:
             topics = all(publisher.get_subscription_count() >= 1 for publisher in self._publishers.values())
@@ -169,9 +170,9 @@ class Player:
             )
             both = self._chunk.get_subscription_count() >= 1 and self._policy.count_publishers("controller/buffer") == 1
             matched = self._policy.cameras_matched and self._clock.get_subscription_count() >= 2
-            heard = self._node.count_subscribers("controller/buffer") == 1
+            subscribed = self._node.count_subscribers("controller/buffer") == 1
             accepted = self._policy.count_publishers("controller/accepted") == 1
-            return topics and joints and both and matched and heard and accepted
+            return topics and joints and both and matched and subscribed and accepted
 
         self._until(met, "the nodes do not find each other")
 
@@ -263,7 +264,7 @@ class Player:
         newest = self._controller.plans[-1]
         stamp_ns = newest.stamp_ns
         count = self._contract.policy.chunk_length
-        stamps = stamp_ns + np.round(np.arange(count) * NS / self._contract.rate_hz).astype(np.int64)
+        stamps = TickClock(self._contract.rate_hz, stamp_ns).stamps_ns(np.arange(count))
         rows, row = self._recording.commanded(stamps), newest.positions[0]
         for index in range(count):  # where nothing is known it stays
             row = rows[index] = np.where(np.isfinite(rows[index]), rows[index], row)
@@ -346,7 +347,7 @@ class Player:
         )
 
     def _settle(self) -> None:
-        """Until every due tick was sent, and the policy has heard of it."""
+        """Until every due tick was sent, and the policy has received it."""
         name = self._policy.resolve_topic_name("controller/buffer")
         self._until(
             lambda: (

@@ -9,6 +9,7 @@ import numpy as np
 from beingh_core.contract import RobotContract
 from beingh_core.contract.eef_path import EefPaths
 from beingh_core.openloop.recording import Recording
+from beingh_core.realtime.clock import TickClock
 from beingh_ros.monitor.rerun_log import RerunLog
 from beingh_ros.replay.nodes import Predicted
 from beingh_ros.replay.session import Replayed
@@ -54,7 +55,7 @@ def _predicted(
     kind = "predicted" if is_first else f"predicted/{name}"
     for chunk in chunks:
         begin, rows = chunk.request.stamp_ns, chunk.made.positions
-        times = begin + np.round(np.arange(len(rows)) * NS / contract.rate_hz).astype(np.int64)
+        times = TickClock(contract.rate_hz, begin).stamps_ns(np.arange(len(rows)))
         if is_first:
             log.chunk(times, contract.joint_names, rows)
         for arm in paths.arms:
