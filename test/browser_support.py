@@ -88,7 +88,7 @@ class Browser:
     def text(self, selector):
         return self.run("return document.querySelector(arguments[0])?.innerText", selector)
 
-    def until(self, script, *arguments, seconds=10.0):
+    def until(self, script, *arguments, seconds=30.0):
         """Waits until a script returns something true; returns it."""
         end = time.monotonic() + seconds
         while True:
