@@ -126,3 +126,28 @@ def test_an_interrupted_command_is_one_line(capsys):
 
     assert core.main(["long"], [register]) == 130
     assert capsys.readouterr().err == "beingh: interrupted\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["soak", "--minutes", "0"], "--minutes: 0 minutes try no fault"),
+        (["monitor", "--once", "--namespace", "/a//b"], "'/a//b' is no namespace"),
+        (["monitor", "--once", "--namespace", "9x"], "'9x' is no namespace"),
+    ],
+)
+def test_values_that_mean_nothing_are_refused(words, told, capsys):
+    pytest.importorskip("rclpy")
+    assert cli.main(words) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_labels_beside_bags_are_no_bags(tmp_path):
+    from beingh_core.data.export_command import find_bags
+
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "metadata.yaml").touch()
+    (tmp_path / "one.labels.yaml").touch()
+    assert find_bags(sorted(tmp_path.iterdir())) == [tmp_path / "one"]
+    with pytest.raises(BeingHError, match="labels, no bags"):
+        find_bags([tmp_path / "one.labels.yaml"])

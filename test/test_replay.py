@@ -35,14 +35,14 @@ CHECKPOINT, TASK = str(ROOT / "checkpoints/fr3_cubes"), "pick up the green cube"
 CONTRACT = load_contract("fr3")
 
 
-def run_child(out, bag, *more):
+def run_child(out, bag, *more, task=("--task", TASK)):
     """Exit status and output of a replay in a process of its own, as if a robot's domain were set."""
     env = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "test")]),
         "ROS_STATIC_PEERS": "192.0.2.1",
     }
-    words = [sys.executable, str(ROOT / "test/replay_child.py"), str(bag), CHECKPOINT, str(out), "--task", TASK, *more]
+    words = [sys.executable, str(ROOT / "test/replay_child.py"), str(bag), CHECKPOINT, str(out), *task, *more]
     return subprocess.run(words, env=env, capture_output=True, text=True, timeout=150)
 
 
@@ -244,6 +244,13 @@ def test_a_bag_tells_its_instruction_and_who_was_in_charge(tmp_path):
     assert other.task == TASK and "policy/instruction" not in [m.topic for m in other.messages()]
     stamps = np.array([recording.begin_ns + 500_000_000, recording.end_ns - 200_000_000])
     assert recording.in_charge(stamps).tolist() == ["policy", "person"]
+
+
+def test_a_bag_with_its_own_instruction_is_replayed(tmp_path):
+    bag = variant(tmp_path / "bag.mcap", seconds=3.0, said="pick up the blue cube")
+    done = run_child(tmp_path / "out", bag, task=())
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out/report.json").exists()
 
 
 @pytest.mark.slow

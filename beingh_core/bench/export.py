@@ -85,9 +85,9 @@ def run(bench: ExportBench) -> dict[str, Any]:
             "lerobot_default_frames_per_s": lerobot and lerobot["default"]["frames_per_s"],
             "lerobot_streaming_frames_per_s": lerobot and lerobot["streaming"]["frames_per_s"],
             "lerobot_version": lerobot and lerobot["default"]["version"],
-            # The action of a row needs the command after it, so that the last picture makes no row.
+            # The action of a row begins at the command before it, so that the first picture makes no row.
             "frames_dropped": count - 1 - ours["frames"],
-            "psnr_db": _psnr(folder / "ours", keys, views),
+            "psnr_db": _psnr(folder / "ours", keys, views, first=1),
             "lerobot_psnr_db": lerobot and _psnr(folder / "streaming", keys, views),
             "peak_rss_mb": ours["peak_rss_mb"],
         }  # fmt: skip
@@ -160,12 +160,12 @@ def _lerobot(bench: ExportBench, python: str, folder: Path, views: dict[str, np.
     return found
 
 
-def _psnr(root: Path, keys: list[str], views: list[np.ndarray]) -> float:
-    """Mean PSNR of the first pictures [dB]."""
+def _psnr(root: Path, keys: list[str], views: list[np.ndarray], first: int = 0) -> float:
+    """Mean PSNR of the first pictures [dB]; the dataset begins with picture `first` of the recording."""
     dataset = Dataset(root)
     found = []
     for key, view in zip(keys, views):
-        for index, shown in zip(range(_JUDGED), dataset.pictures(dataset.episodes[0], key)):
+        for index, shown in zip(range(first, first + _JUDGED), dataset.pictures(dataset.episodes[0], key)):
             source = view[lerobot_writer.to_and_fro(index, len(view))]
             error = np.mean((shown.astype(np.float64) - source) ** 2)
             found.append(10.0 * np.log10(255.0**2 / error))

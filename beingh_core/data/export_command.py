@@ -52,7 +52,7 @@ def add_export(commands) -> None:
     )
     parser.add_argument("--only", help="rows of these alone: policy, person or intervention (a person who took over)")
     parser.add_argument("--without-depth", action="store_true", help="depth cameras as grey pictures alone")
-    parser.add_argument("--workers", type=int, default=0, help="processes; 0 for as many as processors")
+    parser.add_argument("--workers", type=_count, default=0, help="processes; 0 for as many as processors")
     parser.add_argument(
         "--ray", default="", metavar="ADDRESS", help="convert on this Ray cluster, whose nodes share bags and --out"
     )
@@ -85,12 +85,21 @@ def _export(chosen: argparse.Namespace) -> int:
     return 0 if all(outcome.state in GOOD for outcome in outcomes) else 1
 
 
+def _count(text: str) -> int:
+    """A number from 0 on."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"`{text}` is not a number from 0 on")
+    return int(text)
+
+
 def find_bags(paths: Sequence[Path]) -> list[Path]:
     """The bags that are named, and those in folders that are named, in order of their names.
 
     Raises:
         BeingHError: A path without a bag, or two bags of one name (a dataset knows bags by name).
     """
+    from beingh_core.data.annotate.labels import SUFFIX
+
     found: list[Path] = []
     for path in paths:
         if path.is_dir() and not _is_bag(path):
@@ -98,10 +107,14 @@ def find_bags(paths: Sequence[Path]) -> list[Path]:
             if not inside:
                 raise BeingHError("there is no bag in this folder", where=path, remedy="name bags or a folder of bags")
             found += inside
+        elif path.name.endswith(SUFFIX):
+            continue  # of `beingh annotate`: `recordings/*` names bags and the labels beside them
         elif path.exists():
             found.append(path)
         else:
             raise BeingHError("there is no such bag", where=path)
+    if not found:
+        raise BeingHError("these are labels, no bags", where=paths[0], remedy="name bags or a folder of bags")
     names = [path.name for path in found]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:

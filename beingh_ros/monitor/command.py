@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from beingh_core.errors import BeingHError
+from beingh_core.errors import BeingHError, shown
 
 DESCRIPTION = """Shows on one page of text what a running robot does: state of the controller, ticks, plan, chunks,
 inference, every stream, the last stop, and what to do about what is wrong. It only subscribes; it commands nothing.
@@ -37,7 +37,16 @@ def _run(chosen: argparse.Namespace) -> int:
             __import__(package)
         except ImportError as error:
             raise BeingHError(f"`beingh monitor` needs the Python package {package} ({error})", remedy=remedy) from None
+    from rclpy.exceptions import InvalidNamespaceException
+    from rclpy.validate_namespace import validate_namespace
+
     from beingh_ros.monitor.loop import Monitor
 
+    try:
+        validate_namespace(f"/{chosen.namespace.strip('/')}")
+    except InvalidNamespaceException as error:
+        raise BeingHError(
+            f"{shown(chosen.namespace)} is no namespace", where="--namespace", allowed="such as `left` or `cell/left`"
+        ) from error
     with Monitor(chosen.namespace.strip("/"), record=chosen.record, robot=chosen.robot) as monitor:
         return monitor.once(chosen.wait) if chosen.once else monitor.watch()

@@ -19,6 +19,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rosgraph_msgs.msg import Clock
+from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
 
 from beingh_core.contract import RobotContract
@@ -107,6 +108,7 @@ class Player:
         self._inputs |= {signal.topic: message_type(signal.type) for signal in contract.state}
         for topic in contract.joint_state_topics:
             self._inputs.setdefault(topic, message_type("sensor_msgs/msg/JointState"))
+        self._inputs[INSTRUCTION] = String
         self._publishers = {
             topic: self._node.create_publisher(kind, topic, DEEP) for topic, kind in self._inputs.items()
         }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from beingh_core.errors import BeingHError
+
 
 def register(commands) -> None:
     """Add `soak`; see `beingh_core.cli.Register`."""
@@ -33,6 +35,8 @@ def register(commands) -> None:
 
 
 def _run(chosen: argparse.Namespace) -> int:
+    if not chosen.minutes > 0:
+        raise BeingHError(f"{chosen.minutes:g} minutes try no fault", where="--minutes", allowed="more than 0")
     from beingh_ros.soak.session import run
 
     return run(chosen)
