@@ -67,6 +67,16 @@ class CameraStream:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Coupling:
+    """A joint that follows another one: position = scale * position of `of` + offset [rad or m]."""
+
+    joint: str
+    of: str
+    scale: float = 1.0
+    offset: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class StateSignal:
     """One state slot and what it is made from.
 
@@ -85,6 +95,7 @@ class StateSignal:
         ranges: (closed, open) positions of each joint, which the slot has as 0 and 1; () for radians or metres.
         rotation: how the values describe a rotation, one of `ROTATIONS`.
         frame_id, child_frame_id: the only frames of a measured pose that are accepted; "" for any.
+        coupling: joints that are measured beside those of the slot, as they follow them.
     """
 
     slot: str
@@ -103,6 +114,7 @@ class StateSignal:
     rotation: str = "axis_angle"
     frame_id: str = ""
     child_frame_id: str = ""
+    coupling: tuple[Coupling, ...] = ()
 
     @property
     def values(self) -> tuple[str, ...]:
@@ -118,16 +130,6 @@ class StateSignal:
         if self.slot in ROTATION_SLOTS or self.slot == "base_rotation":
             return WIDTHS[self.rotation]
         return 3 if self.source in ("fk", "pose") else len(self.values)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Coupling:
-    """A joint that follows another one: position = scale * position of `of` + offset [rad or m]."""
-
-    joint: str
-    of: str
-    scale: float = 1.0
-    offset: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
