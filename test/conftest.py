@@ -18,7 +18,16 @@ phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
 hypothesis.settings.register_profile("no_shrinking", deadline=None, derandomize=True, phases=phases)
 
 # Whoever imports one of these runs nodes or servers, whose clocks go on while others have the processor.
-STARTERS = {"NodeProcess", "Served", "controller_beside_robot", "next_domain", "ros_graph", "start_server", "two_nodes"}
+STARTERS = {
+    "NodeProcess",
+    "Served",
+    "controller_beside_robot",
+    "next_domain",
+    "policy_bench",
+    "ros_graph",
+    "start_server",
+    "two_nodes",
+}
 
 
 def pytest_addoption(parser):

@@ -4,8 +4,8 @@ import math
 from types import SimpleNamespace
 
 import pytest
+from control_support import FR3, HOME, NOW
 from sensor_msgs.msg import JointState
-from test_nodes_logic import FR3, HOME, NOW
 
 from beingh_core.inference.policy_inputs import PolicyInputs
 from beingh_ros.messages.state_messages import StateReader

@@ -3,10 +3,10 @@
 import time
 
 import pytest
+from control_support import HOME, NOW, measure_at_rest
 from ros_support import Recorder, wait_until
 from sensor_msgs.msg import JointState
 from stand_in_robot import ARM, DT_NS, FR3, HAND, controller_beside_robot
-from test_nodes_logic import HOME, NOW, measure_at_rest
 from trajectory_msgs.msg import JointTrajectory
 
 from beingh_core.control.controller import Controller

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from control_support import DT_NS, FR3, HOME, NOW, H
 from ros_support import ROOT
 from test_joint_continuity import judge as judge_one
-from test_nodes_logic import DT_NS, FR3, HOME, NOW, H
 
 from beingh_core.contract.turns import TURN, endless_joints, nearest_turn, way
 from beingh_core.control.controller import Controller

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from contract_support import changed, set_key
+from control_support import FR3, HOME, NOW
 from ros_support import ros_graph, wait_matched, wait_until
 from sensor_msgs.msg import CameraInfo, Image
-from test_nodes_logic import FR3, HOME, NOW
 
 from beingh_core.data.views import Lens, View, grey_of_depth
 from beingh_core.errors import BeingHError

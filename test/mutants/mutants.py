@@ -29,7 +29,8 @@ def _of(file: str, tests: str, *faults: tuple[str, str]) -> list[Mutant]:
 
 
 REALTIME = "beingh_core/realtime"
-LIMITS, REACH, LOGIC = "test_realtime_limits.py", "test_realtime_reach.py", "test_nodes_logic.py"
+LIMITS, REACH = "test_realtime_limits.py", "test_realtime_reach.py"
+LOGIC, CAUSES = "test_nodes_logic.py", "test_controller_causes.py"
 
 MUTANTS = [
     *_of(
@@ -103,6 +104,10 @@ MUTANTS = [
         ("if base > self._next + self.chunk_length:", "if base > self._next + 10 * self.chunk_length:"),
         ("if consumed > self.delay_steps:", "if consumed >= self.delay_steps:"),
         ("names.index(joint) for joint in self.joints", "names.index(joint) for joint in names"),
+    ),
+    *_of(
+        f"{REALTIME}/commit_buffer.py",
+        "test_commit_buffer_stops.py",
         ('self._counters["held"] += held', 'self._counters["held"] += 1'),
         ("if not all(map(np.array_equal, kept, rows_TJ)):", "if False:"),
     ),
@@ -154,8 +159,12 @@ MUTANTS = [
         LOGIC,
         ("if late_ns > self._max_late_ns:", "if late_ns > 1000 * self._max_late_ns:"),
         ("self._estops.add if active else self._estops.discard", "self._estops.add"),
-        ("if result.accepted and self._status.cause == CHUNKS_SILENT:", "if False:"),
         ("if self._estops:", "if False:"),
+    ),
+    *_of(
+        "beingh_core/control/controller.py",
+        CAUSES,
+        ("if result.accepted and self._status.cause == CHUNKS_SILENT:", "if False:"),
         ("if subscribed.lost and self._status.state == RUNNING:", "if False:"),
     ),
     *_of(
@@ -167,7 +176,7 @@ MUTANTS = [
     ),
     *_of(
         "beingh_core/control/tracking.py",
-        LOGIC,
+        CAUSES,
         ("if not share[joint] > 1.0:", "if True:"),
         ("if now_ns - self._bad_since_ns < self._patience_ns:", "if False:"),
         ("since_ns = measured_ns - self._delay_ns", "since_ns = measured_ns"),
