@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from control_support import DT_NS, FR3, HOME, NOW, H, J, Robot, controller, measure_at_rest
 
-from beingh_core.control import tick_plan
 from beingh_core.control.stop_causes import (
     ESTOP,
     JOINT_STATES_INVALID,
@@ -79,27 +78,8 @@ def test_committed_rows_are_what_the_next_ticks_send():
         np.testing.assert_array_equal(before.plan.positions[0], after.points.positions[0])
         if np.array_equal(before.plan.positions[1:], after.plan.positions[: len(before.plan.positions) - 1]):
             unchanged += 1
-            np.testing.assert_array_equal(before.points.velocities[1], after.points.velocities[0])
+            np.testing.assert_array_equal(before.plan.velocities[0], after.points.velocities[0])
     assert unchanged > 10
-
-
-def test_a_tick_computes_the_velocities_of_what_it_sends_and_no_others(monkeypatch):
-    robot, rows = Robot(), []
-    real = tick_plan.point_velocities
-    monkeypatch.setattr(tick_plan, "point_velocities", lambda *of: rows.append(len(of[1])) or real(*of))
-    robot.run(3)
-    robot.controller.merge(robot.chunk(0.01, base=3))
-    robot.run(4)
-    assert rows == [len(output.points.positions) + 1 for output in robot.sent], (
-        "and of the row behind, for the last one"
-    )
-    for output in robot.sent:
-        assert output.points.velocities.shape == output.points.positions.shape and not len(output.plan.velocities)
-        path = np.vstack(
-            [output.before, output.points.positions, output.plan.positions[len(output.points.positions) - 1 :]]
-        )
-        slopes = (path[2 : 2 + len(output.points.positions)] - path[: len(output.points.positions)]) / (2 * FR3.dt_s)
-        np.testing.assert_allclose(output.points.velocities, slopes, atol=1e-12)
 
 
 def test_a_stop_brakes_within_limits_and_is_latched():

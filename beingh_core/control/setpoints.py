@@ -21,7 +21,7 @@ class Setpoints:
         stamp_ns: Time of the command [ns].
         times_s: (T,) when each row holds, after the stamp [s].
         positions: (T, J) [rad or m]; [m/s or rad/s] in columns that command a velocity.
-        velocities: (T, J) derivative of `positions`; (0, J) of a plan that is published and not sent.
+        velocities: (T, J) derivative of `positions`.
         epoch: Epoch of a plan's ticks; "" for what needs none.
     """
 
@@ -33,17 +33,16 @@ class Setpoints:
 
     def __post_init__(self) -> None:
         shape = np.shape(self.positions)
-        velocities = np.shape(self.velocities)
-        fits = len(shape) == 2 and shape[0] and velocities in (shape, (0, shape[1])) and len(self.times_s) == shape[0]
-        if not fits:
-            raise ValueError(f"{len(self.times_s)} times, positions {shape} and velocities {velocities} do not fit")
+        if len(shape) != 2 or not shape[0] or np.shape(self.velocities) != shape or len(self.times_s) != shape[0]:
+            raise ValueError(
+                f"{len(self.times_s)} times, positions {shape} and velocities {np.shape(self.velocities)} do not fit"
+            )
 
     @classmethod
     def by_tick(
-        cls, stamp_ns: int, dt_s: float, positions: np.ndarray, velocities: np.ndarray | None = None, epoch: str = ""
+        cls, stamp_ns: int, dt_s: float, positions: np.ndarray, velocities: np.ndarray, epoch: str = ""
     ) -> Setpoints:
         """Row i is the command of tick i after the stamp, to be reached i + 1 periods of `dt_s` after it."""
-        velocities = np.empty((0, np.shape(positions)[1])) if velocities is None else velocities
         times_s = np.arange(1, len(positions) + 1) * dt_s
         return cls(stamp_ns=stamp_ns, times_s=times_s, positions=positions, velocities=velocities, epoch=epoch)
 

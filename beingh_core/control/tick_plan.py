@@ -104,7 +104,7 @@ class TickPlan:
             return None
         self._announced = True
         first, planned = self._begun.planned()
-        return self._setpoints(first, planned)
+        return self._setpoints(first, planned, self._slopes(self._before, planned))
 
     def advance(self, now_ns: int, *, stopping: bool) -> tuple[Command, TickOutput]:
         """Commit the next tick, which is due."""
@@ -113,12 +113,11 @@ class TickPlan:
         first, planned = self._begun.planned()
         committed = min(1 + self._begun.committed_until - first, len(planned))
         rows = np.vstack([command.positions, planned])
-        # A point's velocity takes the next row, too: of those that are sent, no further one.
-        slopes = self._slopes(self._before, rows[: committed + 1])[:committed]
+        slopes = self._slopes(self._before, rows)
         output = TickOutput(
             before=self._before,
-            points=self._setpoints(command.tick, rows[:committed], slopes),
-            plan=self._setpoints(first, planned),
+            points=self._setpoints(command.tick, rows[:committed], slopes[:committed]),
+            plan=self._setpoints(first, planned, slopes[1:]),
             fresh=self._fresh,
             stopping=stopping,
         )
@@ -177,8 +176,8 @@ class TickPlan:
         rows = np.vstack([before_J, rows_MJ, rows_MJ[-1]])
         return point_velocities(rows[:-2], rows[1:-1], rows[2:], self._contract.limits, self._contract.dt_s)
 
-    def _setpoints(self, tick: int, rows_MJ: np.ndarray, slopes_MJ: np.ndarray | None = None) -> Setpoints:
-        """Rows from a tick on, in the present epoch; without velocities where they are only published."""
+    def _setpoints(self, tick: int, rows_MJ: np.ndarray, slopes_MJ: np.ndarray) -> Setpoints:
+        """Rows from a tick on, in the present epoch."""
         return Setpoints.by_tick(self._clock.stamp_ns(tick), self._contract.dt_s, rows_MJ, slopes_MJ, self.epoch)
 
     def _uphold(self, now_ns: int) -> None:
