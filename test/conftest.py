@@ -17,22 +17,20 @@ hypothesis.settings.load_profile("repeatable")
 phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
 hypothesis.settings.register_profile("no_shrinking", deadline=None, derandomize=True, phases=phases)
 
-# Whoever imports one of these runs nodes or servers, whose clocks go on while others have the processor.
+# Whoever imports one of these runs nodes, whose clocks go on while others have the processor.
 STARTERS = {
     "NodeProcess",
-    "Served",
     "controller_beside_robot",
     "next_domain",
     "policy_bench",
     "ros_graph",
-    "start_server",
     "two_nodes",
 }
 
 
 def pytest_addoption(parser):
     """The two halves of `make test` (test/side_by_side.py)."""
-    parser.addoption("--part", choices=["nodes", "rest"], help="only the tests that run nodes or servers, or the rest")
+    parser.addoption("--part", choices=["nodes", "rest"], help="only the tests that run nodes, or the rest")
 
 
 @pytest.hookimpl(wrapper=True)  # before `-m` reads the markers

@@ -1,4 +1,4 @@
-"""`make test`: the tests that run nodes or servers, which mostly wait, and beside them, with less of the processor, the rest.
+"""`make test`: the tests that run nodes, which mostly wait, and beside them, with less of the processor, the rest.
 
 Arguments go to both runs of pytest. The first one's output is shown as it comes and the other's at its end; the last line
 sums up both. Exits with 0 only when both passed.
