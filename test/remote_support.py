@@ -47,7 +47,7 @@ def observation(policy, seed: int = 0) -> dict:
     return obs | {"language.instruction": "pick up the red cube"}
 
 
-def wait_until(condition, timeout_s: float = 20.0, what: str = "condition"):
+def wait_until(condition, timeout_s: float = 60.0, what: str = "condition"):
     """Poll until `condition()` is truthy and return it; fail with `what` after the timeout."""
     end_s = time.monotonic() + timeout_s
     while not (value := condition()):

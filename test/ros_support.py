@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -73,7 +74,7 @@ def spun(node):
         node.destroy_node()
 
 
-def wait_until(condition, timeout_s: float = 20.0, what: str = "condition"):
+def wait_until(condition, timeout_s: float = 60.0, what: str = "condition"):
     """Poll until `condition()` is truthy and return it; fail with `what` after the timeout."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
@@ -103,12 +104,12 @@ class Recorder:
         self.times_s.append(time.monotonic())
         self.messages.append(message)
 
-    def wait_for(self, count: int, timeout_s: float = 20.0):
+    def wait_for(self, count: int, timeout_s: float = 60.0):
         """The first `count` messages."""
         wait_until(lambda: len(self.messages) >= count, timeout_s, f"{count} messages, {len(self.messages)} came")
         return self.messages[:count]
 
-    def wait_next(self, timeout_s: float = 20.0):
+    def wait_next(self, timeout_s: float = 60.0):
         """The next message from now on."""
         return self.wait_for(len(self.messages) + 1, timeout_s)[-1]
 
@@ -128,7 +129,7 @@ class NodeProcess:
         with open(log, "wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, *program, "--ros-args", *words],
-                env=graph.environment,
+                env=graph.environment | {"PYTHONFAULTHANDLER": "1"},
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
@@ -140,10 +141,19 @@ class NodeProcess:
         """What it has written."""
         return self.log.read_text(errors="replace")
 
-    def end(self, number: int, timeout_s: float = 10.0) -> int:
+    def end(self, number: int, timeout_s: float = 30.0) -> int:
         """Send a signal and return the exit status."""
         self.process.send_signal(number)
-        return self.process.wait(timeout_s)
+        return self.wait(timeout_s)
+
+    def wait(self, timeout_s: float = 60.0) -> int:
+        """The exit status; where it does not end, the failure shows what it has written and where every thread is."""
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)
+            self.process.wait(10)
+            raise AssertionError(f"it has not ended within {timeout_s} s:\n{self.output}") from None
 
     def __enter__(self) -> NodeProcess:
         return self

@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from contract_support import ARM, changed, robot, set_key
 from driver_support import setpoints
 from scipy.spatial.transform import Rotation
-from test_contract_v2 import ARM, changed, robot, set_key
 
 from beingh_core.contract.kinematics import Kinematics
 from beingh_core.inference.chunk_maker import ChunkMaker, Observation

@@ -1,15 +1,11 @@
 """Version 2 of the contract: robots that count, name and move in their own ways, from messages to slots and back."""
 
-import copy
-from pathlib import Path
-
 import numpy as np
 import pytest
-import yaml
+from contract_support import ARM, COUNT, NAMES, changed, random_positions, robot, set_key, two_arms
 from scipy.spatial.transform import Rotation
 
 from beingh_core import rotations
-from beingh_core.contract import load_contract
 from beingh_core.contract.codec import SignalCodec
 from beingh_core.contract.kinematics import Kinematics
 from beingh_core.contract.schema import JOINT_SOURCES
@@ -17,38 +13,7 @@ from beingh_core.errors import BeingHError
 from beingh_core.policy.from_contract import data_config_for
 from beingh_core.policy.trained_range import physical_ranges
 
-ROBOTS = Path(__file__).parent / "data" / "robots"
-NAMES = sorted(path.stem for path in ROBOTS.glob("*.yaml"))
-ARM = ("pan_joint", "lift_joint", "elbow_joint", "roll_joint", "pitch_joint", "spin_joint")
-COUNT = 10_000
-
-
-def robot(name):
-    return load_contract(ROBOTS / f"{name}.yaml")
-
-
-@pytest.fixture
-def changed(tmp_path):
-    """Loads a robot's contract after a change of its document."""
-
-    def load(name, change):
-        document = copy.deepcopy(yaml.safe_load((ROBOTS / f"{name}.yaml").read_text()))
-        change(document)
-        for urdf in ROBOTS.glob("*.urdf"):
-            (tmp_path / urdf.name).write_text(urdf.read_text())
-        path = tmp_path / "robot.yaml"
-        path.write_text(yaml.safe_dump(document, sort_keys=False))
-        return load_contract(path)
-
-    return load
-
-
-def random_positions(contract, joints, rng, count=COUNT):
-    from beingh_core.contract.urdf import read_urdf
-
-    facts = read_urdf(contract.urdf_path).joints
-    low, high = (np.clip([getattr(facts[joint], end) for joint in joints], -20, 20) for end in ("lower", "upper"))
-    return rng.uniform(low, high, (count, len(joints)))
+changed = changed
 
 
 def test_the_robots_are_there():
@@ -253,19 +218,6 @@ def test_what_is_physically_possible_of_each_kind_of_signal():
     assert "state.eef_position" not in physical_ranges(robot("pose_arm")), "a measured pose may be of any frame"
 
 
-def set_key(path, value):
-    def change(document):
-        *parents, key = [int(part) if part.isdigit() else part for part in path.split(".")]
-        for part in parents:
-            document = document[part]
-        if value is None:
-            del document[key]
-        else:
-            document[key] = value
-
-    return change
-
-
 HAND, DEGREES = "state.left_dexhand_position", "state.arm_joint_position"
 MISTAKES = {
     "unknown unit": ("degrees_arm", f"{DEGREES}.unit", "degrees", ["unit", "deg"]),
@@ -340,28 +292,6 @@ def test_the_hash_knows_what_a_model_sees(changed):
         assert changed("inspire_hand", set_key(path, value)).hash != before, path
 
 
-def two_arms(document, commands="/{side}/trajectory"):
-    """Makes of an arm's document two of three joints each, whose joints are called the same in messages."""
-    first, second = list(ARM[:3]), list(ARM[3:])
-    same = ("waist", "shoulder", "elbow")
-    document["state"] = {
-        slot: {"topic": f"/{side}/joint_states", "source": "position", "joints": joints, "max_age_s": 0.5,
-               "names": dict(zip(same, joints))}
-        for slot, side, joints in (("arm_joint_position", "right", first), ("left_arm_joint_position", "left", second))
-    }  # fmt: skip
-    document["action"] = {
-        "arm_joint_position": {"mode": "absolute", "joints": first},
-        "left_arm_joint_position": {"mode": "absolute", "joints": second},
-    }
-    groups = [
-        {"topic": commands.format(side=side), "joints": joints, "names": dict(zip(same, joints))}
-        for side, joints in (("right", first), ("left", second))
-    ]
-    document["driver"] = {"kind": "joint_trajectory", "groups": groups}
-    keys = [f"{kind}.{slot}" for kind in ("state", "action") for slot in document["action"]]
-    document["policy"]["normalization"] = dict.fromkeys(keys, "none")
-
-
 def test_two_arms_with_the_same_names_in_two_namespaces(changed):
     """ALOHA: each arm's joints are called the same, in a namespace of its own."""
     contract = changed("pose_arm", two_arms)
@@ -370,41 +300,6 @@ def test_two_arms_with_the_same_names_in_two_namespaces(changed):
     assert contract.wire_of("/left/joint_states").positions(message) == dict(zip(ARM[3:], (0.1, 0.2, 0.3)))
     assert [group.wire.names for group in contract.command_groups] == [("waist", "shoulder", "elbow")] * 2
     assert all(signal.source in JOINT_SOURCES for signal in contract.state)
-
-
-@pytest.mark.parametrize(
-    "state, command, told",
-    [
-        ({"unit": "deg"}, {}, "is measured in a unit of its own"),
-        ({"unit": "deg"}, {"strip_prefix": "robot_"}, "is measured in a unit of its own"),
-        ({"unit": "deg"}, {"names": {"pan": "shoulder_pan_joint"}}, "is measured in a unit of its own"),
-        ({"unit": "deg"}, {"offset": 0.0}, "is measured in a unit of its own"),
-        ({"scale": -1.0}, {"names": {"pan": "shoulder_pan_joint"}}, "is measured in a unit of its own"),
-        ({}, {"unit": "deg"}, "is commanded in a unit of its own"),
-        ({"names": {"pan": "shoulder_pan_joint"}}, {"unit": "deg"}, "is commanded in a unit of its own"),
-        ({"unit": "deg"}, {"unit": "rad"}, ""),
-        ({"unit": "rad"}, {"unit": "deg"}, ""),
-        ({"scale": -1.0}, {"scale": 1.0}, "measured in one direction and commanded in the other"),
-        ({"unit": "deg"}, {"unit": "deg", "scale": -1.0}, "measured in one direction and commanded in the other"),
-        ({"scale": -1.0}, {"scale": -1.0}, ""),
-        ({"unit": "deg"}, {"scale": 1.0}, ""),
-        ({"offset": 0.1}, {"offset": 0.0}, ""),
-        ({"names": {"pan": "shoulder_pan_joint"}}, {}, ""),
-    ],
-)
-def test_a_unit_on_one_side_needs_a_word_on_the_other_and_a_name_is_none(tmp_path, state, command, told):
-    """Else a robot that is measured in degrees would be commanded 57 times too far or too short."""
-    path = Path(load_contract("ur5e").path)
-    document = yaml.safe_load(path.read_text())
-    document["urdf"] = str(load_contract("ur5e").urdf_path)
-    document["state"]["arm_joint_position"].update(state)
-    document["driver"].update(command)
-    (tmp_path / "robot.yaml").write_text(yaml.safe_dump(document))
-    if not told:
-        load_contract(tmp_path / "robot.yaml")
-        return
-    with pytest.raises(BeingHError, match=told):
-        load_contract(tmp_path / "robot.yaml")
 
 
 def test_a_child_frame_that_the_messages_do_not_have_is_refused(changed):
@@ -421,16 +316,3 @@ def test_a_camera_is_not_undistorted_by_its_own_pictures(changed):
 
     with pytest.raises(BeingHError, match="is the topic of `cameras.front_view` and of `cameras.front_view.undistort`"):
         changed("pose_arm", change)
-
-
-def test_a_hand_that_opens_one_way_and_is_told_the_other_is_refused(changed):
-    def change(document):
-        document["driver"]["range"] = {joint: ends[::-1] for joint, ends in document["driver"]["range"].items()}
-
-    with pytest.raises(BeingHError, match="measured in one direction and commanded in the other.*order of `range`"):
-        changed("inspire_hand", change)
-
-
-def test_two_arms_with_the_same_names_need_topics_of_their_own(changed):
-    with pytest.raises(BeingHError, match="are both called `waist` on /both.*topic of its own"):
-        changed("pose_arm", lambda document: two_arms(document, commands="/both"))

@@ -94,7 +94,7 @@ def test_a_defect_between_the_ticks_brakes_from_the_newest_setpoint_and_ends_the
     wait_matched(robot.node, fault)
     robot.move()
     fault.publish(String(data="setpoint"))
-    assert process.process.wait(20) == 1
+    assert process.wait() == 1
     status = robot.wait_for_state("stopped", "exception")
     assert "injected fault" in status.reason and "injected fault" in process.output
     wait_until(lambda: commands.messages[-1].velocity[0] == 0.0, what="rest")

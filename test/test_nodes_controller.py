@@ -204,7 +204,7 @@ def test_dry_run_does_everything_but_send(bench):
 )
 def test_a_mistake_is_one_error_and_a_status(bench, parameters, words):
     robot, process = bench(**parameters)
-    assert process.process.wait(20) == 2
+    assert process.wait() == 2
     lines = [line for line in process.output.splitlines() if "ERROR" in line]
     assert len(lines) == 1 and words in lines[0] and "Traceback" not in process.output
     assert not robot.buffer.messages and threading.active_count() < 20

@@ -131,7 +131,7 @@ def test_a_defect_brakes_by_the_last_command_and_ends_the_node(bench, word):
     robot.move()
     since = len(robot.arm.messages) - 3
     cell.fault.publish(String(data=word))
-    assert process.process.wait(20) == 1
+    assert process.wait() == 1
     status = robot.wait_for_state("stopped", "exception")
     assert "injected fault" in status.reason and "injected fault" in process.output
     wait_until(lambda: braked(robot, since), what="the braking path")

@@ -34,6 +34,7 @@ FILES = {
     },
     "no levels": {"mix": WHOLE, "mix_variants": variants_of(("pick",), ("place",))},
     "no variants": {"mix": WHOLE},
+    "of a robot": {"mix": WHOLE | {"robot": "dog"}},
     "empty variants": {"mix": WHOLE, "mix_variants": {}},
     "nested": {"mix": variants_of(("pick", None, "arm"), ("place", None, "arm"))},
 }
@@ -153,6 +154,54 @@ def test_what_was_taken_is_said_with_the_alternatives(choose, caplog, file, opti
         choice = choose(file, **options)
     (record,) = caplog.records
     assert record.levelname == level and said in record.getMessage() == str(choice)
+
+
+@pytest.mark.parametrize(
+    ("file", "mode", "source"),
+    [
+        ("no variants", "auto", "legacy:direct"),
+        ("no variants", "task", "legacy:direct"),
+        ("empty variants", "auto", "legacy:direct"),
+        ("no levels", "task", "default"),
+        ("no levels", "embodiment", "default"),
+    ],
+)
+def test_statistics_over_all_data_of_another_embodiment_are_refused_unless_they_are_named(
+    choose, caplog, file, mode, source
+):
+    with pytest.raises(BeingHError, match=r"`mix` \(.*\), which are of embodiment `arm`, not `dog`") as caught:
+        choose(file, mode=mode, embodiment_tag="dog")
+    assert source in caught.value.what and "metadata_variant `merged` takes these" in caught.value.remedy
+    for named in ({"variant": "merged", "mode": mode}, {"mode": "merged"}, {"mode": "total"}):
+        caplog.clear()
+        with caplog.at_level(logging.INFO, logger="beingh_core.policy"):
+            assert whose(choose(file, embodiment_tag="dog", **named)) == "all"
+        (record,) = caplog.records
+        assert record.levelname == "WARNING" and "which are of embodiment `arm`, not `dog`" in record.getMessage()
+
+
+def test_a_named_variant_of_another_embodiment_is_warned_of(choose, caplog):
+    with caplog.at_level(logging.INFO, logger="beingh_core.policy"):
+        assert whose(choose("embodiments first", embodiment_tag="arm", variant="dog")) == "dog"
+    (record,) = caplog.records
+    assert record.levelname == "WARNING" and "which are of embodiment `dog`, not `arm`" in record.getMessage()
+
+
+def test_statistics_that_name_the_robot_itself_are_its_own(choose, caplog):
+    """Whatever the embodiment is called: the robot of the contract is the stronger word."""
+    with caplog.at_level(logging.INFO, logger="beingh_core.policy"):
+        assert whose(choose("of a robot", embodiment_tag="dog")) == "all"
+    assert [record.levelname for record in caplog.records] == ["INFO"]
+
+
+def test_sub_datasets_beside_variants_are_one_clear_error(tmp_path):
+    content = {"mix": variants_of(("pick",), ("place",)), "mix_variants": variants_of(("pick",))}
+    (tmp_path / "mix_metadata.json").write_text(json.dumps(content))
+    with pytest.raises(BeingHError, match=r"`mix` holds sub-datasets \(pick, place\).*`mix_variants` too") as caught:
+        load_metadata(tmp_path, "mix")
+    assert "take `mix_variants` out" in caught.value.remedy
+    (tmp_path / "mix_metadata.json").write_text(json.dumps(content | {"mix_variants": {}}))
+    assert load_metadata(tmp_path, "mix").nested, "an empty mapping says nothing"
 
 
 def test_an_unknown_mode_names_the_known_ones(choose):

@@ -79,7 +79,7 @@ def test_the_command_serves_the_released_clients_with_the_local_policys_numbers(
         assert modalities["video"] == {"delta_indices": [0], "modality_keys": ["video.top_view", "video.wrist_view"]}
         assert modalities["action"]["delta_indices"] == list(range(16))
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.wait()

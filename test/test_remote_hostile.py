@@ -56,7 +56,7 @@ class Victim:
         """Ends it as Ctrl-C does; whoever attacked it, it is still there and ends in order."""
         assert self.process.poll() is None
         self.process.send_signal(signal.SIGINT)
-        assert self.process.wait(20) == 0
+        assert self.process.wait(60) == 0
 
 
 @contextmanager

@@ -303,7 +303,7 @@ def test_a_seed_makes_the_served_chunks_repeatable(checkpoint, local):
             chunks.append(RemotePolicy(url, FR3, deadline_s=20).get_action(observation(local))["action_unified"])
         finally:
             process.send_signal(signal.SIGINT)
-            assert process.wait(20) == 0
+            assert process.wait(60) == 0
     np.testing.assert_array_equal(*chunks)
 
 

@@ -318,7 +318,7 @@ def test_a_server_that_is_stopped_and_goes_on(tmp_path):
                 continue
         assert output is not None and time.monotonic() - continued_s < 2.0
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.wait()

@@ -88,6 +88,7 @@ def test_drivers_messages_that_are_not_installed_are_an_error(monkeypatch, capsy
     assert main(["robots", "check", "xarm7"]) == 1
     level, found = lines(capsys)["drivers"]
     assert level == ERROR and "gripper_command needs control_msgs" in found and "apt install" in found
+    assert re.search(r"xarm7\.yaml:\d+: drivers\.1\.kind: ", found)
 
 
 def test_a_joint_that_only_the_driver_refuses_is_an_error(tmp_path, capsys):
@@ -101,7 +102,7 @@ def test_a_joint_that_only_the_driver_refuses_is_an_error(tmp_path, capsys):
     path = tmp_path / "g1.yaml"
     path.write_text(re.sub(r"^  driver\.k.*\n", "", text, flags=re.M))
     assert main(["robots", "check", str(path)]) == 1
-    assert "arm_sdk has no joint `left_knee_joint`" in lines(capsys)["drivers"][1]
+    assert re.search(r"g1\.yaml:\d+: driver\.hold: arm_sdk has no joint `left_knee_joint`", lines(capsys)["drivers"][1])
 
 
 def test_a_file_that_does_not_load_is_one_row_with_its_place(tmp_path, capsys):
@@ -119,6 +120,10 @@ def test_what_the_nodes_need_and_is_not_installed_is_an_error(tmp_path, monkeypa
     errors = {row.subject: row.found for row in rows if row.level == ERROR}
     assert errors.keys() == {"kinematics", "codec", "cameras.scene_view", "cameras.wrist_view"}
     assert "pip install pin" in errors["codec"] and "needs OpenCV" in errors["cameras.scene_view"]
+    for subject, key in (
+        ("codec", "home"), ("kinematics", "eef_frame"), ("cameras.wrist_view", "cameras.wrist_view.encoding")
+    ):  # fmt: skip
+        assert re.search(rf"robot\.yaml:\d+: {re.escape(key)}: ", errors[subject])
 
 
 def test_a_codec_that_changes_a_command_is_an_error(tmp_path):
@@ -126,6 +131,7 @@ def test_a_codec_that_changes_a_command_is_an_error(tmp_path):
     _, rows = check_contract(written(tmp_path, ("open: 0.04", "open: 0.02")))
     (row,) = [row for row in rows if row.level == ERROR]
     assert row.subject == "codec" and "action.gripper_position" in row.found
+    assert re.search(r"robot\.yaml:\d+: home: ", row.found)
 
 
 def test_a_checkpoint_of_another_robot_is_an_error(capsys):

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from contract_support import changed, set_key
 from ros_support import ros_graph, wait_matched, wait_until
 from sensor_msgs.msg import CameraInfo, Image
-from test_contract_v2 import changed, set_key
 from test_nodes_logic import FR3, HOME, NOW
 
 from beingh_core.data.views import Lens, View, grey_of_depth

@@ -14,6 +14,7 @@ import numpy as np
 from beingh_core.contract.arms import arms_of
 from beingh_core.contract.encodings import IMAGE_ENCODINGS
 from beingh_core.contract.loader import load_contract
+from beingh_core.contract.places import place, placed
 from beingh_core.contract.schema import ActionSignal, CameraStream, RobotContract, StateSignal
 from beingh_core.contract.urdf import read_urdf
 from beingh_core.errors import BeingHError
@@ -47,12 +48,15 @@ def table(rows: list[Row]) -> str:
     return "\n".join(f"{row.level:<5}  {row.subject:<{width}}  {_one_line(row.found)}" for row in rows)
 
 
-def checked(subject: str, check: Callable[[], str]) -> Row:
-    """The row of a check that returns what it found or raises BeingHError."""
+def checked(
+    subject: str, check: Callable[[], str], contract: RobotContract | None = None, keys: tuple[str, ...] = ()
+) -> Row:
+    """The row of a check that returns what it found or raises BeingHError; one without a place is at these keys of a contract."""
     try:
         return Row(level=OK, subject=subject, found=check())
     except BeingHError as error:
-        return Row(level=ERROR, subject=subject, found=str(error))
+        found = error if contract is None else placed(error, place(contract.path, *keys))
+        return Row(level=ERROR, subject=subject, found=str(found))
 
 
 def check_contract(path_or_name: str | Path) -> tuple[RobotContract | None, list[Row]]:
@@ -64,10 +68,13 @@ def check_contract(path_or_name: str | Path) -> tuple[RobotContract | None, list
     rows = [
         Row(level=OK, subject="contract", found=f"{contract.path}, robot {contract.robot}, hash {contract.hash[:12]}"),
         *(Row(level=WARN, subject="contract", found=note) for note in contract.notes),
-        checked("urdf", lambda: _urdf(contract)),
+        checked("urdf", lambda: _urdf(contract), contract, ("urdf",)),
         _limits(contract),
         Row(level=OK, subject="uac", found=_uac(contract)),
-        *(checked(f"cameras.{camera.name}", partial(_camera, camera)) for camera in contract.cameras),
+        *(
+            checked(f"cameras.{name}", partial(_camera, camera), contract, ("cameras", name, "encoding"))
+            for name, camera in ((camera.name, camera) for camera in contract.cameras)
+        ),
         *(Row(level=OK, subject=f"state.{signal.slot}", found=_state(signal)) for signal in contract.state),
         *(Row(level=OK, subject=f"action.{signal.slot}", found=_action(signal)) for signal in contract.action),
         *(
@@ -75,8 +82,8 @@ def check_contract(path_or_name: str | Path) -> tuple[RobotContract | None, list
             for driver in contract.drivers
             for group in driver.groups
         ),
-        checked("kinematics", lambda: _kinematics(contract)),
-        checked("codec", lambda: _codec(contract)),
+        checked("kinematics", lambda: _kinematics(contract), contract, ("eef_frame",)),
+        checked("codec", lambda: _codec(contract), contract, ("home",)),
     ]
     return contract, rows
 

@@ -11,21 +11,17 @@ from pathlib import Path
 from types import MappingProxyType
 
 from beingh_core.contract import schema
+from beingh_core.contract.agreement import check_action_joints, check_agreement
 from beingh_core.contract.assumed import read_assumed
-from beingh_core.contract.drivers import (
-    check_command_names,
-    check_counts,
-    check_gripper_commands,
-    command_names,
-    read_drivers,
-)
+from beingh_core.contract.collisions import check_command_names, check_topics
+from beingh_core.contract.drivers import check_gripper_commands, command_names, read_drivers
 from beingh_core.contract.encodings import IMAGE_ENCODINGS
 from beingh_core.contract.keep_out import read_keep_out
 from beingh_core.contract.keys import CONTRACT
 from beingh_core.contract.limits import read_limits
 from beingh_core.contract.paths import contract_files, find_in_package, is_file
 from beingh_core.contract.reader import MAX_TEXT, Section, read_yaml
-from beingh_core.contract.signals import check_action_joints, read_action, read_state
+from beingh_core.contract.signals import read_action, read_state
 from beingh_core.contract.start import read_start_tolerance
 from beingh_core.contract.urdf import UrdfFacts, read_urdf
 from beingh_core.contract.urdf_path import urdf_path
@@ -40,7 +36,9 @@ OLD_FORMAT = (
     "version 1 of the format; it means the same in version 2, which adds units, names, ranges and coupled joints of "
     "messages, measured poses and further action modes: write `version: 2`"
 )
-UNCHECKED_BOXES = "no node keeps the robot out of `keep_out`: only beingh_core.contract.collisions looks at these boxes"
+UNCHECKED_BOXES = (
+    "no node keeps the robot out of `keep_out`: only beingh_core.contract.self_collision looks at these boxes"
+)
 
 
 def load_contract(path_or_name: str | Path) -> schema.RobotContract:
@@ -66,7 +64,7 @@ def load_contract(path_or_name: str | Path) -> schema.RobotContract:
     action = read_action(file.section("action"), urdf, frames, velocities)
     check_action_joints(file, action, drivers)
     check_gripper_commands(file, drivers, action)
-    check_counts(file, drivers, state)
+    check_agreement(file, drivers, state, action)
     check_command_names(file, drivers)
     _check_relative(file, state, action)
     limits = read_limits(file.section("limits"), urdf, positions, velocities)
@@ -94,7 +92,7 @@ def load_contract(path_or_name: str | Path) -> schema.RobotContract:
         notes=notes + stale + ((f"{file.path}: {UNCHECKED_BOXES}",) if "keep_out" in file else ()),
     )
     file.finish()
-    _check_topics(file, contract)
+    check_topics(file, contract)
     _check_kinematics(file, contract)
     return contract
 
@@ -114,25 +112,6 @@ def _check_relative(
                     "mode", f"no state signal measures `{unknown[0]}`", remedy="add one, or use `absolute` or `delta`"
                 )
             )
-
-
-def _check_topics(file: Section, contract: schema.RobotContract) -> None:
-    """A topic carries one thing: its messages have one type, and a camera's are one view."""
-    uses = [("estop_topic", contract.estop_topic)]
-    uses += [("state", topic) for topic in contract.state_topics or contract.joint_state_topics]
-    uses += [(f"cameras.{camera.name}", camera.topic) for camera in contract.cameras]
-    uses += [(f"cameras.{camera.name}.undistort", camera.undistort) for camera in contract.cameras if camera.undistort]
-    uses += [("driver", group.topic) for group in contract.command_groups]
-    used: dict[str, str] = {}
-    spelled: dict[str, str] = {}
-    for use, topic in uses:
-        name = topic.lstrip("/")
-        if used.setdefault(name, use) != use:
-            raise file.error(
-                None, f"`{topic}` is the topic of `{used[name]}` and of `{use}`", remedy="give each a topic of its own"
-            )
-        if spelled.setdefault(name, topic) != topic:
-            raise file.error(None, f"one topic is called `{spelled[name]}` and `{topic}`", remedy="keep one of the two")
 
 
 def _check_kinematics(file: Section, contract: schema.RobotContract) -> None:

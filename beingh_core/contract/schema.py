@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from beingh_core.contract.assumed import Assumption
 from beingh_core.contract.keep_out import KeepOut
 from beingh_core.contract.key import Bounds
 from beingh_core.contract.sources import JOINT_STATE
@@ -68,6 +69,16 @@ class CameraStream:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Coupling:
+    """A joint that follows another one: position = scale * position of `of` + offset [rad or m]."""
+
+    joint: str
+    of: str
+    scale: float = 1.0
+    offset: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class StateSignal:
     """One state slot and what it is made from.
 
@@ -86,6 +97,7 @@ class StateSignal:
         ranges: (closed, open) positions of each joint, which the slot has as 0 and 1; () for radians or metres.
         rotation: how the values describe a rotation, one of `ROTATIONS`.
         frame_id, child_frame_id: the only frames of a measured pose that are accepted; "" for any.
+        coupling: joints that are measured beside those of the slot, as they follow them.
     """
 
     slot: str
@@ -104,6 +116,7 @@ class StateSignal:
     rotation: str = "axis_angle"
     frame_id: str = ""
     child_frame_id: str = ""
+    coupling: tuple[Coupling, ...] = ()
 
     @property
     def values(self) -> tuple[str, ...]:
@@ -119,16 +132,6 @@ class StateSignal:
         if self.slot in ROTATION_SLOTS or self.slot == "base_rotation":
             return WIDTHS[self.rotation]
         return 3 if self.source in ("fk", "pose") else len(self.values)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Coupling:
-    """A joint that follows another one: position = scale * position of `of` + offset [rad or m]."""
-
-    joint: str
-    of: str
-    scale: float = 1.0
-    offset: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,21 +262,6 @@ class PolicySettings:
     chunk_length: int
     dataset_name: str
     normalization: Mapping[str, str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Assumption:
-    """A value of the file that no source gives.
-
-    Attributes:
-        key: dotted path of the key, of a value or of all below it.
-        measure: what to measure on the robot, and how.
-        line: line of the key in the file.
-    """
-
-    key: str
-    measure: str
-    line: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,11 +37,12 @@ def read_state(section: Section, urdf: UrdfFacts, frames: tuple[str, str]) -> tu
         _check_source(entry, name, source)
         kind = read_type(entry, source)
         joints: tuple[str, ...] = ()
-        coupled: tuple[str, ...] = ()
+        coupling: tuple[schema.Coupling, ...] = ()
         if source in schema.JOINT_SOURCES:
             joints = entry.strings("joints")
             check_joints(entry, joints, urdf)
-            coupled = tuple(coupling.joint for coupling in _coupling(entry, joints, urdf))
+            coupling = _coupling(entry, joints, urdf)
+        coupled = tuple(one.joint for one in coupling)
         ranges = read_ranges(entry, joints, urdf, coupled)
         grasp = _grasp(entry, name, joints, urdf, ranges)
         counted = (*joints, *coupled)
@@ -59,6 +60,7 @@ def read_state(section: Section, urdf: UrdfFacts, frames: tuple[str, str]) -> tu
             fields=() if source == "pose" else read_fields(entry, kind, count),
             wire=wire,
             rotation=_rotation(entry, name),
+            coupling=coupling,
             **_frame_ids(entry, source, kind),
             **grasp,
             **_frames(entry, source == "fk", joints, urdf, frames),
@@ -218,8 +220,25 @@ def _coupling(entry: Section, joints: tuple[str, ...], urdf: UrdfFacts) -> tuple
             offset=one.number("offset", 0.0, **schema.POSITION),
         )
         one.finish()
+        _check_reach(one, coupling, urdf)
         found.append(coupling)
     return tuple(found)
+
+
+def _check_reach(one: Section, coupling: schema.Coupling, urdf: UrdfFacts) -> None:
+    """Refuses a coupling that puts its joint outside of its limits wherever the other one stands."""
+    joint, other = urdf.joints[coupling.joint], urdf.joints[coupling.of]
+    if coupling.scale == 0.0:
+        ends = (coupling.offset, coupling.offset)
+    else:
+        ends = (coupling.scale * other.lower + coupling.offset, coupling.scale * other.upper + coupling.offset)
+    if max(ends) < joint.lower or min(ends) > joint.upper:
+        raise one.error(
+            "offset" if coupling.offset else "scale",
+            f"`{coupling.joint}` would be at {min(ends):g} to {max(ends):g}, always outside of its limits",
+            allowed=f"{joint.lower:g} to {joint.upper:g}",
+            remedy="give `offset` in rad or m, and the sign of `scale`",
+        )
 
 
 def check_joints(entry: Section, joints: tuple[str, ...], urdf: UrdfFacts, *, commanded: bool = False) -> None:
@@ -255,48 +274,12 @@ def _check_velocities(entry: Section, names: tuple[str, ...], velocities: tuple[
             )
 
 
-def check_action_joints(
-    file: Section, action: tuple[schema.ActionSignal, ...], drivers: tuple[schema.Driver, ...]
-) -> None:
-    """Action signals and drivers must command the same joints, each signal its own."""
-    owner: dict[str, str] = {}
-    for signal in action:
-        if _is_second_of_pair(signal, action):
-            continue
-        for joint in signal.commanded:
-            if joint in owner:
-                raise (
-                    file.section("action")
-                    .section(signal.slot)
-                    .error(
-                        "joints",
-                        f"`{joint}` is already commanded by `{owner[joint]}`",
-                        remedy="command it in one signal",
-                    )
-                )
-            owner[joint] = signal.slot
-    sent = [joint for driver in drivers for joint in driver.joints]
-    key = "driver" if "driver" in file else "drivers"
-    for joint, slot in owner.items():
-        if joint not in sent:
-            raise file.error(
-                key, f"no group sends `{joint}`, which action `{slot}` commands", remedy="add it to a group"
-            )
-    for joint in sent:
-        if joint not in owner:
-            raise file.error(
-                key,
-                f"`{joint}` is sent, but no action commands it",
-                allowed=owner,
-                remedy="remove it from the group, or add an action for it",
-            )
-
-
 def _slot_names(section: Section, kind: str) -> list[str]:
     names = section.names()
     for name in names:
         slots.slot(kind, name, where=section.where(name))
-    slots.check_no_overlap(kind, names, where=section.where())
+    for count, name in enumerate(names, start=1):
+        slots.check_no_overlap(kind, names[:count], where=section.where(name))
     if not names:
         raise section.error(None, f"no {kind} signal is named", remedy="add at least one slot")
     return names
@@ -377,7 +360,3 @@ def _check_pose_pairs(section: Section, signals: list[schema.ActionSignal]) -> N
         for key in ("joints", "mode", "frame", "base_frame", "eef_frame", "coupling"):
             if getattr(by_slot[position], key) != getattr(by_slot[rotation], key):
                 raise section.error(rotation, f"`{key}` differs from that of `{position}`", remedy="make them equal")
-
-
-def _is_second_of_pair(signal: schema.ActionSignal, action: tuple[schema.ActionSignal, ...]) -> bool:
-    return signal.slot in schema.ROTATION_SLOTS and any(a.slot in schema.POSITION_SLOTS for a in action)

@@ -6,6 +6,7 @@ closed + s * (open - closed). In all, position = factor * value + shift.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ from beingh_core.errors import did_you_mean
 Ranges = Mapping[str, tuple[float, float]]  # joint -> positions that are closed and open
 # The smallest and largest factor between a number of a message and a position.
 MIN_FACTOR, MAX_FACTOR = 1e-9, 1e6
+# How far the zero of a message that has angles [rad] or lengths [m] may be from a joint's limits.
+TURN, MAX_ZERO_M = 2.0 * math.pi, 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +33,7 @@ class Wire:
         names: names in messages, each once.
         factors, shifts: of each joint [rad or m a number of the message; rad or m].
         counts: which of `unit`, `scale` and `offset` the contract gives.
+        ends: joint and its (closed, open) positions, of those whose `range` (or `closed` and `open`) is given.
     """
 
     joints: tuple[str, ...]
@@ -37,6 +41,7 @@ class Wire:
     factors: tuple[float, ...]
     shifts: tuple[float, ...]
     counts: frozenset[str] = frozenset()
+    ends: tuple[tuple[str, tuple[float, float]], ...] = ()
 
     @property
     def is_plain(self) -> bool:
@@ -137,13 +142,16 @@ def read_wire(entry: Section, joints: tuple[str, ...], urdf: UrdfFacts, ranges: 
         ranges: what a share (`share`, `percent`, `per_mille`) is of.
 
     Raises:
-        BeingHError: a unit that does not fit a joint, a factor of nothing, or a name that comes twice.
+        BeingHError: a unit that does not fit a joint, a factor of nothing, an offset in another unit than rad or m, or a name
+            that comes twice.
     """
     unit = entry.choice("unit", UNITS, None)
     scales, offsets = (_per_joint(entry, key, joints, default) for key, default in (("scale", 1.0), ("offset", 0.0)))
     factors, shifts = [], []
     for joint, scale, offset in zip(joints, scales, offsets):
         _check_unit(entry, unit, joint, urdf, ranges)
+        if unit not in SHARES:
+            _check_offset(entry, joint, scale * UNITS.get(unit, 1.0), offset, urdf)
         closed, opened = ranges[joint] if unit in SHARES else (0.0, 1.0)
         factors.append(scale * UNITS.get(unit, 1.0) * (opened - closed))
         shifts.append(closed + offset * (opened - closed))
@@ -155,6 +163,7 @@ def read_wire(entry: Section, joints: tuple[str, ...], urdf: UrdfFacts, ranges: 
         factors=tuple(factors),
         shifts=tuple(shifts),
         counts=frozenset(key for key in ("unit", "scale", "offset") if key in entry),
+        ends=tuple((joint, ranges[joint]) for joint in joints if joint in ranges),
     )
 
 
@@ -171,6 +180,29 @@ def _check_unit(entry: Section, unit: str | None, joint: str, urdf: UrdfFacts, r
     if unit not in fitting:
         kind = "slides" if fitting is LENGTHS else "turns"
         raise entry.error("unit", f"`{unit}` is no unit of `{joint}`, which {kind}", allowed=[*fitting, *SHARES])
+
+
+def _check_offset(entry: Section, joint: str, factor: float, offset: float, urdf: UrdfFacts) -> None:
+    """Refuses an offset [rad or m] that can only be one in degrees or millimetres.
+
+    A joint that reports angles or lengths stands within its limits there, too, give or take another zero: no further away
+    than one turn, or `MAX_ZERO_M`. Numbers of another size are counts of an encoder, whose zero may be anywhere.
+    """
+    slides = urdf.joints[joint].type == "prismatic"
+    sizes, most = (LENGTHS, MAX_ZERO_M) if slides else (ANGLES, TURN)
+    if not any(math.isclose(abs(factor), size, rel_tol=1e-3) for size in sizes.values()):
+        return
+    ends = [abs(end) for end in (urdf.joints[joint].lower, urdf.joints[joint].upper) if math.isfinite(end)]
+    most += max(ends, default=0.0)
+    if abs(offset) <= most:
+        return
+    unit, kind, size = ("m", "millimetres", LENGTHS["mm"]) if slides else ("rad", "degrees", ANGLES["deg"])
+    raise entry.error(
+        "offset",
+        f"{offset:g} {unit} is beyond every zero of `{joint}`: `offset` is in {unit}, whatever `unit` says",
+        allowed=f"{-most:.4g} to {most:.4g}",
+        remedy=f"if {offset:g} is meant in {kind}, write {offset * size:.6g}",
+    )
 
 
 def _per_joint(entry: Section, key: str, joints: Sequence[str], default: float) -> list[float]:

@@ -195,7 +195,15 @@ def load_metadata(directory: str | Path, dataset_name: str) -> Metadata:
     content = read_json(path, remedy=_REMEDY)
     key = f"{dataset_name}_variants"
     entry = content.get(dataset_name) if isinstance(content, dict) else None
-    nested = isinstance(entry, dict) and key not in content and _is_nested(entry)
+    nested = isinstance(entry, dict) and _is_nested(entry)
+    if nested and content.get(key):
+        raise BeingHError(
+            f"`{dataset_name}` holds sub-datasets ({', '.join(map(str, list(entry)[:4]))}) in place of statistics, and there is "
+            f"`{key}` too: nothing says which of the two is meant",
+            where=path,
+            allowed=f"statistics in `{dataset_name}` beside `{key}`, or sub-datasets alone",
+            remedy=f"take `{key}` out, or put the statistics over all data into `{dataset_name}`",
+        )
     schema = pydantic.create_model(
         "MetadataFile",
         __base__=Schema,

@@ -11,9 +11,10 @@
     sub-datasets in one entry     a sub-dataset's name          that one                               variant:NAME
                                   any mode                      the first one                          legacy:NAME
 
-Two of its rules could move a robot with the statistics of another one, and are refused here: the name of a variant that
-is not there (released: as if none had been named), unless `allow_unknown_variant` is set; and a first variant that
-belongs to another embodiment than the one asked for, unless it is named. Where there is a choice, what was taken is said.
+Its rules could move a robot with the statistics of another one, and are refused here: the name of a variant that is not
+there (released: as if none had been named), unless `allow_unknown_variant` is set; and a first variant or an entry over all
+data that belongs to another embodiment than the one asked for, unless it is named (the entry over all data by variant
+`merged` or mode `merged` or `total`: that is warned of). Where there is a choice, what was taken is said.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from beingh_core.policy.metadata import Metadata
 log = logging.getLogger(__name__)
 SELECTION_MODES = ("auto", "task", "embodiment", "merged", "total")
 _MERGED = "merged"
+_WHOLE_MODES = ("merged", "total")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,7 @@ class Choice:
         taken: whose they are.
         alternatives: what else the file holds.
         named: whether the user named them, so that nothing else could be meant.
+        foreign: whose they are instead of the embodiment asked for, as the rest of a sentence; "" where they fit.
     """
 
     statistics: Mapping
@@ -47,10 +50,11 @@ class Choice:
     taken: str
     alternatives: tuple[str, ...] = ()
     named: bool = False
+    foreign: str = ""
 
     def __str__(self) -> str:
         others = f"; the file also holds {', '.join(self.alternatives)}" if self.alternatives else ""
-        return f"normalising with the statistics of {self.taken} ({self.source}){others}"
+        return f"normalising with the statistics of {self.taken} ({self.source}){self.foreign}{others}"
 
 
 def choose_statistics(
@@ -81,7 +85,7 @@ def choose_statistics(
         )
     choice = _chosen(metadata, embodiment_tag, variant, mode, allow_unknown_variant)
     guessed = choice.alternatives and not choice.named
-    log.log(logging.WARNING if guessed else logging.INFO, "%s", choice)
+    log.log(logging.WARNING if guessed or choice.foreign else logging.INFO, "%s", choice)
     return choice
 
 
@@ -90,16 +94,24 @@ def _chosen(
 ) -> Choice:
     if variant is not None:
         if variant == _MERGED and not metadata.nested:
-            return _whole(metadata, _MERGED if metadata.variants else "legacy:direct", named=True)
+            source = _MERGED if metadata.variants else "legacy:direct"
+            return _whole(metadata, source, _foreign(metadata.merged, embodiment_tag), named=True)
         if variant in metadata.variants:
-            return _one(metadata, variant, f"variant:{variant}", named=True)
+            foreign = _foreign(metadata.variants[variant], embodiment_tag)
+            return _one(metadata, variant, f"variant:{variant}", foreign, named=True)
         if not allow_unknown_variant:
             raise _unknown(metadata, variant)
     first = _first(metadata, mode)
     if first is None:
-        return _whole(metadata, "default" if metadata.variants else "legacy:direct")
+        source = "default" if metadata.variants else "legacy:direct"
+        foreign = _foreign(metadata.merged, embodiment_tag)
+        if foreign and mode not in _WHOLE_MODES:
+            raise _other_embodiment(metadata, metadata.name, source, foreign, embodiment_tag)
+        return _whole(metadata, source, foreign)
     name, source = first
-    _check_embodiment(metadata, name, source, embodiment_tag)
+    foreign = _foreign(metadata.variants[name], embodiment_tag)
+    if foreign:
+        raise _other_embodiment(metadata, name, source, foreign, embodiment_tag)
     return _one(metadata, name, source)
 
 
@@ -114,32 +126,53 @@ def _first(metadata: Metadata, mode: str) -> tuple[str, str] | None:
     return (of_level[0], f"auto:{mode}:{of_level[0]}") if of_level else None
 
 
-def _one(metadata: Metadata, name: str, source: str, named: bool = False) -> Choice:
-    others = [told for other, told in _described(metadata) if other != name]
-    taken = f"`{name}` ({_level(metadata.variants[name])})"
-    statistics = metadata.variants[name]["statistics"]
-    return Choice(statistics=statistics, source=source, taken=taken, alternatives=tuple(others), named=named)
-
-
-def _whole(metadata: Metadata, source: str, named: bool = False) -> Choice:
-    others = tuple(told for other, told in _described(metadata) if other != metadata.name)
-    taken = f"`{metadata.name}` ({_level(metadata.merged)})"
+def _one(metadata: Metadata, name: str, source: str, foreign: str = "", named: bool = False) -> Choice:
+    others = tuple(told for other, told in _described(metadata) if other != name)
+    entry = metadata.variants[name]
     return Choice(
-        statistics=metadata.merged["statistics"], source=source, taken=taken, alternatives=others, named=named
+        statistics=entry["statistics"],
+        source=source,
+        taken=f"`{name}` ({_level(entry)})",
+        alternatives=others,
+        named=named,
+        foreign=foreign,
     )
 
 
-def _check_embodiment(metadata: Metadata, name: str, source: str, embodiment_tag: str | None) -> None:
-    found = metadata.variants[name].get("embodiment_tag")
-    if embodiment_tag is None or found in (None, embodiment_tag):
-        return
-    fitting = [n for n, entry in metadata.variants.items() if entry.get("embodiment_tag") in (None, embodiment_tag)]
-    raise BeingHError(
-        f"the statistics that would be taken, `{name}` ({source}), are of embodiment `{found}`, not `{embodiment_tag}`",
+def _whole(metadata: Metadata, source: str, foreign: str = "", named: bool = False) -> Choice:
+    others = tuple(told for other, told in _described(metadata) if other != metadata.name)
+    return Choice(
+        statistics=metadata.merged["statistics"],
+        source=source,
+        taken=f"`{metadata.name}` ({_level(metadata.merged)})",
+        alternatives=others,
+        named=named,
+        foreign=foreign,
+    )
+
+
+def _foreign(entry: Mapping, embodiment_tag: str | None) -> str:
+    """That an entry is of another embodiment than the one asked for; "" where it says so of neither tag nor robot."""
+    found = entry.get("embodiment_tag")
+    if embodiment_tag is None or found in (None, embodiment_tag) or entry.get("robot") == embodiment_tag:
+        return ""
+    return f", which are of embodiment `{found}`, not `{embodiment_tag}`"
+
+
+def _other_embodiment(
+    metadata: Metadata, name: str, source: str, foreign: str, embodiment_tag: str | None
+) -> BeingHError:
+    fitting = [n for n, entry in metadata.variants.items() if not _foreign(entry, embodiment_tag)]
+    if not metadata.nested and not _foreign(metadata.merged, embodiment_tag):
+        fitting.append(_MERGED)
+    anyway = _MERGED if name == metadata.name else name
+    return BeingHError(
+        f"the statistics that would be taken are those of `{name}` ({source}){foreign}",
         where=metadata.path,
         allowed=[told for _, told in _described(metadata)],
         remedy=f"name one with metadata_variant, for `{embodiment_tag}` "
-        + (f"one of {', '.join(fitting)}" if fitting else "the file has none"),
+        + (f"one of {', '.join(fitting)}" if fitting else "the file has none")
+        + f"; metadata_variant `{anyway}` takes these all the same",
     )
 
 

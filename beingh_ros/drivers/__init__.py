@@ -7,7 +7,9 @@ import importlib
 from rclpy.node import Node
 
 from beingh_core.contract import RobotContract
+from beingh_core.contract.places import driver_place, placed
 from beingh_core.control.driver import Driver
+from beingh_core.errors import BeingHError
 
 __all__ = ["DRIVERS", "make_drivers"]
 
@@ -30,11 +32,14 @@ def make_drivers(node: Node, contract: RobotContract) -> list[Driver]:
     """The drivers that a contract names, in its order.
 
     Raises:
-        BeingHError: A driver needs messages that are not installed; names what to install.
+        BeingHError: A driver needs messages that are not installed, or its settings do not fit; at its place in the contract.
     """
     drivers = []
     for settings in contract.drivers:
         module, name = DRIVERS[settings.kind]
         kind = getattr(importlib.import_module(f"{__name__}.{module}"), name)
-        drivers.append(kind(node, contract, settings))
+        try:
+            drivers.append(kind(node, contract, settings))
+        except BeingHError as error:
+            raise placed(error, driver_place(contract, settings, "kind")) from error
     return drivers

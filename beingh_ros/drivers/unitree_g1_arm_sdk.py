@@ -14,6 +14,7 @@ from rclpy.qos import qos_profile_sensor_data
 
 from beingh_core.contract import Driver as DriverSettings
 from beingh_core.contract import RobotContract
+from beingh_core.contract.places import driver_place
 from beingh_core.control.setpoints import Setpoints, sample_to_rest
 from beingh_core.errors import BeingHError, did_you_mean
 from beingh_ros.drivers.action_goals import DISCOVERY_S
@@ -53,13 +54,15 @@ class UnitreeG1ArmSdkDriver(StreamingDriver):
             if joint not in MOTOR:
                 raise BeingHError(
                     f"arm_sdk has no joint `{joint}`",
-                    where=f"{contract.path}: {settings.kind}",
+                    where=driver_place(contract, settings, "hold" if joint in self._hold else "joints"),
                     allowed=UPPER_BODY,
                     remedy=did_you_mean(joint, UPPER_BODY),
                 )
         if both := set(settings.joints) & set(self._hold):
             raise BeingHError(
-                f"`{min(both)}` is commanded and held", where=contract.path, remedy="remove it from `hold`"
+                f"`{min(both)}` is commanded and held",
+                where=driver_place(contract, settings, "hold"),
+                remedy="remove it from `hold`",
             )
         self._gains = {joint: (options["kp"][joint], options["kd"][joint]) for joint in options["kp"]}
         self._ramp_in_s, self._ramp_out_s = options["ramp_in_s"], options["ramp_out_s"]

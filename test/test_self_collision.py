@@ -7,9 +7,9 @@ from ros_support import ROOT
 
 from beingh_core.contract import load_contract
 from beingh_core.contract.chains import chain_of
-from beingh_core.contract.collisions import Collisions, collisions_of
 from beingh_core.contract.keep_out import KeepOut
 from beingh_core.contract.kinematics import Kinematics
+from beingh_core.contract.self_collision import Collisions, collisions_of
 from beingh_core.contract.urdf import read_urdf
 from beingh_core.errors import BeingHError
 
