@@ -80,6 +80,7 @@ EXTRA = {
         "tracking_time_s": 0.2,
     },
     "start_tolerance": {ARM[0]: 0.02},
+    "keep_out": {"wall": {"frame": "fr3_link0", "center": [0.0, 1.0, 0.5], "size": [2.0, 0.1, 1.0]}},
     "assumed": {"uac.latency_budget_s": "time it with `beingh monitor`"},
 }
 

@@ -25,10 +25,15 @@ EPOCH = f"0@{START_NS}"
 
 
 def place(model, joints, positions, base_frame, eef_frame):
-    """Position of a hand in its arm's base, from the whole model of the URDF."""
+    """Position of a hand in its arm's base, from the whole model of the URDF.
+
+    Velocities of a base are no joints of the URDF; pinocchio has a joint without an end as cosine and sine.
+    """
     q, data = pin.neutral(model), model.createData()
     for name, value in zip(joints, positions):
-        q[model.joints[model.getJointId(name)].idx_q] = value
+        if model.existJointName(name):
+            joint = model.joints[model.getJointId(name)]
+            q[joint.idx_q : joint.idx_q + joint.nq] = value if joint.nq == 1 else (np.cos(value), np.sin(value))
     pin.framesForwardKinematics(model, data, q)
     base, hand = (data.oMf[model.getFrameId(frame)] for frame in (base_frame, eef_frame))
     return base.inverse().act(hand.translation)
@@ -71,6 +76,8 @@ def test_every_robot_of_the_package_can_be_shown(robot):
     model, paths = pin.buildModelFromUrdf(str(contract.urdf_path)), EefPaths(contract)
     named = {signal.eef_frame for signal in (*contract.state, *contract.action) if signal.eef_frame}
     assert {arm.eef_frame for arm in paths.arms} == named
+    in_urdf = {name for name, speed in zip(contract.joint_names, contract.limits.is_velocity) if not speed}
+    assert in_urdf <= set(model.names)
     for arm in paths.arms:
         expected = place(model, contract.joint_names, contract.home, arm.base_frame, arm.eef_frame)
         found = paths.along(arm, contract.joint_names, [contract.home])

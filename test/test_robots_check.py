@@ -17,6 +17,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_support import ROOT, ros_graph, wait_until
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Bool, String
+from test_robots import ROBOTS
 from trajectory_msgs.msg import JointTrajectory
 
 from beingh_core.contract import check as checks
@@ -31,7 +32,8 @@ from beingh_ros.robots.received import Received
 
 FR3 = load_contract("fr3")
 DOCUMENT = (ROOT / "config" / "robots" / "fr3.yaml").read_text()
-ROBOTS = ("fr3", "fr3_hand", "g1", "so101", "ur5e", "xarm7")
+# Together they have every kind of driver that a shipped robot has.
+DRIVEN = ("aloha", "d1", "fr3", "fr3_hand", "g1", "g1_dex3", "gen3", "mobile_ur5e", "so101", "ur5e", "xarm7")
 
 
 def lines(capsys):
@@ -69,7 +71,7 @@ def test_show_tells_limits_topics_and_assumptions(robot, capsys):
         assert word in text
 
 
-@pytest.mark.parametrize("robot", ROBOTS)
+@pytest.mark.parametrize("robot", DRIVEN)
 def test_the_shipped_robots_pass_where_their_messages_are_installed(robot, capsys):
     for package in ("control_msgs", "franka_msgs", "unitree_hg"):
         provide(package)

@@ -92,7 +92,7 @@ def test_in_the_root_namespace_the_names_are_those_without_one():
         "fr3_hand": cameras | own | {"/fr3_arm_controller/joint_trajectory", "/franka_gripper"},
         "g1": own | {"/camera/camera/color/image_raw", "/arm_sdk", "/lf/lowstate"},
         "so101": {
-            "/static_camera/cam_overhead/image_raw", "/follower/cam_wrist/image_raw", "/follower/joint_states", "/estop",
+            "/static_camera/image_raw", "/follower/image_raw", "/follower/joint_states", "/estop",
             "/follower/arm_trajectory_controller/joint_trajectory", "/follower/gripper_controller/gripper_cmd",
         },
         "ur5e": own | {"/camera/camera/color/image_raw", "/scaled_joint_trajectory_controller/joint_trajectory"},

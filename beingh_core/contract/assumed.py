@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from beingh_core.contract.reader import Section
-from beingh_core.contract.schema import Assumption
 from beingh_core.errors import did_you_mean
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assumption:
+    """A value of the file that no source gives.
+
+    Attributes:
+        key: dotted path of the key, of a value or of all below it.
+        measure: what to measure on the robot, and how.
+        line: line of the key in the file.
+    """
+
+    key: str
+    measure: str
+    line: int
 
 
 def read_assumed(file: Section) -> tuple[tuple[Assumption, ...], tuple[str, ...]]:

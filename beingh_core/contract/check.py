@@ -69,6 +69,7 @@ def check_contract(path_or_name: str | Path) -> tuple[RobotContract | None, list
         Row(level=OK, subject="contract", found=f"{contract.path}, robot {contract.robot}, hash {contract.hash[:12]}"),
         *(Row(level=WARN, subject="contract", found=note) for note in contract.notes),
         checked("urdf", lambda: _urdf(contract), contract, ("urdf",)),
+        _limits(contract),
         Row(level=OK, subject="uac", found=_uac(contract)),
         *(
             checked(f"cameras.{name}", partial(_camera, camera), contract, ("cameras", name, "encoding"))
@@ -90,6 +91,21 @@ def check_contract(path_or_name: str | Path) -> tuple[RobotContract | None, list
 def _urdf(contract: RobotContract) -> str:
     urdf = read_urdf(contract.urdf_path)
     return f"{contract.urdf_path}, {len(urdf.joints)} movable joints, {len(contract.joint_names)} columns commanded"
+
+
+def _limits(contract: RobotContract) -> Row:
+    """A warning of joints that turn without end, unless the file says under `assumed.limits` that they may."""
+    limits = contract.limits
+    free = ~np.isfinite(limits.upper - limits.lower)
+    endless = [name for name, is_free in zip(contract.joint_names, free) if is_free]
+    found = f"speeds up to {limits.velocity.max():g} rad/s or m/s"
+    if not endless:
+        return Row(level=OK, subject="limits", found=found)
+    found += f"; NO limits of position for {', '.join(endless)}, which turn without end"
+    if any(one.key == "limits" for one in contract.assumed):
+        return Row(level=OK, subject="limits", found=f"{found}, as `assumed.limits` says")
+    remedy = "add them to `limits.position`, or say under `assumed` as `limits` what lets them"
+    return Row(level=WARN, subject="limits", found=f"{found}. To fix: {remedy}")
 
 
 def _uac(contract: RobotContract) -> str:

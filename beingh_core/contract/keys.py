@@ -191,6 +191,11 @@ DRIVER = {
     **GROUP,
     "joints": names("its joints, in message order", absent="`groups`"),
 }
+KEEP_OUT = {
+    "frame": text("link in whose axes the box is; no commanded joint moves it", absent="`base_frame`"),
+    "center": Key(type=NUMBERS, help="of the box, [x, y, z]", unit="m", count=3),
+    "size": Key(type=NUMBERS, help="of the box along x, y and z", unit="m", count=3),
+}
 CONTRACT = mapping(
     "a robot contract",
     {
@@ -222,6 +227,9 @@ CONTRACT = mapping(
         ),
         "home": table("start posture of every commanded joint", number("position", _JOINT, **schema.POSITION)),
         "estop_topic": topic("topic of the emergency stop (std_msgs/msg/Bool)"),
+        "keep_out": table(
+            "boxes that no part of the robot may enter, such as a wall", mapping("a box", KEEP_OUT), default={}
+        ),
         "assumed": table(
             "values that no source gives: path of the key, such as `limits.acceleration` -> what to measure",
             text("what to measure, and how"),

@@ -80,7 +80,7 @@ class Kinematics:
         position_limits: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> None:
         self.joints, urdf_path = tuple(joints), Path(urdf_path)
-        full = _load_model(urdf_path)
+        full = load_model(urdf_path)
         names = [name for name in full.names if name != "universe"]
         for joint in self.joints:
             if joint not in names:
@@ -268,20 +268,37 @@ class Kinematics:
         return self._data.oMf[frame].inverse()
 
 
-def _load_model(urdf_path: Path) -> pin.Model:
-    """The URDF as a fixed-base pinocchio model."""
-    if not urdf_path.is_file():
-        raise BeingHError("there is no such URDF", where=urdf_path, remedy="correct `urdf` in the contract")
+def load_model(urdf_path: Path) -> pin.Model:
+    """The URDF as a fixed-base pinocchio model: each joint is one number, those that mimic move by themselves.
+
+    Raises:
+        BeingHError: there is no such file, or pinocchio cannot read it.
+    """
     try:
-        text = urdf_path.read_text(encoding="utf-8")
-        if any(joint.type == "continuous" for joint in read_urdf(urdf_path).joints.values()):
-            text = _bounded(text)
-        model = pin.buildModelFromXML(text)
+        return pin.buildModelFromXML(model_text(urdf_path))
     except (ValueError, RuntimeError) as error:
         raise BeingHError(
             f"pinocchio cannot read this URDF: {error}", where=urdf_path, remedy="`check_urdf FILE` names the mistake"
         ) from error
-    return model
+
+
+def model_text(urdf_path: Path) -> str:
+    """The URDF as `load_model` has it: with continuous joints that may turn far.
+
+    Raises:
+        BeingHError: there is no such file.
+    """
+    if not urdf_path.is_file():
+        raise BeingHError("there is no such URDF", where=urdf_path, remedy="correct `urdf` in the contract")
+    try:
+        text = urdf_path.read_text(encoding="utf-8")
+    except ValueError as error:
+        raise BeingHError(
+            f"this is no UTF-8: {error}", where=urdf_path, remedy="`iconv -t utf-8` converts it"
+        ) from error
+    if any(joint.type == "continuous" for joint in read_urdf(urdf_path).joints.values()):
+        return _bounded(text)
+    return text
 
 
 def _bounded(text: str) -> str:

@@ -16,6 +16,7 @@ from beingh_core.contract.assumed import read_assumed
 from beingh_core.contract.collisions import check_command_names, check_topics
 from beingh_core.contract.drivers import check_gripper_commands, command_names, read_drivers
 from beingh_core.contract.encodings import IMAGE_ENCODINGS
+from beingh_core.contract.keep_out import read_keep_out
 from beingh_core.contract.keys import CONTRACT
 from beingh_core.contract.limits import read_limits
 from beingh_core.contract.paths import contract_files, find_in_package, is_file
@@ -35,6 +36,9 @@ OLD_FORMAT = (
     "version 1 of the format; it means the same in version 2, which adds units, names, ranges and coupled joints of "
     "messages, measured poses and further action modes: write `version: 2`"
 )
+UNCHECKED_BOXES = (
+    "no node keeps the robot out of `keep_out`: only beingh_core.contract.self_collision looks at these boxes"
+)
 
 
 def load_contract(path_or_name: str | Path) -> schema.RobotContract:
@@ -48,6 +52,7 @@ def load_contract(path_or_name: str | Path) -> schema.RobotContract:
     """
     file = read_yaml(_find(path_or_name), CONTRACT)
     version = file.number("version", kind=int)
+    notes = (f"{file.path}: {OLD_FORMAT}",) if version < schema.VERSION else ()
     urdf = read_urdf(urdf_path(file))
     assumed, stale = read_assumed(file)
     frames = (_link(file, "base_frame", urdf), _link(file, "eef_frame", urdf))
@@ -81,9 +86,10 @@ def load_contract(path_or_name: str | Path) -> schema.RobotContract:
         start_tolerance=read_start_tolerance(file, joint_names),
         home=_read_home(file, joint_names, limits),
         estop_topic=file.topic("estop_topic"),
+        keep_out=read_keep_out(file, urdf, joint_names),
         assumed=assumed,
         version=version,
-        notes=((f"{file.path}: {OLD_FORMAT}",) if version < schema.VERSION else ()) + stale,
+        notes=notes + stale + ((f"{file.path}: {UNCHECKED_BOXES}",) if "keep_out" in file else ()),
     )
     file.finish()
     check_topics(file, contract)

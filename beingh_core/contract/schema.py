@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from beingh_core.contract.assumed import Assumption
+from beingh_core.contract.keep_out import KeepOut
 from beingh_core.contract.key import Bounds
 from beingh_core.contract.sources import JOINT_STATE
 from beingh_core.contract.wire import Wire, merged, plain
@@ -263,21 +265,6 @@ class PolicySettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Assumption:
-    """A value of the file that no source gives.
-
-    Attributes:
-        key: dotted path of the key, of a value or of all below it.
-        measure: what to measure on the robot, and how.
-        line: line of the key in the file.
-    """
-
-    key: str
-    measure: str
-    line: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class RobotContract:
     """Everything that live nodes, export, replay and training need to know of one robot.
 
@@ -295,6 +282,7 @@ class RobotContract:
         start_tolerance: (J,) how far outside its limits a joint may stand at the start [rad or m].
         home: (J,) start posture [rad or m].
         estop_topic: topic of the emergency stop (std_msgs/Bool).
+        keep_out: boxes that no part of the robot may enter.
         assumed: values that no source gives.
         version: of the file's format.
         notes: what its reader should know, such as that the format is an old one; a line each.
@@ -316,6 +304,7 @@ class RobotContract:
     start_tolerance: tuple[float, ...]
     home: tuple[float, ...]
     estop_topic: str
+    keep_out: tuple[KeepOut, ...] = ()
     assumed: tuple[Assumption, ...] = ()
     version: int = VERSION
     notes: tuple[str, ...] = ()

@@ -23,13 +23,25 @@ _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 
 @dataclass(frozen=True, kw_only=True)
 class UrdfJoint:
-    """One movable joint: type, limits [rad or m, per second] and the joint it mimics, if any."""
+    """One movable joint.
+
+    Attributes:
+        type: of URDF.
+        lower, upper: positions [rad or m]; infinite where it turns without end.
+        velocity: limit [rad/s or m/s].
+        effort: limit [N m or N].
+        mimics: the joint that it follows, None where it moves by itself.
+        multiplier, offset: its position is multiplier * position of `mimics` + offset.
+    """
 
     type: str
     lower: float
     upper: float
     velocity: float
+    effort: float
     mimics: str | None
+    multiplier: float = 1.0
+    offset: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,8 +210,8 @@ def _joint(path: Path, name: str, element: Element) -> UrdfJoint:
             path, element, "a joint of this type needs <limit>", remedy="add lower, upper, effort and velocity"
         )
     unbounded = kind == "continuous"
-    lower, upper, velocity = (
-        _number(path, limit or element, values, k, _MAX_END) for k in ("lower", "upper", "velocity")
+    lower, upper, velocity, effort = (
+        _number(path, limit or element, values, k, _MAX_END) for k in ("lower", "upper", "velocity", "effort")
     )
     if lower > upper:
         raise _error(path, element, f"lower {lower:g} is above upper {upper:g}", remedy="exchange the two")
@@ -210,8 +222,18 @@ def _joint(path: Path, name: str, element: Element) -> UrdfJoint:
         lower=-math.inf if unbounded else lower,
         upper=math.inf if unbounded else upper,
         velocity=velocity,
+        effort=effort,
         mimics=None if mimic is None else mimic.attributes.get("joint", ""),
+        **_follows(path, mimic),
     )
+
+
+def _follows(path: Path, mimic: Element | None) -> dict[str, float]:
+    """`multiplier` and `offset` of a joint that mimics."""
+    if mimic is None:
+        return {}
+    defaults = {"multiplier": "1", "offset": "0"}
+    return {key: _number(path, mimic, defaults | mimic.attributes, key, _MAX_ORIGIN) for key in defaults}
 
 
 def _vector(path: Path, joint: Element, tag: str, key: str) -> list[float]:
@@ -250,10 +272,6 @@ def _check_mimics(path: Path, elements: dict[str, Element], joints: dict[str, Ur
     for name, joint in joints.items():
         if joint.mimics is None:
             continue
-        mimic = elements[name].first("mimic")
-        assert mimic is not None, "what `joint.mimics` is from"
-        for key in ("multiplier", "offset"):
-            _number(path, mimic, mimic.attributes, key, _MAX_ORIGIN)
         if joint.mimics not in joints:
             close = did_you_mean(joint.mimics[:MAX_NAME], joints)
             what = f"`{name}` mimics {shown(joint.mimics)}, which is no movable joint"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from importlib.util import find_spec
+from pathlib import Path
 
 from beingh_core.contract.check import ERROR, OK, WARN, Row, check_contract, checked, table
 from beingh_core.contract.loader import load_contract
@@ -16,6 +18,9 @@ DESCRIPTION = "Robots are described by contracts: config/robots/NAME.yaml of thi
 CHECK = """Looks at everything that would fail later: the file, the URDF, cameras, kinematics, the codec, the drivers and their
 messages; with --live at the running graph, too: topics, types, QoS, rates, joint names, encodings, subscribers.
 It publishes nothing. Prints one line for each thing and the values that no source gives. The exit status is 1 on any error."""
+NEW = """Writes a contract with everything that the URDF tells: joints, limits, what mimics and what turns without end, arms, hands,
+head and waist with their slots. What a URDF cannot tell stands in the file under `assumed`, with what to fill in. It never
+overwrites a file, and checks what it wrote."""
 # Long enough to tell rates.
 MEASURED_S = 2.0
 ROS_REMEDY = "source /opt/ros/$ROS_DISTRO/setup.bash, or install requirements-ros.txt"
@@ -30,7 +35,11 @@ def register(commands) -> None:
     show.add_argument("robot", metavar="NAME", help="name of a robot, or path of its contract")
     show.set_defaults(run=_show)
     check = verbs.add_parser("check", help="check a contract, and with --live the running robot", description=CHECK)
-    check.add_argument("robot", metavar="NAME", help="name of a robot, or path of its contract")
+    check.add_argument("robot", metavar="NAME", nargs="?", default="", help="name of a robot, or path of its contract")
+    check.add_argument(
+        "--all", action="store_true", help="check every robot of the package, and its URDF's kinematics and limits"
+    )
+    check.add_argument("--json", default="", metavar="FILE", help="with --all: also write what was found to this file")
     check.add_argument("--checkpoint", default="", metavar="DIR", help="also check that this checkpoint fits")
     check.add_argument("--live", action="store_true", help="also compare with the running graph")
     check.add_argument("--namespace", default="", help="ROS namespace of the robot, for --live")
@@ -38,6 +47,14 @@ def register(commands) -> None:
         "--wait", type=float, default=10.0, metavar="S", help="longest wait for what is missing, with --live [s]"
     )
     check.set_defaults(run=_check)
+    new = verbs.add_parser("new", help="draft a contract from a URDF", description=NEW)
+    new.add_argument(
+        "--urdf", required=True, type=Path, metavar="FILE", help="URDF or, where xacrodoc is installed, xacro"
+    )
+    new.add_argument("--srdf", type=Path, metavar="FILE", help="MoveIt's SRDF, for the start posture")
+    new.add_argument("--out", type=Path, metavar="FILE", help="the contract; default: NAME.yaml, here")
+    new.add_argument("--robot", default="", metavar="NAME", help="name of the robot; default: that of the URDF's file")
+    new.set_defaults(run=_new)
 
 
 def _list(_chosen: argparse.Namespace) -> int:
@@ -52,7 +69,25 @@ def _show(chosen: argparse.Namespace) -> int:
     return 0
 
 
+def _new(chosen: argparse.Namespace) -> int:
+    from beingh_core.contract.draft.command import write_draft
+
+    path = write_draft(chosen.urdf, chosen.srdf, chosen.out, chosen.robot)
+    contract, rows = check_contract(path)
+    print(table(rows))
+    print(f"wrote {path}")
+    if contract is not None:
+        print(assumptions(contract))
+    return _status(rows)
+
+
 def _check(chosen: argparse.Namespace) -> int:
+    if chosen.all:
+        return _check_all(chosen)
+    if chosen.json:
+        raise BeingHError("this goes with --all only", where="--json", remedy="add --all, or leave --json out")
+    if not chosen.robot:
+        raise BeingHError("no robot is named", where="check", allowed=contract_files(), remedy="name one, or add --all")
     if not 0 < chosen.wait <= 600:
         raise BeingHError(f"{chosen.wait:g} s cannot be waited", where="--wait", allowed="more than 0, at most 600")
     from beingh_ros.robots.launch_arguments import namespace
@@ -67,6 +102,31 @@ def _check(chosen: argparse.Namespace) -> int:
     counts = {level: sum(row.level == level for row in rows) for level in (ERROR, WARN)}
     print(f"errors: {counts[ERROR]}, warnings: {counts[WARN]}")
     return _status(rows)
+
+
+def _check_all(chosen: argparse.Namespace) -> int:
+    """One line for each robot of the package, and a file with the same for programs."""
+    if chosen.robot or chosen.live or chosen.checkpoint:
+        what = "--all takes no robot, no --live and no --checkpoint"
+        raise BeingHError(what, where="check", remedy="leave them out, or check one robot without --all")
+    from beingh_core.contract.audit import audit, line_of
+
+    verdicts = {name: audit(name) for name in contract_files()}
+    print(table([line_of(name, verdict) for name, verdict in verdicts.items()]))
+    bad = sum(not verdict.ok for verdict in verdicts.values())
+    print(f"robots: {len(verdicts)}, errors: {bad}")
+    if chosen.json:
+        _write(Path(chosen.json), {name: verdict.as_json() for name, verdict in verdicts.items()})
+    return int(bad > 0)
+
+
+def _write(path: Path, found: dict[str, object]) -> None:
+    try:
+        path.write_text(json.dumps(found, indent=1) + "\n")
+    except OSError as error:
+        raise BeingHError(
+            f"cannot be written: {error.strerror}", where=path, remedy="name a file in a folder of yours"
+        ) from error
 
 
 def _more_rows(chosen: argparse.Namespace, contract) -> list[Row]:

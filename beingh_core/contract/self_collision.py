@@ -1,0 +1,236 @@
+"""Whether a robot touches itself or a box of its contract's `keep_out`: pinocchio and coal on the shapes of the URDF.
+
+Not thread-safe: one `Collisions` per thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import coal
+import numpy as np
+import pinocchio as pin
+
+from beingh_core.contract.keep_out import KeepOut
+from beingh_core.contract.kinematics import load_model, model_text
+from beingh_core.contract.schema import RobotContract
+from beingh_core.contract.urdf import UrdfFacts, read_urdf
+from beingh_core.errors import BeingHError
+
+# Shapes are coarse, so pairs that touch in nearly all postures are neighbours and not in each other's way.
+SAMPLES, NEIGHBOURS_SHARE = 200, 0.8
+# So are links of one chain whose joints are nearer than this share of the robot's reach: joints of a shoulder or a wrist.
+NEIGHBOURS_REACH = 0.12
+# Before the names of boxes among those of shapes.
+BOX = "keep_out."
+# Joints without an end are sampled within this [rad].
+_TURN = np.pi
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hit:
+    """The first row of some postures in which something touches: its number, and the two links, or link and box."""
+
+    row: int
+    first: str
+    second: str
+
+
+class Collisions:
+    """The pairs of a robot's shapes that must not touch.
+
+    Left out are pairs on one link, on links that one joint joins, or joints close together; those of a hand with itself and its
+    palm, which grasp; those that touch at home, or in nearly all postures (as MoveIt's setup assistant does); those that no
+    commanded joint moves.
+
+    Args:
+        urdf_path: the robot's URDF, with collision shapes that are primitives.
+        joints: commanded joints; fixes the order of every posture.
+        home: (J,) posture in which nothing touches.
+        lower, upper: (J,) positions within which neighbours are looked for.
+        grasping: joints of hands and grippers.
+        keep_out: boxes.
+
+    Raises:
+        BeingHError: unreadable URDF, one without shapes, or a box that the robot touches at home.
+    """
+
+    def __init__(
+        self,
+        urdf_path: Path,
+        joints: Sequence[str],
+        home: np.ndarray,
+        lower: np.ndarray,
+        upper: np.ndarray,
+        grasping: Sequence[str] = (),
+        keep_out: Sequence[KeepOut] = (),
+    ) -> None:
+        self._model = load_model(urdf_path)
+        self._urdf = read_urdf(urdf_path)
+        self._columns = _columns(self._model, self._urdf, joints)
+        self._rest = np.clip(pin.neutral(self._model), self._model.lowerPositionLimit, self._model.upperPositionLimit)
+        self._data = self._model.createData()
+        self._shapes = _shapes(self._model, urdf_path)
+        robot = self._shapes.ngeoms
+        self._add_boxes(keep_out)
+        self._near = NEIGHBOURS_REACH * max(_path_lengths(self._model), default=0.0)
+        parts = _parts(self._model, self._urdf, joints, grasping)
+        for second in range(self._shapes.ngeoms):
+            for first in range(min(second, robot)):
+                if self._may_touch(parts, first, second):
+                    self._shapes.addCollisionPair(pin.CollisionPair(first, second))
+        self._contacts = pin.GeometryData(self._shapes)
+        self._check_boxes(home, robot)
+        self._drop_neighbours(home, lower, upper, robot)
+
+    def first_hit(self, positions: np.ndarray) -> Hit | None:
+        """The first of the postures (T, J) in which something touches; None where nothing does."""
+        for row, posture in enumerate(positions):
+            if self._touches(posture, stop=True):
+                pair = self._touching()[0]
+                return Hit(row=row, first=self._name(pair.first), second=self._name(pair.second))
+        return None
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """Names of what must not touch, links and boxes, each pair once."""
+        names = [(self._name(pair.first), self._name(pair.second)) for pair in self._shapes.collisionPairs]
+        return tuple(dict.fromkeys(names))
+
+    def _touches(self, posture: np.ndarray, *, stop: bool) -> bool:
+        vector = self._rest.copy()
+        for column, source, scale, offset in self._columns:
+            vector[column] = scale * posture[source] + offset
+        return pin.computeCollisions(self._model, self._data, self._shapes, self._contacts, vector, stop)
+
+    def _touching(self) -> list[pin.CollisionPair]:
+        results = self._contacts.collisionResults
+        return [pair for pair, result in zip(self._shapes.collisionPairs, results) if result.isCollision()]
+
+    def _name(self, shape: int) -> str:
+        one = self._shapes.geometryObjects[shape]
+        frame = self._model.frames[one.parentFrame]
+        return one.name if one.parentJoint == 0 and frame.type != pin.FrameType.BODY else frame.name
+
+    def _add_boxes(self, keep_out: Sequence[KeepOut]) -> None:
+        pin.framesForwardKinematics(self._model, self._data, self._rest)
+        for box in keep_out:
+            frame = self._model.getFrameId(box.frame, pin.FrameType.BODY)
+            place = self._data.oMf[frame] * pin.SE3(np.eye(3), np.array(box.center))
+            shape = pin.GeometryObject(BOX + box.name, 0, 0, place, coal.Box(*box.size))
+            self._shapes.addGeometryObject(shape)
+
+    def _may_touch(self, parts: list[int], first: int, second: int) -> bool:
+        """Whether a commanded joint is between two shapes that are no neighbours; boxes stand still, as the base does."""
+        one, other = (self._shapes.geometryObjects[shape].parentJoint for shape in (first, second))
+        if parts[one] == parts[other]:
+            return False
+        if self._shapes.geometryObjects[second].name.startswith(BOX):
+            return True
+        return min(_between(self._model, one, other), _between(self._model, other, one)) > self._near
+
+    def _check_boxes(self, home: np.ndarray, robot: int) -> None:
+        self._touches(home, stop=False)
+        for pair in self._touching():
+            if pair.second >= robot:
+                box, link = self._name(pair.second), self._name(pair.first)
+                raise BeingHError(
+                    f"at home `{link}` is in the box `{box}`",
+                    where=self._urdf.path,
+                    remedy="move the box, or choose another home",
+                )
+
+    def _drop_neighbours(self, home: np.ndarray, lower: np.ndarray, upper: np.ndarray, robot: int) -> None:
+        rng = np.random.default_rng(0)
+        low, high = np.maximum(lower, home - _TURN), np.minimum(upper, home + _TURN)
+        counts: dict[tuple[int, int], int] = {}
+        for posture in rng.uniform(low, high, (SAMPLES, len(home))):
+            self._touches(posture, stop=False)
+            for pair in self._touching():
+                counts[pair.first, pair.second] = counts.get((pair.first, pair.second), 0) + 1
+        self._touches(home, stop=False)
+        counts |= {(pair.first, pair.second): SAMPLES for pair in self._touching()}
+        for (first, second), count in counts.items():
+            if second < robot and count >= NEIGHBOURS_SHARE * SAMPLES:
+                self._shapes.removeCollisionPair(pin.CollisionPair(first, second))
+        self._contacts = pin.GeometryData(self._shapes)
+
+
+def collisions_of(contract: RobotContract) -> Collisions:
+    """The check of a contract's commanded joints; a base's velocities are not among them."""
+    moving = ~contract.limits.is_velocity
+    joints = [joint for joint, is_joint in zip(contract.joint_names, moving) if is_joint]
+    hands = [s for s in contract.action if "gripper" in s.slot or "dexhand" in s.slot or "theta" in s.slot]
+    return Collisions(
+        contract.urdf_path,
+        joints,
+        np.array(contract.home)[moving],
+        contract.limits.lower[moving],
+        contract.limits.upper[moving],
+        [joint for signal in hands for joint in signal.commanded],
+        contract.keep_out,
+    )
+
+
+def _shapes(model: pin.Model, urdf_path: Path) -> pin.GeometryModel:
+    """The collision shapes of the URDF that are primitives; meshes are not read."""
+    try:
+        shapes = pin.buildGeomFromUrdfString(model, model_text(urdf_path), pin.GeometryType.COLLISION)
+    except (ValueError, RuntimeError) as error:
+        raise BeingHError(
+            f"its collision shapes cannot be read: {error}", where=urdf_path, remedy="use boxes, cylinders and spheres"
+        ) from error
+    if not shapes.ngeoms:
+        raise BeingHError("the URDF has no collision shapes", where=urdf_path, remedy="add <collision> to its links")
+    return shapes
+
+
+def _path_lengths(model: pin.Model) -> list[float]:
+    """For each joint of the model the length of the way to it, from joint to joint [m]."""
+    lengths = [0.0]
+    for index in range(1, model.njoints):
+        parent = model.parents[index]
+        step = float(np.linalg.norm(model.jointPlacements[index].translation)) if parent else 0.0
+        lengths.append(lengths[parent] + step)
+    return lengths
+
+
+def _between(model: pin.Model, carrier: int, joint: int) -> float:
+    """Length of the way from the first joint that `carrier` carries to `joint` [m]; infinite where it does not carry that."""
+    length = 0.0
+    while joint != carrier:
+        if joint == 0:
+            return np.inf
+        parent = model.parents[joint]
+        if parent == carrier:
+            return length
+        length += float(np.linalg.norm(model.jointPlacements[joint].translation))
+        joint = parent
+    return 0.0
+
+
+def _columns(model: pin.Model, urdf: UrdfFacts, joints: Sequence[str]) -> list[tuple[int, int, float, float]]:
+    """(place in the model's vector, place in the posture, scale, offset) of commanded joints and of those that mimic them."""
+    found = []
+    for name, joint in urdf.joints.items():
+        source = name if joint.mimics is None else joint.mimics
+        if source in joints:
+            follows = (joint.multiplier, joint.offset) if joint.mimics is not None else (1.0, 0.0)
+            found.append((model.joints[model.getJointId(name)].idx_q, list(joints).index(source), *follows))
+    return found
+
+
+def _parts(model: pin.Model, urdf: UrdfFacts, joints: Sequence[str], grasping: Sequence[str]) -> list[int]:
+    """For each joint of the model the commanded joint that carries it, fingers left out; 0 for none.
+
+    What one such joint carries does not move against itself, but for a hand, which grasps.
+    """
+    parts, in_hand = [0], [False]
+    for index in range(1, model.njoints):
+        name, parent = model.names[index], model.parents[index]
+        source = urdf.joints[name].mimics or name
+        in_hand.append(in_hand[parent] or source in grasping)
+        parts.append(index if source in joints and not in_hand[index] else parts[parent])
+    return parts
