@@ -88,7 +88,7 @@ def room_of(module):
 ARROWS = {
     "realtime": set(),
     "model": set(),
-    "sim": set(),
+    "sim": {"contract"},
     "evaluate": set(),
     "contract": {"realtime"},
     "policy": {"model", "contract"},

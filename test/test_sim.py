@@ -1,7 +1,6 @@
 """The simulated robot and the scripted expert, in real physics."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import mujoco
 import numpy as np
@@ -9,6 +8,8 @@ import pytest
 
 from beingh_core.contract import load_contract
 from beingh_core.contract.kinematics import Kinematics
+from beingh_core.contract.paths import contract_files
+from beingh_core.contract.urdf import read_urdf
 from beingh_core.errors import BeingHError
 from beingh_core.sim import CUBE_COLOURS, CUBE_SIZE_M, SimRobot, build_model, sample_cubes
 from beingh_core.sim.expert import ExpertLimits, Goal, HandState, foresee, held_cube, next_state
@@ -145,6 +146,54 @@ def test_foreseen_motion_keeps_the_experts_limits():
     assert end[2] > 0.15 and openings[-1] == 0.0
 
 
-def test_another_robot_is_refused_by_name():
-    with pytest.raises(BeingHError, match="cannot show this robot.*elbow_joint.*simulate `fr3`"):
-        build_model(Path(__file__).resolve().parents[1] / "urdf" / "ur5e.urdf")
+def test_a_file_that_mujoco_cannot_read_is_one_error(tmp_path):
+    path = tmp_path / "robot.urdf"
+    path.write_text("<robot name='r'><link name='a'/><joint name='j' type='fixed'/></robot>")
+    with pytest.raises(BeingHError, match="MuJoCo cannot read this"):
+        build_model(path)
+
+
+def test_the_fr3_has_no_more_torque_than_its_maker_says(robot):
+    for name, torque in [("fr3_joint1", 87.0), ("fr3_joint4", 87.0), ("fr3_joint5", 12.0), ("fr3_joint7", 12.0)]:
+        assert robot.model.actuator(name).forcerange.tolist() == [-torque, torque]
+
+
+@pytest.mark.slow
+def test_every_shipped_robot_stands_at_home_and_follows_a_slow_motion(capsys):
+    """Prints, for each contract, the error at rest after 2 s and the largest one behind a cosine of 0.1 rad in 2 s."""
+    lines = []
+    for name in sorted(contract_files()):
+        contract = load_contract(name)
+        robot = SimRobot.of(contract)
+        home = {n: v for n, v in zip(contract.joint_names, contract.home) if n in robot.joint_names}
+        robot.step(2.0)
+        rest = max(abs(robot.positions()[n] - home[n]) for n in home)
+        touching = [contact.other for contact in robot.contacts()]
+        ways = dict(zip(contract.joint_names, np.where(contract.limits.upper > np.array(contract.home) + 0.11, 1, -1)))
+        turns = [n for n in home if robot.model.joint(n).type[0] == mujoco.mjtJoint.mjJNT_HINGE]
+        worst = 0.0
+        for tick in range(1, 41):
+            share = 0.05 * (1 - np.cos(np.pi * tick * 0.05))
+            goal = {n: home[n] + ways[n] * share for n in turns}
+            robot.step(0.05, goal)
+            worst = max(worst, max(abs(robot.positions()[n] - goal[n]) for n in turns))
+        lines.append(f"{name:18} rest {rest:.4f} following {worst:.4f}")
+        assert np.isfinite(robot.data.qpos).all() and not touching, lines[-1]
+        assert rest < 0.005 and worst < 0.02, lines[-1]
+    with capsys.disabled():
+        print("", *lines, sep="\n")
+
+
+@pytest.mark.parametrize("name", ["ur5e_2f85", "xarm7", "fr3_inspire", "g1_inspire", "vx300s"])
+def test_coupled_fingers_follow_as_the_urdf_says(name):
+    contract = load_contract(name)
+    robot, joints = SimRobot.of(contract), read_urdf(contract.urdf_path).joints
+    home = {n: v for n, v in zip(contract.joint_names, contract.home) if n in joints}
+    leaders = {joint.mimics for joint in joints.values() if joint.mimics is not None}
+    for _ in range(20):
+        robot.step(0.05, home | {n: (joints[n].lower + joints[n].upper) / 2 for n in leaders})
+    found = robot.positions()
+    for follower, joint in joints.items():
+        if joint.mimics is not None:
+            wanted = joint.multiplier * (joints[joint.mimics].lower + joints[joint.mimics].upper) / 2 + joint.offset
+            assert found[follower] == pytest.approx(wanted, abs=0.02), follower

@@ -9,7 +9,10 @@ from typing import NamedTuple
 import mujoco
 import numpy as np
 
-from beingh_core.sim.scene import CUBE_COLOURS, build_model, sample_cubes
+from beingh_core.contract.schema import RobotContract
+from beingh_core.contract.urdf import read_urdf
+from beingh_core.sim.layout import Layout, followed, layout_of
+from beingh_core.sim.scene import CUBE_COLOURS, build_model, robot_spec, sample_cubes
 
 FINGERS = ("fr3_finger_joint1", "fr3_finger_joint2")
 
@@ -24,7 +27,7 @@ class Contact(NamedTuple):
 
 
 class SimRobot:
-    """The FR3 at its table.
+    """A robot at its table.
 
     Not thread safe. Rendering uses an OpenGL context that belongs to the thread that rendered first.
 
@@ -32,10 +35,19 @@ class SimRobot:
         urdf_path: robot description.
         home: joint name -> position [rad or m] after a reset; joints without an entry start at 0.
         image_size: (height, width) of the rendered images [px].
+        layout: where things stand around it, default the FR3's.
     """
 
-    def __init__(self, urdf_path: str | Path, home: Mapping[str, float], image_size: tuple[int, int] = (96, 96)):
-        self.model = build_model(urdf_path)
+    def __init__(
+        self,
+        urdf_path: str | Path,
+        home: Mapping[str, float],
+        image_size: tuple[int, int] = (96, 96),
+        layout: Layout | None = None,
+    ):
+        self.layout = layout or Layout()
+        self.model = build_model(urdf_path, self.layout)
+        self._urdf = read_urdf(Path(urdf_path))
         self.data = mujoco.MjData(self.model)
         self.home = dict(home)
         self.image_size = image_size
@@ -46,11 +58,24 @@ class SimRobot:
         self.joint_names = tuple(j.name for j in joints)
         self._qpos = np.array([j.qposadr[0] for j in joints])
         self._qvel = np.array([j.dofadr[0] for j in joints])
-        self._actuator = np.array([self.model.actuator(n).id for n in self.joint_names])
+        # -1 for a joint that only follows another one.
+        self._actuator = np.array(
+            [mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_ACTUATOR, n) for n in self.joint_names]
+        )
         self._index = {n: i for i, n in enumerate(self.joint_names)}
         arm = self.model.body(joints[0].bodyid[0]).rootid[0]
         self._is_arm = self.model.body_rootid[self.model.geom_bodyid] == arm
         self.reset(0)
+
+    @classmethod
+    def of(cls, contract: RobotContract) -> SimRobot:
+        """The robot of a contract.
+
+        Raises:
+            BeingHError: MuJoCo cannot read its URDF, or nothing moves an arm.
+        """
+        layout = layout_of(contract, read_urdf(contract.urdf_path), robot_spec(contract.urdf_path).compile())
+        return cls(contract.urdf_path, dict(zip(contract.joint_names, contract.home)), layout=layout)
 
     @property
     def time_s(self) -> float:
@@ -60,7 +85,7 @@ class SimRobot:
     def reset(self, seed: int) -> None:
         """Put the arm at home and the cubes where `seed` says."""
         mujoco.mj_resetData(self.model, self.data)
-        for colour, (position, yaw) in sample_cubes(np.random.default_rng(seed)).items():
+        for colour, (position, yaw) in sample_cubes(np.random.default_rng(seed), self.layout).items():
             self.place_cube(colour, position, yaw)
         self.place_joints(self.home)
 
@@ -70,7 +95,8 @@ class SimRobot:
         for name, value in target.items():
             i = self._index[name]
             self.data.qpos[self._qpos[i]] = value
-            self.data.ctrl[self._actuator[i]] = value
+            if self._actuator[i] >= 0:
+                self.data.ctrl[self._actuator[i]] = value
         self.data.qvel[self._qvel] = 0.0
         mujoco.mj_forward(self.model, self.data)
 
@@ -82,7 +108,9 @@ class SimRobot:
 
     def command(self) -> dict[str, float]:
         """Present position references by joint name [rad or m]."""
-        return dict(zip(self.joint_names, self.data.ctrl[self._actuator].tolist()))
+        moved = self._actuator >= 0
+        names = (name for name, is_moved in zip(self.joint_names, moved) if is_moved)
+        return dict(zip(names, self.data.ctrl[self._actuator[moved]].tolist()))
 
     def step(self, duration_s: float, positions: Mapping[str, float] | None = None) -> None:
         """Advance physics by `duration_s`; references move linearly to `positions` over that time when given."""
@@ -90,7 +118,7 @@ class SimRobot:
         if positions is None:
             mujoco.mj_step(self.model, self.data, nstep=steps)
             return
-        goal = self._with_mimic(positions)
+        goal = {n: value for n, value in self._with_mimic(positions).items() if self._actuator[self._index[n]] >= 0}
         ids = self._actuator[[self._index[n] for n in goal]]
         start, end = self.data.ctrl[ids].copy(), np.array(list(goal.values()))
         for k in range(1, steps + 1):
@@ -148,8 +176,5 @@ class SimRobot:
         self._renderers.clear()
 
     def _with_mimic(self, positions: Mapping[str, float]) -> dict[str, float]:
-        """The second finger follows the first, as its URDF mimic tag says."""
-        out = dict(positions)
-        if FINGERS[0] in out:
-            out[FINGERS[1]] = out[FINGERS[0]]
-        return out
+        """Joints that mimic another one follow it, as the URDF says."""
+        return followed(self._urdf, dict(positions))

@@ -1,4 +1,4 @@
-"""MuJoCo model of the FR3 at a table with coloured cubes and cameras, built from this project's URDF."""
+"""MuJoCo model of a robot at a table with coloured cubes and cameras, built from its URDF."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
-from beingh_core.errors import BeingHError, shown
+from beingh_core.contract.urdf import UrdfFacts, read_urdf
+from beingh_core.errors import BeingHError
+from beingh_core.sim.layout import (
+    TABLE_HALF_M,
+    TABLE_THICK_M,
+    WRIST_AHEAD,
+    WRIST_EYE,
+    Layout,
+)
 
 CUBE_COLOURS = {
     "red": (0.85, 0.08, 0.08, 1.0),
@@ -20,56 +28,46 @@ CUBE_AREA_XY = ((0.40, 0.60), (-0.15, 0.15))
 # An open Franka hand spans 0.11 m over the fingers: nearer neighbours would be hit.
 CUBE_SPACING_M = 0.09
 CUBE_MAX_YAW_RAD = 0.25
-TABLE_CENTRE_XY = np.array([0.5, 0.0])
 TIMESTEP_S = 0.0025
 TOOL_FROM_HAND_M = 0.1034
 
-# The wrist camera sits in front of the hand and looks along the fingers, tilted back to see between them (hand frame).
-_WRIST_EYE = np.array([0.07, 0.0, 0.035])
-_WRIST_AHEAD = np.array([-np.sin(np.deg2rad(12)), 0.0, np.cos(np.deg2rad(12))])
 _WRIST_FOVY_DEG = 80
 
-_ARM_GAINS = {
-    "fr3_joint1": 4000.0,
-    "fr3_joint2": 4000.0,
-    "fr3_joint3": 3500.0,
-    "fr3_joint4": 3500.0,
-    "fr3_joint5": 2000.0,
-    "fr3_joint6": 2000.0,
-    "fr3_joint7": 2000.0,
-}
+# Stiffness of the vendor's own joint controllers [N m/rad].
+_ARM_GAINS = {f"fr3_joint{n}": 4000.0 if n < 3 else 3500.0 if n < 5 else 2000.0 for n in range(1, 8)}
+# Elsewhere a joint that is so far from its reference pushes with all of its effort [rad, m]; efforts beyond these bounds are
+# place-holders of exporters [N m, N].
+_FULL_EFFORT_AT = {False: 0.04, True: 0.0125}
+_EFFORT_BOUNDS = {False: (0.5, 400.0), True: (5.0, 2000.0)}
+# Rotor and gears as seen from the joint, such that the position loop is no faster than this, which the time step resolves.
+_LOOP_RAD_S = 200.0
 _FINGER_GAIN_N_M = 2000.0
 _FINGER_FORCE_N = 25.0
+_FINGER_KG = 0.01
+# A tied joint has no motor of its own [kg m^2].
+_TIED_ARMATURE = 1e-4
 _STIFF_SOLREF, _STIFF_SOLIMP = [0.006, 1.0], [0.97, 0.995, 0.001, 0.5, 2.0]
 _ROBOT, _WORLD = 1, 2
+_FINGER = "finger"
 
 
-def build_model(urdf_path: str | Path) -> mujoco.MjModel:
+def build_model(urdf_path: str | Path, layout: Layout | None = None) -> mujoco.MjModel:
     """Compile the scene.
 
     Args:
-        urdf_path: the FR3 URDF of this project; joint and link names are used as they stand there.
+        urdf_path: the robot; joint and link names are used as they stand there.
+        layout: where things stand, default the FR3's.
 
     Returns:
         A model with position actuators named after their joints, free bodies `cube_<colour>`, and the cameras
-        `scene_camera`, `wrist_camera` and `spectator_camera`.
+        `scene_camera`, `wrist_camera` and `spectator_camera`. Joints that turn with another one are tied to it and have no
+        actuator; fingers that slide have one each.
 
     Raises:
-        BeingHError: another robot, or a file that MuJoCo cannot read.
+        BeingHError: a file that MuJoCo cannot read.
     """
-    try:
-        spec = mujoco.MjSpec.from_file(str(urdf_path))
-    except ValueError as error:
-        raise BeingHError(f"MuJoCo cannot read this: {error}", where=urdf_path) from error
-    arm = {joint.name for joint in spec.joints if "finger" not in joint.name}
-    if arm != set(_ARM_GAINS):
-        raise BeingHError(
-            f"the simulator cannot show this robot: {shown(sorted(arm ^ set(_ARM_GAINS)))} differ",
-            where=urdf_path,
-            allowed="a contract with urdf/fr3.urdf",
-            remedy="simulate `fr3`, or start this robot's own drivers in place of the simulator",
-        )
-    spec.compiler.fusestatic = False
+    spec = robot_spec(urdf_path)
+    layout = layout or Layout()
     spec.option.timestep = TIMESTEP_S
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
@@ -80,36 +78,64 @@ def build_model(urdf_path: str | Path) -> mujoco.MjModel:
     spec.visual.headlight.diffuse = [0.15, 0.15, 0.15]
     spec.visual.headlight.ambient = [0.15, 0.15, 0.15]
     spec.visual.headlight.specular = [0.0, 0.0, 0.0]
-    _prepare_robot(spec)
-    _add_world(spec)
-    _add_cameras(spec)
+    _prepare_robot(spec, read_urdf(Path(urdf_path)))
+    _add_world(spec, layout)
+    _add_cameras(spec, layout)
     return spec.compile()
 
 
-def _prepare_robot(spec: mujoco.MjSpec) -> None:
+def robot_spec(urdf_path: str | Path) -> mujoco.MjSpec:
+    """The robot alone, with all links of its URDF.
+
+    Raises:
+        BeingHError: a file that MuJoCo cannot read.
+    """
+    try:
+        spec = mujoco.MjSpec.from_file(str(urdf_path))
+    except ValueError as error:
+        raise BeingHError(f"MuJoCo cannot read this: {error}", where=urdf_path) from error
+    spec.compiler.fusestatic = False
+    return spec
+
+
+def _prepare_robot(spec: mujoco.MjSpec, urdf: UrdfFacts) -> None:
+    fingers = {body for body in (geom.parent.name for geom in spec.geoms) if _is_finger(body, urdf)}
     for geom in spec.geoms:
         geom.contype, geom.conaffinity = _ROBOT, _WORLD
-        if "finger" in geom.parent.name:
+        if geom.parent.name in fingers:
             geom.friction = [1.5, 0.02, 0.001]
             geom.condim = 4
             geom.solref, geom.solimp = _STIFF_SOLREF, _STIFF_SOLIMP
     for body in spec.bodies[1:]:
-        # The real arm compensates gravity itself.
+        # Real arms compensate gravity themselves.
         body.gravcomp = 1.0
     for joint in spec.joints:
-        joint.armature = 0.1 if "finger" not in joint.name else 0.01
+        facts = urdf.joints[joint.name]
+        slides = facts.type == "prismatic"
+        low, high = _EFFORT_BOUNDS[slides]
+        effort = float(np.clip(facts.effort, low, high)) if facts.effort > 0.0 else high / 10.0
+        stiffness = _ARM_GAINS.get(joint.name, effort / _FULL_EFFORT_AT[slides])
+        if slides and _FINGER in joint.name:
+            effort, stiffness = _FINGER_FORCE_N, _FINGER_GAIN_N_M
+        joint.armature = _FINGER_KG if slides and _FINGER in joint.name else stiffness / _LOOP_RAD_S**2
+        if facts.mimics is not None and not slides:
+            joint.armature = _TIED_ARMATURE
+            continue
         actuator = spec.add_actuator(name=joint.name, target=joint.name, trntype=mujoco.mjtTrn.mjTRN_JOINT)
-        if "finger" in joint.name:
-            actuator.set_to_position(kp=_FINGER_GAIN_N_M, dampratio=1.0)
-            actuator.forcerange = [-_FINGER_FORCE_N, _FINGER_FORCE_N]
-        else:
-            actuator.set_to_position(kp=_ARM_GAINS[joint.name], dampratio=1.0)
-            effort = 87.0 if joint.name in ("fr3_joint1", "fr3_joint2", "fr3_joint3", "fr3_joint4") else 12.0
-            # Headroom over the rated torque keeps the tracking of quick moves stiff, as the vendor's controller does.
-            actuator.forcerange = [-3 * effort, 3 * effort]
+        actuator.set_to_position(kp=stiffness, dampratio=1.0)
+        actuator.forcerange = [-effort, effort]
 
 
-def _add_world(spec: mujoco.MjSpec) -> None:
+def _is_finger(link: str, urdf: UrdfFacts) -> bool:
+    """Whether a link is called finger, jaw or thumb, or hangs on a joint that mimics or is mimicked."""
+    if any(word in link for word in (_FINGER, "jaw", "thumb")):
+        return True
+    joint = urdf.carriers.get(link, ("", ""))[0]
+    mimicked = {facts.mimics for facts in urdf.joints.values()}
+    return joint in urdf.joints and (urdf.joints[joint].mimics is not None or joint in mimicked)
+
+
+def _add_world(spec: mujoco.MjSpec, layout: Layout) -> None:
     world = spec.worldbody
     world.add_light(
         pos=[0.4, -0.4, 1.8],
@@ -123,8 +149,8 @@ def _add_world(spec: mujoco.MjSpec) -> None:
     world.add_geom(
         name="table",
         type=mujoco.mjtGeom.mjGEOM_BOX,
-        size=[0.45, 0.6, 0.02],
-        pos=[0.5, 0, -0.02],
+        size=[*TABLE_HALF_M, TABLE_THICK_M / 2],
+        pos=layout.table - np.array([0.0, 0.0, TABLE_THICK_M / 2]),
         rgba=[0.72, 0.66, 0.58, 1],
         contype=_WORLD,
         conaffinity=_ROBOT | _WORLD,
@@ -134,13 +160,13 @@ def _add_world(spec: mujoco.MjSpec) -> None:
         name="floor",
         type=mujoco.mjtGeom.mjGEOM_PLANE,
         size=[3, 3, 0.1],
-        pos=[0, 0, -0.04],
+        pos=[0, 0, layout.floor],
         rgba=[0.42, 0.45, 0.48, 1],
         contype=_WORLD,
         conaffinity=_ROBOT | _WORLD,
     )
     for colour, rgba in CUBE_COLOURS.items():
-        body = world.add_body(name=f"cube_{colour}", pos=[0.5, 0, CUBE_SIZE_M / 2])
+        body = world.add_body(name=f"cube_{colour}", pos=layout.table + np.array([0.0, 0.0, CUBE_SIZE_M / 2]))
         body.add_freejoint(name=f"cube_{colour}")
         body.add_geom(
             type=mujoco.mjtGeom.mjGEOM_BOX,
@@ -156,24 +182,19 @@ def _add_world(spec: mujoco.MjSpec) -> None:
         )
 
 
-def _add_cameras(spec: mujoco.MjSpec) -> None:
-    spec.worldbody.add_camera(
-        name="scene_camera",
-        pos=[1.02, 0.0, 0.62],
-        fovy=42,
-        quat=_look_at(np.array([1.02, 0.0, 0.62]), np.array([0.48, 0.0, 0.04]), np.array([0, 0, 1.0])),
-    )
-    spec.worldbody.add_camera(
-        name="spectator_camera",
-        pos=[1.25, -0.80, 0.70],
-        fovy=42,
-        quat=_look_at(np.array([1.25, -0.80, 0.70]), np.array([0.36, 0.0, 0.24]), np.array([0, 0, 1.0])),
-    )
-    spec.body("fr3_hand").add_camera(
+def _add_cameras(spec: mujoco.MjSpec, layout: Layout) -> None:
+    for name, eye, target in (
+        ("scene_camera", (1.02, 0.0, 0.62), (0.48, 0.0, 0.04)),
+        ("spectator_camera", (1.25, -0.80, 0.70), (0.36, 0.0, 0.24)),
+    ):
+        quat = _look_at(np.array(eye), np.array(target), np.array([0.0, 0.0, 1.0]))
+        spec.worldbody.add_camera(name=name, pos=np.array(eye) + layout.offset, fovy=42, quat=quat)
+    eye = np.array(layout.eye)
+    spec.body(layout.hand).add_camera(
         name="wrist_camera",
-        pos=_WRIST_EYE,
+        pos=eye,
         fovy=_WRIST_FOVY_DEG,
-        quat=_look_at(_WRIST_EYE, _WRIST_EYE + _WRIST_AHEAD, np.array([1.0, 0, 0])),
+        quat=_look_at(eye, eye + np.array(layout.ahead), np.array(layout.up)),
     )
 
 
@@ -188,13 +209,13 @@ def wrist_view_of(point: np.ndarray, tool: np.ndarray) -> tuple[float, float]:
         the camera gives infinity.
     """
     hand_from_base = np.diag([1.0, -1.0, -1.0])
-    ray = hand_from_base @ (point - tool) + [0.0, 0.0, TOOL_FROM_HAND_M] - _WRIST_EYE
-    depth = ray @ _WRIST_AHEAD
+    ray = hand_from_base @ (point - tool) + [0.0, 0.0, TOOL_FROM_HAND_M] - WRIST_EYE
+    depth = ray @ WRIST_AHEAD
     if depth <= 0:
         return float("inf"), float("inf")
-    up = np.array([_WRIST_AHEAD[2], 0.0, -_WRIST_AHEAD[0]])
+    up = np.array([WRIST_AHEAD[2], 0.0, -WRIST_AHEAD[0]])
     half = depth * np.tan(np.deg2rad(_WRIST_FOVY_DEG / 2))
-    return float(ray @ np.cross(_WRIST_AHEAD, up) / half), float(ray @ up / half)
+    return float(ray @ np.cross(WRIST_AHEAD, up) / half), float(ray @ up / half)
 
 
 def _look_at(eye: np.ndarray, target: np.ndarray, up: np.ndarray) -> np.ndarray:
@@ -207,8 +228,8 @@ def _look_at(eye: np.ndarray, target: np.ndarray, up: np.ndarray) -> np.ndarray:
     return quat
 
 
-def sample_cubes(rng: np.random.Generator) -> dict[str, tuple[np.ndarray, float]]:
-    """Draw cube places: colour -> (position (3,) [m], yaw [rad]), at least `CUBE_SPACING_M` apart."""
+def sample_cubes(rng: np.random.Generator, layout: Layout | None = None) -> dict[str, tuple[np.ndarray, float]]:
+    """Draw cube places on a table: colour -> (position (3,) [m], yaw [rad]), at least `CUBE_SPACING_M` apart."""
     (x0, x1), (y0, y1) = CUBE_AREA_XY
     while True:
         xy = rng.uniform([x0, y0], [x1, y1], size=(len(CUBE_COLOURS), 2))
@@ -216,4 +237,5 @@ def sample_cubes(rng: np.random.Generator) -> dict[str, tuple[np.ndarray, float]
         if gaps.min() >= CUBE_SPACING_M:
             break
     yaw = rng.uniform(-CUBE_MAX_YAW_RAD, CUBE_MAX_YAW_RAD, size=len(xy))
-    return {colour: (np.array([*p, CUBE_SIZE_M / 2]), float(a)) for colour, p, a in zip(CUBE_COLOURS, xy, yaw)}
+    offset = (layout or Layout()).offset
+    return {c: (np.array([*p, CUBE_SIZE_M / 2]) + offset, float(a)) for c, p, a in zip(CUBE_COLOURS, xy, yaw)}

@@ -13,7 +13,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from beingh_core.policy.prompt import INSTRUCTION_TEMPLATE, SYSTEM_MESSAGES
-from beingh_core.sim.scene import TABLE_CENTRE_XY, wrist_view_of
+from beingh_core.sim.layout import TABLE_CENTRE_XY
+from beingh_core.sim.scene import wrist_view_of
 
 # Both the wrist camera's picture and the part of the table within reach are divided into CELLS x CELLS cells.
 CELLS = 9

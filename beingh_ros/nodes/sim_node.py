@@ -1,7 +1,8 @@
 """A simulated robot that publishes and accepts what the real one's drivers do.
 
-In the namespace of the node, publishes joint_states (50 Hz), every camera of the contract at the contract's rate,
-sim/objects, sim/contacts while the arm touches something, and on request a spectator camera. Accepts the driver topics of the contract as joint_trajectory_controller would.
+In the namespace of the node, publishes the joint states that the contract reads (50 Hz), every camera of the contract at the
+contract's rate, sim/objects, sim/contacts while the arm touches something, and on request a spectator camera. Accepts what the
+drivers of the contract send (see `sim_commands`), with the contract's names and units.
 """
 
 from __future__ import annotations
@@ -22,20 +23,21 @@ from geometry_msgs.msg import Point
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image, JointState
 from std_srvs.srv import Trigger
-from trajectory_msgs.msg import JointTrajectory
 from visualization_msgs.msg import Marker, MarkerArray
 
 from beingh_core.contract import RobotContract, load_contract
 from beingh_core.contract.arms import base_frame
+from beingh_core.contract.wire import Wire
 from beingh_core.control.timing import SteadyTime
 from beingh_core.errors import BeingHError
 from beingh_core.sim import CUBE_COLOURS, CUBE_SIZE_M, SimRobot
 from beingh_core.sim.trajectory_follower import TrajectoryFollower
-from beingh_ros.messages.conversions import array_to_image, ns_to_stamp, read_trajectory
+from beingh_ros.messages.conversions import array_to_image, ns_to_stamp
 from beingh_ros.messages.plan_messages import most_bytes
 from beingh_ros.messages.topics import CONTACTS_TOPIC, OBJECTS_TOPIC
-from beingh_ros.nodes.guard import GuardedNode, bounded
+from beingh_ros.nodes.guard import GuardedNode
 from beingh_ros.nodes.runtime import declare, raise_priority, run_node
+from beingh_ros.nodes.sim_commands import check_contract, sim_camera, subscribe
 from beingh_ros.nodes.sim_contacts import contact_markers
 
 STEP_NS = 10_000_000  # physics and reference update
@@ -62,12 +64,13 @@ class SimNode(GuardedNode):
         spectator_fps = declare(
             self, "spectator_fps", 0.0, "rate of the spectator camera [1/s], 0 for none", between=(0.0, 60.0)
         )
-        self._robot = SimRobot(contract.urdf_path, dict(zip(contract.joint_names, contract.home)))
+        check_contract(contract)
+        self._robot = SimRobot.of(contract)
         self._robot.reset(self.get_parameter("seed").value)
         self._base_frame = base_frame(contract)
         self._contacts = self.create_publisher(MarkerArray, CONTACTS_TOPIC, 10)
         self._followers: list[TrajectoryFollower] = []
-        self._inbox: deque[tuple[TrajectoryFollower, JointTrajectory]] = deque()
+        self._inbox: deque[tuple[TrajectoryFollower, Callable]] = deque()
         self._lock = threading.Lock()  # physics state: simulation thread and reset service
         self._time = SteadyTime()
         self._subscribe_drivers(contract)
@@ -85,32 +88,30 @@ class SimNode(GuardedNode):
 
     def _subscribe_drivers(self, contract: RobotContract) -> None:
         measured = self._robot.positions()
-        for group in contract.driver.groups:
-            missing = [name for name in group.joints if name not in measured]
-            if missing:
-                raise BeingHError(f"the simulator has no joint {missing[0]}", where=contract.path, allowed=measured)
-            follower = TrajectoryFollower(group.joints, np.array([measured[name] for name in group.joints]))
-            self._followers.append(follower)
-            receive = bounded(
-                JointTrajectory, most_bytes(contract), partial(self._receive, follower), self._tell_dropped
-            )
-            self.create_subscription(JointTrajectory, group.topic, receive, QoSProfile(depth=10), raw=True)
+        for driver in contract.drivers:
+            for group in driver.groups:
+                missing = [name for name in group.joints if name not in measured]
+                if missing:
+                    raise BeingHError(f"the simulator has no joint {missing[0]}", where=contract.path, allowed=measured)
+                follower = TrajectoryFollower(group.joints, np.array([measured[name] for name in group.joints]))
+                self._followers.append(follower)
+                take = partial(self._receive, follower)
+                subscribe(self, driver.kind, group, most_bytes(contract), take, self._tell_dropped)
 
-    def _receive(self, follower: TrajectoryFollower, message: JointTrajectory) -> None:
+    def _receive(self, follower: TrajectoryFollower, accept: Callable[[TrajectoryFollower, int], str | None]) -> None:
         """Executor thread: hand over to the simulation thread."""
-        self._inbox.append((follower, message))
+        self._inbox.append((follower, accept))
 
     def _make_jobs(self, contract: RobotContract, spectator_fps: float) -> list[list]:
         """[period in steps, next due step, function of the stamp] of everything that is published."""
-        states = self.create_publisher(JointState, "joint_states", 10)
         objects = self.create_publisher(MarkerArray, OBJECTS_TOPIC, 10)
-        jobs = [
-            [_steps(JOINT_STATE_RATE_HZ), 0, lambda stamp_ns: states.publish(self._joint_state(stamp_ns))],
-            [_steps(OBJECTS_RATE_HZ), 0, lambda stamp_ns: objects.publish(self._objects(stamp_ns))],
-        ]
-        cameras = [
-            (_sim_camera(self._robot, camera), camera.topic, contract.rate_hz, None) for camera in contract.cameras
-        ]
+        jobs = [[_steps(OBJECTS_RATE_HZ), 0, lambda stamp_ns: objects.publish(self._objects(stamp_ns))]]
+        for topic in contract.joint_state_topics:
+            states = self.create_publisher(JointState, topic, 10)
+            jobs.append(
+                [_steps(JOINT_STATE_RATE_HZ), 0, partial(self._publish_joints, states, contract.wire_of(topic))]
+            )
+        cameras = [(sim_camera(camera), camera.topic, contract.rate_hz, None) for camera in contract.cameras]
         if spectator_fps > 0:
             cameras.append((SPECTATOR, SPECTATOR_TOPIC, spectator_fps, SPECTATOR_SIZE))
         for name, topic, rate_hz, size in cameras:
@@ -165,25 +166,13 @@ class SimNode(GuardedNode):
 
     def _take_commands(self, now_ns: int) -> None:
         while self._inbox:
-            follower, message = self._inbox.popleft()
-            reason = self._accept(follower, message, now_ns)
+            follower, accept = self._inbox.popleft()
+            reason = accept(follower, now_ns)
             if reason:
                 self._tell_dropped(reason)
 
     def _tell_dropped(self, reason: str | BeingHError) -> None:
-        self.get_logger().error(f"dropped a trajectory: {reason}", throttle_duration_sec=1.0)
-
-    @staticmethod
-    def _accept(follower: TrajectoryFollower, message: JointTrajectory, now_ns: int) -> str | None:
-        if any(len(point.effort) for point in message.points):
-            return "Trajectories with effort fields are currently not supported"
-        if message.points and any(message.points[-1].velocities):
-            return "Velocity of last trajectory point is not zero"
-        try:
-            read = read_trajectory(message)
-        except BeingHError as error:
-            return str(error)
-        return follower.accept(read.joints, read.positions, read.times_ns, read.stamp_ns, now_ns)
+        self.get_logger().error(f"dropped a command: {reason}", throttle_duration_sec=1.0)
 
     def _references(self, at_ns: int) -> dict[str, float]:
         """Desired position of every commanded joint at a time."""
@@ -193,11 +182,16 @@ class SimNode(GuardedNode):
             for name, value in zip(follower.joints, follower.sample(at_ns))
         }
 
-    def _joint_state(self, stamp_ns: int) -> JointState:
+    def _publish_joints(self, publisher, wire: Wire, stamp_ns: int) -> None:
+        """What a topic holds: the joints read from it, with their names and units there; all joints where those are the URDF's."""
         names, positions, velocities = self._robot.joint_state()
         message = JointState(name=list(names), position=positions.tolist(), velocity=velocities.tolist())
+        if not wire.is_plain:
+            rows = [names.index(joint) for joint in wire.joints]
+            message.name, message.position = list(wire.names), wire.values(positions[rows]).tolist()
+            message.velocity = wire.rates(velocities[rows]).tolist()
         message.header.stamp = ns_to_stamp(stamp_ns)
-        return message
+        publisher.publish(message)
 
     def _objects(self, stamp_ns: int) -> MarkerArray:
         message = MarkerArray()
@@ -228,19 +222,6 @@ class SimNode(GuardedNode):
 
 def _steps(rate_hz: float) -> float:
     return 1e9 / STEP_NS / rate_hz
-
-
-def _sim_camera(robot: SimRobot, camera) -> str:
-    """The simulator's camera for a contract's camera: the first word of its topic."""
-    names = [robot.model.camera(i).name for i in range(robot.model.ncam)]
-    name = camera.topic.strip("/").split("/")[0]
-    if name not in names or not camera.type.endswith("/Image") or camera.encoding != "rgb8":
-        raise BeingHError(
-            f"the simulator cannot publish {camera.encoding} on {camera.topic}",
-            where=f"camera {camera.name}",
-            allowed=[f"rgb8 Image on {n}/..." for n in names],
-        )
-    return name
 
 
 def main(args=None) -> int:

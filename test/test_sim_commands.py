@@ -1,0 +1,98 @@
+"""What the simulated robot takes and refuses, in the contract's names and units."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+
+from beingh_core.contract import load_contract
+from beingh_core.contract.wire import Wire
+from beingh_core.errors import BeingHError
+from beingh_core.sim.trajectory_follower import TrajectoryFollower
+from beingh_ros.nodes.sim_commands import _READERS, STREAM_NS, check_contract, sim_camera
+
+# Degrees, and the second joint the other way round.
+WIRE = Wire(
+    joints=("a", "b"),
+    names=("one", "two"),
+    factors=(np.pi / 180, -np.pi / 180),
+    shifts=(0.0, 0.5),
+    counts=frozenset({"unit"}),
+)
+
+
+def _taken(kind, message):
+    follower = TrajectoryFollower(("a", "b"), np.zeros(2))
+    reason = _READERS[kind][1](WIRE, message, follower, 1)
+    return reason, follower.sample(1 + STREAM_NS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (
+            "joint_trajectory",
+            JointTrajectory(joint_names=["two", "one"], points=[JointTrajectoryPoint(positions=[10.0, 90.0])]),
+        ),
+        ("forward_command", Float64MultiArray(data=[90.0, 10.0])),
+        ("joint_state_command", JointState(name=["two", "one"], position=[10.0, 90.0])),
+    ],
+)
+def test_commands_have_the_contracts_names_and_units(kind, message):
+    if kind == "joint_trajectory":
+        message.points[0].time_from_start.nanosec = STREAM_NS // 2
+    reason, positions = _taken(kind, message)
+    assert reason is None
+    np.testing.assert_allclose(positions, [np.pi / 2, 0.5 - np.deg2rad(10.0)], atol=1e-12)
+
+
+def test_a_joint_state_without_a_joint_leaves_it():
+    _, positions = _taken("joint_state_command", JointState(name=["one"], position=[90.0]))
+    np.testing.assert_allclose(positions, [np.pi / 2, 0.0], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "what"),
+    [
+        ("forward_command", Float64MultiArray(data=[1.0]), "1 numbers for 2 joints"),
+        ("forward_command", Float64MultiArray(data=[1.0, float("nan")]), "not a number"),
+        ("joint_state_command", JointState(name=["three"], position=[1.0]), "no joint three"),
+        ("joint_state_command", JointState(), "no positions"),
+        ("joint_state_command", JointState(name=["one", "one"], position=[1.0, 2.0]), "more than once"),
+        ("joint_trajectory", JointTrajectory(joint_names=["a", "b"]), "doesn't match"),
+    ],
+)
+def test_what_is_no_command_is_dropped_with_its_reason(kind, message, what):
+    reason, positions = _taken(kind, message)
+    assert what in reason
+    assert positions.tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("name", ["fr3", "fr3_inspire", "ur5e", "aloha", "vx300s", "adam_u", "d1"])
+def test_these_robots_are_simulated(name):
+    check_contract(load_contract(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("so101", "parallel_gripper"),
+        ("xarm7", "gripper_command"),
+        ("g1", "unitree_g1_arm_sdk"),
+        ("fr3_hand", "franka_gripper"),
+    ],
+)
+def test_others_are_one_error_before_anything_is_made(name, kind):
+    with pytest.raises(
+        BeingHError, match=f"drivers: .*does not take.*`{kind}`.*joint_trajectory.*start this robot's own"
+    ):
+        check_contract(load_contract(name))
+
+
+def test_a_camera_of_another_encoding_is_one_error():
+    camera = load_contract("ur5e").cameras[0]
+    with pytest.raises(BeingHError, match="cannot publish bgr8"):
+        sim_camera(replace(camera, encoding="bgr8"))
