@@ -175,6 +175,35 @@ def test_a_picture_that_does_not_change_while_nothing_moves_is_no_fault(tmp_path
     assert [f.kind for f in facts.findings] == [] and facts.verdict == GOOD
 
 
+def started(at_s, messages):
+    """With the start event at a later time: what comes before it is pre-roll."""
+    for told in messages:
+        if told.topic == EVENTS and told.content["event"] == "start":
+            told.log_ns = told.stamp_ns = BEGIN_NS + round(at_s * NS)
+    return sorted(messages, key=lambda told: told.log_ns)
+
+
+def test_rates_and_gaps_are_judged_from_the_start_event_on(tmp_path):
+    """A pre-roll may have holes, and one camera may begin in it."""
+    hole = lambda told: (
+        not (told.topic == SCENE and told.s < 0.85) and not (told.topic == STATES and 0.2 < told.s < 0.7)
+    )
+    facts = looked_at(write(tmp_path / "preroll", started(1.0, [told for told in recording() if hole(told)])))
+    assert facts.findings == [] and facts.begin_s == pytest.approx(1.0, abs=0.01)
+    late = lambda told: not (told.topic == SCENE and 0.8 < told.s < 1.85)
+    facts = looked_at(write(tmp_path / "late", started(1.0, [told for told in recording() if late(told)])))
+    [share, gap] = facts.findings
+    assert (gap.text, gap.start_s) == ("nothing for 0.90 s", pytest.approx(1.0, abs=0.01)) and "30%" in share.text
+
+
+def test_without_a_start_event_it_is_when_all_inputs_are_there(tmp_path):
+    for begin_s, begin, verdict in ((0.7, 0.7, GOOD), (1.4, 0.0, BAD)):
+        messages = [t for t in recording() if not t.topic.startswith("/record") and (t.topic != SCENE or t.s > begin_s)]
+        messages = [told for told in messages if told.topic != STATES or not 0.1 < told.s < 0.6 or begin_s > 1]
+        facts = looked_at(write(tmp_path / f"bag{begin_s}", messages), CONTRACT)
+        assert facts.verdict == verdict and facts.begin_s == pytest.approx(begin, abs=0.11)
+
+
 def test_a_long_pause_is_told_and_a_longer_one_is_a_flaw(tmp_path):
     for pause_s, weight in ((4.0, NOTE), (9.0, FLAW)):
         messages = recording(20.0)

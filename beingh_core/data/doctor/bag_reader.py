@@ -10,7 +10,7 @@ import numpy as np
 from beingh_core.contract import RobotContract
 from beingh_core.data.bag_files import full_name, open_bag
 from beingh_core.data.bags.message import header_of, text_of
-from beingh_core.data.doctor import known_contract
+from beingh_core.data.doctor import clocks, known_contract
 from beingh_core.data.doctor.bag_views import CameraTopic, is_camera
 from beingh_core.data.doctor.events import Events
 from beingh_core.data.doctor.facts import (
@@ -163,6 +163,8 @@ class _Reading:
         facts.views = [camera.finish(begin_ns * 1e-9, facts.duration_s, facts.findings) for camera in cameras.values()]
         facts.curves = positions.curves(begin_ns, end_ns, facts.findings)
         self._events.into(facts, begin_ns, end_ns)
+        if not self._events.started:
+            facts.begin_s = clocks.all_there_s(facts.streams, facts.duration_s)
         facts.robot = facts.robot or facts.judged_by
         for text in self._bag.findings:
             self._found("damage", FLAW, text)

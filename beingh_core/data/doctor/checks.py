@@ -32,7 +32,7 @@ def check(facts: EpisodeFacts) -> None:
     found += _losses(facts)
     for stream in facts.streams:
         if stream.role != OTHER:
-            found += clocks.of_stream(stream, facts.duration_s)
+            found += clocks.of_stream(stream, facts.duration_s, facts.begin_s)
     jumped = {finding.topic for finding in found if finding.kind == "clock"}
     found += clocks.between([stream for stream in facts.streams if stream.name not in jumped])
     for view in facts.views:
@@ -42,7 +42,7 @@ def check(facts: EpisodeFacts) -> None:
     for curve in facts.curves:
         found += _numbers(curve)
         if curve.needed and curve.group in streams:
-            found += clocks.of_joint(curve, streams[curve.group], facts.duration_s)
+            found += clocks.of_joint(curve, streams[curve.group], facts.duration_s, facts.begin_s)
     found += _idle(facts, motion)
     facts.findings = _shortened(found)
 

@@ -176,6 +176,7 @@ class EpisodeFacts:
         kind: `bag`, `dataset`, or "" for what cannot be read.
         readable: Whether anything could be read.
         duration_s: From the first message or row to the last.
+        begin_s: From here on rates and gaps are judged: a recorder's pre-roll, or streams that start up, come before.
         task, operator: Texts, "" when unknown.
         success: What its recorder says; None when it does not.
         robot: Of the contract or dataset.
@@ -189,6 +190,7 @@ class EpisodeFacts:
     kind: str = ""
     readable: bool = True
     duration_s: float = 0.0
+    begin_s: float = 0.0
     task: str = ""
     operator: str = ""
     success: bool | None = None

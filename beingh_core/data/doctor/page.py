@@ -131,6 +131,7 @@ def _about(facts: EpisodeFacts) -> str:
     said = [facts.source]
     if facts.readable:
         said += [f"{facts.duration_s:.2f} s", f"robot {facts.robot}" if facts.robot else ""]
+        said.append(f"rates and gaps judged from {facts.begin_s:.2f} s on" if facts.begin_s else "")
         said.append(
             f"judged by the contract of {facts.judged_by}" if facts.judged_by else "no contract: no limits known"
         )
@@ -204,7 +205,7 @@ def _curves(facts: EpisodeFacts) -> str:
 
 def _streams(facts: EpisodeFacts) -> str:
     def row(stream) -> list[str]:
-        found = pace(stream)
+        found = pace(stream, facts.begin_s)
         _, lost, dropped = facts.lost.get(stream.name, (0, 0, 0))
         return [
             stream.name, stream.type, str(stream.count),
