@@ -87,6 +87,7 @@ FAULTS = {
     "gap": (gone(WRIST, 2.0, 2.55), "gap", FLAW, WRIST, 1.9, "nothing for 0.70 s"),
     "starts late": (gone(SCENE, 0.0, 1.4), "gap", FAULT, SCENE, None, "silent for"),
     "ends early": (gone(WRIST, 1.5), "gap", FAULT, WRIST, None, "silent for 65%"),
+    "gap by stamps": ([replace(t, log_ns=t.log_ns + 400_000_000 * (t.topic == SCENE and 1.85 < t.s < 1.95)) for t in gone(SCENE, 1.95, 2.55)], "gap", FLAW, SCENE, 2.3, "nothing for 0.70 s"),
     "gap of joints": (gone(STATES, 1.0, 1.5), "gap", FLAW, STATES, 0.98, "nothing for"),
     "topic gone": (gone(WRIST), "missing", FAULT, WRIST, None, "not in the bag"),
     "no commands": (gone(BUFFER), "missing", FLAW, BUFFER, None, "no commands"),
@@ -173,6 +174,33 @@ def test_a_picture_that_does_not_change_while_nothing_moves_is_no_fault(tmp_path
             told.content = posture(min(told.s, 2.0) if told.s < 4.5 else told.s - 2.5)
     facts = looked_at(write(tmp_path / "bag", messages))
     assert [f.kind for f in facts.findings] == [] and facts.verdict == GOOD
+
+
+@pytest.mark.parametrize("by", ["state", "epoch", "nobody"])
+def test_commands_that_pause_without_an_epoch_are_no_gap(tmp_path, by):
+    """What `controller/state` says, or another epoch in the buffer's frame_id; without either it stays a gap."""
+    driver, state, kinds = "/arm/joint_trajectory", "/controller/state", "diagnostic_msgs/msg/DiagnosticStatus"
+    messages = [told for told in recording(8.0) if told.topic != BUFFER or not 3.0 < told.s < 6.0]
+    for told in [told for told in messages if told.topic == BUFFER]:
+        messages.append(replace(told, topic=driver, content=serialised(told)))
+        if by == "epoch":
+            message = serialised(told, epoch="1@5" if told.s < 4.0 else "2@9")
+            told.content = message
+    pair = STORE.types["diagnostic_msgs/msg/KeyValue"]
+    for time_s, word in ((0.0, "running"), (3.0, "stopping"), (3.05, "stopped"), (5.8, "waiting"), (6.0, "running")):
+        level, at_ns = 0, BEGIN_NS + round(time_s * NS)
+        content = STORE.types[kinds](level, "fr3", "", "fr3", [pair("cause", ""), pair("state", word)])
+        if by == "state":
+            messages.append(Told(state, at_ns, at_ns, bytes(STORE.serialize_cdr(content, kinds))))
+    messages.sort(key=lambda told: told.log_ns)
+    facts = looked_at(write(tmp_path / "bag", messages, kinds=KINDS | {driver: KINDS[BUFFER], state: kinds}))
+    if by == "nobody":
+        assert facts.verdict == BAD and {f.topic for f in facts.findings if f.kind == "gap"} == {BUFFER, driver}
+        return
+    [pause] = facts.findings
+    assert (pause.kind, pause.weight, facts.verdict) == ("pause", NOTE, GOOD)
+    assert (pause.start_s, pause.end_s) == (pytest.approx(3.0, abs=0.06), pytest.approx(6.0, abs=0.06))
+    assert "class=pause" in section(0, facts)
 
 
 def started(at_s, messages):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from beingh_core.data.doctor.facts import CAMERA, COMMANDS, FAULT, FLAW, JOINTS, NOTE, ROWS, Curve, Finding, Stream
+from beingh_core.data.doctor.facts import CAMERA, COMMANDS, FAULT, FLAW, JOINTS, NOTE, ROWS, Curve, Finding, Run, Stream
 
 GAP_S, GAP_PERIODS = 0.25, 5.0  # a gap where no contract says how old a sample may be
 SLOW_S = 0.2  # commands that come more rarely come when they are needed
@@ -51,8 +51,8 @@ def has_stamps(stream: Stream) -> bool:
     return stream.stamps_ns is not None and bool(np.any(stream.stamps_ns != 0))
 
 
-def of_stream(stream: Stream, duration_s: float, begin_s: float = 0.0) -> list[Finding]:
-    """What is wrong with the times of one stream; gaps count from `begin_s` on."""
+def of_stream(stream: Stream, duration_s: float, begin_s: float = 0.0, pauses: Sequence[Run] = ()) -> list[Finding]:
+    """What is wrong with the times of one stream; gaps count from `begin_s` on, and without `pauses` in commands."""
     found = []
     if not len(stream.times_s):
         return found
@@ -71,7 +71,7 @@ def of_stream(stream: Stream, duration_s: float, begin_s: float = 0.0) -> list[F
             found.append(Finding(kind="clock", weight=FAULT, text=text, topic=stream.name, start_s=at_s))
             return found
         found += _jumps(stream) or _order(stream)
-    return found + _gaps(stream, duration_s, begin_s)
+    return found + _gaps(stream, duration_s, begin_s, pauses if stream.role == COMMANDS else ())
 
 
 def between(streams: Sequence[Stream]) -> list[Finding]:
@@ -149,7 +149,7 @@ def _order(stream: Stream) -> list[Finding]:
     return found
 
 
-def _gaps(stream: Stream, duration_s: float, begin_s: float) -> list[Finding]:
+def _gaps(stream: Stream, duration_s: float, begin_s: float, pauses: Sequence[Run]) -> list[Finding]:
     """Times without a message, also at the beginning and the end of the episode; of one that begins before, the rest."""
     by_stamp = _seconds(stream)
     order = np.argsort(by_stamp, kind="stable")
@@ -165,6 +165,8 @@ def _gaps(stream: Stream, duration_s: float, begin_s: float) -> list[Finding]:
     since = np.maximum(at[:-1], begin_s)
     passed, steps = at[1:] - since, steps - (since - at[:-1])
     for index in np.flatnonzero((steps > longest) & (passed > 0.5 * longest)):
+        if steps[index] - _shared_s(pauses, since[index], at[index + 1]) <= longest:
+            continue
         total_s += steps[index]
         text = f"nothing for {steps[index]:.2f} s"
         found.append(Finding(kind="gap", weight=FLAW, text=text, topic=stream.name,
@@ -181,6 +183,11 @@ def _gaps(stream: Stream, duration_s: float, begin_s: float) -> list[Finding]:
         text = f"silent for {min(1.0, total_s / whole_s):.0%} of the episode"
         found.insert(0, Finding(kind="gap", weight=FAULT, text=text, topic=stream.name))
     return found
+
+
+def _shared_s(pauses: Sequence[Run], start_s: float, end_s: float) -> float:
+    """How much of a stretch lies in pauses [s]."""
+    return sum(max(0.0, min(run.end_s, end_s) - max(run.start_s, start_s)) for run in pauses)
 
 
 def of_joint(curve: Curve, stream: Stream, duration_s: float, begin_s: float = 0.0) -> list[Finding]:

@@ -181,6 +181,7 @@ class EpisodeFacts:
         success: What its recorder says; None when it does not.
         robot: Of the contract or dataset.
         judged_by: Where limits and topics come from; "" without a contract.
+        pauses: Stretches without an epoch of the controller, in which no commands are due.
         lost: Stream -> (received, lost on the way, dropped by the recorder).
         findings: What reading found; the checks add to it.
     """
@@ -201,6 +202,7 @@ class EpisodeFacts:
     curves: list[Curve] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
     in_charge: list[Charge] = field(default_factory=list)
+    pauses: list[Run] = field(default_factory=list)
     lost: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
