@@ -33,6 +33,7 @@ from beingh_core.contract import load_contract
 from beingh_core.data.doctor.checks import check
 from beingh_core.data.doctor.examine import examine
 from beingh_core.data.doctor.facts import BAD, FAULT, FLAW, GOOD, NOTE, USABLE
+from beingh_core.data.doctor.film import moments
 from beingh_core.data.doctor.looks import Looker
 from beingh_core.data.doctor.page import section
 from beingh_core.data.doctor.sources import find_sources
@@ -201,6 +202,23 @@ def test_commands_that_pause_without_an_epoch_are_no_gap(tmp_path, by):
     assert (pause.kind, pause.weight, facts.verdict) == ("pause", NOTE, GOOD)
     assert (pause.start_s, pause.end_s) == (pytest.approx(3.0, abs=0.06), pytest.approx(6.0, abs=0.06))
     assert "class=pause" in section(0, facts)
+
+
+def test_strip_and_events_cover_the_whole_episode(tmp_path):
+    """However often the gripper closes at the beginning, and also when nothing at all happens later."""
+    for last_s in (8.0, 31.0):
+        messages = recording(31.0)
+        for told in messages:
+            if told.topic in (STATES, BUFFER):
+                told.content[-1] = 0.04 if round(told.s) % 2 or told.s > last_s else 0.01
+        facts = looked_at(write(tmp_path / f"bag{last_s}", messages))
+        grips = [mark.time_s for mark in facts.marks if mark.name.startswith("gripper")]
+        assert len(grips) >= 7 and grips[-1] > last_s - 2.0
+        shown = [mark.time_s for mark in moments(facts)]
+        assert shown[0] == 0.0 and shown[-1] == facts.duration_s and 8 <= len(shown) <= 12
+        assert max(b - a for a, b in zip(shown, shown[1:])) <= 0.25 * facts.duration_s + 1e-6
+        assert any(mark.name == "contact" for mark in moments(facts))
+        assert all(curve.times_s[-1] > 30.9 for curve in facts.curves)
 
 
 def started(at_s, messages):

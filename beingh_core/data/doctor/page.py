@@ -26,7 +26,7 @@ li.fault::marker { color: var(--bad); content: "✕ "; } li.flaw::marker { color
 .summary td { vertical-align: top; } .summary td:first-child, .summary th:first-child { white-space: nowrap; } .summary td:nth-child(3) { min-width: 14rem; } .summary td:nth-child(4) { white-space: nowrap; }
 details.episode { border-top: 2px solid var(--line); padding: .8rem 0 1.2rem; } details.episode > summary { cursor: pointer; font-size: 1.15rem; overflow-wrap: anywhere; }
 details.more > summary { cursor: pointer; color: var(--soft); margin: .6rem 0; } h3 { font-size: .95rem; margin: 1.1rem 0 .3rem; color: var(--soft); font-weight: 600; }
-.film { display: grid; grid-template-columns: 7rem repeat(var(--moments), minmax(6rem, 1fr)); gap: 3px; align-items: start; } .film img { width: 100%; min-height: 1rem; } .film .when { font-size: .78rem; line-height: 1.25; color: var(--soft); align-self: end; overflow-wrap: anywhere; }
+.film { display: grid; grid-template-columns: 7rem repeat(var(--moments), minmax(5rem, 1fr)); gap: 3px; align-items: start; } .film img { width: 100%; min-height: 1rem; } .film .when { font-size: .78rem; line-height: 1.25; color: var(--soft); align-self: end; overflow-wrap: anywhere; }
 .film .when b { display: block; color: var(--ink); font-weight: 600; } .film .view { position: sticky; left: 0; background: #fffd; font-size: .85rem; line-height: 1.25; padding-right: .4rem; overflow-wrap: anywhere; z-index: 1; align-self: stretch; }
 .film .view small { display: block; color: var(--soft); }
 .bars { display: grid; grid-template-columns: minmax(7rem, 16rem) 1fr; gap: 3px .6rem; align-items: center; font-size: .82rem; }
