@@ -73,13 +73,22 @@ def _event(kind, time_s, **more):
 
 
 def write_bag(
-    path, *, success="true", seconds=SECONDS, shade=0, marks=((MARK, "contact"),), clock_s=0.0, shift=lambda *_: 0
+    path,
+    *,
+    success="true",
+    seconds=SECONDS,
+    shade=0,
+    marks=((MARK, "contact"),),
+    clock_s=0.0,
+    shift=lambda *_: 0,
+    joints_from_s=0.0,
 ):
     """Writes the episode as a bag at `path`.
 
     Args:
         clock_s: The recorder's clock ticks so slowly.
         shift: (topic, stamp [ns]) -> what is added to the stamp.
+        joints_from_s: Joint states begin so much later.
     """
     scene, wrist = (f"/{camera.topic}" for camera in CONTRACT.cameras)
     messages = []
@@ -90,6 +99,8 @@ def write_bag(
     ):  # fmt: skip
         for number in range(round(seconds * rate)):
             stamp_ns = BEGIN + number * NS // rate + (50_000_000 if topic == wrist else 0)
+            if topic == "/joint_states" and stamp_ns < BEGIN + round(joints_from_s * NS):
+                continue
             messages.append((topic, kind, stamp_ns + 3_000_000, make(stamp_ns + shift(topic, stamp_ns))))
     events = [_event("start", 0.01, task=TASK), *(_event("mark", time_s, name=name) for time_s, name in marks)]
     messages += [("/record/events", _TEXT, stamp_ns, data) for stamp_ns, data in events]

@@ -81,14 +81,14 @@ def recording(seconds: float = SECONDS) -> list[Told]:
     return sorted(found, key=lambda told: told.log_ns)
 
 
-def header(stamp_ns: int):
+def header(stamp_ns: int, frame_id: str = ""):
     """std_msgs/Header."""
     stamp = T["builtin_interfaces/msg/Time"](sec=stamp_ns // NS, nanosec=stamp_ns % NS)
-    return T["std_msgs/msg/Header"](stamp=stamp, frame_id="")
+    return T["std_msgs/msg/Header"](stamp=stamp, frame_id=frame_id)
 
 
-def serialised(told: Told) -> bytes:
-    """The message as the `rosbags` library writes it."""
+def serialised(told: Told, epoch: str = "") -> bytes:
+    """The message as the `rosbags` library writes it; `epoch` is the frame_id of commands."""
     content, kind, empty = told.content, KINDS.get(told.topic, ""), np.zeros(0)
     if isinstance(content, bytes):
         return content
@@ -105,7 +105,7 @@ def serialised(told: Told) -> bytes:
     else:
         zero = T["builtin_interfaces/msg/Duration"](sec=0, nanosec=0)
         point = T["trajectory_msgs/msg/JointTrajectoryPoint"](content, empty, empty, empty, zero)
-        message = T[kind](header(told.stamp_ns), list(CONTRACT.joint_names), [point])
+        message = T[kind](header(told.stamp_ns, epoch), list(CONTRACT.joint_names), [point])
     return bytes(STORE.serialize_cdr(message, kind))
 
 

@@ -78,6 +78,14 @@ def test_clocks_that_jump_are_refused_and_a_camera_with_its_own_is_not(tmp_path)
     np.testing.assert_allclose([view.times_s[0] for view in recording.views], [3600, 0.05])
 
 
+def test_seconds_count_from_the_first_message_of_the_bag(tmp_path):
+    """As doctor and export count them, whatever clock the stamps are of, and however late the joints begin."""
+    other = lambda *_: -1000 * NS
+    recording = read(write_bag(tmp_path / "late", seconds=3.0, shift=other, joints_from_s=0.6), CONTRACT, open_bag)
+    assert recording.origin_ns == BEGIN - 1000 * NS and recording.signals.times_s[0] == pytest.approx(0.6)
+    assert recording.views[0].times_s[0] == pytest.approx(0.0) and recording.signals.duration_s == pytest.approx(2.98)
+
+
 def shade(jpeg):
     return int(np.asarray(Image.open(io.BytesIO(jpeg))).mean())
 

@@ -40,6 +40,15 @@ def test_a_file_is_read_as_it_was_written(tmp_path):
     assert os.listdir(tmp_path) == [path.name]
 
 
+def test_labels_that_count_from_another_stamp_are_shown_at_the_same_moments():
+    moved = THREE.counted_from(ORIGIN - 1_500_000_000)
+    assert [s.start_s for s in moved.segments] == [0.0, 3.5, 6.0] and moved.duration_s == 11.5
+    assert moved.origin_ns == ORIGIN - 1_500_000_000 and files.parse(moved.model_dump(mode="json")) == moved
+    assert THREE.counted_from(ORIGIN) == THREE
+    with pytest.raises(BeingHError, match="where the bag begins"):
+        THREE.counted_from(ORIGIN + 3_000_000_000)
+
+
 @settings(max_examples=25)
 @given(
     st.lists(st.floats(0.001, 9.9).map(lambda s: round(s, 3)), unique=True, max_size=20),

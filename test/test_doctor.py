@@ -33,6 +33,7 @@ from beingh_core.contract import load_contract
 from beingh_core.data.doctor.checks import check
 from beingh_core.data.doctor.examine import examine
 from beingh_core.data.doctor.facts import BAD, FAULT, FLAW, GOOD, NOTE, USABLE
+from beingh_core.data.doctor.film import moments
 from beingh_core.data.doctor.looks import Looker
 from beingh_core.data.doctor.page import section
 from beingh_core.data.doctor.sources import find_sources
@@ -87,6 +88,7 @@ FAULTS = {
     "gap": (gone(WRIST, 2.0, 2.55), "gap", FLAW, WRIST, 1.9, "nothing for 0.70 s"),
     "starts late": (gone(SCENE, 0.0, 1.4), "gap", FAULT, SCENE, None, "silent for"),
     "ends early": (gone(WRIST, 1.5), "gap", FAULT, WRIST, None, "silent for 65%"),
+    "gap by stamps": ([replace(t, log_ns=t.log_ns + 400_000_000 * (t.topic == SCENE and 1.85 < t.s < 1.95)) for t in gone(SCENE, 1.95, 2.55)], "gap", FLAW, SCENE, 2.3, "nothing for 0.70 s"),
     "gap of joints": (gone(STATES, 1.0, 1.5), "gap", FLAW, STATES, 0.98, "nothing for"),
     "topic gone": (gone(WRIST), "missing", FAULT, WRIST, None, "not in the bag"),
     "no commands": (gone(BUFFER), "missing", FLAW, BUFFER, None, "no commands"),
@@ -173,6 +175,79 @@ def test_a_picture_that_does_not_change_while_nothing_moves_is_no_fault(tmp_path
             told.content = posture(min(told.s, 2.0) if told.s < 4.5 else told.s - 2.5)
     facts = looked_at(write(tmp_path / "bag", messages))
     assert [f.kind for f in facts.findings] == [] and facts.verdict == GOOD
+
+
+@pytest.mark.parametrize("by", ["state", "epoch", "nobody"])
+def test_commands_that_pause_without_an_epoch_are_no_gap(tmp_path, by):
+    """What `controller/state` says, or another epoch in the buffer's frame_id; without either it stays a gap."""
+    driver, state, kinds = "/arm/joint_trajectory", "/controller/state", "diagnostic_msgs/msg/DiagnosticStatus"
+    messages = [told for told in recording(8.0) if told.topic != BUFFER or not 3.0 < told.s < 6.0]
+    for told in [told for told in messages if told.topic == BUFFER]:
+        messages.append(replace(told, topic=driver, content=serialised(told)))
+        if by == "epoch":
+            message = serialised(told, epoch="1@5" if told.s < 4.0 else "2@9")
+            told.content = message
+    pair = STORE.types["diagnostic_msgs/msg/KeyValue"]
+    for time_s, word in ((0.0, "running"), (3.0, "stopping"), (3.05, "stopped"), (5.8, "waiting"), (6.0, "running")):
+        level, at_ns = 0, BEGIN_NS + round(time_s * NS)
+        content = STORE.types[kinds](level, "fr3", "", "fr3", [pair("cause", ""), pair("state", word)])
+        if by == "state":
+            messages.append(Told(state, at_ns, at_ns, bytes(STORE.serialize_cdr(content, kinds))))
+    messages.sort(key=lambda told: told.log_ns)
+    facts = looked_at(write(tmp_path / "bag", messages, kinds=KINDS | {driver: KINDS[BUFFER], state: kinds}))
+    if by == "nobody":
+        assert facts.verdict == BAD and {f.topic for f in facts.findings if f.kind == "gap"} == {BUFFER, driver}
+        return
+    [pause] = facts.findings
+    assert (pause.kind, pause.weight, facts.verdict) == ("pause", NOTE, GOOD)
+    assert (pause.start_s, pause.end_s) == (pytest.approx(3.0, abs=0.06), pytest.approx(6.0, abs=0.06))
+    assert "class=pause" in section(0, facts)
+
+
+def test_strip_and_events_cover_the_whole_episode(tmp_path):
+    """However often the gripper closes at the beginning, and also when nothing at all happens later."""
+    for last_s in (8.0, 31.0):
+        messages = recording(31.0)
+        for told in messages:
+            if told.topic in (STATES, BUFFER):
+                told.content[-1] = 0.04 if round(told.s) % 2 or told.s > last_s else 0.01
+        facts = looked_at(write(tmp_path / f"bag{last_s}", messages))
+        grips = [mark.time_s for mark in facts.marks if mark.name.startswith("gripper")]
+        assert len(grips) >= 7 and grips[-1] > last_s - 2.0
+        shown = [mark.time_s for mark in moments(facts)]
+        assert shown[0] == 0.0 and shown[-1] == facts.duration_s and 8 <= len(shown) <= 12
+        assert max(b - a for a, b in zip(shown, shown[1:])) <= 0.25 * facts.duration_s + 1e-6
+        assert any(mark.name == "contact" for mark in moments(facts))
+        assert all(curve.times_s[-1] > 30.9 for curve in facts.curves)
+
+
+def started(at_s, messages):
+    """With the start event at a later time: what comes before it is pre-roll."""
+    for told in messages:
+        if told.topic == EVENTS and told.content["event"] == "start":
+            told.log_ns = told.stamp_ns = BEGIN_NS + round(at_s * NS)
+    return sorted(messages, key=lambda told: told.log_ns)
+
+
+def test_rates_and_gaps_are_judged_from_the_start_event_on(tmp_path):
+    """A pre-roll may have holes, and one camera may begin in it."""
+    hole = lambda told: (
+        not (told.topic == SCENE and told.s < 0.85) and not (told.topic == STATES and 0.2 < told.s < 0.7)
+    )
+    facts = looked_at(write(tmp_path / "preroll", started(1.0, [told for told in recording() if hole(told)])))
+    assert facts.findings == [] and facts.begin_s == pytest.approx(1.0, abs=0.01)
+    late = lambda told: not (told.topic == SCENE and 0.8 < told.s < 1.85)
+    facts = looked_at(write(tmp_path / "late", started(1.0, [told for told in recording() if late(told)])))
+    [share, gap] = facts.findings
+    assert (gap.text, gap.start_s) == ("nothing for 0.90 s", pytest.approx(1.0, abs=0.01)) and "30%" in share.text
+
+
+def test_without_a_start_event_it_is_when_all_inputs_are_there(tmp_path):
+    for begin_s, begin, verdict in ((0.7, 0.7, GOOD), (1.4, 0.0, BAD)):
+        messages = [t for t in recording() if not t.topic.startswith("/record") and (t.topic != SCENE or t.s > begin_s)]
+        messages = [told for told in messages if told.topic != STATES or not 0.1 < told.s < 0.6 or begin_s > 1]
+        facts = looked_at(write(tmp_path / f"bag{begin_s}", messages), CONTRACT)
+        assert facts.verdict == verdict and facts.begin_s == pytest.approx(begin, abs=0.11)
 
 
 def test_a_long_pause_is_told_and_a_longer_one_is_a_flaw(tmp_path):

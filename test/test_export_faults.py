@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import random
+import re
 import shutil
 import struct
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin
 from rosbags.rosbag2 import Writer as TheirWriter
 
 from beingh_core.data.bag_files import open_bag
+from beingh_core.data.doctor.examine import examine
+from beingh_core.data.doctor.sources import find_sources
 from beingh_core.data.export import Export, export
 from beingh_core.data.export_command import table as summary
 from beingh_core.data.lerobot import Dataset, VideoSettings
@@ -232,6 +235,22 @@ def test_fault(fault, tmp_path):
     assert bool(frames) == (wanted.state != "refused")
     for episode in dataset.episodes if frames else ():
         assert len(list(dataset.pictures(episode, "observation.images.wrist_view"))) == episode.frames
+
+
+def test_export_and_doctor_name_the_same_seconds_of_the_bag(tmp_path):
+    """Since its first message, also where rows begin later, and where stamps are of another clock than the recorder's."""
+    late = lambda t, name, c: [(t + 1000 * NS, name, c)] if name == JOINTS or t > BEGIN + NS // 2 else []
+    found = [entry for message in recorded(3.0) for entry in late(*message)]
+    found = [entry for entry in found if entry[1] != WRIST or not 1.8 < (entry[0] - found[0][0]) / NS < 2.3]
+    write(tmp_path / "bag", found)
+    settings = Export(
+        contract="fr3", out=tmp_path / "d", task="pick", video=VideoSettings(encoder="software"), workers=1
+    )
+    [outcome] = export([tmp_path / "bag"], settings, open_bag)
+    [time_s] = re.findall(r"wrist_camera.*nothing for more than 0.25 s at ([0-9.]+) s of the bag", summary([outcome]))
+    [facts] = examine(find_sources([tmp_path / "bag"]), CONTRACT, "", lambda name, share: None)
+    [gap] = [f for f in facts.findings if f.kind == "gap" and f.topic == WRIST and f.end_s]
+    assert 1.7 < gap.start_s <= float(time_s) <= gap.end_s < 2.4, (str(gap), time_s)
 
 
 def table():

@@ -65,6 +65,11 @@ class ContractBag:
         self.topics = [own.get(topic, topic) for topic in bag.topics]
         self._own = own
 
+    @property
+    def start_ns(self) -> int | None:
+        """Log time of the first message of all topics [ns], from which seconds in messages count; None when unknown."""
+        return getattr(self._bag, "start_ns", None) or None
+
     def type_of(self, topic: str) -> str:
         """Message type of a topic, "" where the bag does not say."""
         topics = self._bag.topics

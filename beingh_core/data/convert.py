@@ -181,6 +181,7 @@ def _resampler(
         sizes={name: (camera.height, camera.width) for name, camera in sizes.items()},
         depth={v: column for v, column in contract_rows.depth_columns(contract).items() if column.key in keys},
         in_charge=contract_rows.IN_CHARGE in spec.columns,
+        begin_ns=reader.start_ns,
     )
 
 

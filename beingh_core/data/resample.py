@@ -17,6 +17,7 @@ of the tick to those of the next one, which its command brought about.
 from __future__ import annotations
 
 import bisect
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -35,6 +36,7 @@ from beingh_core.realtime.clock import TickClock
 from beingh_core.realtime.streams import Sample
 
 # Commands and words of one tick may stand this much behind it: two clocks with one period differ by rounding [ns].
+_REMEMBERED = 2048  # commands, of more than a second
 ROUNDING_NS = 1_000
 METHODS, ON_GAP = ("hold", "nearest", "drop"), ("cut", "refuse")
 
@@ -140,6 +142,7 @@ class Resampler:
         sizes: View -> (height, width) of the black pictures of optional cameras; default as in `contract.views`.
         depth: View -> column of its depth, of the depth cameras whose depth is wanted.
         in_charge: Whether rows say who was in charge.
+        begin_ns: Log time of the recording's first message, from which the times in findings count; None takes that of `messages`.
 
     Attributes:
         findings: What happened, filled while the rows are read.
@@ -156,6 +159,7 @@ class Resampler:
         sizes: Mapping[str, tuple[int, int]] | None = None,
         depth: Mapping[str, contract_rows.DepthColumn] | None = None,
         in_charge: bool = True,
+        begin_ns: int | None = None,
     ) -> None:
         self.findings = Findings()
         self._contract, self._messages, self._task, self._settings = contract, messages, task, settings
@@ -167,7 +171,10 @@ class Resampler:
         # Which command of a row's two is that of its tick, and how much behind their ticks commands may stand.
         self._lead, self._slack_ns = (0, ROUNDING_NS) if commands else (1, 0)
         self._clock: TickClock | None = None
-        self._begun, self._tick = 0, 0
+        self._tick, self._begin_ns = 0, begin_ns
+        # (stamp, log time) of the newest commands: when a tick was recorded.
+        self._timed = set(commands or contract.joint_state_topics)
+        self._recorded: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)
         self._is_whole = False  # nothing was missing at the tick before
 
     def pieces(self) -> Iterator[Piece]:
@@ -195,12 +202,15 @@ class Resampler:
         """Rows, and None where the recording is cut."""
         streams = self._streams
         for message in self._messages:
+            self._note_time(message)
             jump = streams.push(message, self._clock is not None)
             if jump:
                 yield from self._rest()
-                self._gap(jump)
+                self._gap(f"{jump} {self._when(message.log_ns)}")
                 streams.clear()
                 self._clock, self._is_whole = None, False
+                self._recorded.clear()
+                self._note_time(message)
                 streams.push(message, False)
                 self._rows.restart()
                 yield None
@@ -215,6 +225,19 @@ class Resampler:
             self._gap(f"no row could be made: nothing from {', '.join(silent)}")
         yield from self._rest()
 
+    def _note_time(self, message: Stamped) -> None:
+        self._begin_ns = message.log_ns if self._begin_ns is None else self._begin_ns
+        if message.topic in self._timed:
+            self._recorded.append((message.stamp_ns or message.log_ns, message.log_ns))
+
+    def _when(self, log_ns: int) -> str:
+        return f"at {(log_ns - (self._begin_ns or 0)) / NS:.2f} s of the bag"
+
+    def _logged_ns(self, tick_ns: int) -> int:
+        """When a tick was recorded, by the command before it: clocks of stamps may begin anywhere."""
+        stamp_ns, log_ns = next((pair for pair in reversed(self._recorded) if pair[0] <= tick_ns), (tick_ns, tick_ns))
+        return tick_ns + log_ns - stamp_ns
+
     def _rest(self) -> Iterator[_Row | None]:
         """The last rows, when nothing more comes: as long as there are commands."""
         if self._clock is None:
@@ -226,7 +249,7 @@ class Resampler:
     def _row(self) -> Iterator[_Row | None]:
         """Evaluates the tick and goes on to the next: its row, the mark of a cut, or nothing where it is left out."""
         clock = self._clock
-        tick_ns, begun_ns = clock.stamp_ns(self._tick), clock.stamp_ns(self._begun)
+        tick_ns = clock.stamp_ns(self._tick)
         who, intervention = self._streams.charge.at(tick_ns + ROUNDING_NS)
         samples, problem = self._sample(tick_ns, self._command_times(clock))
         self._tick += 1
@@ -241,7 +264,7 @@ class Resampler:
         if samples is not None:
             self.findings.others += 1
         elif was_whole or not self.findings.gaps:
-            self._gap(f"{problem} at {(tick_ns - begun_ns) / NS:.3f} s")
+            self._gap(f"{problem} {self._when(self._logged_ns(tick_ns))}")
         self._rows.restart()
         yield None
 
@@ -310,7 +333,6 @@ class Resampler:
             or any(stream.at(tick_ns) is None for stream in others)
         ):
             self._tick += 1
-        self._begun = self._tick
 
     def _may_begin(self) -> bool:
         """Whether every stream has said something, and nothing earlier can come."""

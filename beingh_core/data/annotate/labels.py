@@ -95,6 +95,26 @@ class Labels(_Strict):
         ends = [segment.start_s for segment in self.segments[1:]] + [self.duration_s]
         return [(segment.start_s, end_s, segment) for segment, end_s in zip(self.segments, ends)]
 
+    def counted_from(self, origin_ns: int) -> Labels:
+        """The same stretches in seconds after another stamp; the first segment begins there.
+
+        Raises:
+            BeingHError: A segment would end before it.
+        """
+        later_s = (self.origin_ns - origin_ns) / 1e9
+        moved = [s.model_copy(update={"start_s": round(s.start_s + later_s, 3)}) for s in self.segments[1:]]
+        if moved and moved[0].start_s <= 0:
+            raise BeingHError(
+                f"origin_ns {self.origin_ns}", allowed=f"at least {origin_ns}, where the bag begins", remedy=_REMEDY
+            )
+        return self.model_copy(
+            update={
+                "origin_ns": origin_ns,
+                "duration_s": round(self.duration_s + later_s, 3),
+                "segments": (*self.segments[:1], *moved),
+            }
+        )
+
     def count(self, state: str) -> int:
         """Segments of a state."""
         return sum(segment.state == state for segment in self.segments)

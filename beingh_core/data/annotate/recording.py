@@ -37,6 +37,7 @@ _HANDS = {
 }
 _SAMPLE_NS = 18_000_000  # joint states that come faster are thinned out
 _BACK_NS = NS  # stamps that go back further are another clock
+_LONGEST_WAIT_NS = 600 * NS  # for the first joint state; beyond it some log time is wrong
 _MOST_MARKS = 1000
 _LONGEST_NAME = 80
 LONGEST_TASK = 2000
@@ -67,7 +68,7 @@ class Recording:
         path: of the bag.
         robot: of the contract.
         fingerprint: see `fingerprint`.
-        origin_ns: stamp of the episode's beginning; all times in seconds count from it.
+        origin_ns: stamp of the bag's first message of all topics, by the clock of the joint states; seconds count from it.
         signals: see `Signals`.
         views: the contract's cameras that have pictures.
         findings: what is wrong with the bag, for people.
@@ -94,6 +95,7 @@ class _Read:
     pictures: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     task: str = ""
     success: bool | None = None
+    late_ns: int | None = None  # how much later than its stamp a joint state is recorded at least
 
 
 def read(path: Path, contract: RobotContract, opener: Opener, namespace: str = "") -> Recording:
@@ -117,6 +119,7 @@ def read(path: Path, contract: RobotContract, opener: Opener, namespace: str = "
         found = _read_messages(named, contract, EVENTS, path)
         custom = dict(bag.custom)
         findings, name = (*bag.findings, *of_other_contract(custom, contract)), fingerprint(bag)
+        begin_ns = bag.start_ns
     if len(found.stamps) < 2:
         raise BeingHError(
             "has no joint states of this robot",
@@ -127,7 +130,7 @@ def read(path: Path, contract: RobotContract, opener: Opener, namespace: str = "
     found.task = found.task or custom.get(TASK, "")
     if found.success is None:
         found.success = {"true": True, "false": False}.get(custom.get(SUCCESS, ""))
-    origin_ns = found.stamps[0]
+    origin_ns = _origin_ns(found, begin_ns)
     views = tuple(
         View(
             name=camera.name,
@@ -162,6 +165,9 @@ def _read_messages(bag: ContractBag, contract: RobotContract, events: str, path:
                 remedy="`beingh export` cuts such a bag into episodes; there is no annotating it",
             )
         newest_ns[message.topic] = max(newest, stamp_ns)
+        if message.topic in states:
+            late_ns = message.log_ns - stamp_ns
+            found.late_ns = late_ns if found.late_ns is None else min(found.late_ns, late_ns)
         if message.topic in cameras:
             found.pictures.setdefault(message.topic, []).append((stamp_ns, message.log_ns))
         elif not found.stamps or stamp_ns - found.stamps[-1] >= _SAMPLE_NS:
@@ -170,6 +176,12 @@ def _read_messages(bag: ContractBag, contract: RobotContract, events: str, path:
         elif len(states) > 1:  # too soon for a sample, and the newest of its topic's joints
             latest.update(readers[message.topic].read(bag.deserialise(message)).positions)
     return found
+
+
+def _origin_ns(found: _Read, begin_ns: int) -> int:
+    """The stamp that a joint state would have had that is recorded at `begin_ns`; the first one's where log times cannot be right."""
+    origin_ns = min(found.stamps[0], begin_ns - (found.late_ns or 0))
+    return origin_ns if found.stamps[0] - origin_ns <= _LONGEST_WAIT_NS else found.stamps[0]
 
 
 def _take_joints(found: _Read, stamp_ns: int, codec: SignalCodec, latest: dict[str, float]) -> None:

@@ -205,10 +205,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _episode(self, query: dict[str, str]) -> None:
         bench, name = self.server.bench, query.get("name", "")
-        told = view.episode(bench.recording(name))
+        recording = bench.recording(name)
+        told = view.episode(recording)
         try:
             seen = bench.load(name)
-            told |= {"labels": seen.labels.model_dump(mode="json"), "mark": seen.mark, "error": ""}
+            labels = seen.labels.counted_from(recording.origin_ns)
+            told |= {"labels": labels.model_dump(mode="json"), "mark": seen.mark, "error": ""}
         except BeingHError as error:
             told |= {"labels": None, "mark": bench.mark(name), "error": str(error)}
         self._send_json(told)

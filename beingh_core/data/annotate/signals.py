@@ -27,7 +27,7 @@ class Signals:
     """One episode.
 
     Attributes:
-        times_s: (N,) increasing, from 0 at the episode's beginning [s].
+        times_s: (N,) increasing, since the recording's first message [s].
         joints: joint's name -> (N,) position [rad or m].
         tools: hand's name -> (N, 3) position of its tool [m]; empty where the contract does not say it.
         grippers: hand's name -> (N,) opening, 0 closed, 1 open.

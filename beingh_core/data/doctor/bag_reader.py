@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from array import array
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from beingh_core.contract import RobotContract
 from beingh_core.data.bag_files import full_name, open_bag
 from beingh_core.data.bags.message import header_of, text_of
-from beingh_core.data.doctor import known_contract
+from beingh_core.data.doctor import clocks, known_contract
 from beingh_core.data.doctor.bag_views import CameraTopic, is_camera
+from beingh_core.data.doctor.epochs import STATE, STATE_TYPE, Epochs
 from beingh_core.data.doctor.events import Events
 from beingh_core.data.doctor.facts import (
     CAMERA,
@@ -26,6 +28,7 @@ from beingh_core.data.doctor.facts import (
     Stream,
 )
 from beingh_core.data.doctor.positions import Positions
+from beingh_core.errors import BeingHError
 
 EVENTS, IN_CHARGE, BUFFER, CHUNK = "record/events", "record/in_charge", "controller/buffer", "policy/chunk"
 _JOINT_STATE, _TRAJECTORY = "sensor_msgs/msg/JointState", "trajectory_msgs/msg/JointTrajectory"
@@ -60,7 +63,10 @@ class _Reading:
         self._events_topic = next((name for name in bag.topics if ("/" + name).endswith("/" + EVENTS)), "")
         self._namespace = namespace or self._events_topic.removesuffix(EVENTS).strip("/")
         self._in_charge_topic = self._full(IN_CHARGE)
-        self._events = Events(bag.custom)
+        self._events, self._epochs = Events(bag.custom), Epochs()
+        self._buffer_topic, self._state_topic = self._full(BUFFER), self._full(STATE)
+        if self._state_topic in bag.topics and bag.topics[self._state_topic].type != STATE_TYPE:
+            self._state_topic = ""
         self._contract = contract
         if contract is None:
             self._contract = self._brought()
@@ -129,7 +135,10 @@ class _Reading:
             self._times[message.topic].append(log_ns)
             stamps = self._stamps.get(message.topic)
             if stamps is not None:
-                stamps.append(header_of(message.data)[0])
+                stamp_ns, frame = header_of(message.data)
+                stamps.append(stamp_ns)
+                if message.topic == self._buffer_topic:
+                    self._epochs.tick(log_ns, frame)
             if message.topic in cameras:
                 cameras[message.topic].take(log_ns * 1e-9, message)
             elif message.topic in positions.topics:
@@ -140,10 +149,18 @@ class _Reading:
                         camera.looker.look()
             elif message.topic == self._in_charge_topic:
                 self._events.tick(log_ns, header_of(message.data)[1])
+            elif message.topic == self._state_topic:
+                self._state(log_ns, message)
             if number % 500 == 0:
                 progress((message.log_ns - base_ns) / span_ns)
         self._finish(cameras, positions)
         return self._facts
+
+    def _state(self, log_ns: int, message: Any) -> None:
+        try:
+            self._epochs.state(log_ns, self._bag.deserialise(message))
+        except BeingHError:
+            return  # of damaged messages only the commands' own epochs are left
 
     def _finish(self, cameras: dict[str, CameraTopic], positions: Positions) -> None:
         facts = self._facts
@@ -163,6 +180,9 @@ class _Reading:
         facts.views = [camera.finish(begin_ns * 1e-9, facts.duration_s, facts.findings) for camera in cameras.values()]
         facts.curves = positions.curves(begin_ns, end_ns, facts.findings)
         self._events.into(facts, begin_ns, end_ns)
+        facts.pauses = self._epochs.pauses(begin_ns, end_ns)
+        if not self._events.started:
+            facts.begin_s = clocks.all_there_s(facts.streams, facts.duration_s)
         facts.robot = facts.robot or facts.judged_by
         for text in self._bag.findings:
             self._found("damage", FLAW, text)

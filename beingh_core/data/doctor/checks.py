@@ -32,7 +32,8 @@ def check(facts: EpisodeFacts) -> None:
     found += _losses(facts)
     for stream in facts.streams:
         if stream.role != OTHER:
-            found += clocks.of_stream(stream, facts.duration_s)
+            found += clocks.of_stream(stream, facts.duration_s, facts.begin_s, facts.pauses)
+    found += _pauses(facts)
     jumped = {finding.topic for finding in found if finding.kind == "clock"}
     found += clocks.between([stream for stream in facts.streams if stream.name not in jumped])
     for view in facts.views:
@@ -42,7 +43,7 @@ def check(facts: EpisodeFacts) -> None:
     for curve in facts.curves:
         found += _numbers(curve)
         if curve.needed and curve.group in streams:
-            found += clocks.of_joint(curve, streams[curve.group], facts.duration_s)
+            found += clocks.of_joint(curve, streams[curve.group], facts.duration_s, facts.begin_s)
     found += _idle(facts, motion)
     facts.findings = _shortened(found)
 
@@ -59,6 +60,16 @@ def _losses(facts: EpisodeFacts) -> list[Finding]:
         text = f"its recorder counted {lost} lost and {dropped} dropped messages of {received + lost}"
         found.append(Finding(kind="lost", weight=weight, text=text, topic=name))
     return found
+
+
+def _pauses(facts: EpisodeFacts) -> list[Finding]:
+    """Where no commands came because none were due."""
+    runs = [run for run in facts.pauses if run.end_s > facts.begin_s and run.end_s - run.start_s >= clocks.GAP_S]
+    return [
+        Finding(kind="pause", weight=NOTE, text=f"the controller was stopped or between epochs for {run.end_s - run.start_s:.2f} s",
+                **_span(run))
+        for run in runs
+    ]  # fmt: skip
 
 
 def _frozen(view: View, facts: EpisodeFacts, motion: Motion) -> list[Finding]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from beingh_core.data.doctor.facts import CAMERA, COMMANDS, FAULT, FLAW, JOINTS, NOTE, ROWS, Curve, Finding, Stream
+from beingh_core.data.doctor.facts import CAMERA, COMMANDS, FAULT, FLAW, JOINTS, NOTE, ROWS, Curve, Finding, Run, Stream
 
 GAP_S, GAP_PERIODS = 0.25, 5.0  # a gap where no contract says how old a sample may be
 SLOW_S = 0.2  # commands that come more rarely come when they are needed
@@ -29,9 +29,16 @@ class Pace:
     longest_s: float | None
 
 
-def pace(stream: Stream) -> Pace:
-    """The pace of a stream, by its stamps where it has them."""
-    steps = np.diff(np.sort(_seconds(stream)))
+def all_there_s(streams: Sequence[Stream], duration_s: float) -> float:
+    """When the last of the cameras and joints begins [s]; 0 when one begins so late that it is missed, not awaited."""
+    inputs = [stream for stream in streams if stream.role in (CAMERA, JOINTS) and len(stream.times_s)]
+    last_s = max((float(stream.times_s.min()) for stream in inputs), default=0.0)
+    return last_s if last_s <= MUCH * duration_s else 0.0
+
+
+def pace(stream: Stream, begin_s: float = 0.0) -> Pace:
+    """The pace of a stream from `begin_s` on, by its stamps where it has them."""
+    steps = np.diff(np.sort(_seconds(stream)[stream.times_s >= begin_s]))
     middle = float(np.median(steps)) if len(steps) > 1 else 0.0
     return Pace(
         rate_hz=1.0 / middle if middle > 0 else None,
@@ -44,8 +51,8 @@ def has_stamps(stream: Stream) -> bool:
     return stream.stamps_ns is not None and bool(np.any(stream.stamps_ns != 0))
 
 
-def of_stream(stream: Stream, duration_s: float) -> list[Finding]:
-    """What is wrong with the times of one stream."""
+def of_stream(stream: Stream, duration_s: float, begin_s: float = 0.0, pauses: Sequence[Run] = ()) -> list[Finding]:
+    """What is wrong with the times of one stream; gaps count from `begin_s` on, and without `pauses` in commands."""
     found = []
     if not len(stream.times_s):
         return found
@@ -64,7 +71,7 @@ def of_stream(stream: Stream, duration_s: float) -> list[Finding]:
             found.append(Finding(kind="clock", weight=FAULT, text=text, topic=stream.name, start_s=at_s))
             return found
         found += _jumps(stream) or _order(stream)
-    return found + _gaps(stream, duration_s)
+    return found + _gaps(stream, duration_s, begin_s, pauses if stream.role == COMMANDS else ())
 
 
 def between(streams: Sequence[Stream]) -> list[Finding]:
@@ -142,8 +149,8 @@ def _order(stream: Stream) -> list[Finding]:
     return found
 
 
-def _gaps(stream: Stream, duration_s: float) -> list[Finding]:
-    """Times without a message, also at the beginning and the end of the episode."""
+def _gaps(stream: Stream, duration_s: float, begin_s: float, pauses: Sequence[Run]) -> list[Finding]:
+    """Times without a message, also at the beginning and the end of the episode; of one that begins before, the rest."""
     by_stamp = _seconds(stream)
     order = np.argsort(by_stamp, kind="stable")
     at, steps = stream.times_s[order], np.diff(by_stamp[order])
@@ -155,31 +162,39 @@ def _gaps(stream: Stream, duration_s: float) -> list[Finding]:
     if stream.role == COMMANDS and period > SLOW_S:
         return found
     # A jump of the clock is no gap: at least half of it must have passed while recording, too.
-    passed = np.diff(at)
+    since = np.maximum(at[:-1], begin_s)
+    passed, steps = at[1:] - since, steps - (since - at[:-1])
     for index in np.flatnonzero((steps > longest) & (passed > 0.5 * longest)):
+        if steps[index] - _shared_s(pauses, since[index], at[index + 1]) <= longest:
+            continue
         total_s += steps[index]
         text = f"nothing for {steps[index]:.2f} s"
         found.append(Finding(kind="gap", weight=FLAW, text=text, topic=stream.name,
-                             start_s=float(at[index]), end_s=float(at[index + 1])))  # fmt: skip
+                             start_s=float(since[index]), end_s=float(at[index + 1])))  # fmt: skip
     if stream.role not in (ROWS, COMMANDS) and stream.count > 1:
         first_s, last_s = float(stream.times_s[0]), float(stream.times_s[-1])
-        for start_s, end_s in ((0.0, first_s), (last_s, duration_s)):
+        for word, start_s, end_s in (("before", begin_s, first_s), ("after", max(last_s, begin_s), duration_s)):
             if end_s - start_s > max(longest, 1.0):
                 total_s += end_s - start_s
-                text = f"nothing {'before' if start_s == 0.0 else 'after'} this for {end_s - start_s:.2f} s"
-                at_s = end_s if start_s == 0.0 else start_s
+                text = f"nothing {word} this for {end_s - start_s:.2f} s"
+                at_s = end_s if word == "before" else start_s
                 found.append(Finding(kind="gap", weight=FLAW, text=text, topic=stream.name, start_s=at_s))
-    if duration_s and total_s > MUCH * duration_s:
-        text = f"silent for {min(1.0, total_s / duration_s):.0%} of the episode"
+    if total_s > MUCH * (whole_s := duration_s - begin_s) > 0:
+        text = f"silent for {min(1.0, total_s / whole_s):.0%} of the episode"
         found.insert(0, Finding(kind="gap", weight=FAULT, text=text, topic=stream.name))
     return found
 
 
-def of_joint(curve: Curve, stream: Stream, duration_s: float) -> list[Finding]:
+def _shared_s(pauses: Sequence[Run], start_s: float, end_s: float) -> float:
+    """How much of a stretch lies in pauses [s]."""
+    return sum(max(0.0, min(run.end_s, end_s) - max(run.start_s, start_s)) for run in pauses)
+
+
+def of_joint(curve: Curve, stream: Stream, duration_s: float, begin_s: float = 0.0) -> list[Finding]:
     """Times without a joint that only some messages of its topic hold, as where several drivers publish on one."""
     if len(curve.times_s) >= stream.count:
         return []
-    at = np.concatenate([[0.0], np.sort(curve.times_s), [duration_s]])
+    at = np.concatenate([[begin_s], np.sort(curve.times_s[curve.times_s > begin_s]), [duration_s]])
     steps = np.diff(at)
     longest = max(stream.max_age_s or GAP_S, GAP_PERIODS * float(np.median(steps)))
     return [

@@ -45,6 +45,11 @@ class Events:
                 self._ticks[-1][1] = log_ns
             self._ticks.append([log_ns, log_ns, who])
 
+    @property
+    def started(self) -> bool:
+        """Whether the recorder says when the episode starts."""
+        return any(event.get("event") == "start" for _, event in self._seen)
+
     def into(self, facts: EpisodeFacts, begin_ns: int, end_ns: int) -> None:
         """Writes everything into the facts of an episode that lies between two log times."""
         at = lambda log_ns: min(max(0.0, (log_ns - begin_ns) * 1e-9), facts.duration_s)
@@ -60,6 +65,7 @@ class Events:
             if kind == "start":
                 facts.operator = facts.operator or _text(event.get("operator"))
                 facts.robot = _text(event.get("robot"))
+                facts.begin_s = facts.begin_s or at(log_ns)
                 facts.marks.append(Mark(time_s=at(log_ns), name="recording starts"))
             elif kind == "mark":
                 facts.marks.append(Mark(time_s=at(log_ns), name=_text(event.get("name")) or "mark"))

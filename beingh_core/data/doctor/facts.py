@@ -176,10 +176,12 @@ class EpisodeFacts:
         kind: `bag`, `dataset`, or "" for what cannot be read.
         readable: Whether anything could be read.
         duration_s: From the first message or row to the last.
+        begin_s: From here on rates and gaps are judged: a recorder's pre-roll, or streams that start up, come before.
         task, operator: Texts, "" when unknown.
         success: What its recorder says; None when it does not.
         robot: Of the contract or dataset.
         judged_by: Where limits and topics come from; "" without a contract.
+        pauses: Stretches without an epoch of the controller, in which no commands are due.
         lost: Stream -> (received, lost on the way, dropped by the recorder).
         findings: What reading found; the checks add to it.
     """
@@ -189,6 +191,7 @@ class EpisodeFacts:
     kind: str = ""
     readable: bool = True
     duration_s: float = 0.0
+    begin_s: float = 0.0
     task: str = ""
     operator: str = ""
     success: bool | None = None
@@ -199,6 +202,7 @@ class EpisodeFacts:
     curves: list[Curve] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
     in_charge: list[Charge] = field(default_factory=list)
+    pauses: list[Run] = field(default_factory=list)
     lost: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 

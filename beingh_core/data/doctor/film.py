@@ -3,31 +3,47 @@
 from __future__ import annotations
 
 import base64
+import math
 from bisect import bisect_left
 from html import escape
 
 from beingh_core.data.doctor.facts import EpisodeFacts, Look, Mark
+from beingh_core.data.doctor.motion import GRIP_NAMES
 
-MOMENTS, LEAST = 10, 8
+MARKS, LEAST = 6, 8
+_WIDEST = 0.25  # of the episode: no two neighbours in a strip are further apart
 _CLOSE_S = 0.25  # two moments nearer than this are one
 
 
 def moments(facts: EpisodeFacts) -> list[Mark]:
-    """Start, end and marks, and between them as many more as make a strip."""
+    """Start, end and marks that lie far apart, those of people first; between them as many more as cover the episode."""
     if not facts.duration_s:
         return [Mark(time_s=0.0, name="start")]
     chosen = [Mark(time_s=0.0, name="start"), Mark(time_s=facts.duration_s, name="end")]
-    for mark in facts.marks:
-        near = min(chosen, key=lambda other: abs(other.time_s - mark.time_s))
-        if abs(near.time_s - mark.time_s) >= _CLOSE_S and len(chosen) < MOMENTS:
-            chosen.append(mark)
+    found = [mark for mark in facts.marks if mark.name not in GRIP_NAMES]
+    for marks in (found, [mark for mark in facts.marks if mark.name in GRIP_NAMES]):
+        while marks and len(chosen) < 2 + MARKS:
+            far_s, place = max((_away_s(mark, chosen), -i) for i, mark in enumerate(marks))
+            if far_s < _CLOSE_S:
+                break
+            chosen.append(marks.pop(-place))
     chosen.sort(key=lambda mark: mark.time_s)
-    while len(chosen) < LEAST:
-        gap, after = max((b.time_s - a.time_s, i) for i, (a, b) in enumerate(zip(chosen, chosen[1:])))
-        if gap < 2 * _CLOSE_S:
+    shown = chosen[:1]
+    for mark in chosen[1:]:
+        start_s, gap_s = shown[-1].time_s, mark.time_s - shown[-1].time_s
+        parts = math.ceil(gap_s / (_WIDEST * facts.duration_s) - 1e-9)
+        shown += [Mark(time_s=start_s + gap_s * part / parts, name="") for part in range(1, parts)]
+        shown.append(mark)
+    while len(shown) < LEAST:
+        gap_s, after = max((b.time_s - a.time_s, i) for i, (a, b) in enumerate(zip(shown, shown[1:])))
+        if gap_s < 2 * _CLOSE_S:
             break
-        chosen.insert(after + 1, Mark(time_s=chosen[after].time_s + gap / 2, name=""))
-    return chosen
+        shown.insert(after + 1, Mark(time_s=shown[after].time_s + gap_s / 2, name=""))
+    return shown
+
+
+def _away_s(mark: Mark, others: list[Mark]) -> float:
+    return min(abs(other.time_s - mark.time_s) for other in others)
 
 
 def film(facts: EpisodeFacts) -> str:

@@ -13,7 +13,8 @@ _MOST_STEPS = 50_000
 _LARGEST = 1e15  # of values; beyond there is no motion, only a fault
 # A gripper closes when it falls below the first share of its way, once it has been above the second.
 _CLOSED_BELOW, _OPEN_ABOVE = 0.75, 0.85
-_MOST_GRIPS = 6
+GRIP_NAMES = ("gripper closes", "gripper opens", "gripper moves")
+_MOST_GRIPS = 60  # more are noise; every so many of them are left
 
 
 class Motion:
@@ -73,12 +74,12 @@ def grip_marks(curves: Sequence[Curve]) -> list[Mark]:
         if values.size < 3 or np.ptp(values) < 4 * curve.still:
             continue
         closed, opened = curve.grip
-        names = ("gripper closes", "gripper opens")
+        names = GRIP_NAMES[:2]
         if np.isnan(closed):
-            closed, opened, names = float(values.min()), float(values.max()), ("gripper moves", "gripper moves")
+            closed, opened, names = float(values.min()), float(values.max()), GRIP_NAMES[2:] * 2
         marks += _crossings(curve, closed, opened, names)
     marks.sort(key=lambda mark: mark.time_s)
-    return marks[:_MOST_GRIPS]
+    return marks[:: -(-len(marks) // _MOST_GRIPS) or 1]
 
 
 def _crossings(curve: Curve, closed: float, opened: float, names: tuple[str, str]) -> list[Mark]:

@@ -8,13 +8,14 @@ from html import escape
 from beingh_core.data.doctor import charts
 from beingh_core.data.doctor.charts import Span
 from beingh_core.data.doctor.clocks import pace
-from beingh_core.data.doctor.facts import BAD, GOOD, OTHER, USABLE, EpisodeFacts
+from beingh_core.data.doctor.facts import BAD, COMMANDS, GOOD, OTHER, USABLE, EpisodeFacts
 from beingh_core.data.doctor.film import film
 from beingh_core.data.doctor.summary import charge_shares, counts, reasons
 from beingh_core.evaluate.html import document, table
 
 MOST_CURVES = 24
 _OPEN = 6  # so many episodes are unfolded, also good ones
+_PAUSE = "the controller was stopped or between epochs"
 _CHARGE_KINDS = {"policy": "policy", "person": "person", "nobody": "nobody"}
 _STYLE = """
 :root { --usable: #a86400; --blue: #1769aa; --orange: #e8890c; }
@@ -25,14 +26,14 @@ li.fault::marker { color: var(--bad); content: "✕ "; } li.flaw::marker { color
 .summary td { vertical-align: top; } .summary td:first-child, .summary th:first-child { white-space: nowrap; } .summary td:nth-child(3) { min-width: 14rem; } .summary td:nth-child(4) { white-space: nowrap; }
 details.episode { border-top: 2px solid var(--line); padding: .8rem 0 1.2rem; } details.episode > summary { cursor: pointer; font-size: 1.15rem; overflow-wrap: anywhere; }
 details.more > summary { cursor: pointer; color: var(--soft); margin: .6rem 0; } h3 { font-size: .95rem; margin: 1.1rem 0 .3rem; color: var(--soft); font-weight: 600; }
-.film { display: grid; grid-template-columns: 7rem repeat(var(--moments), minmax(6rem, 1fr)); gap: 3px; align-items: start; } .film img { width: 100%; min-height: 1rem; } .film .when { font-size: .78rem; line-height: 1.25; color: var(--soft); align-self: end; overflow-wrap: anywhere; }
+.film { display: grid; grid-template-columns: 7rem repeat(var(--moments), minmax(5rem, 1fr)); gap: 3px; align-items: start; } .film img { width: 100%; min-height: 1rem; } .film .when { font-size: .78rem; line-height: 1.25; color: var(--soft); align-self: end; overflow-wrap: anywhere; }
 .film .when b { display: block; color: var(--ink); font-weight: 600; } .film .view { position: sticky; left: 0; background: #fffd; font-size: .85rem; line-height: 1.25; padding-right: .4rem; overflow-wrap: anywhere; z-index: 1; align-self: stretch; }
 .film .view small { display: block; color: var(--soft); }
 .bars { display: grid; grid-template-columns: minmax(7rem, 16rem) 1fr; gap: 3px .6rem; align-items: center; font-size: .82rem; }
 .bars .label { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; direction: rtl; text-align: left; unicode-bidi: plaintext; } .bars svg { width: 100%; height: .85rem; display: block; }
 .axis { display: flex; justify-content: space-between; color: var(--soft); font-size: .75rem; }
 .bar .there { fill: #cfe0ee; } .bar .gap, .bar .black { fill: var(--bad); } .bar .black { fill: #000; } .bar .frozen { fill: #7a4fa3; } .bar .policy { fill: #4c94cf; } .bar .person { fill: var(--orange); }
-.bar .nobody { fill: #e4e8eb; } .bar .idle { fill: #c2a25a; } .bar .mark { fill: var(--ink); } .bar .moves { fill: #b9d8c3; }
+.bar .nobody, .bar .pause { fill: #e4e8eb; } .bar .idle { fill: #c2a25a; } .bar .mark { fill: var(--ink); } .bar .moves { fill: #b9d8c3; }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr)); gap: .7rem 1.2rem; } .chart { margin: 0; min-width: 0; }
 .chart figcaption { font-size: .8rem; overflow-wrap: anywhere; line-height: 1.3; } .chart figcaption span { color: var(--soft); } .chart svg { width: 100%; height: 5.2rem; display: block; border-bottom: 1px solid var(--line); }
 .chart path { fill: none; vector-effect: non-scaling-stroke; stroke-width: 1.4; } .chart .measured { stroke: var(--ink); } .chart .commanded { stroke: var(--blue); } .chart .limit { stroke: var(--bad); stroke-dasharray: 4 3; stroke-width: 1; }
@@ -42,7 +43,7 @@ details.more > summary { cursor: pointer; color: var(--soft); margin: .6rem 0; }
 """
 _COLOURS = (
     ("#cfe0ee", "messages"), ("#b3372b", "gap, or outside of limits"), ("#7a4fa3", "frozen"), ("#000", "black"),
-    ("#4c94cf", "policy in charge"), ("#e8890c", "person in charge"), ("#e4e8eb", "nobody"), ("#c2a25a", "nothing moves"),
+    ("#4c94cf", "policy in charge"), ("#e8890c", "person in charge"), ("#e4e8eb", "nobody; no epoch of the controller"), ("#c2a25a", "nothing moves"),
 )  # fmt: skip
 
 
@@ -131,6 +132,7 @@ def _about(facts: EpisodeFacts) -> str:
     said = [facts.source]
     if facts.readable:
         said += [f"{facts.duration_s:.2f} s", f"robot {facts.robot}" if facts.robot else ""]
+        said.append(f"rates and gaps judged from {facts.begin_s:.2f} s on" if facts.begin_s else "")
         said.append(
             f"judged by the contract of {facts.judged_by}" if facts.judged_by else "no contract: no limits known"
         )
@@ -164,7 +166,10 @@ def _timeline(facts: EpisodeFacts) -> str:
     for stream in facts.streams:
         at = stream.times_s
         if stream.role != OTHER and len(at):
-            spans = [Span(start_s=float(at[0]), end_s=float(at[-1]), kind="there"), *_found_spans(facts, stream.name)]
+            spans = [Span(start_s=float(at[0]), end_s=float(at[-1]), kind="there")]
+            if stream.role == COMMANDS:
+                spans += [Span(start_s=p.start_s, end_s=p.end_s, kind="pause", title=_PAUSE) for p in facts.pauses]
+            spans += _found_spans(facts, stream.name)
             bars.append(charts.time_bar(stream.name, spans, facts.duration_s))
     if facts.kind == "dataset":
         for view in facts.views:
@@ -204,7 +209,7 @@ def _curves(facts: EpisodeFacts) -> str:
 
 def _streams(facts: EpisodeFacts) -> str:
     def row(stream) -> list[str]:
-        found = pace(stream)
+        found = pace(stream, facts.begin_s)
         _, lost, dropped = facts.lost.get(stream.name, (0, 0, 0))
         return [
             stream.name, stream.type, str(stream.count),

@@ -41,11 +41,11 @@ def described(facts: EpisodeFacts) -> dict[str, Any]:
     """An episode without its pictures and curves, as JSON has it."""
     return {
         "name": facts.name, "source": facts.source, "kind": facts.kind, "verdict": facts.verdict,
-        "readable": facts.readable, "duration_s": _number(facts.duration_s), "task": facts.task,
+        "readable": facts.readable, "duration_s": _number(facts.duration_s), "begin_s": _number(facts.begin_s), "task": facts.task,
         "operator": facts.operator, "success": facts.success, "robot": facts.robot, "contract": facts.judged_by,
         "in_charge": {who: _number(share) for who, share in charge_shares(facts).items()},
         "marks": [{"time_s": _number(m.time_s), "name": m.name} for m in facts.marks],
-        "streams": [_stream(stream) for stream in facts.streams],
+        "streams": [_stream(stream, facts.begin_s) for stream in facts.streams],
         "lost": {name: dict(zip(("received", "lost", "dropped"), n)) for name, n in facts.lost.items()},
         "findings": [
             {
@@ -57,8 +57,8 @@ def described(facts: EpisodeFacts) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _stream(stream) -> dict[str, Any]:
-    found = pace(stream)
+def _stream(stream, begin_s: float) -> dict[str, Any]:
+    found = pace(stream, begin_s)
     return {
         "name": stream.name, "type": stream.type, "role": stream.role, "count": stream.count,
         "rate_hz": _number(found.rate_hz), "longest_s": _number(found.longest_s),
