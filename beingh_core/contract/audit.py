@@ -115,27 +115,28 @@ def fk_error(urdf_path: Path, chain: Chain, poses: int = POSES) -> float:
     from beingh_core.contract.kinematics import load_model
 
     model = load_model(urdf_path)
-    data, rng, urdf = model.createData(), np.random.default_rng(0), read_urdf(urdf_path)
-    root = chain.joints[0].parent
-    worst = 0.0
-    for _ in range(poses):
-        wanted = chain.link_poses(positions := chain.random_positions(rng))
-        vector = pin.neutral(model)
-        for name, joint in urdf.joints.items():
-            source = positions.get(joint.mimics or name, 0.0)
-            vector[model.joints[model.getJointId(name)].idx_q] = (
-                source if joint.mimics is None else joint.multiplier * source + joint.offset
-            )
+    data, urdf = model.createData(), read_urdf(urdf_path)
+    positions = chain.random_positions(np.random.default_rng(0), poses)
+    wanted = chain.link_poses(positions)
+    frames = {frame.name: i for i, frame in enumerate(model.frames) if frame.type == pin.BODY}
+    if not wanted.keys() <= frames.keys():
+        return math.inf
+    links = [frames[link] for link in wanted]
+    vectors = np.tile(pin.neutral(model), (poses, 1))
+    for name, joint in urdf.joints.items():
+        source = positions.get(joint.mimics or name, 0.0)
+        column = model.joints[model.getJointId(name)].idx_q
+        vectors[:, column] = source if joint.mimics is None else joint.multiplier * source + joint.offset
+    root = links[list(wanted).index(chain.joints[0].parent)]
+    found = np.empty((len(links), poses, 4, 4))
+    for row, vector in enumerate(vectors):
         pin.framesForwardKinematics(model, data, vector)
-        found = {frame.name: data.oMf[i].homogeneous for i, frame in enumerate(model.frames) if frame.type == pin.BODY}
-        if not wanted.keys() <= found.keys():
-            return math.inf
-        from_root = np.linalg.inv(found[root])
-        for link, pose in wanted.items():
-            off = _points(from_root @ found[link]) - _points(pose)
-            worst = max(worst, float(np.linalg.norm(off, axis=1).max()))
-    return worst
+        from_root = data.oMf[root].inverse()
+        for number, link in enumerate(links):
+            found[number, row] = (from_root * data.oMf[link]).homogeneous
+    off = (_points(found[number]) - _points(pose) for number, pose in enumerate(wanted.values()))
+    return max(float(np.linalg.norm(distance, axis=-1).max()) for distance in off)
 
 
 def _points(pose: np.ndarray) -> np.ndarray:
-    return _POINTS @ pose[:3, :3].T + pose[:3, 3]
+    return _POINTS @ np.swapaxes(pose[..., :3, :3], -1, -2) + pose[..., None, :3, 3]

@@ -65,8 +65,8 @@ class Chain:
         """The joints that move by themselves."""
         return tuple(joint for joint in self.joints if joint.axis and not joint.mimic)
 
-    def positions(self, free: Mapping[str, float]) -> dict[str, float]:
-        """Positions of all movable joints from those that move by themselves [rad or m]."""
+    def positions(self, free: Mapping[str, Any]) -> dict[str, Any]:
+        """Positions of all movable joints from those that move by themselves, numbers or (N,) of N postures [rad or m]."""
         found = dict(free)
         for joint in self.joints:
             if joint.mimic:
@@ -74,16 +74,19 @@ class Chain:
                 found[joint.name] = multiplier * found[source] + offset
         return found
 
-    def random_positions(self, rng: np.random.Generator) -> dict[str, float]:
-        """Positions of all movable joints, with those that move by themselves anywhere within their limits."""
+    def random_positions(self, rng: np.random.Generator, count: int | None = None) -> dict[str, Any]:
+        """Positions of all movable joints, with those that move by themselves anywhere within their limits; (count,) each."""
         free = {}
         for joint in self.free:
             lower, upper = (end if end is not None else sign * TURN for end, sign in zip(joint.limits, (-1.0, 1.0)))
-            free[joint.name] = rng.uniform(lower, upper)
+            free[joint.name] = rng.uniform(lower, upper, count)
         return self.positions(free)
 
-    def link_poses(self, positions: Mapping[str, float]) -> dict[str, np.ndarray]:
-        """Link -> (4, 4) pose in the root link, at positions of all movable joints."""
+    def link_poses(self, positions: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Link -> (4, 4) pose in the root link, at positions of all movable joints.
+
+        (N, 4, 4) for links that joints with (N,) positions move.
+        """
         poses = {self.joints[0].parent: np.eye(4)}
         for joint, pose in zip(self.joints, self._placements):
             moved = pose @ _motion(joint, positions[joint.name]) if joint.axis else pose
@@ -123,11 +126,13 @@ def _tuples(entry: dict[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
 
 
-def _motion(joint: ChainJoint, position: float) -> np.ndarray:
-    """(4, 4) pose of the child after its joint has moved."""
-    pose, axis = np.eye(4), np.asarray(joint.axis, dtype=np.float64) / np.linalg.norm(joint.axis)
+def _motion(joint: ChainJoint, position: Any) -> np.ndarray:
+    """(4, 4) pose of the child after its joint has moved; (N, 4, 4) for (N,) positions."""
+    axis = np.asarray(joint.axis, dtype=np.float64) / np.linalg.norm(joint.axis)
+    moved = np.multiply.outer(np.asarray(position, dtype=np.float64), axis)
+    pose = np.broadcast_to(np.eye(4), (*moved.shape[:-1], 4, 4)).copy()
     if joint.type == "prismatic":
-        pose[:3, 3] = position * axis
+        pose[..., :3, 3] = moved
     else:
-        pose[:3, :3] = Rotation.from_rotvec(position * axis).as_matrix()
+        pose[..., :3, :3] = Rotation.from_rotvec(moved).as_matrix()
     return pose
