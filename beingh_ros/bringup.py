@@ -18,6 +18,7 @@ from pathlib import Path
 from beingh_core.contract import load_contract
 from beingh_core.contract.arms import arms_of
 from beingh_core.contract.schema import RobotContract
+from beingh_core.contract.simulation import check_simulation
 from beingh_core.errors import BeingHError
 from beingh_core.inference.policy_loading import check_one_source
 from beingh_core.policy.checkpoint_check import check_checkpoint
@@ -106,7 +107,7 @@ def processes(options: BringupOptions) -> list[ProcessSpec]:
     """The node processes in starting order; stop them in the reverse order.
 
     Raises:
-        BeingHError: For a contract that cannot be loaded, or options that exclude each other.
+        BeingHError: For a contract that cannot be loaded or simulated, or options that exclude each other.
     """
     contract = load_contract(options.contract)
     common = {"contract": str(options.contract), "use_sim_time": options.use_sim_time}
@@ -116,6 +117,7 @@ def processes(options: BringupOptions) -> list[ProcessSpec]:
             raise BeingHError(
                 "the simulator runs in real time and publishes no /clock", remedy="leave use_sim_time off"
             )
+        check_simulation(contract)
         specs.append(
             ProcessSpec(
                 name="sim",

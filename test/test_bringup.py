@@ -52,6 +52,8 @@ def test_options_reach_the_nodes():
     assert {spec.namespace for spec in found.values()} == {"left"}
     with pytest.raises(BeingHError, match="use_sim_time"):
         specs(simulate=True, use_sim_time=True)
+    with pytest.raises(BeingHError, match="kind `unitree_g1_arm_sdk`.*start this robot's own drivers"):
+        processes(BringupOptions(contract="g1", simulate=True))
     with pytest.raises(BeingHError, match="nobody"):
         processes(BringupOptions(contract="nobody"))
 

@@ -9,10 +9,11 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from beingh_core.contract import load_contract
+from beingh_core.contract.simulation import PLAYED, check_simulation, sim_camera
 from beingh_core.contract.wire import Wire
 from beingh_core.errors import BeingHError
 from beingh_core.sim.trajectory_follower import TrajectoryFollower
-from beingh_ros.nodes.sim_commands import _READERS, STREAM_NS, check_contract, sim_camera
+from beingh_ros.nodes.sim_commands import _READERS, STREAM_NS
 
 # Degrees, and the second joint the other way round.
 WIRE = Wire(
@@ -73,7 +74,7 @@ def test_what_is_no_command_is_dropped_with_its_reason(kind, message, what):
 
 @pytest.mark.parametrize("name", ["fr3", "fr3_inspire", "ur5e", "aloha", "vx300s", "adam_u", "d1"])
 def test_these_robots_are_simulated(name):
-    check_contract(load_contract(name))
+    check_simulation(load_contract(name))
 
 
 @pytest.mark.parametrize(
@@ -89,10 +90,14 @@ def test_others_are_one_error_before_anything_is_made(name, kind):
     with pytest.raises(
         BeingHError, match=f"drivers: .*does not take.*`{kind}`.*joint_trajectory.*start this robot's own"
     ):
-        check_contract(load_contract(name))
+        check_simulation(load_contract(name))
 
 
 def test_a_camera_of_another_encoding_is_one_error():
     camera = load_contract("ur5e").cameras[0]
     with pytest.raises(BeingHError, match="cannot publish bgr8"):
         sim_camera(replace(camera, encoding="bgr8"))
+
+
+def test_what_the_contract_may_send_is_what_is_read():
+    assert sorted(_READERS) == list(PLAYED)

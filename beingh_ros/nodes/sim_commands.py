@@ -1,4 +1,4 @@
-"""Which contracts the simulator can play, and the commands that it takes, in the contract's names and units.
+"""The commands that the simulator takes, in the contract's names and units.
 
 joint_trajectory: as joint_trajectory_controller. forward_command and joint_state_command: each message is the next reference.
 """
@@ -16,9 +16,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
-from beingh_core.contract import RobotContract
-from beingh_core.contract.schema import CameraStream, DriverGroup
-from beingh_core.contract.sources import JOINT_STATE
+from beingh_core.contract.schema import DriverGroup
 from beingh_core.contract.state_messages import joint_positions
 from beingh_core.contract.wire import Wire, plain
 from beingh_core.errors import BeingHError
@@ -29,48 +27,6 @@ from beingh_ros.nodes.guard import bounded
 # A streamed reference is reached in this time, as a servo does that gets the next one then.
 STREAM_NS = 10_000_000
 Accept = Callable[[TrajectoryFollower, int], "str | None"]
-
-
-def check_contract(contract: RobotContract) -> None:
-    """Refuses, before anything is made, a contract that the simulator cannot play.
-
-    Raises:
-        BeingHError: a driver, a state signal or a camera of a kind that is not simulated.
-    """
-    remedy = "start this robot's own drivers in place of the simulator"
-    for driver in contract.drivers:
-        if driver.kind not in _READERS:
-            raise BeingHError(
-                f"the simulator does not take what a driver of kind `{driver.kind}` sends",
-                where=f"{contract.path}: drivers",
-                allowed=sorted(_READERS),
-                remedy=remedy,
-            )
-    for signal in contract.state:
-        if signal.type != JOINT_STATE:
-            raise BeingHError(
-                f"the simulator does not publish {signal.type}",
-                where=f"{contract.path}: state.{signal.slot}",
-                allowed=JOINT_STATE,
-                remedy=remedy,
-            )
-    for camera in contract.cameras:
-        sim_camera(camera)
-
-
-def sim_camera(camera: CameraStream) -> str:
-    """The simulator's camera for a view of the contract: the hand's where its name or topic says wrist, else the scene's.
-
-    Raises:
-        BeingHError: another type or encoding than rgb8 images.
-    """
-    if not camera.type.endswith("/Image") or camera.encoding != "rgb8":
-        raise BeingHError(
-            f"the simulator cannot publish {camera.encoding} on {camera.topic}",
-            where=f"camera {camera.name}",
-            allowed="rgb8 of sensor_msgs/msg/Image",
-        )
-    return "wrist_camera" if "wrist" in camera.name or "wrist" in camera.topic else "scene_camera"
 
 
 def subscribe(

@@ -27,6 +27,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from beingh_core.contract import RobotContract, load_contract
 from beingh_core.contract.arms import base_frame
+from beingh_core.contract.simulation import check_simulation, sim_camera
 from beingh_core.contract.wire import Wire
 from beingh_core.control.timing import SteadyTime
 from beingh_core.errors import BeingHError
@@ -37,7 +38,7 @@ from beingh_ros.messages.plan_messages import most_bytes
 from beingh_ros.messages.topics import CONTACTS_TOPIC, OBJECTS_TOPIC
 from beingh_ros.nodes.guard import GuardedNode
 from beingh_ros.nodes.runtime import declare, raise_priority, run_node
-from beingh_ros.nodes.sim_commands import check_contract, sim_camera, subscribe
+from beingh_ros.nodes.sim_commands import subscribe
 from beingh_ros.nodes.sim_contacts import contact_markers
 
 STEP_NS = 10_000_000  # physics and reference update
@@ -64,7 +65,7 @@ class SimNode(GuardedNode):
         spectator_fps = declare(
             self, "spectator_fps", 0.0, "rate of the spectator camera [1/s], 0 for none", between=(0.0, 60.0)
         )
-        check_contract(contract)
+        check_simulation(contract)
         self._robot = SimRobot.of(contract)
         self._robot.reset(self.get_parameter("seed").value)
         self._base_frame = base_frame(contract)

@@ -1,0 +1,52 @@
+"""Which contracts the simulator can play."""
+
+from __future__ import annotations
+
+from beingh_core.contract.schema import CameraStream, RobotContract
+from beingh_core.contract.sources import JOINT_STATE
+from beingh_core.errors import BeingHError
+
+# Kinds of drivers whose commands the simulator takes.
+PLAYED = ("forward_command", "joint_state_command", "joint_trajectory")
+
+
+def check_simulation(contract: RobotContract) -> None:
+    """Refuses, before anything is made, a contract that the simulator cannot play.
+
+    Raises:
+        BeingHError: a driver, a state signal or a camera of a kind that is not simulated.
+    """
+    remedy = "start this robot's own drivers in place of the simulator"
+    for driver in contract.drivers:
+        if driver.kind not in PLAYED:
+            raise BeingHError(
+                f"the simulator does not take what a driver of kind `{driver.kind}` sends",
+                where=f"{contract.path}: drivers",
+                allowed=PLAYED,
+                remedy=remedy,
+            )
+    for signal in contract.state:
+        if signal.type != JOINT_STATE:
+            raise BeingHError(
+                f"the simulator does not publish {signal.type}",
+                where=f"{contract.path}: state.{signal.slot}",
+                allowed=JOINT_STATE,
+                remedy=remedy,
+            )
+    for camera in contract.cameras:
+        sim_camera(camera)
+
+
+def sim_camera(camera: CameraStream) -> str:
+    """The simulator's camera for a view of the contract: the hand's where its name or topic says wrist, else the scene's.
+
+    Raises:
+        BeingHError: another type or encoding than rgb8 images.
+    """
+    if not camera.type.endswith("/Image") or camera.encoding != "rgb8":
+        raise BeingHError(
+            f"the simulator cannot publish {camera.encoding} on {camera.topic}",
+            where=f"camera {camera.name}",
+            allowed="rgb8 of sensor_msgs/msg/Image",
+        )
+    return "wrist_camera" if "wrist" in camera.name or "wrist" in camera.topic else "scene_camera"
