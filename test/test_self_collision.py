@@ -13,7 +13,11 @@ from beingh_core.contract.self_collision import Collisions, collisions_of
 from beingh_core.contract.urdf import read_urdf
 from beingh_core.errors import BeingHError
 
-NAMES = ("aloha", "d1", "fr3", "fr3_inspire", "g1", "gen3", "mobile_ur5e", "so101", "ur5e_2f85", "vx300s", "xarm7")
+NAMES = (
+    *("adam_u", "aloha", "d1", "fr3", "fr3_inspire", "g1", "gen3", "mobile_ur5e", "so101", "ur5e", "ur5e_2f85"),
+    *("vx300s", "xarm7"),
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("g1_dex3", "g1_inspire")),
+)
 # Folded postures: robot -> joints that differ from home, and what then touches.
 FOLDED = {
     "fr3": ({"fr3_joint2": 1.7, "fr3_joint4": -3.0, "fr3_joint6": 0.6}, "fr3_link"),
