@@ -221,6 +221,17 @@ def test_strip_and_events_cover_the_whole_episode(tmp_path):
         assert all(curve.times_s[-1] > 30.9 for curve in facts.curves)
 
 
+def test_the_page_tells_units_preroll_allowed_gaps_and_what_is_left_out(tmp_path):
+    facts = looked_at(write(tmp_path / "bag", started(1.0, recording())))
+    assert [mark.name for mark in moments(facts)][:2] == ["pre-roll", "recording starts"]
+    text = section(0, facts)
+    assert "rad, sliding joints in m" in text and "from 0 to 4.0 s" in text
+    assert "allowed [s]" in text and "<td>0.25</td>" in text
+    holes = [told for told in recording(10.0) if told.topic != WRIST or round(told.s * 10) % 10 > 4]
+    told = [str(finding) for finding in looked_at(write(tmp_path / "holes", holes)).findings]
+    assert any(f"{WRIST}: and " in text and text.endswith("more: gap") for text in told), told
+
+
 def started(at_s, messages):
     """With the start event at a later time: what comes before it is pre-roll."""
     for told in messages:
