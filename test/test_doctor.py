@@ -30,6 +30,7 @@ from doctor_support import (
 )
 
 from beingh_core.contract import load_contract
+from beingh_core.data.doctor.charts import joint_chart
 from beingh_core.data.doctor.checks import check
 from beingh_core.data.doctor.examine import examine
 from beingh_core.data.doctor.facts import BAD, FAULT, FLAW, GOOD, NOTE, USABLE
@@ -219,6 +220,31 @@ def test_strip_and_events_cover_the_whole_episode(tmp_path):
         assert max(b - a for a, b in zip(shown, shown[1:])) <= 0.25 * facts.duration_s + 1e-6
         assert any(mark.name == "contact" for mark in moments(facts))
         assert all(curve.times_s[-1] > 30.9 for curve in facts.curves)
+
+
+def test_the_page_tells_units_preroll_allowed_gaps_and_what_is_left_out(tmp_path):
+    facts = looked_at(write(tmp_path / "bag", started(1.0, recording())))
+    assert [mark.name for mark in moments(facts)][:2] == ["pre-roll", "recording starts"]
+    text = section(0, facts)
+    assert "rad, sliding joints in m" in text and "from 0 to 4.0 s" in text
+    assert "allowed [s]" in text and "<td>0.25</td>" in text
+    holes = [told for told in recording(10.0) if told.topic != WRIST or round(told.s * 10) % 10 > 4]
+    told = [str(finding) for finding in looked_at(write(tmp_path / "holes", holes)).findings]
+    assert any(f"{WRIST}: and " in text and text.endswith("more: gap") for text in told), told
+
+
+def test_silence_is_drawn_as_long_as_it_is_and_no_line_crosses_it(tmp_path):
+    """At the end of an episode, too."""
+    messages = [
+        t for t in recording(10.0) if (t.topic != BUFFER or not 3.0 < t.s < 6.0) and (t.topic != SCENE or t.s < 7.0)
+    ]
+    facts = looked_at(write(tmp_path / "bag", messages))
+    [silent] = [f for f in facts.findings if f.kind == "gap" and f.topic == SCENE and f.end_s]
+    assert (silent.text, silent.start_s, silent.end_s) == ("nothing for 3.10 s", pytest.approx(6.9, abs=0.01), 10.0)
+    assert "<rect class=gap x=414.0 y=0 height=12 width=186.0>" in section(0, facts)
+    [joint] = [c for c in facts.curves if c.name == "fr3_joint1" and c.commanded]
+    chart = joint_chart(None, joint, facts.duration_s, (), ())
+    assert chart.split('class=commanded d="')[1].split('"')[0].count("M") == 2
 
 
 def started(at_s, messages):

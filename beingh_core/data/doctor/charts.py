@@ -9,6 +9,7 @@ from html import escape
 
 import numpy as np
 
+from beingh_core.data.doctor.clocks import GAP_PERIODS, GAP_S
 from beingh_core.data.doctor.facts import Charge, Curve, Mark
 
 _WIDTH, _HEIGHT, _BAR = 600, 100, 12
@@ -116,7 +117,10 @@ class _Scale:
 
 
 def _path(times_s: np.ndarray, values: np.ndarray, scale: _Scale) -> str:
-    """SVG path; of long curves the smallest and largest value of each bin, and no line over what is no number."""
+    """SVG path; of long curves the smallest and largest value of each bin, and no line over what is no number or has no values."""
+    steps = np.diff(times_s)
+    longest_s = max(GAP_S, GAP_PERIODS * float(np.median(steps))) if len(steps) else GAP_S
+    stretch = np.concatenate([[0], np.cumsum(steps > longest_s)])
     if len(values) > 2 * _BINS:
         edges = np.linspace(0, len(values), _BINS + 1).astype(int)
         picked = []
@@ -127,9 +131,9 @@ def _path(times_s: np.ndarray, values: np.ndarray, scale: _Scale) -> str:
             else:
                 picked.append(first)
         keep = np.unique(picked)
-        times_s, values = times_s[keep], values[keep]
+        times_s, values, stretch = times_s[keep], values[keep], stretch[keep]
     xs, ys = scale.x(times_s), np.clip(scale.y(values), -50.0, 150.0)
     there = np.isfinite(ys)
-    begins = there & ~np.concatenate([[False], there[:-1]])
+    begins = there & ~np.concatenate([[False], there[:-1] & (np.diff(stretch) == 0)])
     points = zip(begins[there].tolist(), xs[there].tolist(), ys[there].tolist())
     return "".join(f"{'M' if begin else 'L'}{x:.1f} {y:.1f}" for begin, x, y in points)

@@ -185,7 +185,7 @@ def _shortened(found: list[Finding]) -> list[Finding]:
         if len(all_of_it) > MOST_LISTED:
             weights = {finding.weight for finding in all_of_it}
             weight = next(weight for weight in (FAULT, FLAW, NOTE) if weight in weights)
-            text = f"and {len(all_of_it) - MOST_LISTED} more of this kind"
+            text = f"and {len(all_of_it) - MOST_LISTED} more: {kind}"
             kept.append(Finding(kind=kind, weight=weight, text=text, topic=topic))
     rank = {FAULT: 0, FLAW: 1, NOTE: 2}
     return sorted(kept, key=lambda finding: rank[finding.weight])

@@ -173,12 +173,12 @@ def _gaps(stream: Stream, duration_s: float, begin_s: float, pauses: Sequence[Ru
                              start_s=float(since[index]), end_s=float(at[index + 1])))  # fmt: skip
     if stream.role not in (ROWS, COMMANDS) and stream.count > 1:
         first_s, last_s = float(stream.times_s[0]), float(stream.times_s[-1])
-        for word, start_s, end_s in (("before", begin_s, first_s), ("after", max(last_s, begin_s), duration_s)):
+        for start_s, end_s in ((begin_s, first_s), (max(last_s, begin_s), duration_s)):
             if end_s - start_s > max(longest, 1.0):
                 total_s += end_s - start_s
-                text = f"nothing {word} this for {end_s - start_s:.2f} s"
-                at_s = end_s if word == "before" else start_s
-                found.append(Finding(kind="gap", weight=FLAW, text=text, topic=stream.name, start_s=at_s))
+                text = f"nothing for {end_s - start_s:.2f} s"
+                found.append(Finding(kind="gap", weight=FLAW, text=text, topic=stream.name,
+                                     start_s=start_s, end_s=end_s))  # fmt: skip
     if total_s > MUCH * (whole_s := duration_s - begin_s) > 0:
         text = f"silent for {min(1.0, total_s / whole_s):.0%} of the episode"
         found.insert(0, Finding(kind="gap", weight=FAULT, text=text, topic=stream.name))

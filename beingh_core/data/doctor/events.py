@@ -9,6 +9,7 @@ from typing import Any
 from beingh_core.data.doctor.facts import FLAW, NOTE, Charge, EpisodeFacts, Finding, Mark
 
 _LONGEST_TEXT = 500
+STARTS = "recording starts"  # the mark of a start event
 
 
 class Events:
@@ -66,7 +67,7 @@ class Events:
                 facts.operator = facts.operator or _text(event.get("operator"))
                 facts.robot = _text(event.get("robot"))
                 facts.begin_s = facts.begin_s or at(log_ns)
-                facts.marks.append(Mark(time_s=at(log_ns), name="recording starts"))
+                facts.marks.append(Mark(time_s=at(log_ns), name=STARTS))
             elif kind == "mark":
                 facts.marks.append(Mark(time_s=at(log_ns), name=_text(event.get("name")) or "mark"))
             elif kind == "in_charge" and event.get("who"):

@@ -7,6 +7,7 @@ import math
 from bisect import bisect_left
 from html import escape
 
+from beingh_core.data.doctor.events import STARTS
 from beingh_core.data.doctor.facts import EpisodeFacts, Look, Mark
 from beingh_core.data.doctor.motion import GRIP_NAMES
 
@@ -19,7 +20,8 @@ def moments(facts: EpisodeFacts) -> list[Mark]:
     """Start, end and marks that lie far apart, those of people first; between them as many more as cover the episode."""
     if not facts.duration_s:
         return [Mark(time_s=0.0, name="start")]
-    chosen = [Mark(time_s=0.0, name="start"), Mark(time_s=facts.duration_s, name="end")]
+    early = any(mark.name == STARTS and mark.time_s >= _CLOSE_S for mark in facts.marks)
+    chosen = [Mark(time_s=0.0, name="pre-roll" if early else "start"), Mark(time_s=facts.duration_s, name="end")]
     found = [mark for mark in facts.marks if mark.name not in GRIP_NAMES]
     for marks in (found, [mark for mark in facts.marks if mark.name in GRIP_NAMES]):
         while marks and len(chosen) < 2 + MARKS:

@@ -43,7 +43,8 @@ details.more > summary { cursor: pointer; color: var(--soft); margin: .6rem 0; }
 """
 _COLOURS = (
     ("#cfe0ee", "messages"), ("#b3372b", "gap, or outside of limits"), ("#7a4fa3", "frozen"), ("#000", "black"),
-    ("#4c94cf", "policy in charge"), ("#e8890c", "person in charge"), ("#e4e8eb", "nobody; no epoch of the controller"), ("#c2a25a", "nothing moves"),
+    ("#4c94cf", "policy in charge"), ("#e8890c", "person in charge"), ("#e4e8eb", "nobody; no epoch of the controller"), ("#b9d8c3", "motion"),
+    ("#c2a25a", "nothing moves"),
 )  # fmt: skip
 
 
@@ -204,7 +205,8 @@ def _curves(facts: EpisodeFacts) -> str:
         for one, other in pairs[:MOST_CURVES]
     ]
     more = f"<p class=soft>and {len(pairs) - MOST_CURVES} more</p>" if len(pairs) > MOST_CURVES else ""
-    return f"<h3>Joints</h3><div class=charts>{''.join(drawn)}</div>{more}"
+    unit = "; rad, sliding joints in m" if facts.kind == "bag" else ""
+    return f"<h3>Joints from 0 to {facts.duration_s:.1f} s{unit}</h3><div class=charts>{''.join(drawn)}</div>{more}"
 
 
 def _streams(facts: EpisodeFacts) -> str:
@@ -215,10 +217,11 @@ def _streams(facts: EpisodeFacts) -> str:
             stream.name, stream.type, str(stream.count),
             f"{found.rate_hz:.1f}" if found.rate_hz and stream.role != OTHER else "",
             f"{found.longest_s:.3f}" if found.longest_s is not None and stream.role != OTHER else "",
+            f"{stream.max_age_s:g}" if stream.max_age_s and stream.role != OTHER else "",
             str(lost or ""), str(dropped or ""),
         ]  # fmt: skip
 
-    head = ["topic", "type", "messages", "rate [Hz]", "longest gap [s]", "lost", "dropped"]
+    head = ["topic", "type", "messages", "rate [Hz]", "longest gap [s]", "allowed [s]", "lost", "dropped"]
     judged = [stream for stream in facts.streams if stream.role != OTHER]
     others = [stream for stream in facts.streams if stream.role == OTHER]
     text = "<h3>Streams</h3>" + table(head, [row(stream) for stream in judged]) if judged else ""
