@@ -194,7 +194,9 @@ def _status_of(error: Exception, node: Node | None, name: str) -> int | None:
 
 
 def _end(node: Node, name: str, signal_name: str, *, told: bool) -> None:
-    """Close a node, and say what has ended it."""
+    """Close a node, and say what has ended it; a node that has `ended_by` gets the signal's name before that."""
+    if hasattr(node, "ended_by"):
+        node.ended_by = signal_name
     node.close()
     status = getattr(node, "exit_status", None)
     if told and (signal_name or status):

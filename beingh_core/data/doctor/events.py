@@ -72,7 +72,7 @@ class Events:
         if ended is not None:
             facts.success = ended.get("success") if isinstance(ended.get("success"), bool) else facts.success
             facts.lost = _losses(ended.get("topics"))
-            if ended.get("reason"):
+            if ended.get("reason") and ended.get("complete") is not True:
                 why = f"the recorder ended it: {_text(ended['reason'])}"
                 facts.findings.append(Finding(kind="ended", weight=FLAW, text=why))
         elif self._seen:
