@@ -181,7 +181,7 @@ CAMERAS = tuple(f"/{camera.topic}" for camera in CONTRACT.cameras)
         ((), 0.0, [], "empty|no cameras|no message"),
         ((), 99, ["--contract", "ur5e"], "robot fr3"),
         ((), 99, ["--checkpoint", str(ROOT / "test/data/set_a")], "fr3_cubes"),
-        ((), 99, ["--task", ""], "--task"),
+        (("/record/events",), 99, ["--task", ""], "--task"),
         ((), 99, ["--namespace", "left"], "--namespace"),
         ((), 99, ["--commands", "/joint_stat"], "joint_states"),
         ((), 99, ["--freeze", "wrist_view=4"], "VIEW=FROM-TO"),
@@ -236,14 +236,19 @@ def test_a_bag_tells_its_instruction_and_who_was_in_charge(tmp_path):
     def taken_over(topic, at_s, data):
         return header_data(header_of(data)[0], "person") if topic == "/record/in_charge" and at_s > 2.0 else data
 
-    path = Path(variant(tmp_path / "bag.mcap", change=taken_over, said="pick up the blue cube"))
-    [recording], _ = recordings_of(path, CONTRACT)
-    assert recording.task == "pick up the blue cube"
+    path = Path(variant(tmp_path / "bag.mcap", ("/record/events",), change=taken_over, said="pick up the blue cube"))
+    [recording], notes = recordings_of(path, CONTRACT)
+    assert recording.task == "pick up the blue cube" and "the last policy/instruction" in " ".join(notes)
     assert [m.topic for m in recording.messages()].count("policy/instruction") == 1
     [other], _ = recordings_of(path, CONTRACT, task=TASK)
     assert other.task == TASK and "policy/instruction" not in [m.topic for m in other.messages()]
     stamps = np.array([recording.begin_ns + 500_000_000, recording.end_ns - 200_000_000])
     assert recording.in_charge(stamps).tolist() == ["policy", "person"]
+
+
+def test_without_metadata_the_recorders_events_tell_the_task():
+    [recording], notes = recordings_of(BAG, CONTRACT)
+    assert recording.task == "pick up the green cube" and "the recorder's events" in " ".join(notes)
 
 
 def test_a_bag_with_its_own_instruction_is_replayed(tmp_path):

@@ -26,6 +26,7 @@ from beingh_core.data.doctor.facts import (
     Stream,
 )
 from beingh_core.data.doctor.positions import Positions
+from beingh_core.data.said_tasks import INSTRUCTION
 
 EVENTS, IN_CHARGE, BUFFER, CHUNK = "record/events", "record/in_charge", "controller/buffer", "policy/chunk"
 _JOINT_STATE, _TRAJECTORY = "sensor_msgs/msg/JointState", "trajectory_msgs/msg/JointTrajectory"
@@ -59,7 +60,7 @@ class _Reading:
         self._facts = EpisodeFacts(name=path.resolve().name, source=str(path), kind="bag")
         self._events_topic = next((name for name in bag.topics if ("/" + name).endswith("/" + EVENTS)), "")
         self._namespace = namespace or self._events_topic.removesuffix(EVENTS).strip("/")
-        self._in_charge_topic = self._full(IN_CHARGE)
+        self._in_charge_topic, self._instruction_topic = self._full(IN_CHARGE), self._full(INSTRUCTION)
         self._events = Events(bag.custom)
         self._contract = contract
         if contract is None:
@@ -138,6 +139,8 @@ class _Reading:
                 if self._events.take(log_ns, text_of(message.data)):
                     for camera in cameras.values():
                         camera.looker.look()
+            elif message.topic == self._instruction_topic:
+                self._events.instruct(text_of(message.data))
             elif message.topic == self._in_charge_topic:
                 self._events.tick(log_ns, header_of(message.data)[1])
             if number % 500 == 0:
