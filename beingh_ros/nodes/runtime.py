@@ -23,8 +23,8 @@ from rclpy.time import Time
 from rosgraph_msgs.msg import Clock as ClockMessage
 
 from beingh_core.errors import BeingHError, misspelled
+from beingh_core.interrupts import was_interrupted
 from beingh_ros.nodes.graph import QUIET
-from beingh_ros.nodes.quiet_start import was_interrupted
 from beingh_ros.nodes.usage import answer_to
 
 EXIT_USER_ERROR = 2
