@@ -24,6 +24,7 @@ from beingh_core.data.bags import open_bag
 from beingh_core.data.bags.message import header_data, header_of, text_data
 from beingh_core.data.command_messages import command_topics
 from beingh_core.data.resample import Resampler, Resampling, from_bag
+from beingh_core.errors import BeingHError
 from beingh_core.evaluate.openloop import HAND
 from beingh_core.openloop.recording import recordings_of
 from beingh_ros.replay.command import main
@@ -230,6 +231,21 @@ def test_another_epoch_is_another_recording(tmp_path):
     assert found[0].begin_ns == whole.begin_ns and found[0].end_ns < whole.end_ns - 500_000_000
     behind = np.array([found[0].end_ns + 100_000_000])
     assert np.isfinite(whole.commanded(behind)).all() and np.isnan(found[0].commanded(behind)).all()
+
+
+def test_a_bag_of_short_epochs_is_refused_with_the_longest_ones_name_and_length(tmp_path):
+    def renamed(topic, at_s, data):
+        if topic != "/controller/buffer":
+            return data
+        epoch, number = header_of(data)[1].encode(), int((at_s + 0.4) / 1.2)
+        return data.replace(epoch, str(number + 1).encode() * epoch.index(b"@") + epoch[epoch.index(b"@") :])
+
+    path = Path(variant(tmp_path / "bag.mcap", change=renamed))
+    [whole], _ = recordings_of(BAG, CONTRACT, task=TASK)
+    with pytest.raises(BeingHError, match="longest epoch") as caught:
+        recordings_of(path, CONTRACT, task=TASK)
+    name, length = re.search(r"\(`([0-9]+)@[0-9]+`\) lasts ([0-9.]+) s", str(caught.value)).groups()
+    assert 1.0 < float(length) < 1.3 < whole.seconds and set(name) < set("23456789")
 
 
 def test_a_bag_tells_its_instruction_and_who_was_in_charge(tmp_path):

@@ -109,17 +109,19 @@ class Recording:
             *(new for old, new in zip(marks, marks[1:]) if self._epochs[old] != self._epochs[new]),
             math.inf,
         ]
-        found = []
+        found, longest = [], (0.0, "")
         for begin, end in zip(edges, edges[1:]):
             part = copy.copy(self)
             part._cut(begin, end)
+            longest = max(longest, (part.seconds, self._epochs.get(int(begin if begin > 0 else (marks or [0])[0]), "")))
             if part.seconds >= self._shortest_s:
                 found.append(part)
             elif len(edges) > 2:
                 self.notes.append(f"{self.name}: an epoch of {max(0.0, part.seconds):.2f} s was left out: too short")
         if not found:
             raise BeingHError(
-                f"lasts {max(0.0, self.seconds):.2f} s with all streams and commands in one epoch", where=self.path,
+                f"its longest epoch{f' (`{longest[1]}`)' if longest[1] else ''} lasts {longest[0]:.2f} s with all streams "
+                "and commands", where=self.path,
                 allowed=f"at least {self._shortest_s:g} s, two chunks",
             )  # fmt: skip
         if len(found) > 1:
