@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from beingh_core.interrupts import (  # isort: skip
+    INTERRUPTED,
+    end_quietly_while_importing,
+    raise_on_interrupt,
+    was_interrupted,
+)
+
+end_quietly_while_importing(__name__)
+
 import argparse
 import dataclasses
 import importlib
@@ -46,6 +55,7 @@ def main(arguments: Sequence[str] | None = None, registers: Sequence[Register] =
         program that SIGPIPE ends, when the reader of the output went away, and 130, as of SIGINT, after Ctrl-C.
     """
     chosen = build_parser(registers).parse_args(arguments)
+    raise_on_interrupt()
     try:
         status = chosen.run(chosen) or 0
         sys.stdout.flush()
@@ -53,7 +63,10 @@ def main(arguments: Sequence[str] | None = None, registers: Sequence[Register] =
     except BeingHError as error:
         print(f"beingh: {error}", file=sys.stderr)
         return 2
-    except ModuleNotFoundError as error:
+    except ImportError as error:
+        if was_interrupted(error):
+            print("beingh: interrupted", file=sys.stderr)
+            return INTERRUPTED
         package = (error.name or "").partition(".")[0]
         if package not in OPTIONAL:
             raise
@@ -62,7 +75,7 @@ def main(arguments: Sequence[str] | None = None, registers: Sequence[Register] =
         return 2
     except KeyboardInterrupt:
         print("beingh: interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:  # of `beingh ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is written when Python ends
         return 141

@@ -5,6 +5,10 @@ Nothing here imports rclpy: `beingh bench` and `beingh --help` work where ROS is
 
 from __future__ import annotations
 
+from beingh_core.interrupts import end_quietly_while_importing  # isort: skip
+
+end_quietly_while_importing(__name__)
+
 import sys
 from collections.abc import Sequence
 

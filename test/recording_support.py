@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import signal
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -155,6 +156,12 @@ def open_and_die(path: Path):
     if multiprocessing.parent_process() is not None:
         os.kill(os.getpid(), signal.SIGKILL)
     return open_fake(path)
+
+
+def open_slowly(path: Path):
+    """A bag that takes a minute to open."""
+    print("opened", flush=True)
+    time.sleep(60)
 
 
 def open_fake(path: Path):

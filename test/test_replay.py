@@ -24,6 +24,7 @@ from beingh_core.data.bags import open_bag
 from beingh_core.data.bags.message import header_data, header_of, text_data
 from beingh_core.data.command_messages import command_topics
 from beingh_core.data.resample import Resampler, Resampling, from_bag
+from beingh_core.errors import BeingHError
 from beingh_core.evaluate.openloop import HAND
 from beingh_core.openloop.recording import recordings_of
 from beingh_ros.replay.command import main
@@ -181,7 +182,7 @@ CAMERAS = tuple(f"/{camera.topic}" for camera in CONTRACT.cameras)
         ((), 0.0, [], "empty|no cameras|no message"),
         ((), 99, ["--contract", "ur5e"], "robot fr3"),
         ((), 99, ["--checkpoint", str(ROOT / "test/data/set_a")], "fr3_cubes"),
-        ((), 99, ["--task", ""], "--task"),
+        (("/record/events",), 99, ["--task", ""], "--task"),
         ((), 99, ["--namespace", "left"], "--namespace"),
         ((), 99, ["--commands", "/joint_stat"], "joint_states"),
         ((), 99, ["--freeze", "wrist_view=4"], "VIEW=FROM-TO"),
@@ -232,18 +233,38 @@ def test_another_epoch_is_another_recording(tmp_path):
     assert np.isfinite(whole.commanded(behind)).all() and np.isnan(found[0].commanded(behind)).all()
 
 
+def test_a_bag_of_short_epochs_is_refused_with_the_longest_ones_name_and_length(tmp_path):
+    def renamed(topic, at_s, data):
+        if topic != "/controller/buffer":
+            return data
+        epoch, number = header_of(data)[1].encode(), int((at_s + 0.4) / 1.2)
+        return data.replace(epoch, str(number + 1).encode() * epoch.index(b"@") + epoch[epoch.index(b"@") :])
+
+    path = Path(variant(tmp_path / "bag.mcap", change=renamed))
+    [whole], _ = recordings_of(BAG, CONTRACT, task=TASK)
+    with pytest.raises(BeingHError, match="longest epoch") as caught:
+        recordings_of(path, CONTRACT, task=TASK)
+    name, length = re.search(r"\(`([0-9]+)@[0-9]+`\) lasts ([0-9.]+) s", str(caught.value)).groups()
+    assert 1.0 < float(length) < 1.3 < whole.seconds and set(name) < set("23456789")
+
+
 def test_a_bag_tells_its_instruction_and_who_was_in_charge(tmp_path):
     def taken_over(topic, at_s, data):
         return header_data(header_of(data)[0], "person") if topic == "/record/in_charge" and at_s > 2.0 else data
 
-    path = Path(variant(tmp_path / "bag.mcap", change=taken_over, said="pick up the blue cube"))
-    [recording], _ = recordings_of(path, CONTRACT)
-    assert recording.task == "pick up the blue cube"
+    path = Path(variant(tmp_path / "bag.mcap", ("/record/events",), change=taken_over, said="pick up the blue cube"))
+    [recording], notes = recordings_of(path, CONTRACT)
+    assert recording.task == "pick up the blue cube" and "the last policy/instruction" in " ".join(notes)
     assert [m.topic for m in recording.messages()].count("policy/instruction") == 1
     [other], _ = recordings_of(path, CONTRACT, task=TASK)
     assert other.task == TASK and "policy/instruction" not in [m.topic for m in other.messages()]
     stamps = np.array([recording.begin_ns + 500_000_000, recording.end_ns - 200_000_000])
     assert recording.in_charge(stamps).tolist() == ["policy", "person"]
+
+
+def test_without_metadata_the_recorders_events_tell_the_task():
+    [recording], notes = recordings_of(BAG, CONTRACT)
+    assert recording.task == "pick up the green cube" and "the recorder's events" in " ".join(notes)
 
 
 def test_a_bag_with_its_own_instruction_is_replayed(tmp_path):

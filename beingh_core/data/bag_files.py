@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 from beingh_core.contract import RobotContract
 from beingh_core.data.command_messages import BASE_BUFFER, BUFFER
 from beingh_core.data.in_charge import CHARGE, EVENTS
+from beingh_core.data.said_tasks import INSTRUCTION, TASK
 from beingh_core.errors import BeingHError
 
-# Names in a bag's custom data: the instruction; "true", "false" or "" for success; hash of the contract.
-TASK, SUCCESS, HASH = "beingh_task", "beingh_success", "beingh_contract_hash"
+# Names in a bag's custom data, beside `TASK`: "true", "false" or "" for success; hash of the contract.
+SUCCESS, HASH = "beingh_success", "beingh_contract_hash"
+__all__ = ["HASH", "SUCCESS", "TASK", "ContractBag", "full_name", "of_other_contract", "open_bag"]
 
 
 def open_bag(path: Path) -> AbstractContextManager:
@@ -57,7 +59,7 @@ class ContractBag:
         names = {camera.topic for camera in contract.cameras} | {signal.topic for signal in contract.state}
         names |= {group.topic for group in contract.command_groups} | set(contract.joint_state_topics)
         names |= {camera.undistort for camera in contract.cameras if camera.undistort}
-        names |= {BUFFER, BASE_BUFFER, EVENTS, CHARGE}
+        names |= {BUFFER, BASE_BUFFER, EVENTS, CHARGE, INSTRUCTION}
         full = {name: full_name(name, namespace) for name in names}
         self._bag, self._full = bag, {name: there for name, there in full.items() if there in bag.topics}
         own = {there: name for name, there in self._full.items()}

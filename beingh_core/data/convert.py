@@ -12,7 +12,7 @@ from typing import Any
 from beingh_core.contract import RobotContract, load_contract
 from beingh_core.data import contract_rows
 from beingh_core.data.annotate import accepted
-from beingh_core.data.bag_files import SUCCESS, TASK, ContractBag, of_other_contract
+from beingh_core.data.bag_files import SUCCESS, ContractBag, of_other_contract
 from beingh_core.data.camera_reader import CameraReader, lens_of
 from beingh_core.data.command_messages import command_topics
 from beingh_core.data.in_charge import CHARGE
@@ -21,6 +21,7 @@ from beingh_core.data.lerobot.episode import Staged, stage
 from beingh_core.data.lerobot.schema import DatasetSpec, VideoSettings
 from beingh_core.data.recorded import Findings, Recorded
 from beingh_core.data.resample import Piece, Resampler, Resampling, from_bag
+from beingh_core.data.said_tasks import listed, said_in
 from beingh_core.errors import BeingHError
 
 OPERATOR = "beingh_operator"
@@ -35,7 +36,7 @@ class Export:
     Attributes:
         contract: name or path of the robot contract.
         out: folder of the dataset; an unfinished or older one is continued.
-        task: instruction of bags that do not say theirs; None to refuse them.
+        task: instruction of bags that do not say theirs, or say several; None to refuse them.
         version, video: see `DatasetSpec`.
         resampling: see `Resampling`.
         subtasks: see `DatasetSpec`.
@@ -98,7 +99,9 @@ def convert(bag: Path, settings: Export, spec: DatasetSpec, opener: Opener, stag
                     "its label or recorder says that it failed", where=bag, remedy="leave --only-successes out"
                 )
             subtasks = partial(accepted.subtasks_of, person.labels, fps=spec.fps) if settings.subtasks else ()
-            resampler = _resampler(ContractBag(opened, contract, settings.namespace), contract, settings, spec, custom)
+            reader = ContractBag(opened, contract, settings.namespace)
+            task, told = _task(reader, custom, settings.task)
+            resampler = _resampler(reader, contract, settings, spec, task)
             for number, piece in enumerate(resampler.pieces()):
                 folder = staging / f"{bag.name}.{number}"
                 storage.remove(folder)
@@ -116,7 +119,7 @@ def convert(bag: Path, settings: Export, spec: DatasetSpec, opener: Opener, stag
         raise
     findings += _words(resampler.findings, settings.resampling)
     others, only = resampler.findings.others, settings.resampling.only
-    notes = [f"{others} rows of others left out (--only {only})"] * bool(others)
+    notes = [*told, *[f"{others} rows of others left out (--only {only})"] * bool(others)]
     if not staged and not others:
         raise BeingHError("; ".join(findings) or "it holds no row", where=bag)
     return Converted(staged=staged, findings=findings, notes=notes)
@@ -155,13 +158,10 @@ def _size(reader: ContractBag, camera) -> tuple[int, int] | None:
 
 
 def _resampler(
-    reader: ContractBag, contract: RobotContract, settings: Export, spec: DatasetSpec, custom: Mapping[str, str]
+    reader: ContractBag, contract: RobotContract, settings: Export, spec: DatasetSpec, task: str
 ) -> Resampler:
     """What makes rows of a bag, once everything that it needs has been found in it."""
     where = reader.path
-    task = custom.get(TASK) or settings.task
-    if not task:
-        raise BeingHError("the bag does not say its task", where=where, remedy="give it with --task")
     if settings.resampling.only and CHARGE not in reader.topics:
         raise BeingHError(
             "the bag does not say who was in charge", where=where, remedy="leave --only out, or record with `record`"
@@ -183,6 +183,23 @@ def _resampler(
         in_charge=contract_rows.IN_CHARGE in spec.columns,
         begin_ns=reader.start_ns,
     )
+
+
+def _task(reader: ContractBag, custom: Mapping[str, str], given: str | None) -> tuple[str, list[str]]:
+    """The instruction of all of a bag's rows, and what to tell of where it comes from."""
+    said = said_in(reader, custom)
+    if len(said.different) > 1:
+        if given:
+            return given, [f"task `{given}` as --task says; it holds several: {listed(said.different)}"]
+        raise BeingHError(
+            f"holds several instructions: {listed(said.different)}",
+            where=reader.path,
+            remedy="give the one that holds for all of it with --task, or record one bag for each",
+        )
+    task = said.task or given or ""
+    if not task:
+        raise BeingHError("the bag does not say its task", where=reader.path, remedy="give it with --task")
+    return task, [f"task `{task}` taken from {said.stand_in}: its metadata has none"] if said.stand_in else []
 
 
 def _told(bag: Path, number: int, custom: Mapping[str, str], piece: Piece, success: bool | None) -> dict[str, Any]:

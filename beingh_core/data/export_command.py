@@ -26,7 +26,7 @@ def add_export(commands) -> None:
     parser.add_argument("bags", type=Path, nargs="+", metavar="BAG", help="bags, or folders of bags")
     parser.add_argument("--contract", required=True, metavar="ROBOT", help="robot contract: name or path")
     parser.add_argument("--out", type=Path, required=True, metavar="DATASET", help="folder of the dataset")
-    parser.add_argument("--task", help="instruction of bags that do not say theirs")
+    parser.add_argument("--task", help="instruction of bags that do not say theirs, or say several")
     parser.add_argument("--version", default="v3.0", help="of the dataset: v3.0 or v2.1")
     parser.add_argument("--codec", default="h264", help="of the videos: h264 or av1")
     parser.add_argument(

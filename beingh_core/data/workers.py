@@ -15,6 +15,7 @@ from beingh_core.data.convert import Converted, Export, Opener, convert
 from beingh_core.data.lerobot.encoders import threads_for
 from beingh_core.data.lerobot.schema import DatasetSpec
 from beingh_core.errors import BeingHError
+from beingh_core.interrupts import held_back
 
 Result = Converted | BeingHError
 
@@ -46,9 +47,18 @@ def converted(
     # `spawn`: encoder threads must not be forked.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
-        submit = lambda bag: pool.submit(attempt, bag, *rest).result
+
+        def submit(bag: Path) -> Callable[[], Result]:
+            with held_back():  # this starts a worker
+                return pool.submit(attempt, bag, *rest).result
+
         try:
             yield from _in_order(bags, submit, workers)
+        except (KeyboardInterrupt, GeneratorExit):
+            for process in list(pool._processes.values()):  # which would finish their bags first
+                process.terminate()
+            pool.shutdown(cancel_futures=True)
+            raise
         except BrokenProcessPool:
             raise BeingHError(
                 "a worker process was killed; every committed episode is intact",

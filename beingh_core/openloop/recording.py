@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from beingh_core.contract import RobotContract
-from beingh_core.data.bag_files import HASH, TASK, ContractBag, full_name, open_bag
-from beingh_core.data.bags.message import header_of, text_of
+from beingh_core.data.bag_files import HASH, ContractBag, full_name, open_bag
+from beingh_core.data.bags.message import header_of
 from beingh_core.data.command_messages import FROM_STATES, CommandMessages, command_topics
 from beingh_core.data.recorded import NS
+from beingh_core.data.said_tasks import INSTRUCTION, said_in
 from beingh_core.errors import BeingHError
 from beingh_core.realtime.clock import TickClock, parse_epoch
 
@@ -23,7 +24,7 @@ from beingh_core.realtime.clock import TickClock, parse_epoch
 PHASES = 200
 # Stamps of one tick on two clocks of one rate differ by rounding [ns].
 ROUNDING_NS = 50
-IN_CHARGE, INSTRUCTION, BASE_BUFFER = "record/in_charge", "policy/instruction", "controller/base_buffer"
+IN_CHARGE, BASE_BUFFER = "record/in_charge", "controller/base_buffer"
 # Between two commands further apart than this nothing is known [periods]; measured positions may come less often.
 GAP_PERIODS, GAP_STATES_S = 1.6, 0.3
 
@@ -84,7 +85,10 @@ class Recording:
             if bag.custom.get(HASH) not in (None, "", contract.hash):
                 self.notes.append(f"{self.name}: recorded under another version of the contract of {contract.robot}")
             self._instruction = "" if task else full_name(INSTRUCTION, namespace)
-            self.task = task or bag.custom.get(TASK, "") or self._first_instruction(bag)
+            said = said_in(named, bag.custom)
+            self.task = task or said.task
+            if not task and said.stand_in:
+                self.notes.append(f"{self.name}: its task is taken from {said.stand_in}: its metadata has none")
             if not self.task.strip():
                 raise BeingHError("does not say its task", where=self.path, remedy="name it: --task TEXT")
             self._read_commands(bag, named, commands)
@@ -105,17 +109,19 @@ class Recording:
             *(new for old, new in zip(marks, marks[1:]) if self._epochs[old] != self._epochs[new]),
             math.inf,
         ]
-        found = []
+        found, longest = [], (0.0, "")
         for begin, end in zip(edges, edges[1:]):
             part = copy.copy(self)
             part._cut(begin, end)
+            longest = max(longest, (part.seconds, self._epochs.get(int(begin if begin > 0 else (marks or [0])[0]), "")))
             if part.seconds >= self._shortest_s:
                 found.append(part)
             elif len(edges) > 2:
                 self.notes.append(f"{self.name}: an epoch of {max(0.0, part.seconds):.2f} s was left out: too short")
         if not found:
             raise BeingHError(
-                f"lasts {max(0.0, self.seconds):.2f} s with all streams and commands in one epoch", where=self.path,
+                f"its longest epoch{f' (`{longest[1]}`)' if longest[1] else ''} lasts {longest[0]:.2f} s with all streams "
+                "and commands", where=self.path,
                 allowed=f"at least {self._shortest_s:g} s, two chunks",
             )  # fmt: skip
         if len(found) > 1:
@@ -153,8 +159,7 @@ class Recording:
         with open_bag(self.path) as bag:
             topics = [*self._inputs, *filter(None, [self._instruction])]
             for message in ContractBag(bag, self._contract, self._namespace).messages(topics):
-                topic = INSTRUCTION if message.topic == self._instruction else message.topic
-                yield Played(topic, message.log_ns, bytes(message.inner.data))
+                yield Played(message.topic, message.log_ns, bytes(message.inner.data))
 
     def tick_ns(self, tick: int) -> int:
         """Time of a tick of the recorded commands; the first one at or after the bag's first command is 0 [ns]."""
@@ -247,10 +252,6 @@ class Recording:
         for joint, values in found.items():
             times = np.array(sorted(values), dtype=np.int64)
             self._commands[joint] = times, np.array([values[time] for time in times.tolist()])
-
-    def _first_instruction(self, bag) -> str:
-        """What was said first on the topic of instructions; "" for nothing."""
-        return next((text for m in bag.messages([self._instruction]) if (text := text_of(m.data).strip())), "")
 
     def _read_in_charge(self, bag) -> None:
         told = {}

@@ -6,7 +6,7 @@ push and return. Inference has its own thread.
 
 from __future__ import annotations
 
-from beingh_ros.nodes.quiet_start import end_quietly_while_importing, was_interrupted
+from beingh_ros.nodes.quiet_start import end_quietly_while_importing
 
 end_quietly_while_importing(__name__)
 
@@ -32,6 +32,7 @@ from beingh_core.inference.chunk_schedule import ChunkSchedule, Request, command
 from beingh_core.inference.inference_thread import InferenceThread
 from beingh_core.inference.policy_inputs import PolicyInputs
 from beingh_core.inference.policy_loading import load_policy
+from beingh_core.interrupts import was_interrupted
 from beingh_core.policy.observations import image_key
 from beingh_core.realtime.commit_buffer import SAME_PERIOD_S
 from beingh_core.realtime.samples import Samples

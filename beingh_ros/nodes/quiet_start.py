@@ -28,14 +28,3 @@ def end_quietly_while_importing(module: str) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
-
-
-def was_interrupted(error: BaseException | None) -> bool:
-    """Whether an error comes from a signal during an import, which modules written in C tell as an ImportError."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        if isinstance(error, KeyboardInterrupt):
-            return True
-        seen.add(id(error))
-        error = error.__cause__ or error.__context__
-    return False

@@ -23,8 +23,9 @@ from rclpy.time import Time
 from rosgraph_msgs.msg import Clock as ClockMessage
 
 from beingh_core.errors import BeingHError, misspelled
+from beingh_core.interrupts import was_interrupted
 from beingh_ros.nodes.graph import QUIET
-from beingh_ros.nodes.quiet_start import was_interrupted
+from beingh_ros.nodes.usage import answer_to
 
 EXIT_USER_ERROR = 2
 OF_RCLPY = ("start_type_description_service",)
@@ -121,8 +122,9 @@ def run_node(make_node: Callable[[], Node], name: str, args: Sequence[str] | Non
         name: Logger name for errors before the node exists.
         args: Command line; None takes the process's own.
     """
-    if not _begin(name, args):
-        return EXIT_USER_ERROR
+    status = _begin(make_node, name, args)
+    if status is not None:
+        return status
     node, stopping, received, running = None, threading.Event(), [], True
 
     def on_signal(number: int, _frame: object) -> None:
@@ -164,8 +166,17 @@ def run_node(make_node: Callable[[], Node], name: str, args: Sequence[str] | Non
             signal.signal(number, signal.SIG_IGN)
 
 
-def _begin(name: str, args: Sequence[str] | None) -> bool:
-    """Begin with a command line; False, and told, where it cannot be read."""
+def _begin(make_node: Callable[[], Node], name: str, args: Sequence[str] | None) -> int | None:
+    """Begin with a command line; the exit status where it asks for the usage, or cannot be read, which is told."""
+    try:
+        told = answer_to(sys.argv[1:] if args is None else args, make_node)
+    except BeingHError as error:
+        get_logger(name).error(str(error))
+        return EXIT_USER_ERROR
+    if told is not None:
+        with contextlib.suppress(BrokenPipeError):  # of `... --help | head`
+            os.write(sys.stdout.fileno(), f"{told}\n".encode())
+        return 0
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     except Exception as error:  # noqa: BLE001 - rclpy has no public class for these
@@ -174,8 +185,8 @@ def _begin(name: str, args: Sequence[str] | None) -> bool:
             "`-p name:=value`, names with `_` as in `dry_run`, files that exist",
         )
         get_logger(name).error(f"the command line cannot be read: {what}. Allowed: {allowed}.")
-        return False
-    return True
+        return EXIT_USER_ERROR
+    return None
 
 
 def _status_of(error: Exception, node: Node | None, name: str) -> int | None:
@@ -194,7 +205,9 @@ def _status_of(error: Exception, node: Node | None, name: str) -> int | None:
 
 
 def _end(node: Node, name: str, signal_name: str, *, told: bool) -> None:
-    """Close a node, and say what has ended it."""
+    """Close a node, and say what has ended it; a node that has `ended_by` gets the signal's name before that."""
+    if hasattr(node, "ended_by"):
+        node.ended_by = signal_name
     node.close()
     status = getattr(node, "exit_status", None)
     if told and (signal_name or status):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -66,7 +67,7 @@ class Episode:
         """Write what waits, then the last event, and finish the bag; returns at once.
 
         Args:
-            last: The event; gets the counts of what was written.
+            last: The event; gets the counts of what was written, and whether the bag is complete.
             custom: For metadata.yaml.
         """
         self._bag.facts.custom |= custom
@@ -106,14 +107,15 @@ class Episode:
         lost = self._bag.lost + self._unwritten
         for name, count in lost.items():
             last["topics"].setdefault(name, {})["unwritten"] = count
-        last["reason"] = self.failure or last["reason"]
+        if self.failure:
+            last |= {"reason": self.failure, "complete": False}
         event = Item(
             self._events, last["stamp_ns"], last["stamp_ns"], 0, text_data(json.dumps(last, ensure_ascii=False))
         )
         failure, self.failure = self.failure, ""  # the reserve has room for this one
         self._write(event)
         self.failure = self.failure or failure
-        self.outcome = self._bag.close(self.failure or last["reason"])
+        self.outcome = self._bag.close(self.failure or ("" if last.get("complete", True) else last["reason"]))
 
     def _write(self, item: Item) -> None:
         if self.failure:
@@ -135,6 +137,28 @@ class Episode:
             act()
         except OSError as error:
             self.failure = f"the disk failed: {error.strerror or error}"
+
+
+def make_writable(directory: Path, where: str) -> None:
+    """Make a folder, and see that files can be written in it.
+
+    Args:
+        directory: The folder.
+        where: Who has named it, for the error.
+
+    Raises:
+        BeingHError: It is a file, or cannot be made or written.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        there = (path for path in (directory, *directory.parents) if path.exists())
+        file = next((path for path in there if not path.is_dir()), None)
+        what = f"{file} is a file" if file else f"{directory} cannot be written: {error.strerror or error}"
+        raise BeingHError(what, where=where, allowed="a folder that can be written, or made",
+                          remedy="give another one, as in `-p out:=$HOME/episodes`") from None  # fmt: skip
 
 
 def free_mb(directory: Path) -> float:

@@ -30,6 +30,7 @@ from beingh_ros.nodes.guard import GuardedNode
 from beingh_ros.nodes.runtime import declare, run_node
 from beingh_ros.record.buffers import Item
 from beingh_ros.record.commands import Command
+from beingh_ros.record.episode import free_mb, make_writable
 from beingh_ros.record.in_charge import AUTO, InCharge
 from beingh_ros.record.inputs import Inputs
 from beingh_ros.record.intake import intake, own_topic
@@ -44,12 +45,19 @@ NO_PLAN_S = 1.0
 
 
 class RecordNode(GuardedNode):
-    """The node; everything but the writing happens in the executor's thread."""
+    """The node; everything but the writing happens in the executor's thread.
+
+    Attributes:
+        ended_by: Name of the signal that has ended it, "" for none.
+    """
 
     def __init__(self) -> None:
         super().__init__("record")
-        self._contract = contract = load_contract(declare(self, "contract", "fr3", "robot contract: name or path"))
+        self.ended_by = ""
+        named = declare(self, "contract", "", "robot contract: name or path; empty: fr3")
+        self._contract = contract = load_contract(named or "fr3")
         settings = self._settings()
+        make_writable(settings.out, "parameter out")
         extra = declare(self, "topics", [""], "further topics to record, such as depth images")
         without = declare(self, "without", [""], "topics of the contract that are not recorded")
         rule = declare(self, "in_charge", AUTO, "who is in charge when no person takes over: auto, policy or person")
@@ -98,10 +106,9 @@ class RecordNode(GuardedNode):
         self.create_timer(1.0, self._report, clock=steady)
         self.create_timer(self._period_s, self._without_plan, clock=steady)
         self._tell_leftovers(settings.out)
-        if declare(self, "start", False, "begin the first episode at once"):
-            self._first_look_s = time.monotonic()
-        else:
-            self._first_look_s = None
+        at_once = declare(self, "start", False, "begin the first episode at once")
+        self._first_look_s = time.monotonic() if at_once else None
+        self._tell(self._plan(settings, bool(named), at_once), False)
 
     def _settings(self) -> Settings:
         distribution = os.environ.get("ROS_DISTRO", "jazzy")
@@ -111,24 +118,39 @@ class RecordNode(GuardedNode):
         if storage not in STORAGES:
             raise BeingHError(f"`{storage}` is no choice", where="parameter storage", allowed=("auto", *STORAGES))
 
-        def number(name: str, default: float, text: str, most: float) -> float:
-            return declare(self, name, default, text, between=(0.0, most))
-
         return Settings(
             out=Path(declare(self, "out", "out/episodes", "folder of the bags")).expanduser().resolve(),
             storage=storage,
             distribution=distribution,
-            preroll_s=number("preroll_s", 1.0, "what came so long before the start is recorded too [s]", 600.0),
-            preroll_mb=number("preroll_mb", 256.0, "most memory of the pre-roll [MB]", 1e5),
-            buffer_mb=number("buffer_mb", 512.0, "most memory for what waits for the disk [MB]", 1e5),
-            min_free_mb=number("min_free_mb", 500.0, "an episode ends when less is free on the disk [MB]", 1e9),
-            max_s=number("max_s", 0.0, "longest episode, 0 for any [s]", 1e6),
+            preroll_s=declare(
+                self, "preroll_s", 1.0, "what came so long before the start is recorded too [s]", between=(0.0, 600.0)
+            ),
+            preroll_mb=declare(self, "preroll_mb", 256.0, "most memory of the pre-roll [MB]", between=(0.0, 1e5)),
+            buffer_mb=declare(
+                self, "buffer_mb", 512.0, "most memory for what waits for the disk [MB]", between=(0.0, 1e5)
+            ),
+            min_free_mb=declare(
+                self, "min_free_mb", 500.0, "an episode ends when less is free on the disk [MB]", between=(0.0, 1e9)
+            ),
+            max_s=declare(self, "max_s", 0.0, "longest episode, 0 for any [s]", between=(0.0, 1e6)),
+        )
+
+    def _plan(self, settings: Settings, named: bool, at_once: bool) -> str:
+        """What will be recorded, where, and how it starts and stops, in a line."""
+        count = sum(topic.required for topic in self._topics)
+        robot = self._contract.robot if named else f"{self._contract.robot} (give `contract` for another robot)"
+        begin = "begins once these are published" if at_once else "nothing is recorded yet"
+        service = self.get_fully_qualified_name()
+        ways = [f"`ros2 service call {service}/start std_srvs/srv/Trigger` and {service}/stop", *self._inputs.ways]
+        return (
+            f"robot {robot}: {len(self._topics)} topics, {count} of them cameras and joint states, into {settings.out} "
+            f"({settings.storage}, {free_mb(settings.out) / 1e3:.1f} GB free); {begin}. Start and stop: {', '.join(ways)}"
         )
 
     def close(self) -> None:
         """End the running episode, and wait for the disk a while."""
         self._inputs.close()
-        self._recorder.close(LAST_WRITES_S)
+        self._recorder.close(LAST_WRITES_S, f"signal {self.ended_by}" if self.ended_by else "the recorder has ended")
 
     def _take(self, topic, item: Item) -> None:
         self._recorder.take(topic, item)
@@ -153,19 +175,19 @@ class RecordNode(GuardedNode):
         now_ns = self.get_clock().now().nanoseconds
         self._recorder.take_own(Item(self._charge_topic, now_ns, now_ns, 0, header_data(stamp_ns, who)))
 
-    def _obey(self, command: Command) -> str:
+    def _obey(self, command: Command, by: str) -> str:
         if command.verb in (PERSON, POLICY):
             self._in_charge.person = command.verb == PERSON
             self._recorder.event("in_charge", who=command.verb)
             return f"in charge: {command.verb}"
-        done = self._recorder.obey(command)
+        done = self._recorder.obey(command, by)
         self._show_state()
         return done
 
     def _on_set(self, parameters: list) -> SetParametersResult:
         for parameter in parameters:
             if parameter.name in ("task", "operator"):
-                self._obey(Command(parameter.name, parameter.value))
+                self._obey(Command(parameter.name, parameter.value), "parameter")
         return SetParametersResult(successful=True)
 
     def _look(self) -> None:
@@ -179,7 +201,7 @@ class RecordNode(GuardedNode):
         if self._first_look_s is not None and self._is_ready():
             self._first_look_s = None
             try:
-                self._tell(self._obey(Command("start")), False)
+                self._tell(self._obey(Command("start"), "parameter start"), False)
             except BeingHError as error:
                 self._tell(str(error), True)
 

@@ -104,8 +104,12 @@ class Recorder:
         else:
             self.episode.put_all([item])
 
-    def obey(self, command: Command) -> str:
+    def obey(self, command: Command, by: str) -> str:
         """Carry out a command; what has been done, in words.
+
+        Args:
+            command: What to do.
+            by: Where it came from, such as "keyboard"; the reason for an end.
 
         Raises:
             BeingHError: It cannot be done now.
@@ -115,7 +119,8 @@ class Recorder:
             verb = "stop" if self.episode else "start"
         if verb in (SUCCESS, FAILURE):
             return self._judge(verb)
-        act = {"start": self._start, "stop": self._stop, "mark": self._mark, "task": self._set_task,
+        stop = lambda verdict: self._stop(verdict, by)
+        act = {"start": self._start, "stop": stop, "mark": self._mark, "task": self._set_task,
                "operator": self._set_operator}.get(verb)  # fmt: skip
         return act(rest) if act else self._discard()
 
@@ -140,11 +145,11 @@ class Recorder:
         if self.episode is None:
             return
         if self.episode.failure:
-            self._stop("", self.episode.failure)
+            self._stop("", self.episode.failure, whole=False)
         elif self._settings.max_s and time.monotonic() - self._begun_s > self._settings.max_s:
-            self._stop("")
+            self._stop("", f"max_s: {self._settings.max_s:g} s have passed")
         elif self._is_nearly_full():
-            self._stop("", f"less than {self._settings.min_free_mb:g} MB were free on the disk")
+            self._stop("", f"less than {self._settings.min_free_mb:g} MB were free on the disk", whole=False)
 
     def _is_nearly_full(self) -> bool:
         """Looked at once a second: on a network's disk it may take a while."""
@@ -154,10 +159,10 @@ class Recorder:
         self._looked_s = now_s
         return free_mb(self._settings.out) < self._settings.min_free_mb
 
-    def close(self, timeout_s: float) -> None:
-        """End the running episode and wait for the disk."""
+    def close(self, timeout_s: float, reason: str) -> None:
+        """End the running episode for a reason, and wait for the disk."""
         if self.episode is not None:
-            self._stop("")
+            self._stop("", reason)
         end_s = time.monotonic() + timeout_s
         for episode in self._ending:
             if not episode.wait(max(0.1, end_s - time.monotonic())):
@@ -208,12 +213,13 @@ class Recorder:
         contract = self._contract
         return {"robot": contract.robot, "contract_hash": contract.hash, "contract": contract.path.read_text("utf-8")}
 
-    def _stop(self, verdict: str, reason: str = "") -> str:
+    def _stop(self, verdict: str, reason: str, *, whole: bool = True) -> str:
+        """End the episode; `whole` is whether it may be called complete."""
         episode = self._running()
         self._verdict = verdict or self._verdict
         counts = self.counts()
         last = {"event": "end", "stamp_ns": self._now_ns(), "success": {SUCCESS: True, FAILURE: False}.get(self._verdict),
-                "reason": reason, "topics": counts}  # fmt: skip
+                "reason": reason, "complete": whole, "topics": counts}  # fmt: skip
         self._publish_event(json.dumps(last, ensure_ascii=False))
         missing = {name: c["lost"] + c["dropped"] for name, c in counts.items() if c["lost"] + c["dropped"]}
         custom = {
@@ -226,7 +232,7 @@ class Recorder:
         episode.close(last, custom)
         self._ending.append(episode)
         self.episode = None
-        if reason:
+        if not whole:
             self._tell(f"{episode.name} has ended: {reason}", True)
         if missing:
             self._tell(f"{episode.name} lacks messages that were lost or dropped: {missing}", True)

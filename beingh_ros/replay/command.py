@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from beingh_core.interrupts import end_quietly_while_importing, raise_on_interrupt  # isort: skip
+
+end_quietly_while_importing(__name__)
+
 import argparse
 import sys
 from collections.abc import Sequence
@@ -33,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="replay_eval", description=_DESCRIPTION, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     _add_options(parser)
+    raise_on_interrupt()
     try:
         return run(parser.parse_args(arguments))
     except BeingHError as error:

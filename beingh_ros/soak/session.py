@@ -7,17 +7,19 @@ import json
 import random
 import signal
 import sys
+import time
 from pathlib import Path
 
 from beingh_core.contract import load_contract
-from beingh_core.evaluate.soak import SoakRecord, judge
+from beingh_core.evaluate.soak import judge
+from beingh_core.interrupts import INTERRUPTED
 from beingh_ros.demo.command import checkpoint_directory, isolate
 from beingh_ros.soak.processes import POLICY, TIMER, SystemProcesses
 from beingh_ros.soak.rig import Rig
 from beingh_ros.soak.runner import Soak
 from beingh_ros.soak.table import show
 
-FAILED, INTERRUPTED = 1, 130
+FAILED = 1
 NO_FAULTS = "none"
 
 
@@ -25,7 +27,7 @@ def run(chosen: argparse.Namespace) -> int:
     """Run it, print the tables, write the figures.
 
     Returns:
-        0 when every promise was kept, 1 when one was broken.
+        0 when every promise was kept, 1 when one was broken, 130 when it was interrupted.
     """
     if chosen.json:
         Path(chosen.json).parent.mkdir(parents=True, exist_ok=True)
@@ -40,16 +42,19 @@ def run(chosen: argparse.Namespace) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     isolate()
-    record = _on_the_wire(chosen, contract, checkpoint, out, kinds)
-    if chosen.seam_episodes:
+    record, interrupted_s = _on_the_wire(chosen, contract, checkpoint, out, kinds)
+    if chosen.seam_episodes and interrupted_s is None:
         from beingh_ros.soak.seam import seam_figures
 
         print("comparing ways of joining chunks ...", flush=True)
         record.seam = seam_figures(contract, checkpoint, episodes=chosen.seam_episodes, seed=chosen.seed)
     verdict = judge(record)
-    show(verdict, record, contract.rate_hz)
+    show(verdict, record, contract.rate_hz, interrupted_s)
     if chosen.json:
-        Path(chosen.json).write_text(json.dumps(verdict.figures, indent=2) + "\n")
+        cut = {} if interrupted_s is None else {"interrupted_after_s": round(interrupted_s, 1)}
+        Path(chosen.json).write_text(json.dumps(verdict.figures | cut, indent=2) + "\n")
+    if interrupted_s is not None:
+        return INTERRUPTED
     return FAILED if verdict.problems else 0
 
 
@@ -60,9 +65,9 @@ def _kinds(text: str) -> list[str] | None:
     return [kind.strip() for kind in text.split(",") if kind.strip()]
 
 
-def _on_the_wire(chosen, contract, checkpoint: Path, out: Path, kinds: list[str] | None) -> SoakRecord:
-    """The part with real nodes."""
-    rng = random.Random(chosen.seed)
+def _on_the_wire(chosen, contract, checkpoint: Path, out: Path, kinds: list[str] | None):
+    """The part with real nodes: its `SoakRecord`, and after how long it was interrupted [s], None when it was not."""
+    rng, begun_s, interrupted_s = random.Random(chosen.seed), time.monotonic(), None
     processes = SystemProcesses(contract, checkpoint, chosen.seed, out)
     with Rig(contract, processes, chosen.seed) as rig:
         print(f"starting simulator, controller and policy; logs in {out / 'logs'}", flush=True)
@@ -74,7 +79,8 @@ def _on_the_wire(chosen, contract, checkpoint: Path, out: Path, kinds: list[str]
             else:
                 soak.run(60.0 * chosen.minutes)
         except KeyboardInterrupt:
-            print("interrupted; judging what was recorded", file=sys.stderr)
+            interrupted_s = time.monotonic() - begun_s
+            print(f"interrupted after {interrupted_s:.0f} s; judging what was recorded", file=sys.stderr)
         soak.record.timing_judged = chosen.judge_timing
         # The policy first, so that the robot rests and the record ends with everything that was promised sent.
         processes.kill(POLICY, signal.SIGTERM)
@@ -86,4 +92,4 @@ def _on_the_wire(chosen, contract, checkpoint: Path, out: Path, kinds: list[str]
     soak.record.touches = rig.onlooker.touches
     if processes.timer_file.exists():
         soak.record.timer_ns = [int(line) for line in processes.timer_file.read_text().split()]
-    return soak.record
+    return soak.record, interrupted_s

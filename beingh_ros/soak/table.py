@@ -9,8 +9,8 @@ from beingh_core.evaluate.soak import FaultNote, SoakRecord, Verdict
 MOST = 12  # lines of a kind that are worth reading
 
 
-def show(verdict: Verdict, record: SoakRecord, rate_hz: float) -> None:
-    """Print everything."""
+def show(verdict: Verdict, record: SoakRecord, rate_hz: float, interrupted_s: float | None = None) -> None:
+    """Print everything; `interrupted_s` is after how long the run was interrupted [s], None when it was not."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -34,7 +34,13 @@ def show(verdict: Verdict, record: SoakRecord, rate_hz: float) -> None:
             console.print(f"... and {len(lines) - MOST} more")
     for problem in verdict.problems:
         console.print(f"[red]not as promised:[/red] {escape(problem)}", highlight=False)
-    console.print("[green]every promise was kept[/green]" if not verdict.problems else "")
+    if interrupted_s is not None:
+        told = "no broken promise until then" if not verdict.problems else "see what was broken until then"
+        console.print(
+            f"[yellow]interrupted after {interrupted_s:.0f} s[/yellow]: {told}; nothing is shown for the rest"
+        )
+    else:
+        console.print("[green]every promise was kept[/green]" if not verdict.problems else "")
 
 
 def _faults(table, notes: list[FaultNote]):

@@ -28,6 +28,7 @@ from beingh_core.data.doctor.facts import (
     Stream,
 )
 from beingh_core.data.doctor.positions import Positions
+from beingh_core.data.said_tasks import INSTRUCTION
 from beingh_core.errors import BeingHError
 
 EVENTS, IN_CHARGE, BUFFER, CHUNK = "record/events", "record/in_charge", "controller/buffer", "policy/chunk"
@@ -62,7 +63,7 @@ class _Reading:
         self._facts = EpisodeFacts(name=path.resolve().name, source=str(path), kind="bag")
         self._events_topic = next((name for name in bag.topics if ("/" + name).endswith("/" + EVENTS)), "")
         self._namespace = namespace or self._events_topic.removesuffix(EVENTS).strip("/")
-        self._in_charge_topic = self._full(IN_CHARGE)
+        self._in_charge_topic, self._instruction_topic = self._full(IN_CHARGE), self._full(INSTRUCTION)
         self._events, self._epochs = Events(bag.custom), Epochs()
         self._buffer_topic, self._state_topic = self._full(BUFFER), self._full(STATE)
         if self._state_topic in bag.topics and bag.topics[self._state_topic].type != STATE_TYPE:
@@ -147,6 +148,8 @@ class _Reading:
                 if self._events.take(log_ns, text_of(message.data)):
                     for camera in cameras.values():
                         camera.looker.look()
+            elif message.topic == self._instruction_topic:
+                self._events.instruct(text_of(message.data))
             elif message.topic == self._in_charge_topic:
                 self._events.tick(log_ns, header_of(message.data)[1])
             elif message.topic == self._state_topic:

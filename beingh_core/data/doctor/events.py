@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from beingh_core.data.doctor.facts import FLAW, NOTE, Charge, EpisodeFacts, Finding, Mark
+from beingh_core.data.said_tasks import SaidTasks, listed
 
 _LONGEST_TEXT = 500
 STARTS = "recording starts"  # the mark of a start event
@@ -21,6 +22,7 @@ class Events:
 
     def __init__(self, custom: Mapping[str, str]) -> None:
         self._custom = custom
+        self._tasks = SaidTasks(custom)
         self._seen: list[tuple[int, dict[str, Any]]] = []
         self._ticks: list[list] = []
 
@@ -35,7 +37,12 @@ class Events:
         found = _parsed(text)
         found.pop("contract", None)
         self._seen.append((log_ns, found))
+        self._tasks.event(found)
         return found.get("event") in ("mark", "in_charge")
+
+    def instruct(self, text: str) -> None:
+        """An instruction to the policy."""
+        self._tasks.instruct(text)
 
     def tick(self, log_ns: int, who: str) -> None:
         """Who is in charge of a tick."""
@@ -54,15 +61,13 @@ class Events:
     def into(self, facts: EpisodeFacts, begin_ns: int, end_ns: int) -> None:
         """Writes everything into the facts of an episode that lies between two log times."""
         at = lambda log_ns: min(max(0.0, (log_ns - begin_ns) * 1e-9), facts.duration_s)
-        facts.task = _text(self._custom.get("beingh_task"))
+        facts.task = _text(self._tasks.task)
         facts.operator = _text(self._custom.get("beingh_operator"))
         facts.success = {"true": True, "false": False}.get(self._custom.get("beingh_success", ""))
         facts.in_charge = [Charge(start_s=at(s), end_s=at(e), who=_text(who)) for s, e, who in self._ticks]
         ended = None
         for log_ns, event in self._seen:
             kind = event.get("event")
-            if kind in ("start", "task") and event.get("task"):
-                facts.task = facts.task or _text(event["task"])
             if kind == "start":
                 facts.operator = facts.operator or _text(event.get("operator"))
                 facts.robot = _text(event.get("robot"))
@@ -76,10 +81,16 @@ class Events:
                 ended = event
         if self._seen and not facts.task:
             facts.findings.append(Finding(kind="task", weight=FLAW, text="it does not say its task"))
+        if len(self._tasks.different) > 1:
+            why = f"it holds several instructions ({listed(self._tasks.different)}): export needs --task"
+            facts.findings.append(Finding(kind="tasks", weight=FLAW, text=why))
+        elif self._tasks.stand_in and ended is None:
+            why = f"its task is taken from {self._tasks.stand_in}: its metadata has none"
+            facts.findings.append(Finding(kind="task_source", weight=NOTE, text=why))
         if ended is not None:
             facts.success = ended.get("success") if isinstance(ended.get("success"), bool) else facts.success
             facts.lost = _losses(ended.get("topics"))
-            if ended.get("reason"):
+            if ended.get("reason") and ended.get("complete") is not True:
                 why = f"the recorder ended it: {_text(ended['reason'])}"
                 facts.findings.append(Finding(kind="ended", weight=FLAW, text=why))
         elif self._seen:
