@@ -89,6 +89,7 @@ FAULTS = {
     "gap": (gone(WRIST, 2.0, 2.55), "gap", FLAW, WRIST, 1.9, "nothing for 0.70 s"),
     "starts late": (gone(SCENE, 0.0, 1.4), "gap", FAULT, SCENE, None, "silent for"),
     "ends early": (gone(WRIST, 1.5), "gap", FAULT, WRIST, None, "silent for 65%"),
+    "gap recorded at once": ([replace(t, log_ns=BEGIN_NS + round(2.56 * NS)) if t.topic == SCENE and 1.85 < t.s < 1.95 else t for t in gone(SCENE, 1.95, 2.55)], "gap", FLAW, SCENE, 2.56, "its stamps leave out 0.70 s"),
     "gap by stamps": ([replace(t, log_ns=t.log_ns + 400_000_000 * (t.topic == SCENE and 1.85 < t.s < 1.95)) for t in gone(SCENE, 1.95, 2.55)], "gap", FLAW, SCENE, 2.3, "nothing for 0.70 s"),
     "gap of joints": (gone(STATES, 1.0, 1.5), "gap", FLAW, STATES, 0.98, "nothing for"),
     "topic gone": (gone(WRIST), "missing", FAULT, WRIST, None, "not in the bag"),

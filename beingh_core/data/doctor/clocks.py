@@ -161,14 +161,15 @@ def _gaps(stream: Stream, duration_s: float, begin_s: float, pauses: Sequence[Ru
     found, total_s = [], 0.0
     if stream.role == COMMANDS and period > SLOW_S:
         return found
-    # A jump of the clock is no gap: at least half of it must have passed while recording, too.
+    # A jump of the clock is no gap: where it is that large, at least half of it must have passed while recording, too.
     since = np.maximum(at[:-1], begin_s)
     passed, steps = at[1:] - since, steps - (since - at[:-1])
-    for index in np.flatnonzero((steps > longest) & (passed > 0.5 * longest)):
+    for index in np.flatnonzero((steps > longest) & ((passed > 0.5 * longest) | (steps <= JUMP_S))):
         if steps[index] - _shared_s(pauses, since[index], at[index + 1]) <= longest:
             continue
         total_s += steps[index]
-        text = f"nothing for {steps[index]:.2f} s"
+        late = passed[index] < 0.25 * steps[index]  # what was held up and recorded at once
+        text = f"{'its stamps leave out' if late else 'nothing for'} {steps[index]:.2f} s"
         found.append(Finding(kind="gap", weight=FLAW, text=text, topic=stream.name,
                              start_s=float(since[index]), end_s=float(at[index + 1])))  # fmt: skip
     if stream.role not in (ROWS, COMMANDS) and stream.count > 1:
