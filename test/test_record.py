@@ -180,10 +180,15 @@ def test_a_discarded_episode_is_gone_and_the_next_one_is_not_touched(tmp_path):
     with ros_graph() as graph:
         robot = Robot(graph)
         command = graph.create_publisher(String, "record/command", 10)
-        told = Recorder(graph, String, "record/events")
+        told, states = (
+            Recorder(graph, String, "record/events"),
+            Recorder(graph, DiagnosticStatus, "record/state", LATCHED),
+        )
+        task = lambda: next((pair.value for m in states.messages[-1:] for pair in m.values if pair.key == "task"), "")
         with recorder(graph, tmp_path, preroll_s=0.0) as process:
             robot.ready()
             wait_matched(graph, command)
+            wait_until(lambda: task() == "pick up the red cube", what="the latched instruction")
             for text in ("start one", "nonsense", "discard", "start two"):
                 command.publish(String(data=text))
             told.wait_for(3)

@@ -215,7 +215,8 @@ class RecordNode(GuardedNode):
         counts = recorder.counts()
         missing = {name: c["lost"] + c["dropped"] for name, c in counts.items() if c["lost"] + c["dropped"]}
         troubles = [f"{topic.name}: {topic.trouble}" for topic in self._topics if topic.trouble]
-        values = {"state": recorder.state, "episode": episode.name if episode else "", "last": recorder.last}
+        values = {"state": recorder.state, "task": recorder.task, "episode": episode.name if episode else "",
+                  "last": recorder.last}  # fmt: skip
         if episode:
             values |= {"messages": sum(episode.written.values()), "buffer_percent": round(100 * episode.fill)}
         values |= {f"missing {name}": count for name, count in missing.items()}
@@ -233,7 +234,7 @@ class RecordNode(GuardedNode):
 
     def _show_state(self) -> None:
         """Publish the state when it has changed."""
-        shown = (self._recorder.state, self._recorder.episode, self._recorder.last)
+        shown = (self._recorder.state, self._recorder.task, self._recorder.episode, self._recorder.last)
         if shown != self._last_state:
             self._last_state = shown
             self._state_publisher.publish(self._status())
