@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -147,6 +149,31 @@ def test_a_strangers_dataset(tmp_path, version):
     assert [errors["hold"][label]["mean"] for label in ("1", "s", "H")] == pytest.approx([4.0, 24.0, 44.0], rel=1e-3)
     assert errors["mean"]["H"]["mean"] == pytest.approx(0.0, abs=1e-3)
     assert report["gripper"]["gripper_position"]["hold"]["recorded"] == 0
+
+
+def with_columns_of_other_kinds(root):
+    """As LeRobot's writer stores a matrix and pictures that are no videos, beside what the policy needs."""
+    info = json.loads((root / "meta/info.json").read_text())
+    info["features"]["observation.matrix"] = {"dtype": "float32", "shape": [3, 3], "names": None}
+    info["features"]["observation.images.flat"] = {"dtype": "image", "shape": [8, 8, 3], "names": None}
+    (root / "meta/info.json").write_text(json.dumps(info))
+    for path in root.glob("data/*/*.parquet"):
+        table = pq.read_table(path)
+        matrices = pa.array([np.eye(3, dtype=np.float32).tolist()] * len(table), pa.list_(pa.list_(pa.float32())))
+        pictures = pa.array([{"bytes": b"png", "path": "a.png"}] * len(table))
+        table = table.append_column("observation.matrix", matrices).append_column("observation.images.flat", pictures)
+        pq.write_table(table, path)
+    return root
+
+
+def test_columns_that_nobody_needs_keep_nothing_from_being_evaluated(tmp_path, capsys):
+    root = with_columns_of_other_kinds(foreign(tmp_path / "d"))
+    status, report = evaluate(root, tmp_path / "out", "--contract", "fr3", *VIEWS)
+    told = capsys.readouterr().err
+    assert status == 0 and report and told.count("is not looked at") == 2 and "observation.matrix" in told
+    assert main(["dataset", "info", str(root), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["not_looked_at"]) == 2 and list(found["vectors"]) == ["observation.state", "action"]
 
 
 def test_columns_without_names_are_taken_in_order_and_told(tmp_path):

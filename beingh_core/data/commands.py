@@ -54,7 +54,7 @@ def _info(chosen: argparse.Namespace) -> int:
     from beingh_core.data.lerobot.describe import contract_hash
     from beingh_core.data.lerobot.reader import Dataset
 
-    dataset = Dataset(chosen.dataset)
+    dataset = Dataset(chosen.dataset, skip_unknown=True)
     checker = Checker(dataset)
     problems = [f"episode {e.index}: {text}" for e in dataset.episodes for text in checker.problems(e)]
     spec = dataset.spec
@@ -63,7 +63,8 @@ def _info(chosen: argparse.Namespace) -> int:
         "frames": dataset.frames, "seconds": round(dataset.frames / spec.fps, 3), "tasks": dataset.tasks,
         "vectors": {vector.key: list(vector.names) for vector in spec.vectors},
         "cameras": {c.key: f"{c.width}x{c.height}" + (" depth" if c.depth else "") for c in spec.cameras},
-        "contract_hash": contract_hash(dataset.root), "not_published": _waiting(dataset.root), "problems": problems,
+        "contract_hash": contract_hash(dataset.root), "not_published": _waiting(dataset.root),
+        "not_looked_at": dataset.skipped, "problems": problems,
     }  # fmt: skip
     if chosen.json:
         print(json.dumps(found, indent=2, ensure_ascii=False))

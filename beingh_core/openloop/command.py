@@ -173,7 +173,9 @@ def _evaluate(chosen: argparse.Namespace) -> int:
     from beingh_core.policy.loading import load_for_contract
 
     checkpoints = labelled(chosen.checkpoint)
-    dataset = Dataset(chosen.dataset)
+    dataset = Dataset(chosen.dataset, skip_unknown=True)
+    for text in dataset.skipped:
+        print(f"note: {text}", file=sys.stderr)
     contract = load_contract(contract_named(chosen.contract, chosen.checkpoint[0], dataset.root))
     settings = DatasetRun(
         delay=chosen.delay, stride=_at_least(chosen.stride, 0, "--stride"), seed=chosen.seed, task=chosen.task,
