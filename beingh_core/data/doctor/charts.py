@@ -17,6 +17,7 @@ _BINS = 300
 _LEAST_SHARE = 0.02  # of the way between its limits is seen of a joint at least
 _LARGEST = 1e15  # values beyond are drawn at the edge
 _LEAST_RESTS = 6  # times what counts as rest, where nobody gives limits
+_LEAST_LIKE = 0.2  # share of the larger one's size
 _NEAR = 0.6  # a limit is drawn when it is no further from the curve than this share of the curve's own range
 
 
@@ -66,10 +67,16 @@ def joint_chart(
             values = np.where(outside, curve.values, np.nan)
             parts.append(f'<path class=outside d="{_path(curve.times_s, values, scale)}"/>')
     return (
-        f"<figure class=chart><figcaption><b>{escape(curves[-1].name)}</b> <span>{text}</span></figcaption>"
+        f"<figure class=chart><figcaption><b>{escape(curves[-1].name)}</b>{' action' * (measured is None)} <span>{text}</span></figcaption>"
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio=none role=img '
         f'aria-label="{escape(curves[-1].name, quote=True)} over time">{"".join(parts)}</svg></figure>'
     )
+
+
+def alike(measured: Curve, commanded: Curve) -> bool:
+    """Whether two curves can share a chart: actions that are differences are much smaller than the positions themselves."""
+    sizes = [float(np.max(np.abs(c.values[np.isfinite(c.values)]), initial=0.0)) for c in (measured, commanded)]
+    return max(sizes) <= 4 * measured.still or min(sizes) >= _LEAST_LIKE * max(sizes)
 
 
 def time_bar(label: str, spans: Sequence[Span], duration_s: float, title: str = "") -> str:

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from beingh_core.contract import RobotContract
-from beingh_core.data.contract_rows import IMAGES
+from beingh_core.data.contract_rows import IMAGES, IN_CHARGE, SUCCESS
 from beingh_core.data.doctor import known_contract
 from beingh_core.data.doctor.dataset_images import image_keys, read_images
 from beingh_core.data.doctor.dataset_views import read_view
 from beingh_core.data.doctor.facts import CAMERA, FAULT, NOTE, ROWS, Charge, Curve, EpisodeFacts, Finding, Mark, Stream
 from beingh_core.data.doctor.positions import GRIP_NAMES
+from beingh_core.data.in_charge import UNKNOWN, WHO
 from beingh_core.data.lerobot import columns
 from beingh_core.data.lerobot.check import Checker
 from beingh_core.data.lerobot.reader import Dataset, Episode
@@ -23,6 +24,7 @@ from beingh_core.data.lerobot.reader import Dataset, Episode
 STATE_PREFIX, ACTION_PREFIX = "observation.state", "action"
 STILL_SHARE = 0.01  # a number rests while it moves by less than this of what it does in the whole dataset
 _CHARGE_WORD = "intervention"  # LeRobot's columns of corrections by a person
+_NO_CURVES = (IN_CHARGE, SUCCESS, _CHARGE_WORD)  # columns that say something of a row and nothing of the robot
 
 
 class DatasetReader:
@@ -102,9 +104,9 @@ class DatasetReader:
             count = view.count if view.name in self._images else episode.frames
             facts.streams.append(Stream(name=view.name, type=kind, role=CAMERA, count=count if view.looks else 0))
         for vector in dataset.spec.vectors:
-            facts.curves += self._curves(vector, columns.rows_of(table, vector.key), rows_s)
-            if _CHARGE_WORD in vector.key:
-                facts.in_charge = list(_charges(columns.rows_of(table, vector.key)[:, 0], fps))
+            if not any(word in vector.key for word in _NO_CURVES):
+                facts.curves += self._curves(vector, columns.rows_of(table, vector.key), rows_s)
+        facts.in_charge = list(self._charges(table))
         facts.marks = [Mark(time_s=s, name=text) for s, text in dataset.subtasks_of(episode)]
         self._recorded(episode, facts)
         if not facts.task.strip():
@@ -125,6 +127,22 @@ class DatasetReader:
                 grip=((0.0, 1.0) if (lower, upper) == (0.0, 1.0) else (math.nan, math.nan)) if grip else None,
             )  # fmt: skip
 
+    def _charges(self, table) -> Iterator[Charge]:
+        """Who was in charge: by our export's column, otherwise by LeRobot's of interventions."""
+        keys, fps = [vector.key for vector in self._dataset.spec.vectors], self._dataset.spec.fps
+        if IN_CHARGE in keys:
+            numbers = columns.rows_of(table, IN_CHARGE)[:, 0].astype(np.int64)
+            names = [WHO[number] if 0 <= number < len(WHO) else UNKNOWN for number in numbers.tolist()]
+        else:
+            key = next((key for key in keys if _CHARGE_WORD in key), None)
+            flags = columns.rows_of(table, key)[:, 0] > 0 if key else ()
+            names = ["person" if flag else "policy" for flag in flags]
+        first = 0
+        for number in range(1, len(names) + 1):
+            if number == len(names) or names[number] != names[first]:
+                yield Charge(start_s=first / fps, end_s=number / fps, who=names[first])
+                first = number
+
     def _recorded(self, episode: Episode, facts: EpisodeFacts) -> None:
         """What our recorder said when the bag was made of which this episode is."""
         record = self._dataset.records.get(episode.index)
@@ -132,12 +150,6 @@ class DatasetReader:
         if isinstance(said, dict):
             facts.operator = str(said.get("beingh_operator") or "")
             facts.success = {"true": True, "false": False}.get(said.get("beingh_success"))
-
-
-def _charges(flags: np.ndarray, fps: int) -> Iterator[Charge]:
-    edges = [0, *(np.flatnonzero(np.diff(flags > 0)) + 1).tolist(), len(flags)]
-    for first, last in zip(edges, edges[1:]):
-        yield Charge(start_s=first / fps, end_s=last / fps, who="person" if flags[first] > 0 else "policy")
 
 
 def _spans(root: Path) -> dict[tuple[str, int], float]:

@@ -8,7 +8,7 @@ from html import escape
 from beingh_core.data.doctor import charts
 from beingh_core.data.doctor.charts import Span
 from beingh_core.data.doctor.clocks import pace
-from beingh_core.data.doctor.facts import BAD, COMMANDS, GOOD, OTHER, USABLE, EpisodeFacts
+from beingh_core.data.doctor.facts import BAD, COMMANDS, GOOD, OTHER, ROWS, USABLE, EpisodeFacts
 from beingh_core.data.doctor.film import film
 from beingh_core.data.doctor.summary import charge_shares, counts, reasons
 from beingh_core.evaluate.html import document, table
@@ -26,7 +26,7 @@ li.fault::marker { color: var(--bad); content: "✕ "; } li.flaw::marker { color
 .summary td { vertical-align: top; } .summary td:first-child, .summary th:first-child { white-space: nowrap; } .summary td:nth-child(3) { min-width: 14rem; } .summary td:nth-child(4) { white-space: nowrap; }
 details.episode { border-top: 2px solid var(--line); padding: .8rem 0 1.2rem; } details.episode > summary { cursor: pointer; font-size: 1.15rem; overflow-wrap: anywhere; }
 details.more > summary { cursor: pointer; color: var(--soft); margin: .6rem 0; } h3 { font-size: .95rem; margin: 1.1rem 0 .3rem; color: var(--soft); font-weight: 600; }
-.film { display: grid; grid-template-columns: 7rem repeat(var(--moments), minmax(5rem, 1fr)); gap: 3px; align-items: start; } .film img { width: 100%; min-height: 1rem; } .film .when { font-size: .78rem; line-height: 1.25; color: var(--soft); align-self: end; overflow-wrap: anywhere; }
+.film { display: grid; grid-template-columns: 7rem repeat(var(--moments), minmax(5rem, 12rem)); gap: 3px; align-items: start; } .film img { width: 100%; min-height: 1rem; } .film .when { font-size: .78rem; line-height: 1.25; color: var(--soft); align-self: end; overflow-wrap: anywhere; }
 .film .when b { display: block; color: var(--ink); font-weight: 600; } .film .view { position: sticky; left: 0; background: #fffd; font-size: .85rem; line-height: 1.25; padding-right: .4rem; overflow-wrap: anywhere; z-index: 1; align-self: stretch; }
 .film .view small { display: block; color: var(--soft); }
 .bars { display: grid; grid-template-columns: minmax(7rem, 16rem) 1fr; gap: 3px .6rem; align-items: center; font-size: .82rem; }
@@ -167,7 +167,8 @@ def _timeline(facts: EpisodeFacts) -> str:
     for stream in facts.streams:
         at = stream.times_s
         if stream.role != OTHER and len(at):
-            spans = [Span(start_s=float(at[0]), end_s=float(at[-1]), kind="there")]
+            end_s = facts.duration_s if stream.role == ROWS else float(at[-1])  # the last row lasts, too
+            spans = [Span(start_s=float(at[0]), end_s=end_s, kind="there")]
             if stream.role == COMMANDS:
                 spans += [Span(start_s=p.start_s, end_s=p.end_s, kind="pause", title=_PAUSE) for p in facts.pauses]
             spans += _found_spans(facts, stream.name)
@@ -196,7 +197,11 @@ def _curves(facts: EpisodeFacts) -> str:
             wanted.setdefault(curve.name, curve)
     names = {curve.name for curve in measured}
     pairs = [(curve, wanted.get(curve.name)) for curve in measured]
-    pairs += [(None, curve) for name, curve in wanted.items() if name not in names]
+    apart = {
+        curve.name for curve, other in pairs if facts.kind == "dataset" and other and not charts.alike(curve, other)
+    }
+    pairs = [(curve, None if curve.name in apart else other) for curve, other in pairs]
+    pairs += [(None, curve) for name, curve in wanted.items() if name not in names or name in apart]
     pairs = [pair for pair in pairs if any(curve is not None and len(curve.values) for curve in pair)]
     if not pairs:
         return ""
@@ -206,7 +211,8 @@ def _curves(facts: EpisodeFacts) -> str:
     ]
     more = f"<p class=soft>and {len(pairs) - MOST_CURVES} more</p>" if len(pairs) > MOST_CURVES else ""
     unit = "; rad, sliding joints in m" if facts.kind == "bag" else ""
-    return f"<h3>Joints from 0 to {facts.duration_s:.1f} s{unit}</h3><div class=charts>{''.join(drawn)}</div>{more}"
+    what = "State and action" if facts.kind == "dataset" else "Joints"
+    return f"<h3>{what} from 0 to {facts.duration_s:.1f} s{unit}</h3><div class=charts>{''.join(drawn)}</div>{more}"
 
 
 def _streams(facts: EpisodeFacts) -> str:
