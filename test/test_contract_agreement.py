@@ -27,6 +27,14 @@ changed = changed
         ({"unit": "rad"}, {"unit": "deg"}, ""),
         ({"scale": -1.0}, {"scale": 1.0}, "measured in one direction and commanded in the other"),
         ({"unit": "deg"}, {"unit": "deg", "scale": -1.0}, "measured in one direction and commanded in the other"),
+        ({"unit": "deg", "scale": -1.0}, {"unit": "rad"}, "measured in one direction and commanded in the other"),
+        ({"unit": "deg", "offset": 1.57}, {"unit": "deg"}, "`offset` of `.*` is given in the state and not for /?\\w+"),
+        ({"unit": "deg", "offset": 1.57}, {"unit": "mrad"}, "`offset` of .* is given in the state and not for"),
+        ({"unit": "deg"}, {"unit": "deg", "offset": 0.1}, "`offset` of .* is given for .* and not in the state"),
+        ({"unit": "deg", "scale": 10.0}, {"unit": "deg"}, "`scale` of .* is given in the state and not for"),
+        ({"unit": "deg", "scale": 10.0}, {"unit": "deg", "scale": 1.0}, ""),
+        ({"unit": "deg", "scale": 0.1}, {"unit": "rad"}, ""),
+        ({"unit": "deg", "offset": 1.57}, {"unit": "deg", "offset": 0.0}, ""),
         ({"scale": -1.0}, {"scale": -1.0}, ""),
         ({"unit": "deg"}, {"scale": 1.0}, ""),
         ({"offset": 0.1}, {"offset": 0.0}, ""),
@@ -206,3 +214,13 @@ def test_a_collision_of_slots_and_of_joints_is_told_where_it_is(changed):
         changed("pose_arm", overlap)
     with pytest.raises(BeingHError, match=r"robot\.yaml:\d+: driver\.joints: .*no action commands it"):
         changed("inspire_hand", with_one_joint)
+
+
+def test_a_base_alone_is_refused_since_the_controller_begins_at_joints(changed):
+    def change(document):
+        base = next(driver for driver in document["drivers"] if driver["kind"] == "twist_base")
+        document["drivers"] = [base]
+        document["action"] = {"base_motion": document["action"]["base_motion"]}
+
+    with pytest.raises(BeingHError, match="action: it commands a base and no joint.*beside the base"):
+        changed("mobile_base", change)

@@ -5,6 +5,7 @@ import re
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -53,6 +54,31 @@ def written(tmp_path, *changes):
     return str(path)
 
 
+@pytest.mark.parametrize(
+    "kind, field, told",
+    [
+        ("foo_msgs/msg/Hand", "data[{}]", "needs the message type foo_msgs/msg/Hand, which is not installed.*foo-msgs"),
+        ("std_msgs/msg/Int16MultiArray", "dat[{}]", "has no field `dat.*Allowed: layout, data.*did you mean `data`"),
+        ("std_msgs/msg/Int16MultiArray", "data[{}].q", "has no field `data.*: `data` is int16"),
+        ("geometry_msgs/msg/PolygonStamped", "polygon.points[{}].w", "has no field `polygon.*Allowed: x, y, z"),
+    ],
+)
+def test_a_state_whose_messages_cannot_be_read_is_an_error(tmp_path, capsys, kind, field, told):
+    import yaml
+
+    folder = Path(__file__).parent / "data" / "robots"
+    document = yaml.safe_load((folder / "inspire_hand.yaml").read_text())
+    document["urdf"] = str(folder / document["urdf"])
+    signal = next(iter(document["state"].values()))
+    signal.pop("names", None)
+    signal |= {"type": kind, "fields": [field.format(i) for i in range(len(signal["joints"]))]}
+    path = tmp_path / "robot.yaml"
+    path.write_text(yaml.safe_dump(document))
+    assert main(["robots", "check", str(path)]) == 1
+    shown = capsys.readouterr().out
+    assert re.search(rf"ERROR +state\..*robot.yaml:\d+: .*{told}", shown), shown
+
+
 def test_the_list_has_every_robot_of_the_package(capsys):
     assert main(["robots", "list"]) == 0
     assert set(lines(capsys)) == set(ROBOTS)
@@ -73,7 +99,7 @@ def test_show_tells_limits_topics_and_assumptions(robot, capsys):
 
 @pytest.mark.parametrize("robot", DRIVEN)
 def test_the_shipped_robots_pass_where_their_messages_are_installed(robot, capsys):
-    for package in ("control_msgs", "franka_msgs", "unitree_hg"):
+    for package in ("control_msgs", "franka_msgs", "nav_msgs", "unitree_hg"):
         provide(package)
     assert main(["robots", "check", robot]) == 0
     captured = capsys.readouterr().out

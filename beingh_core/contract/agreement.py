@@ -10,6 +10,7 @@ from beingh_core.contract.driver_options import DRIVER_KINDS
 from beingh_core.contract.drivers import placed_groups
 from beingh_core.contract.reader import Section
 from beingh_core.contract.wire import Wire
+from beingh_core.contract.wire_units import SHARES
 
 
 def check_agreement(
@@ -48,6 +49,13 @@ def check_action_joints(
                     )
                 )
             owner[joint] = signal.slot
+    base = {joint for driver in drivers if driver.kind == "twist_base" for joint in driver.joints}
+    if owner and set(owner) <= base:
+        raise file.error(
+            "action",
+            "it commands a base and no joint, but the controller begins at measured positions of joints",
+            remedy="command an arm, a head or a gripper beside the base",
+        )
     sent = [joint for driver in drivers for joint in driver.joints]
     key = "driver" if "driver" in file else "drivers"
     for joint, slot in owner.items():
@@ -81,9 +89,39 @@ def _is_silent(wire: Wire, other: Wire, joint: str) -> bool:
 
 
 def _opposes(wire: Wire, other: Wire, joint: str) -> bool:
-    """Whether both sides count a joint in steps of one size, but in opposite directions."""
+    """Whether both sides count a joint in opposite directions; a share may count from open to closed where angles do not."""
     factor, other_factor = wire.of(joint)[1], other.of(joint)[1]
-    return math.isclose(factor, -other_factor, rel_tol=1e-9)
+    same_size = math.isclose(factor, -other_factor, rel_tol=1e-9)
+    return factor * other_factor < 0.0 and (same_size or not {wire.unit, other.unit} & set(SHARES))
+
+
+def _forgotten(wire: Wire, other: Wire, joint: str) -> str | None:
+    """The key by which `other` counts a joint in its own way, without a word about it in `wire`."""
+    if wire.unit in SHARES or other.unit in SHARES:
+        return None  # how far a range goes may differ
+    (_, factor, shift), (_, other_factor, other_shift) = wire.of(joint), other.of(joint)
+    if wire.unit == other.unit and _differ(factor, other_factor, wire, "scale"):
+        return "scale"
+    return "offset" if _differ(shift, other_shift, wire, "offset") else None
+
+
+def _differ(value: float, other: float, wire: Wire, key: str) -> bool:
+    return key not in wire.counts and not math.isclose(value, other, rel_tol=1e-9, abs_tol=1e-12)
+
+
+def _check_forgotten(entry: Section, key: str, topic: str, joint: str, sent: Wire, read: Wire) -> None:
+    """Refuses a `scale` or `offset` that is said where a joint is measured or where it is commanded, and not in the other."""
+    for wire, other, there, here in (
+        (sent, read, "in the state", f"for {topic}"),
+        (read, sent, f"for {topic}", "in the state"),
+    ):
+        if forgotten := _forgotten(wire, other, joint):
+            none = f"`{forgotten}: {1 if forgotten == 'scale' else 0}`"
+            raise entry.error(
+                key,
+                f"`{forgotten}` of `{joint}` is given {there} and not {here}: the robot would jump when it is told to stay",
+                remedy=f"write `{forgotten}` there too, {none} where that is meant",
+            )
 
 
 def _check_counts(file: Section, drivers: tuple[schema.Driver, ...], state: tuple[schema.StateSignal, ...]) -> None:
@@ -116,6 +154,8 @@ def _check_counts(file: Section, drivers: tuple[schema.Driver, ...], state: tupl
                     "jump when it is told to stay",
                     remedy="give both the same sign of `scale`, or the same order of `range`",
                 )
+            for wire in measured:
+                _check_forgotten(entry, key, group.topic, joint, group.wire, wire)
             if counted and joint not in counted and not all(wire.is_plain for wire in wires):
                 raise entry.error(
                     "joints",

@@ -34,6 +34,7 @@ class Wire:
         factors, shifts: of each joint [rad or m a number of the message; rad or m].
         counts: which of `unit`, `scale` and `offset` the contract gives.
         ends: joint and its (closed, open) positions, of those whose `range` (or `closed` and `open`) is given.
+        unit: of the messages, "" where the contract gives none.
     """
 
     joints: tuple[str, ...]
@@ -42,6 +43,7 @@ class Wire:
     shifts: tuple[float, ...]
     counts: frozenset[str] = frozenset()
     ends: tuple[tuple[str, tuple[float, float]], ...] = ()
+    unit: str = ""
 
     @property
     def is_plain(self) -> bool:
@@ -164,6 +166,7 @@ def read_wire(entry: Section, joints: tuple[str, ...], urdf: UrdfFacts, ranges: 
         shifts=tuple(shifts),
         counts=frozenset(key for key in ("unit", "scale", "offset") if key in entry),
         ends=tuple((joint, ranges[joint]) for joint in joints if joint in ranges),
+        unit=unit or "",
     )
 
 

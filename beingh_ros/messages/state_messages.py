@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 
 from beingh_core.contract import RobotContract
 from beingh_core.contract.state_messages import StateMessages
-from beingh_core.errors import BeingHError
+from beingh_core.errors import BeingHError, did_you_mean
 
 
 class StateReader(StateMessages):
@@ -23,6 +24,25 @@ class StateReader(StateMessages):
     def __init__(self, contract: RobotContract, topic: str, wanted: Iterable[str] | None = None) -> None:
         super().__init__(contract, topic, wanted)
         self.type = message_type(self.kind)
+
+
+def check_fields(name: str, fields: Sequence[str]) -> None:
+    """Looks for fields such as `motor_state[].q` in the class of a message type.
+
+    Raises:
+        BeingHError: The type is not installed, or has no such field.
+    """
+    for field in fields:
+        kind, rest = message_type(name), field.split(".")
+        while rest:
+            known = kind.get_fields_and_field_types()
+            part = rest.pop(0).partition("[")[0]
+            if part not in known:
+                raise BeingHError(f"{name} has no field `{field}`", allowed=known, remedy=did_you_mean(part, known))
+            inner = re.sub(r"^sequence<(.*?)(, \d+)?>$|\[\d*\]$", r"\1", known[part])
+            if rest and "/" not in inner:
+                raise BeingHError(f"{name} has no field `{field}`: `{part}` is {inner}", remedy="correct `field`")
+            kind = message_type("/msg/".join(inner.split("/"))) if rest else kind
 
 
 def message_type(name: str) -> type:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -143,7 +144,22 @@ def _more_rows(chosen: argparse.Namespace, contract) -> list[Row]:
         rows.append(Row(level=OK, subject="drivers", found=", ".join(made)))
     except BeingHError as error:
         rows.append(Row(level=ERROR, subject="drivers", found=str(error)))
+    rows += _state_rows(contract)
     return rows + (_live_rows(contract, endpoints, space, chosen.wait) if chosen.live else [])
+
+
+def _state_rows(contract) -> list[Row]:
+    """Whether the types of the state's messages are installed and have their fields; one row for each that has not."""
+    from beingh_ros.messages.state_messages import check_fields, message_type
+
+    rows = []
+    for signal in contract.state:
+        look = (
+            partial(check_fields, signal.type, signal.fields) if signal.fields else partial(message_type, signal.type)
+        )
+        row = checked(f"state.{signal.slot}", look, contract, ("state", signal.slot, "type"))
+        rows += [row] * (row.level == ERROR)
+    return rows
 
 
 def _policy(contract, checkpoint: str) -> str:
