@@ -137,7 +137,7 @@ def test_what_concerns_all_bags_is_one_error(tmp_path):
     with pytest.raises(BeingHError, match="no such|fr9|unknown|not"):
         export(paths("whole"), settings(tmp_path / "d", contract="fr9"), open_fake)
     export(paths("whole"), settings(tmp_path / "d"), open_fake)
-    with pytest.raises(BeingHError, match="other version"):
+    with pytest.raises(BeingHError, match="version v3.0, not v2.1"):
         export(paths("long"), settings(tmp_path / "d", version="v2.1"), open_fake)
     outcomes = export(paths("no_wrist"), settings(tmp_path / "new"), open_fake)
     assert outcomes[0].state == "refused" and not (tmp_path / "new/meta").exists()
@@ -267,3 +267,21 @@ def test_the_bar_says_how_much_is_left(tmp_path, monkeypatch, capsys):
     )
     bar(Outcome(bag=tmp_path / "b", state="refused"), 2, 2)
     assert capsys.readouterr().err.endswith("2/2, 0:00 left, b: refused\x1b[K\n")
+
+
+def test_an_export_with_other_settings_says_which_and_what_to_give(tmp_path):
+    export(paths("whole"), settings(tmp_path / "d", subtasks="index"), open_fake)
+    export(paths("whole"), settings(tmp_path / "plain"), open_fake)
+    for out, more, told in (
+        ("d", {}, "keeps subtasks as `index`, and none are asked for. To fix: give --subtasks index, or"),
+        ("d", {"subtasks": "language"}, "`language` is asked for. To fix: give --subtasks index, or"),
+        (
+            "plain",
+            {"subtasks": "index"},
+            "keeps no subtasks, and `index` is asked for. To fix: leave --subtasks out, or",
+        ),
+        ("plain", {"success": True}, "that only the new episodes have: next.success"),
+    ):
+        with pytest.raises(BeingHError) as caught:
+            export(paths("long"), settings(tmp_path / out, **more), open_fake)
+        assert told in str(caught.value), caught.value

@@ -147,7 +147,7 @@ def test_what_the_writer_refuses(tmp_path):
             writer.add([])
         with pytest.raises(BeingHError, match="subtasks"):
             writer.add(frames(of, 0, 3), subtasks=[Subtask(start_s=0.0, text="x")])
-    with pytest.raises(BeingHError, match="other fps"):
+    with pytest.raises(BeingHError, match="fps 20, not 30"):
         DatasetWriter(tmp_path / "d", spec(fps=30))
     with pytest.raises(BeingHError, match="video codec"):
         DatasetWriter(tmp_path / "d", spec(codec="av1"))

@@ -8,6 +8,7 @@ from typing import Any
 from beingh_core.contract import RobotContract
 from beingh_core.contract.state_messages import joint_positions, stamp_to_ns
 from beingh_core.errors import BeingHError
+from beingh_core.realtime.clock import parse_epoch
 
 BUFFER, BASE_BUFFER, FROM_STATES = "controller/buffer", "controller/base_buffer", "states"
 BASE = "base"  # what the controller calls the one joint of `BASE_BUFFER`
@@ -84,6 +85,15 @@ class CommandMessages:
 
     def _velocities(self, twist: Any) -> dict[str, float]:
         return {joint: float(getattr(getattr(twist, part), axis)) for joint, (part, axis) in self._axes.items()}
+
+
+def epoch_of(message: Any) -> tuple[int, int] | None:
+    """(start [ns], number) of the controller's epoch that a message names, in their order; None when it names none."""
+    try:
+        index, start_ns = parse_epoch(str(getattr(getattr(message, "header", None), "frame_id", "")))
+    except BeingHError:
+        return None
+    return start_ns, index
 
 
 def is_named(message: Any) -> bool:

@@ -19,8 +19,9 @@ from beingh_core.data.in_charge import CHARGE
 from beingh_core.data.lerobot import storage
 from beingh_core.data.lerobot.episode import Staged, stage
 from beingh_core.data.lerobot.schema import DatasetSpec, VideoSettings
+from beingh_core.data.pieces import Piece
 from beingh_core.data.recorded import Findings, Recorded
-from beingh_core.data.resample import Piece, Resampler, Resampling, from_bag
+from beingh_core.data.resample import Resampler, Resampling, from_bag
 from beingh_core.data.said_tasks import listed, said_in
 from beingh_core.errors import BeingHError
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -12,14 +13,16 @@ import numpy as np
 from beingh_core.contract import CameraStream, RobotContract
 from beingh_core.contract.state_messages import StateMessages
 from beingh_core.data.camera_reader import CameraReader, lens_of
-from beingh_core.data.command_messages import CommandMessages
+from beingh_core.data.command_messages import CommandMessages, epoch_of
 from beingh_core.data.in_charge import CHARGE, EVENTS, InChargeLog, event_of
+from beingh_core.data.phase import ROUNDING_NS, phase_of
 from beingh_core.data.views import Lens
 from beingh_core.errors import BeingHError
 from beingh_core.realtime.streams import JointHistory, JointStream, Sample, StreamBuffer
 
 NS = 1_000_000_000
 DEPTH = 1 << 14
+_PHASE_OF = 64  # newest commands from which the ticks are known
 PATIENCE_NS = NS // 2  # how much later than its age allows a message may stand in the bag
 _BACK_NS = NS  # stamps that go back further are another clock
 
@@ -38,6 +41,18 @@ class Stamped(NamedTuple):
     log_ns: int
     stamp_ns: int | None
     read: Callable[[], Any]
+
+
+class Epoch(NamedTuple):
+    """A new epoch of the controller.
+
+    Attributes:
+        first_ns: when its first command is due [ns].
+        before_ns: when the last one of the epoch before it is [ns].
+    """
+
+    first_ns: int
+    before_ns: int
 
 
 @dataclass
@@ -148,6 +163,11 @@ class Recorded:
         self.events: list[tuple[int, dict[str, Any]]] = []
         self._newest: dict[str, int] = {}
         self._first: dict[str, int] = {}
+        self._period_ns = NS / contract.rate_hz
+        self._epochs: deque[Epoch] = deque()
+        self._due: deque[int] = deque(maxlen=_PHASE_OF)
+        self._epoch: tuple[int, int] | None = None
+        self._last_due_ns = 0
 
     def clear(self) -> None:
         """Nothing has been received but calibrations and events: another clock begins."""
@@ -155,6 +175,9 @@ class Recorded:
             stream.clear()
         self.charge.clear()
         self._newest, self._first = {}, {}
+        self._epochs.clear()
+        self._due.clear()
+        self._epoch = None
 
     @staticmethod
     def topics(contract: RobotContract, commands: tuple[str, ...]) -> set[str]:
@@ -212,6 +235,24 @@ class Recorded:
         """(when the last topic began, the newest stamp of all) [ns]."""
         return max(self._first.values()), max(self._newest.values())
 
+    def next_epoch(self) -> Epoch | None:
+        """The controller's epoch after the present one; None while there is none."""
+        return self._epochs[0] if self._epochs else None
+
+    def begin_epoch(self) -> int:
+        """Go over to the next epoch: commands of the one before are forgotten. When its first command is due [ns]."""
+        first_ns = self._epochs.popleft().first_ns
+        self._command_history.drop_before(first_ns - ROUNDING_NS)
+        while self._due and self._due[0] < first_ns - ROUNDING_NS:
+            self._due.popleft()
+        return first_ns
+
+    def phase_ns(self) -> int:
+        """A time on the ticks of the present epoch's commands [ns]."""
+        end_ns = self._epochs[0].first_ns if self._epochs else math.inf
+        own = [due_ns for due_ns in self._due if due_ns < end_ns]
+        return phase_of(own or list(self._due), self._period_ns)
+
     def drop_before(self, stamp_ns: int) -> None:
         """Forgets pictures that no row at or after a time can show."""
         for stream in self.cameras.values():
@@ -244,7 +285,18 @@ class Recorded:
                 self._command_history.push(measured_ns, self._own(topic, positions))
         if topic in self._commands:
             delay_ns, positions = self._command_messages.read(topic, content)
+            self._note_due(topic, stamp_ns + delay_ns, epoch_of(content))
             self._command_history.push(stamp_ns + delay_ns, self._finite(positions))
+
+    def _note_due(self, topic: str, due_ns: int, epoch: tuple[int, int] | None) -> None:
+        """When a command is due, and whether a new epoch begins with it; of the base's part that is known already."""
+        self._due.append(due_ns)
+        if topic != self._commands[0] or epoch is None or (self._epoch is not None and epoch < self._epoch):
+            return
+        if self._epoch not in (None, epoch):
+            self._epochs.append(Epoch(due_ns, self._last_due_ns))
+            self._last_due_ns = due_ns
+        self._epoch, self._last_due_ns = epoch, max(self._last_due_ns, due_ns)
 
     def _own(self, topic: str, positions: dict[str, float]) -> dict[str, float]:
         """The joints that are taken from a topic, as the controller does: a merged topic may repeat others' joints."""

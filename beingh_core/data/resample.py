@@ -9,6 +9,10 @@ Time is counted in ticks of the contract's period, on the ticks of the commands.
 Nothing is filled in but the pictures of optional cameras, which are black where these are silent, as the policy sees them
 then. Where another stream has no sample within its `max_age`, the recording is cut there, or refused by name.
 
+A command is that of the tick to which it stands nearest, since commands without stamps, or of a clock with jitter, stand around
+their ticks; a tick without one has the newest before it. Where the controller begins a new epoch, whose ticks stand elsewhere,
+a piece ends and the next begins.
+
 The action of a row is what the first step of a chunk that begins at its tick is: it leads from the command of the tick
 before, under which the robot is seen in the row, to the tick's own. Measured positions in place of commands lead from those
 of the tick to those of the next one, which its command brought about.
@@ -16,7 +20,6 @@ of the tick to those of the next one, which its command brought about.
 
 from __future__ import annotations
 
-import bisect
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -30,14 +33,14 @@ from beingh_core.data import contract_rows
 from beingh_core.data.contract_rows import ACTION, IMAGES, IN_CHARGE, STATE
 from beingh_core.data.in_charge import INTERVENTION, ONLY, WHO
 from beingh_core.data.lerobot.episode import Frame
+from beingh_core.data.phase import ROUNDING_NS
+from beingh_core.data.pieces import Piece, Row, until_none
 from beingh_core.data.recorded import NS, PATIENCE_NS, Findings, Recorded, Stamped
 from beingh_core.errors import BeingHError, shown
 from beingh_core.realtime.clock import TickClock
 from beingh_core.realtime.streams import Sample
 
-# Commands and words of one tick may stand this much behind it: two clocks with one period differ by rounding [ns].
 _REMEMBERED = 2048  # commands, of more than a second
-ROUNDING_NS = 1_000
 METHODS, ON_GAP = ("hold", "nearest", "drop"), ("cut", "refuse")
 
 
@@ -95,41 +98,6 @@ def from_bag(bag: BagReader, topics: Iterable[str]) -> Iterator[Stamped]:
         yield Stamped(message.topic, message.log_ns, bag.stamp_ns(message), _once(bag.deserialise, message))
 
 
-class Piece:
-    """The rows of one uncut piece of a recording; read them once, to the end.
-
-    Attributes:
-        ticks_ns: Times of the rows that have been read [ns].
-    """
-
-    def __init__(self, head: list[_Row], rest: Iterator[_Row], events: list[tuple[int, dict[str, Any]]]) -> None:
-        self._head, self._rest, self._events = head, rest, events
-        self.ticks_ns: list[int] = []
-
-    def __iter__(self) -> Iterator[Frame]:
-        while self._head:
-            yield self._read(self._head.pop(0))
-        for row in self._rest:
-            yield self._read(row)
-
-    def _read(self, row: _Row) -> Frame:
-        self.ticks_ns.append(row.tick_ns)
-        return row.frame
-
-    def events(self) -> list[dict[str, Any]]:
-        """What the recorder told while the rows passed that have been read, each with the `frame` at which it did."""
-        found = []
-        for stamp_ns, event in self._events:
-            place = bisect.bisect_right(self.ticks_ns, stamp_ns) - 1
-            if place >= 0 and (place + 1 < len(self.ticks_ns) or stamp_ns < self._end_ns()):
-                found.append({"frame": place, **event})
-        return found
-
-    def _end_ns(self) -> int:
-        """One row behind the last."""
-        return self.ticks_ns[-1] + (self.ticks_ns[-1] - self.ticks_ns[-2] if len(self.ticks_ns) > 1 else 0)
-
-
 class Resampler:
     """Makes rows of one recording; memory holds the messages of about a second.
 
@@ -168,8 +136,8 @@ class Resampler:
         self._period_ns = TickClock(contract.rate_hz, 0).period_ns
         self._rows = contract_rows.RowEncoder(contract)
         self._streams = Recorded(contract, commands, settings.max_age_s, bool(self._depth), self.findings)
-        # Which command of a row's two is that of its tick, and how much behind their ticks commands may stand.
-        self._lead, self._slack_ns = (0, ROUNDING_NS) if commands else (1, 0)
+        # Which command of a row's two is that of its tick, and how far from their ticks commands may stand.
+        self._lead, self._slack_ns = (0, self._period_ns // 2) if commands else (1, 0)
         self._clock: TickClock | None = None
         self._tick, self._begin_ns = 0, begin_ns
         # (stamp, log time) of the newest commands: when a tick was recorded.
@@ -186,7 +154,7 @@ class Resampler:
         ticks = self._ticks()
         for first in ticks:
             if first is not None:
-                head, rest = [first], _until_none(ticks)
+                head, rest = [first], until_none(ticks)
                 for row in rest:
                     head.append(row)
                     if len(head) >= self._settings.min_frames:
@@ -198,7 +166,7 @@ class Resampler:
                     for _ in rest:
                         pass
 
-    def _ticks(self) -> Iterator[_Row | None]:
+    def _ticks(self) -> Iterator[Row | None]:
         """Rows, and None where the recording is cut."""
         streams = self._streams
         for message in self._messages:
@@ -216,8 +184,8 @@ class Resampler:
                 yield None
             if self._clock is None and self._may_begin():
                 self._begin()
-            while self._is_due():
-                yield from self._row()
+            while self._turns() or self._is_due():
+                yield from self._turn() if self._turns() else self._row()
         silent = [stream.name for stream in streams.needed if stream.latest() is None]
         if self._clock is None and not silent:
             self._begin()
@@ -238,15 +206,34 @@ class Resampler:
         stamp_ns, log_ns = next((pair for pair in reversed(self._recorded) if pair[0] <= tick_ns), (tick_ns, tick_ns))
         return tick_ns + log_ns - stamp_ns
 
-    def _rest(self) -> Iterator[_Row | None]:
+    def _rest(self) -> Iterator[Row | None]:
         """The last rows, when nothing more comes: as long as there are commands."""
-        if self._clock is None:
-            return
-        end_ns = self._streams.command.latest().stamp_ns + self._slack_ns
-        while self._command_times(self._clock)[1] <= end_ns:
-            yield from self._row()
+        while self._clock is not None:
+            newest = self._streams.command.latest()
+            if self._turns():
+                yield from self._turn()
+            elif newest is None or self._command_times(self._clock)[1] > newest.stamp_ns + self._slack_ns:
+                return
+            else:
+                yield from self._row()
 
-    def _row(self) -> Iterator[_Row | None]:
+    def _turns(self) -> bool:
+        """Whether the controller's epoch has no more commands, and the next one has begun."""
+        next_one = self._streams.next_epoch()
+        return self._clock is not None and next_one is not None and (
+            self._command_times(self._clock)[1] > next_one.before_ns + self._slack_ns
+        )  # fmt: skip
+
+    def _turn(self) -> Iterator[None]:
+        """Cuts where the controller's epoch ends, and goes on with the ticks of the next one, which may stand elsewhere."""
+        first_ns = self._streams.begin_epoch()
+        self._gap(f"a new epoch of the controller {self._when(self._logged_ns(first_ns))}")
+        # The first tick has no command before it that would belong to its epoch.
+        self._clock, self._tick, self._is_whole = TickClock(self._contract.rate_hz, first_ns), 1, False
+        self._rows.restart()
+        yield None
+
+    def _row(self) -> Iterator[Row | None]:
         """Evaluates the tick and goes on to the next: its row, the mark of a cut, or nothing where it is left out."""
         clock = self._clock
         tick_ns = clock.stamp_ns(self._tick)
@@ -268,14 +255,14 @@ class Resampler:
         self._rows.restart()
         yield None
 
-    def _made(self, tick_ns: int, samples: _Samples, charge: Mapping[str, np.ndarray]) -> _Row:
+    def _made(self, tick_ns: int, samples: _Samples, charge: Mapping[str, np.ndarray]) -> Row:
         positions: dict[str, float] = {}
         for stream, sample in zip(self._streams.states, samples.states):
             positions.update(zip(stream.joints, sample.value.tolist()))
         action = self._rows.action(samples.before.value, samples.command.value)
         vectors = {STATE: self._rows.state(positions), ACTION: action, **charge}
         frame = Frame(vectors=vectors, images=self._pictures(samples), task=self._task, stamp_ns=tick_ns)
-        return _Row(tick_ns, frame)
+        return Row(tick_ns, frame)
 
     def _command_times(self, clock: TickClock) -> tuple[int, int]:
         """From which time's command the tick's action leads to which one's [ns]."""
@@ -304,10 +291,13 @@ class Resampler:
         """(each stream's sample, what is missing); (None, None) for a tick to leave out."""
         streams, fresh, taken = self._streams, True, []
         near = self._settings.method == "nearest"
-        wanted = [(stream, tick_ns, 0) for stream in (*streams.cameras.values(), *streams.states)]
-        wanted += [(streams.command, time_ns, self._slack_ns) for time_ns in command_times]
-        for stream, at_ns, slack_ns in wanted:
-            sample = stream.nearest(at_ns) if near else stream.at(at_ns + slack_ns)
+        wanted = [(stream, tick_ns) for stream in (*streams.cameras.values(), *streams.states)]
+        wanted += [(streams.command, time_ns) for time_ns in command_times]
+        for stream, at_ns in wanted:
+            if stream is streams.command and self._commands:  # of the tick to which it stands nearest
+                sample = stream.close_to(at_ns, self._slack_ns)
+            else:
+                sample = stream.nearest(at_ns) if near else stream.at(at_ns)
             age_ns = None if sample is None else abs(at_ns - sample.stamp_ns)
             if age_ns is None or age_ns > stream.max_age_s * NS:
                 last = "nothing" if sample is None else f"nothing for more than {stream.max_age_s:g} s"
@@ -326,7 +316,9 @@ class Resampler:
         low, high = self._streams.span()
         command = self._streams.command
         others = [stream for stream in self._streams.needed if stream is not command]
-        clock = TickClock(self._contract.rate_hz, command.latest().stamp_ns if self._commands else low)
+        while (next_one := self._streams.next_epoch()) is not None and next_one.first_ns <= low:
+            self._streams.begin_epoch()
+        clock = TickClock(self._contract.rate_hz, self._streams.phase_ns() if self._commands else low)
         self._clock, self._tick = clock, clock.tick_at_or_after(low)
         while (tick_ns := clock.stamp_ns(self._tick)) < high and (
             command.at(self._command_times(clock)[0] + self._slack_ns) is None
@@ -346,8 +338,9 @@ class Resampler:
         if self._clock is None:
             return False
         tick_ns, command_ns = self._clock.stamp_ns(self._tick), self._command_times(self._clock)[1]
-        due = lambda stream: command_ns if stream is self._streams.command else tick_ns
-        behind = [stream for stream in self._streams.active() if stream.latest().stamp_ns <= due(stream)]
+        due = lambda stream: command_ns + self._slack_ns if stream is self._streams.command else tick_ns
+        newest = ((stream, stream.latest()) for stream in self._streams.active())
+        behind = [stream for stream, sample in newest if sample is None or sample.stamp_ns <= due(stream)]
         if not behind:
             return True
         late_ns = round(max(stream.max_age_s for stream in behind) * NS)
@@ -372,14 +365,6 @@ class _Samples:
     command: Sample
 
 
-@dataclass(frozen=True)
-class _Row:
-    """A finished row and its tick."""
-
-    tick_ns: int
-    frame: Frame
-
-
 def _once(read: Callable[[Any], Any], message: Any) -> Callable[[], Any]:
     """Reads a message when it is wanted for the first time."""
     made: list[Any] = []
@@ -390,10 +375,3 @@ def _once(read: Callable[[Any], Any], message: Any) -> Callable[[], Any]:
         return made[0]
 
     return get
-
-
-def _until_none(rows: Iterator[_Row | None]) -> Iterator[_Row]:
-    for row in rows:
-        if row is None:
-            return
-        yield row

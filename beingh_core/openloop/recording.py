@@ -15,13 +15,15 @@ from beingh_core.contract import RobotContract
 from beingh_core.data.bag_files import HASH, ContractBag, full_name, open_bag
 from beingh_core.data.bags.message import header_of
 from beingh_core.data.command_messages import FROM_STATES, CommandMessages, command_topics
+from beingh_core.data.phase import ROUNDING_NS as ON_TICK_NS
+from beingh_core.data.phase import phase_of
 from beingh_core.data.recorded import NS
 from beingh_core.data.said_tasks import INSTRUCTION, said_in
 from beingh_core.errors import BeingHError
 from beingh_core.realtime.clock import TickClock, parse_epoch
 
-# Parts of a period in which ticks are told apart.
-PHASES = 200
+# Commands that come at least so far apart are those of ticks, one each [periods].
+ONE_A_TICK = 0.6
 # Stamps of one tick on two clocks of one rate differ by rounding [ns].
 ROUNDING_NS = 50
 IN_CHARGE, BASE_BUFFER = "record/in_charge", "controller/base_buffer"
@@ -141,7 +143,7 @@ class Recording:
     def _cut(self, begin_ns: float, end_ns: float) -> None:
         """Keep the commands of [begin, end) and the time in which there are any."""
         kept = {}
-        for joint, (times, values) in self._commands.items():
+        for joint, (times, values) in self._read.items():
             own = (times >= begin_ns) & (times < end_ns)
             kept[joint] = times[own], values[own]
         self._commands = kept
@@ -150,9 +152,23 @@ class Recording:
             self.begin_ns = self.end_ns = self._first_ns
             self._grid = TickClock(self._contract.rate_hz, self._first_ns)
             return
-        self._grid = TickClock(self._contract.rate_hz, self._phase(times))
+        self._grid = TickClock(self._contract.rate_hz, phase_of(times, NS / self._contract.rate_hz))
+        self._commands = {joint: self._on_ticks(*pair) for joint, pair in kept.items()}
         self.begin_ns = self.tick_ns(self.tick_at_or_after(max(self._first_ns, int(times[0]))))
         self.end_ns = min(self._last_ns, int(times[-1]))
+
+    def _on_ticks(self, times: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Commands that come once a tick and do not stand on it, at log times for instance, each at the tick nearest to it."""
+        period_ns = NS / self._contract.rate_hz
+        if self._measured or len(times) < 2 or np.median(np.diff(times)) < ONE_A_TICK * period_ns:
+            return times, values
+        ticks = np.round((times - self._grid.start_ns) / period_ns).astype(np.int64)
+        stamps = self._grid.stamps_ns(ticks)
+        apart = np.abs(times - stamps)
+        order = np.lexsort((apart, ticks))  # of several at one tick the nearest
+        _, first = np.unique(ticks[order], return_index=True)
+        chosen = order[first]
+        return np.where(apart <= ON_TICK_NS, times, stamps)[chosen], values[chosen]
 
     def messages(self) -> Iterator[Played]:
         """Cameras, states, and instructions unless one was given, by log time."""
@@ -220,6 +236,7 @@ class Recording:
         own = {full_name(topic, self._namespace): topic for topic in named.topics}
         topics = command_topics(self._contract, named.topics, own.get(wanted, wanted) or None)
         self._gap_ns = GAP_PERIODS * NS / self._contract.rate_hz
+        self._measured = not topics
         if not topics:
             topics, self._gap_ns = tuple(self._contract.joint_state_topics), GAP_STATES_S * NS
             self.notes.append(f"{self.name}: compared with measured positions, as --commands {FROM_STATES} asks")
@@ -248,10 +265,10 @@ class Recording:
             )  # fmt: skip
         if lacking:
             self.notes.append(f"{self.name}: nothing commands {', '.join(lacking)}, so that no step can be compared")
-        self._commands = {}
+        self._read = {}
         for joint, values in found.items():
             times = np.array(sorted(values), dtype=np.int64)
-            self._commands[joint] = times, np.array([values[time] for time in times.tolist()])
+            self._read[joint] = times, np.array([values[time] for time in times.tolist()])
 
     def _read_in_charge(self, bag) -> None:
         told = {}
@@ -272,12 +289,6 @@ class Recording:
                 return list(first.values())
         empty = sorted(self.streams - first.keys())
         raise BeingHError(f"holds no message on {', '.join(empty)}", where=self.path, remedy="record them too")
-
-    def _phase(self, times: np.ndarray) -> int:
-        """A time on the ticks on which most commands stand [ns]."""
-        period = NS / self._contract.rate_hz
-        shares = ((times - times[0]) % period / period * PHASES).round().astype(int) % PHASES
-        return int(times[np.flatnonzero(shares == np.bincount(shares).argmax())[0]])
 
 
 def base_velocities(message: Any, contract: RobotContract) -> dict[str, float]:

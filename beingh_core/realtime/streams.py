@@ -52,6 +52,15 @@ class _Series:
         best = min(around, key=lambda index: abs(self._stamps[index] - stamp_ns), default=None)
         return None if best is None else Sample(self._stamps[best], self._values[best])
 
+    def close_to(self, stamp_ns: int, reach_ns: int) -> Sample | None:
+        """The one nearest to a time where that is within reach, else the newest before it."""
+        sample = self.nearest(stamp_ns)
+        return sample if sample and abs(sample.stamp_ns - stamp_ns) <= reach_ns else self.at(stamp_ns)
+
+    def drop_older(self, stamp_ns: int) -> None:
+        place = bisect.bisect_left(self._stamps, stamp_ns)
+        del self._stamps[:place], self._values[:place]
+
     def drop_before(self, stamp_ns: int) -> None:
         """Forgets what is older than the newest at or before a time."""
         place = bisect.bisect_right(self._stamps, stamp_ns) - 1
@@ -157,6 +166,17 @@ class JointHistory:
         with self._lock:
             return [self._series[joint].nearest(stamp_ns) for joint in joints]
 
+    def close_to(self, joints: Sequence[str], stamp_ns: int, reach_ns: int) -> list[Sample | None]:
+        """Each joint's position nearest to a time where that is within reach, else its newest before it."""
+        with self._lock:
+            return [self._series[joint].close_to(stamp_ns, reach_ns) for joint in joints]
+
+    def drop_before(self, stamp_ns: int) -> None:
+        """Forgets positions with earlier stamps."""
+        with self._lock:
+            for series in self._series.values():
+                series.drop_older(stamp_ns)
+
     def drop_after(self, stamp_ns: int) -> int:
         """Forgets positions with later stamps; returns of how many messages at least."""
         with self._lock:
@@ -200,6 +220,10 @@ class JointStream:
     def nearest(self, stamp_ns: int) -> Sample | None:
         """Every joint's position nearest to a time; None when one has none."""
         return _merged(self._history.nearest(self.joints, stamp_ns))
+
+    def close_to(self, stamp_ns: int, reach_ns: int) -> Sample | None:
+        """Every joint's position nearest to a time where that is within reach, else its newest before it: for recordings."""
+        return _merged(self._history.close_to(self.joints, stamp_ns, reach_ns))
 
     def missing(self) -> list[str]:
         """Joints that were not received."""

@@ -174,21 +174,39 @@ def _check_new(root: Path, spec: DatasetSpec | None) -> None:
 
 def _agreed(dataset: Dataset, spec: DatasetSpec) -> DatasetSpec:
     """The spec to go on with; the rows, cameras, rate and codec must be those of the dataset."""
-    there = dataset.spec
-    differing = [
-        name
-        for name in ("fps", "version", "vectors", "cameras", "subtasks")
-        if getattr(there, name) != getattr(spec, name)
-    ]
-    if there.cameras and there.video.codec != spec.video.codec:
-        differing.append("video codec")
-    if differing:
+    told = _differing(dataset.spec, spec)
+    if told:
         raise BeingHError(
-            f"the dataset that is there has other {', '.join(differing)}",
+            f"the dataset that is there has other settings: {'; '.join(what for what, _ in told)}",
             where=dataset.root,
-            remedy="use the settings with which it was made, or another folder",
+            remedy=f"{', '.join(remedy for _, remedy in told)}, or take another folder",
         )
     return spec
+
+
+def _differing(there: DatasetSpec, spec: DatasetSpec) -> list[tuple[str, str]]:
+    """(what differs, what to do) of a dataset and of what shall be added to it."""
+    told = [
+        (f"{name} {getattr(there, name)}, not {getattr(spec, name)}", f"ask for {name} {getattr(there, name)}")
+        for name in ("fps", "version")
+        if getattr(there, name) != getattr(spec, name)
+    ]
+    if there.subtasks != spec.subtasks:
+        keeps = f"keeps subtasks as `{there.subtasks}`" if there.subtasks else "keeps no subtasks"
+        asked = f"`{spec.subtasks}` is asked for" if spec.subtasks else "none are asked for"
+        remedy = f"give --subtasks {there.subtasks}" if there.subtasks else "leave --subtasks out"
+        told.append((f"it {keeps}, and {asked}", remedy))
+    for kind, old, new in (("columns", there.vectors, spec.vectors), ("cameras", there.cameras, spec.cameras)):
+        if old != new:
+            missing = ", ".join(one.key for one in old if one not in new) or "none"
+            more = ", ".join(one.key for one in new if one not in old) or "none"
+            told.append((
+                f"{kind} that only it has: {missing}; that only the new episodes have: {more}",
+                f"make the {kind} those of the dataset",
+            ))  # fmt: skip
+    if there.cameras and there.video.codec != spec.video.codec:
+        told.append((f"video codec {there.video.codec}, not {spec.video.codec}", f"ask for {there.video.codec}"))
+    return told
 
 
 def _place(dataset: Dataset) -> Place:
