@@ -74,6 +74,12 @@ def spun(node):
         node.destroy_node()
 
 
+def in_executor(node: Node, act) -> None:
+    """Call something in the thread that spins a node: an action server that is destroyed beside it may crash it."""
+    task = node.executor.create_task(act)
+    wait_until(task.done, what="the executor")
+
+
 def wait_until(condition, timeout_s: float = 60.0, what: str = "condition"):
     """Poll until `condition()` is truthy and return it; fail with `what` after the timeout."""
     deadline = time.monotonic() + timeout_s

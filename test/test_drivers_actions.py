@@ -20,7 +20,7 @@ from driver_support import (
     setpoints,
     two_nodes,
 )
-from ros_support import wait_until
+from ros_support import in_executor, wait_until
 
 from beingh_core.errors import BeingHError
 from beingh_ros.drivers import make_drivers
@@ -160,7 +160,7 @@ def test_a_server_that_is_not_there_is_one_clear_problem_and_nothing_waits_for_i
         driver.send(setpoints(ROWS + 1))
         wait_until(lambda: server.goals, what="a goal")
         assert server.goals[0].trajectory.points[0].positions[0] == 1.0, "the old goal was not kept"
-        server._server.destroy()
+        in_executor(observer, server._server.destroy)
         assert "there is no action server" in wait_until(driver.problem, what="a problem")
         begin_s = time.monotonic()
         driver.stop(setpoints(ROWS))

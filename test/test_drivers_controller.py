@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from driver_support import ARM, FINGER, ActionStandIn, contract_with
 from interface_builder import for_children, provide
-from ros_support import NodeProcess, Recorder, ros_graph, wait_until
+from ros_support import NodeProcess, Recorder, in_executor, ros_graph, wait_until
 from stand_in_robot import FR3, H, StandInRobot
 
 from beingh_ros.messages.controller_state import read_state
@@ -43,7 +43,7 @@ def bench(folder):
             yield robot, start
         finally:
             for server in robot.servers:  # else they may outlive their domain's lock
-                server._server.destroy()
+                in_executor(graph, server._server.destroy)
             for process in controllers:
                 process.__exit__()
 
@@ -135,7 +135,7 @@ def test_without_a_server_the_robot_waits_with_a_clear_reason_and_stops_when_one
         arm, hand = serve(robot)
         robot.wait_for_state("running")
         received = len(robot.state.messages)
-        robot.servers.pop()._server.destroy()
+        in_executor(robot.node, robot.servers.pop()._server.destroy)
         status = robot.wait_for_state("stopped", "driver", since=received)
         assert status.reason.startswith("there is no action server /hand/gripper_cmd"), status.reason
         received, goals = len(robot.state.messages), len(arm.goals)

@@ -15,7 +15,7 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from ros_support import ROOT, ros_graph, wait_until
+from ros_support import ROOT, in_executor, ros_graph, wait_until
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Bool, String
 from test_robots import ROBOTS
@@ -332,11 +332,11 @@ def test_an_action_without_a_server_or_with_another_one(monkeypatch):
         assert (row().level, "nobody serves the action" in row().found) == (ERROR, True)
         other = ActionServer(graph, ParallelGripperCommand, "/xarm_gripper/gripper_action", lambda _: None)
         wait_until(lambda: "as control_msgs/action/ParallelGripperCommand" in row().found, what=lambda: row().found)
-        other.destroy()
+        in_executor(graph, other.destroy)
         served = ActionServer(graph, GripperCommand, "/xarm_gripper/gripper_action", lambda _: None)
         wait_until(lambda: row().level == OK, what=lambda: row().found)
         assert "served by /observer" in row().found
-        served.destroy()
+        in_executor(graph, served.destroy)
         node.destroy_node()
 
 
