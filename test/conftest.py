@@ -1,6 +1,11 @@
 """For every test: one thread for numerics, software rendering, a ROS domain of its own on this machine only."""
 
 import os
+import signal
+
+# A shell that starts the tests in its background lets them, and all that they start, ignore Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before torch and mujoco are imported anywhere. More threads than free cores make small models slower, not faster.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
