@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from beingh_core.contract.meant import position_meant
 from beingh_core.contract.reader import Section
 from beingh_core.contract.urdf import UrdfFacts
 from beingh_core.contract.wire_units import ANGLES, LENGTHS, SHARES, UNITS
@@ -128,7 +129,10 @@ def read_ranges(
         closed, opened = ends = table.numbers(joint, 2)
         if not all(low <= end <= high for end in ends) or abs(opened - closed) < 1e-5:
             raise table.error(
-                joint, f"{list(ends)} is no range of this joint", allowed=f"[closed, open] within {low:g} to {high:g}"
+                joint,
+                f"{list(ends)} is no range of this joint",
+                allowed=f"[closed, open] within {low:g} to {high:g}",
+                remedy=position_meant(ends, urdf.joints[joint]),
             )
         found[joint] = (closed, opened)
     return found
@@ -182,7 +186,14 @@ def _check_unit(entry: Section, unit: str | None, joint: str, urdf: UrdfFacts, r
     fitting = LENGTHS if urdf.joints[joint].type == "prismatic" else ANGLES
     if unit not in fitting:
         kind = "slides" if fitting is LENGTHS else "turns"
-        raise entry.error("unit", f"`{unit}` is no unit of `{joint}`, which {kind}", allowed=[*fitting, *SHARES])
+        number = "a lever in mm" if fitting is ANGLES else "the turns of a spindle"
+        raise entry.error(
+            "unit",
+            f"`{unit}` is no unit of `{joint}`, which {kind}",
+            allowed=[*fitting, *SHARES],
+            remedy=f"where it counts something else ({number}), leave `unit` out and write `scale`, in {next(iter(fitting))} "
+            "a number; joints that slide and joints that turn stand in signals and groups of their own",
+        )
 
 
 def _check_offset(entry: Section, joint: str, factor: float, offset: float, urdf: UrdfFacts) -> None:
@@ -223,9 +234,10 @@ def _names(entry: Section, joints: tuple[str, ...]) -> tuple[str, ...]:
     table, add, strip = entry.texts("names"), entry.get("add_prefix", str, ""), entry.get("strip_prefix", str, "")
     for joint in table.values():
         if joint not in joints:
-            raise entry.error(
-                "names", f"`{joint}` is not among the joints here", allowed=joints, remedy=did_you_mean(joint, joints)
-            )
+            remedy = did_you_mean(joint, joints)
+            if any(name in joints for name in table):
+                remedy = f"write it the other way around, `{{{joint}: {next(n for n in table if table[n] == joint)}}}`"
+            raise entry.error("names", f"`{joint}` is not among the joints here", allowed=joints, remedy=remedy)
     for joint in joints:
         if add and not joint.startswith(add):
             raise entry.error("add_prefix", f"`{joint}` does not begin with `{add}`", remedy="use `names`")
