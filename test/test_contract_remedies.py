@@ -44,7 +44,7 @@ MISTAKES = {
     "one number for six": ("degrees_arm", {f"{DEGREES}.type": "std_msgs/msg/Float64"}, "holds one number, `data`.*use it for one joint"),
     "home of a base": ("mobile_base", {"home.base_x": 0.0}, "home.base_x: `base_x` is a velocity of the base, which starts at rest.*leave it out"),
     "no home": ("mobile_base", {"home": {}}, "there is no home position of `pan_joint`, .*, `spin_joint`.*add `pan_joint: <position>`.*of the base there is none"),
-    "a coupling too far": ("dex3_hand", {f"{HAND}.{INDEX}": 5.0, f"action.left_dexhand_position.{INDEX}": 5.0}, r"scale: `left_hand_index_1_joint` would be at -7.854 to 0 while .*limits.position: \{left_hand_index_0_joint: \[-0.3491, 0\]"),
+    "a coupling too far": ("dex3_hand", {f"{HAND}.{INDEX}": 5.0, f"action.left_dexhand_position.{INDEX}": 5.0}, r"scale \(written in line \d+\): `left_hand_index_1_joint` would be at -7.854 to 0 while .*limits.position: \{left_hand_index_0_joint: \[-0.3491, 0\]"),
     "a coupling backwards": ("dex3_hand", {f"{HAND}.{INDEX}": -1.0, f"action.left_dexhand_position.{INDEX}": -1.0}, "would be at 0 to 1.571 .*correct `scale` and `offset`"),
 }  # fmt: skip
 

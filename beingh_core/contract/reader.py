@@ -9,7 +9,7 @@ from typing import Any
 
 from beingh_core.contract.key import REQUIRED, Key
 from beingh_core.contract.written import not_of_kind, quoted
-from beingh_core.contract.yaml_text import read_yaml_file
+from beingh_core.contract.yaml_text import Lines, read_yaml_file
 from beingh_core.errors import BeingHError, did_you_mean, nearest, shown
 
 DECLARED = object()
@@ -26,24 +26,22 @@ class Section:
     Args:
         path: the file.
         data: the mapping.
-        lines: line number of each key path of the file.
+        lines: line of each key path of the file.
         keys: path of this mapping in the file.
         declared: what this mapping takes; default and bounds of its numbers.
     """
 
     def __init__(
-        self, path: Path, data: dict, lines: dict, keys: tuple[str, ...] = (), declared: Key | None = None
+        self, path: Path, data: dict, lines: Lines, keys: tuple[str, ...] = (), declared: Key | None = None
     ) -> None:
         self.path, self.keys, self.declared = path, keys, declared
         self._data, self._lines = data, lines
         self._known: set[str] = set()
 
     def where(self, key: str | None = None) -> str:
-        """`file:line: key.path`, for errors."""
+        """`file:line: key.path`, for errors; of what an alias brings also the line in which it is written."""
         keys = self.keys if key is None else (*self.keys, key)
-        line = next((self._lines[keys[:n]] for n in range(len(keys), 0, -1) if keys[:n] in self._lines), 1)
-        dotted = ".".join(keys)
-        return f"{self.path}:{line}" + (f": {dotted}" if dotted else "")
+        return f"{self.path}:{self._lines.place(keys) or ': '.join(filter(None, ('1', '.'.join(keys))))}"
 
     def error(self, key: str | None, what: str, **details: Any) -> BeingHError:
         """An error at `key` of this section."""
