@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from beingh_core.contract.arms import arms_of
+from beingh_core.contract.called import differences
 from beingh_core.contract.described import action_words, camera_words, group_words, state_words
 from beingh_core.contract.encodings import IMAGE_ENCODINGS
 from beingh_core.contract.loader import load_contract
@@ -87,6 +88,7 @@ def check_contract(path_or_name: str | Path) -> tuple[RobotContract | None, list
             for driver in contract.drivers
             for group in driver.groups
         ),
+        *(Row(level=WARN, subject="names", found=found) for found in differences(contract)),
         checked("kinematics", lambda: _kinematics(contract), contract, ("eef_frame",)),
         checked("codec", lambda: _codec(contract), contract, ("home",)),
     ]

@@ -12,9 +12,11 @@ from types import MappingProxyType
 from beingh_core.contract import schema
 from beingh_core.contract.agreement import check_action_joints, check_agreement, check_coupled_limits
 from beingh_core.contract.assumed import read_assumed
+from beingh_core.contract.called import check_called
 from beingh_core.contract.collisions import check_command_names, check_topics
 from beingh_core.contract.drivers import check_gripper_commands, command_names, read_drivers
 from beingh_core.contract.encodings import IMAGE_ENCODINGS
+from beingh_core.contract.frames import check_frames
 from beingh_core.contract.keep_out import read_keep_out
 from beingh_core.contract.keys import CONTRACT
 from beingh_core.contract.limits import read_limits
@@ -67,7 +69,9 @@ def load_contract(path_or_name: str | Path) -> schema.RobotContract:
     check_action_joints(file, action, drivers)
     check_gripper_commands(file, drivers, action)
     check_agreement(file, drivers, state, action)
+    doubts = check_frames(file, urdf, drivers, state, action)
     check_command_names(file, drivers)
+    check_called(file, drivers, state)
     _check_relative(file, state, action)
     limits = read_limits(file.section("limits"), urdf, positions, velocities)
     check_coupled_limits(file, action, joint_names, limits)
@@ -92,7 +96,7 @@ def load_contract(path_or_name: str | Path) -> schema.RobotContract:
         keep_out=read_keep_out(file, urdf, joint_names),
         assumed=assumed,
         version=version,
-        notes=notes + stale + ((f"{file.path}: {UNCHECKED_BOXES}",) if "keep_out" in file else ()),
+        notes=notes + stale + doubts + ((f"{file.path}: {UNCHECKED_BOXES}",) if "keep_out" in file else ()),
     )
     file.finish()
     check_topics(file, contract)

@@ -11,7 +11,7 @@ from beingh_core.contract.meant import position_meant
 from beingh_core.contract.reader import Section
 from beingh_core.contract.sources import JOINT_STATE, TF, WITH_CHILD, read_fields, read_type
 from beingh_core.contract.urdf import SINGLE_TYPES, UrdfFacts
-from beingh_core.contract.wire import read_ranges, read_wire
+from beingh_core.contract.wire import NAMING, read_ranges, read_wire
 from beingh_core.errors import did_you_mean
 
 BASE_SLOTS = ("base_motion",)
@@ -182,7 +182,7 @@ def _check_topics(section: Section, signals: list[schema.StateSignal]) -> None:
             twice = next(name for name in names if names.count(name) > 1)
             called = [joint for (topic, joint), found in counted.items() if topic == signal.topic and found[0] == twice]
             raise entry.error(
-                next((key for key in ("names", "add_prefix", "strip_prefix") if key in entry), "joints"),
+                next((key for key in NAMING if key in entry), "joints"),
                 f"`{called[0]}` and `{called[1]}` are both called `{twice}` on `{signal.topic}`",
                 remedy="give each arm a topic of its own, or names of its own by `names` or `strip_prefix`",
             )

@@ -19,6 +19,7 @@ from beingh_core.contract.wire_units import ANGLES, LENGTHS, SHARES, UNITS
 from beingh_core.errors import did_you_mean
 
 Ranges = Mapping[str, tuple[float, float]]  # joint -> positions that are closed and open
+NAMING = ("names", "add_prefix", "strip_prefix")
 # The smallest and largest factor between a number of a message and a position.
 MIN_FACTOR, MAX_FACTOR = 1e-9, 1e6
 # How far the zero of a message that has angles [rad] or lengths [m] may be from a joint's limits.
@@ -33,7 +34,7 @@ class Wire:
         joints: names in the URDF.
         names: names in messages, each once.
         factors, shifts: of each joint [rad or m a number of the message; rad or m].
-        counts: which of `unit`, `scale` and `offset` the contract gives.
+        counts: which of `unit`, `scale` and `offset` the contract gives, and `names` where it gives names or a prefix.
         ends: joint and its (closed, open) positions, of those whose `range` (or `closed` and `open`) is given.
         unit: of the messages, "" where the contract gives none.
     """
@@ -168,7 +169,8 @@ def read_wire(entry: Section, joints: tuple[str, ...], urdf: UrdfFacts, ranges: 
         names=_names(entry, joints),
         factors=tuple(factors),
         shifts=tuple(shifts),
-        counts=frozenset(key for key in ("unit", "scale", "offset") if key in entry),
+        counts=frozenset(key for key in ("unit", "scale", "offset") if key in entry)
+        | (frozenset(("names",)) if any(key in entry for key in NAMING) else frozenset()),
         ends=tuple((joint, ranges[joint]) for joint in joints if joint in ranges),
         unit=unit or "",
     )
@@ -228,7 +230,7 @@ def _per_joint(entry: Section, key: str, joints: Sequence[str], default: float) 
 
 def _names(entry: Section, joints: tuple[str, ...]) -> tuple[str, ...]:
     """What messages call the joints: a table, or a prefix that one side has and the other has not."""
-    given = [key for key in ("names", "add_prefix", "strip_prefix") if key in entry]
+    given = [key for key in NAMING if key in entry]
     if len(given) > 1:
         raise entry.error(given[1], f"there is `{given[0]}` too", remedy="keep one of the two")
     table, add, strip = entry.texts("names"), entry.get("add_prefix", str, ""), entry.get("strip_prefix", str, "")
