@@ -225,7 +225,10 @@ CONTRACT = mapping(
         "start_tolerance": per_joint(
             "how far outside its limits a joint may be at the start", _JOINT, default=0.01, at_least=0.0, at_most=0.1
         ),
-        "home": table("start posture of every commanded joint", number("position", _JOINT, **schema.POSITION)),
+        "home": table(
+            "start posture of every commanded joint; of a base there is none",
+            number("position", _JOINT, **schema.POSITION),
+        ),
         "estop_topic": topic("topic of the emergency stop (std_msgs/msg/Bool)"),
         "keep_out": table(
             "boxes that no part of the robot may enter, such as a wall", mapping("a box", KEEP_OUT), default={}

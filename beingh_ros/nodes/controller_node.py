@@ -47,7 +47,7 @@ from beingh_ros.nodes.graph import resolved, rival_text, rivals
 from beingh_ros.nodes.guard import bounded
 from beingh_ros.nodes.joint_intake import JointIntake
 from beingh_ros.nodes.managed import ManagedNode
-from beingh_ros.nodes.runtime import declare, raise_priority, run_node, subscribe_latched_clock
+from beingh_ros.nodes.runtime import declare, raise_priority, rename, run_node, subscribe_latched_clock
 
 RELIABLE = QoSProfile(depth=10)
 FLUSH_S = 0.5
@@ -76,9 +76,10 @@ class ControllerNode(ManagedNode):
         self._change = self.create_guard_condition(self._tell)
         self._joints = JointIntake(self, contract)
         self._controller = self._make_controller(contract)
+        rename(self, "listener_settle_s", "subscriber_settle_s")
         settle_s = declare(
             self,
-            "listener_settle_s",
+            "subscriber_settle_s",
             4.0,
             "it starts when the subscribers of its commands and the publishers of joint states have been the same for so "
             "long [s], above 3 with Fast DDS; 0: as soon as there are any",
