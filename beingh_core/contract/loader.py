@@ -13,6 +13,7 @@ from types import MappingProxyType
 from beingh_core.contract import schema
 from beingh_core.contract.agreement import check_action_joints, check_agreement
 from beingh_core.contract.assumed import read_assumed
+from beingh_core.contract.collision_settings import read_self_collision
 from beingh_core.contract.collisions import check_command_names, check_topics
 from beingh_core.contract.drivers import check_gripper_commands, command_names, read_drivers
 from beingh_core.contract.encodings import IMAGE_ENCODINGS
@@ -35,9 +36,6 @@ MAX_CAMERAS = 16
 OLD_FORMAT = (
     "version 1 of the format; it means the same in version 2, which adds units, names, ranges and coupled joints of "
     "messages, measured poses and further action modes: write `version: 2`"
-)
-UNCHECKED_BOXES = (
-    "no node keeps the robot out of `keep_out`: only beingh_core.contract.self_collision looks at these boxes"
 )
 
 
@@ -87,9 +85,10 @@ def load_contract(path_or_name: str | Path) -> schema.RobotContract:
         home=_read_home(file, joint_names, limits),
         estop_topic=file.topic("estop_topic"),
         keep_out=read_keep_out(file, urdf, joint_names),
+        self_collision=read_self_collision(file, urdf),
         assumed=assumed,
         version=version,
-        notes=notes + stale + ((f"{file.path}: {UNCHECKED_BOXES}",) if "keep_out" in file else ()),
+        notes=notes + stale,
     )
     file.finish()
     check_topics(file, contract)
