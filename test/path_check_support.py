@@ -24,6 +24,16 @@ def folded(contract):
     return np.array([moved.get(joint, value) for joint, value in zip(contract.joint_names, contract.home)])
 
 
+def straight(contract, planned, goal_J, speed):
+    """(H, J) a chunk that continues a plan and goes straight to a posture, at a part of the fastest joint's limit."""
+    d, H, limits = contract.uac.delay_steps, contract.policy.chunk_length, contract.limits
+    joints = ~limits.is_velocity
+    way = np.where(joints, goal_J - planned[d - 1], 0.0)
+    steps = np.abs(way[joints] / (speed * limits.velocity[joints] * contract.dt_s)).max()
+    shares = np.minimum(np.arange(1, H - d + 1) / max(steps, 1e-9), 1.0)
+    return np.vstack([planned[:d], planned[d - 1] + shares[:, None] * way])
+
+
 class Driven:
     """A controller with its check; joint states follow what is sent.
 
@@ -58,14 +68,8 @@ class Driven:
             self.first += 1
 
     def towards(self, goal_J, speed=0.5):
-        """A chunk that continues the plan and goes straight to a posture, at a part of the fastest joint's limit."""
-        d, H = self.contract.uac.delay_steps, self.contract.policy.chunk_length
-        joints = ~self.limits.is_velocity
-        way = np.where(joints, goal_J - self.plan[d - 1], 0.0)
-        steps = np.abs(way[joints] / (speed * self.limits.velocity[joints] * self.contract.dt_s)).max()
-        shares = np.minimum(np.arange(1, H - d + 1) / max(steps, 1e-9), 1.0)
-        rows = np.vstack([self.plan[:d], self.plan[d - 1] + shares[:, None] * way])
-        return self.merge(rows)
+        """Merge a chunk; see `straight`."""
+        return self.merge(straight(self.contract, self.plan, goal_J, speed))
 
     def merge(self, rows_HJ):
         chunk = Chunk(
