@@ -169,7 +169,10 @@ MUTANTS = [
     *_of(
         "beingh_core/control/controller.py",
         CAUSES,
-        ("if result.accepted and self._status.cause == CHUNKS_SILENT:", "if False:"),
+        (
+            "elif result.accepted and not result.blocked and self._status.cause in (CHUNKS_SILENT, COLLISION):",
+            "elif False:",
+        ),
         ("if subscribed.lost and self._status.state == RUNNING:", "if False:"),
     ),
     *_of(
