@@ -8,7 +8,6 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,7 @@ from beingh_core.realtime.clock import TickClock
 from beingh_core.sim import CUBE_COLOURS
 from beingh_ros.bringup import BringupOptions, ProcessGroup, check_start, processes
 from beingh_ros.demo.progress import PlainProgress, make_progress
-from beingh_ros.demo.recording import EpisodeRecording
+from beingh_ros.demo.recording import EpisodeRecording, episodes_only
 from beingh_ros.demo.session import FIRST_CHUNK_TIMEOUT_S, DemoSession
 from beingh_ros.monitor.viewer import VIEWERS, RerunViewer
 from beingh_ros.record.episode import make_writable
@@ -99,8 +98,7 @@ class Demo:
         status = 0
         with make_progress(len(self._plan)) as progress:
             progress.state("starting simulator, controller and policy")
-            specs = [replace(spec, essential=True) for spec in processes(options)]  # a recorder that was asked for, too
-            group = ProcessGroup(specs, self._out / "logs")
+            group = ProcessGroup(episodes_only(processes(options)), self._out / "logs")
             with group, DemoSession(self._contract, group, self._out / "video.mp4", SPECTATOR_FPS) as session:
                 if self._viewer == "rerun":
                     RerunViewer(session.node, self._contract)

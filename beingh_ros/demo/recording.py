@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
 from beingh_core.contract import RobotContract
+from beingh_ros.bringup import ProcessSpec
 from beingh_ros.demo.session import CALL_TIMEOUT_S, START_TIMEOUT_S, DemoSession
 from beingh_ros.messages.diagnostics import read_status
 from beingh_ros.nodes.graph import QUIET_PUBLISHER
@@ -15,6 +19,12 @@ from beingh_ros.record.recorder import IDLE, RECORDING
 from beingh_ros.record.topics import ACCEPTED, COMMAND, INSTRUCTION, STATE
 
 RECORDER = "record"  # name of the node
+
+
+def episodes_only(specs: Iterable[ProcessSpec]) -> list[ProcessSpec]:
+    """Processes of which the recorder is as needed as any, and keeps nothing of what was before an episode."""
+    parameters = lambda spec: {**spec.parameters, **({"preroll_s": 0.0} if spec.name == RECORDER else {})}
+    return [replace(spec, essential=True, parameters=parameters(spec)) for spec in specs]
 
 
 class EpisodeRecording:
@@ -45,7 +55,7 @@ class EpisodeRecording:
             )
 
     def start(self, task: str) -> None:
-        """Begin a bag, with the recorder's pre-roll."""
+        """Begin a bag."""
         self._tell(f"start {task}")
         begun = lambda: self._state.get("state") == RECORDING and self._state.get("task") == task
         self._session.wait(begun, CALL_TIMEOUT_S, "the recorder's beginning of an episode")
