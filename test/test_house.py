@@ -107,7 +107,8 @@ ARROWS = {
     "demo": {"nodes", "messages", "monitor", "record", "evaluate", "realtime", "contract", "sim", "ros"},
     "replay": {"nodes", "messages", "monitor", "control", "inference", "openloop", "evaluate", "policy"}
     | {"realtime", "contract", "data"},
-    "soak": {"nodes", "messages", "demo", "inference", "evaluate", "policy", "realtime", "contract", "sim", "ros"},
+    "soak": {"nodes", "messages", "demo", "inference", "evaluate", "policy", "realtime", "contract", "data", "sim"}
+    | {"ros"},
 }
 
 
