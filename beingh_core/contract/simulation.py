@@ -7,7 +7,15 @@ from beingh_core.contract.sources import JOINT_STATE
 from beingh_core.errors import BeingHError
 
 # Kinds of drivers whose commands the simulator takes.
-PLAYED = ("forward_command", "joint_state_command", "joint_trajectory")
+PLAYED = (
+    "follow_joint_trajectory",
+    "forward_command",
+    "franka_gripper",
+    "gripper_command",
+    "joint_state_command",
+    "joint_trajectory",
+    "parallel_gripper",
+)
 
 
 def check_simulation(contract: RobotContract) -> None:

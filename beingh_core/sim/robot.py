@@ -133,6 +133,10 @@ class SimRobot:
         """Measured joint positions by name [rad or m]."""
         return dict(zip(self.joint_names, self.data.qpos[self._qpos].tolist()))
 
+    def effort(self, joint: str) -> float:
+        """What the actuator of a joint does [N m or N]."""
+        return float(self.data.actuator(joint).force[0])
+
     def objects(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Colour -> (position (3,) [m], quaternion (4,) w x y z) of every cube."""
         return {
