@@ -15,6 +15,7 @@ PLAYED = (
     "joint_state_command",
     "joint_trajectory",
     "parallel_gripper",
+    "unitree_g1_arm_sdk",
 )
 
 

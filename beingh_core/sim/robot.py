@@ -137,6 +137,17 @@ class SimRobot:
         """What the actuator of a joint does [N m or N]."""
         return float(self.data.actuator(joint).force[0])
 
+    def gains(self, joint: str) -> tuple[float, float]:
+        """Stiffness and damping of the position controller of a joint [N m/rad or N/m, N m s/rad or N s/m]."""
+        actuator = self.model.actuator(joint)
+        return float(actuator.gainprm[0]), -float(actuator.biasprm[2])
+
+    def set_gains(self, gains: Mapping[str, tuple[float, float]]) -> None:
+        """Joint -> stiffness and damping, until they are set again."""
+        for joint, (stiffness, damping) in gains.items():
+            actuator = self.model.actuator(joint)
+            actuator.gainprm[0], actuator.biasprm[1], actuator.biasprm[2] = stiffness, -stiffness, -damping
+
     def objects(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Colour -> (position (3,) [m], quaternion (4,) w x y z) of every cube."""
         return {

@@ -15,12 +15,15 @@ from beingh_core.contract.schema import Driver, DriverGroup, RobotContract
 from beingh_core.contract.wire import plain
 from beingh_core.errors import BeingHError
 from beingh_core.sim import SimRobot
+from beingh_core.sim.arm_sdk import ArmSdkFollower
 from beingh_core.sim.gripper_follower import STALL_NS, TOLERANCE, GripperFollower
 from beingh_core.sim.trajectory_follower import TrajectoryFollower
 from beingh_ros.drivers.interfaces import interface
+from beingh_ros.drivers.unitree_g1_arm_sdk import UPPER_BODY
 from beingh_ros.messages.plan_messages import most_bytes
 from beingh_ros.nodes.sim_actions import Scale, SimActions, TrajectoryJob, serve_gripper
 from beingh_ros.nodes.sim_commands import Accept, subscribe
+from beingh_ros.nodes.sim_unitree import subscribe_arm_sdk
 
 # libfranka ends a command when the fingers have stopped; a goal is no more exact than a part of the range.
 FRANKA_STALL_NS, FINEST = 300_000_000, 0.02
@@ -59,6 +62,7 @@ class SimDrivers:
         self._followers: list[Follower] = []
         self._grippers: list[GripperFollower] = []
         self._actions: list[SimActions] = []
+        self._arm_sdks: list[ArmSdkFollower] = []
         for driver in contract.drivers:
             for group in driver.groups:
                 self._add(driver, group)
@@ -69,6 +73,8 @@ class SimDrivers:
             follower, accept = self._inbox.popleft()
             if reason := accept(follower, now_ns):
                 self._tell_dropped(reason)
+        for follower in self._arm_sdks:
+            self._robot.set_gains(follower.gains())
 
     def references(self, at_ns: int) -> dict[str, float]:
         """Simulation thread: desired position of every commanded joint at a time [rad or m]."""
@@ -149,6 +155,14 @@ class SimDrivers:
         scale = Scale.of(driver.options, closed, opened)
         self._actions.append(serve_gripper(self._node, driver, group, follower, scale, self._follow(follower)))
 
+    def _add_arm_sdk(self, driver: Driver, group: DriverGroup) -> None:
+        """Every joint of the upper body is the follower's: those that nobody commands are the robot's own."""
+        joints = tuple(joint for joint in UPPER_BODY if joint in self._robot.joint_names)
+        stiffness, damping = np.array([self._robot.gains(joint) for joint in joints]).T
+        follower = ArmSdkFollower(joints, self._measured(joints), stiffness, damping)
+        self._arm_sdks.append(follower)
+        subscribe_arm_sdk(self._node, group.topic, follower, self._follow(follower), self._tell_dropped)
+
 
 _ADD: dict[str, Callable[[SimDrivers, Driver, DriverGroup], None]] = {
     "forward_command": SimDrivers._add_topic,
@@ -158,4 +172,5 @@ _ADD: dict[str, Callable[[SimDrivers, Driver, DriverGroup], None]] = {
     "franka_gripper": SimDrivers._add_gripper,
     "gripper_command": SimDrivers._add_gripper,
     "parallel_gripper": SimDrivers._add_gripper,
+    "unitree_g1_arm_sdk": SimDrivers._add_arm_sdk,
 }
