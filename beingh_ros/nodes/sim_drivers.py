@@ -17,11 +17,13 @@ from beingh_core.errors import BeingHError
 from beingh_core.sim import SimRobot
 from beingh_core.sim.arm_sdk import ArmSdkFollower
 from beingh_core.sim.gripper_follower import STALL_NS, TOLERANCE, GripperFollower
+from beingh_core.sim.planar_base import BaseFollower
 from beingh_core.sim.trajectory_follower import TrajectoryFollower
 from beingh_ros.drivers.interfaces import interface
 from beingh_ros.drivers.unitree_g1_arm_sdk import UPPER_BODY
 from beingh_ros.messages.plan_messages import most_bytes
 from beingh_ros.nodes.sim_actions import Scale, SimActions, TrajectoryJob, serve_gripper
+from beingh_ros.nodes.sim_base import base_follower, subscribe_twist
 from beingh_ros.nodes.sim_commands import Accept, subscribe
 from beingh_ros.nodes.sim_unitree import subscribe_arm_sdk
 
@@ -58,11 +60,12 @@ class SimDrivers:
         self, node: Node, contract: RobotContract, robot: SimRobot, tell_dropped: Callable[[Any], None]
     ) -> None:
         self._node, self._contract, self._robot, self._tell_dropped = node, contract, robot, tell_dropped
-        self._inbox: deque[tuple[Follower, Accept]] = deque()
+        self._inbox: deque[tuple[Any, Accept]] = deque()
         self._followers: list[Follower] = []
         self._grippers: list[GripperFollower] = []
         self._actions: list[SimActions] = []
         self._arm_sdks: list[ArmSdkFollower] = []
+        self._base: BaseFollower | None = None
         for driver in contract.drivers:
             for group in driver.groups:
                 self._add(driver, group)
@@ -75,6 +78,11 @@ class SimDrivers:
                 self._tell_dropped(reason)
         for follower in self._arm_sdks:
             self._robot.set_gains(follower.gains())
+
+    def drive(self, now_ns: int, duration_s: float) -> None:
+        """Simulation thread: where the base goes from now on."""
+        if self._base is not None:
+            self._robot.drive(self._base.advance(now_ns, duration_s))
 
     def references(self, at_ns: int) -> dict[str, float]:
         """Simulation thread: desired position of every commanded joint at a time [rad or m]."""
@@ -98,6 +106,8 @@ class SimDrivers:
         self._inbox.clear()
         for follower in self._followers:
             follower.reset(self._measured(follower.joints))
+        if self._base is not None:
+            self._base.reset()
 
     def destroy(self) -> None:
         """Executor thread: end the action servers."""
@@ -106,7 +116,7 @@ class SimDrivers:
 
     def _add(self, driver: Driver, group: DriverGroup) -> None:
         missing = [name for name in group.joints if name not in self._robot.joint_names]
-        if missing:
+        if missing and not driver.is_velocity:
             allowed = self._robot.joint_names
             raise BeingHError(f"the simulator has no joint {missing[0]}", where=self._contract.path, allowed=allowed)
         _ADD[driver.kind](self, driver, group)
@@ -163,6 +173,11 @@ class SimDrivers:
         self._arm_sdks.append(follower)
         subscribe_arm_sdk(self._node, group.topic, follower, self._follow(follower), self._tell_dropped)
 
+    def _add_base(self, driver: Driver, group: DriverGroup) -> None:
+        self._base = follower = base_follower(self._contract, driver)
+        take = lambda accept: self._inbox.append((follower, accept))
+        subscribe_twist(self._node, group.topic, driver.options["stamped"], take, self._tell_dropped)
+
 
 _ADD: dict[str, Callable[[SimDrivers, Driver, DriverGroup], None]] = {
     "forward_command": SimDrivers._add_topic,
@@ -172,5 +187,6 @@ _ADD: dict[str, Callable[[SimDrivers, Driver, DriverGroup], None]] = {
     "franka_gripper": SimDrivers._add_gripper,
     "gripper_command": SimDrivers._add_gripper,
     "parallel_gripper": SimDrivers._add_gripper,
+    "twist_base": SimDrivers._add_base,
     "unitree_g1_arm_sdk": SimDrivers._add_arm_sdk,
 }

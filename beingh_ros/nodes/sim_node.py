@@ -125,6 +125,7 @@ class SimNode(GuardedNode):
                 if rclpy.ok(context=self.context):
                     self._publish_due(step, stamp_ns)
                 self._drivers.take(stamp_ns)
+                self._drivers.drive(stamp_ns, STEP_NS / 1e9)
                 self._robot.step(STEP_NS / 1e9, self._drivers.references(stamp_ns + STEP_NS))
                 self._drivers.watch(stamp_ns + STEP_NS)
                 contacts = self._robot.contacts()

@@ -12,6 +12,7 @@ from beingh_core.contract.schema import RobotContract
 from beingh_core.contract.wire import Wire
 from beingh_core.sim import SimRobot
 from beingh_ros.messages.conversions import ns_to_stamp
+from beingh_ros.nodes.sim_base import odometries
 from beingh_ros.nodes.sim_unitree import low_states
 
 JOINT_STATE_RATE_HZ = 50.0
@@ -25,6 +26,7 @@ def publications(node: Node, contract: RobotContract, robot: SimRobot) -> list[P
     for topic in contract.joint_state_topics:
         publisher = node.create_publisher(JointState, topic, 10)
         found.append((JOINT_STATE_RATE_HZ, partial(_publish_joints, publisher, robot, contract.wire_of(topic))))
+    found += [(JOINT_STATE_RATE_HZ, publish) for publish in odometries(node, contract, robot)]
     found += [(JOINT_STATE_RATE_HZ, publish) for publish in low_states(node, contract, robot).values()]
     return found
 
