@@ -120,6 +120,9 @@ def processes(options: BringupOptions) -> list[ProcessSpec]:
                 "the simulator runs in real time and publishes no /clock", remedy="leave use_sim_time off"
             )
         check_simulation(contract)
+        from beingh_ros.drivers.interfaces import check_interfaces
+
+        check_interfaces(contract)
         specs.append(
             ProcessSpec(
                 name="sim",
