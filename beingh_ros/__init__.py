@@ -47,7 +47,7 @@ policy_node (lifecycle node `policy`), the model
 expert_node (lifecycle node `policy`), the scripted expert in its place, in simulation
     as policy_node, without a model; besides
     subscribes  sim/objects (MarkerArray: where the cubes are); without it there are no chunks
-    parameters  inference_s (how long an answer takes at least)
+    parameters  inference_s (least time of an answer)
 
 markers_node (node `markers`), the paths of the end effectors for RViz
     publishes   markers/eef_path (MarkerArray, in the arm's base frame, gone after 0.5 s without news)

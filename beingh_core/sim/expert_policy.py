@@ -23,7 +23,7 @@ from beingh_core.sim.hand import hands_of
 from beingh_core.sim.picking import ArmState, Picker, foresee
 from beingh_core.sim.reference_motion import ReferenceMotion
 from beingh_core.sim.robot import SimRobot
-from beingh_core.sim.scene import CUBE_COLOURS, CUBE_SIZE_M
+from beingh_core.sim.scene import CUBE_COLOURS
 
 # What was seen longer before the picture is not what is on the table now [s].
 MAX_AGE_S = 0.5
@@ -217,7 +217,8 @@ def _last_step(commands_TJ: np.ndarray) -> np.ndarray:
 
 def cubes_of(robot: SimRobot) -> dict[str, Cube]:
     """Where the cubes of a simulated robot are, for an expert in the same process."""
+    size_m = robot.layout.cube_m
     return {
-        colour: Cube(centre=place, rotation=Rotation.from_quat(turn[[1, 2, 3, 0]]).as_matrix(), size_m=CUBE_SIZE_M)
+        colour: Cube(centre=place, rotation=Rotation.from_quat(turn[[1, 2, 3, 0]]).as_matrix(), size_m=size_m)
         for colour, (place, turn) in robot.objects().items()
     }
