@@ -7,7 +7,8 @@ absolute where the contract says so.
 sim_node (node `sim`), the robot's drivers in simulation
     publishes   joint_states (50 Hz), every camera C (rate of the contract, reliable), sim/objects, sim/contacts (MarkerArray,
                 objects at 20 Hz, contacts while there are any), spectator_camera/color/image_raw (when spectator_fps > 0)
-    subscribes  driver topics C, as joint_trajectory_controller does (JointTrajectory)
+    subscribes  driver topics C, as the robot's controllers do (JointTrajectory, Float64MultiArray, JointState)
+    actions     of grippers and of joint_trajectory_controller C
     services    sim/reset (Trigger; scene of parameter `seed`)
     parameters  contract, seed (may be set while it runs), spectator_fps
 
@@ -42,6 +43,11 @@ policy_node (lifecycle node `policy`), the model
     inputs      joints are joined by name from any number of messages, each as old as its own stamp; a stamp further in
                 the future than max_age_s C is refused. Of several controllers the one that began last is followed
     exit        status 2 after one error line when something a user can fix does not fit
+
+expert_node (lifecycle node `policy`), the scripted expert in its place, in simulation
+    as policy_node, without a model; besides
+    subscribes  sim/objects (MarkerArray: where the cubes are); without it there are no chunks
+    parameters  inference_s (least time of an answer)
 
 markers_node (node `markers`), the paths of the end effectors for RViz
     publishes   markers/eef_path (MarkerArray, in the arm's base frame, gone after 0.5 s without news)
