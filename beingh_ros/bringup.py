@@ -70,6 +70,7 @@ class BringupOptions:
         contract: Name or path of the robot contract.
         checkpoint: Checkpoint directory for a policy in this computer.
         policy_url: Policy server, in place of a checkpoint; both empty start no policy.
+        expert: Whether the scripted expert stands in for a checkpoint, in simulation.
         policy_token_file: File with the token that the policy server asks for; "" for none.
         policy_jpeg_quality: Of the pictures sent to the policy server; 0 sends pixels.
         instruction: First instruction; "" waits for one on the topic.
@@ -88,6 +89,7 @@ class BringupOptions:
     contract: str
     checkpoint: str = ""
     policy_url: str = ""
+    expert: bool = False
     policy_token_file: str = ""
     policy_jpeg_quality: int = 0
     instruction: str = ""
@@ -142,11 +144,12 @@ def processes(options: BringupOptions) -> list[ProcessSpec]:
         )
     )
     check_one_source(str(options.checkpoint), options.policy_url)
-    if options.checkpoint or options.policy_url:
+    _check_expert(options)
+    if options.checkpoint or options.policy_url or options.expert:
         specs.append(
             ProcessSpec(
                 name="policy",
-                executable="policy_node",
+                executable="expert_node" if options.expert else "policy_node",
                 parameters=common | _policy_parameters(options, contract.policy.dataset_name),
                 namespace=options.namespace,
             )
@@ -166,6 +169,9 @@ def check_start(options: BringupOptions) -> str:
     """
     contract = load_contract(options.contract)
     check_one_source(str(options.checkpoint), options.policy_url)
+    _check_expert(options)
+    if options.expert:
+        return ""
     if options.checkpoint:
         check_checkpoint(contract, options.checkpoint)
     elif options.policy_url:
@@ -178,6 +184,20 @@ def check_start(options: BringupOptions) -> str:
             "until somebody publishes policy/chunk"
         )
     return ""
+
+
+def _check_expert(options: BringupOptions) -> None:
+    """Refuses the expert beside another policy, and where nobody tells it where the cubes are."""
+    if options.expert and not options.simulate:
+        raise BeingHError(
+            "the expert works in simulation only: on a robot nobody tells it where the cubes are",
+            remedy="start it with simulate, or give a checkpoint or policy_url",
+        )
+    if options.expert and (options.checkpoint or options.policy_url):
+        raise BeingHError(
+            f"both the expert and another policy ({options.checkpoint or options.policy_url}) are asked for",
+            remedy="leave one of them out",
+        )
 
 
 def _onlookers(options: BringupOptions, contract: RobotContract, common: Mapping[str, object]) -> list[ProcessSpec]:
@@ -195,6 +215,8 @@ def _onlookers(options: BringupOptions, contract: RobotContract, common: Mapping
 
 def _policy_parameters(options: BringupOptions, dataset_name: str) -> dict[str, object]:
     parameters = {"instruction": options.instruction, "autostart": True}
+    if options.expert:
+        return parameters
     if options.policy_url:
         return parameters | {
             "policy_url": options.policy_url,
