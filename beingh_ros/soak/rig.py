@@ -65,7 +65,8 @@ class Rig:
         self._nodes = [Node("soak_injector"), Node("soak_onlooker")]
         self.injector = Injector(self._nodes[0], contract)
         self.onlooker = Onlooker(self._nodes[1], contract, self._received)
-        self.strangers = Strangers(contract, f"{PREFIX}/{joint_state_topics(contract)[0].lstrip('/')}")
+        states = joint_state_topics(contract)[0]
+        self.strangers = Strangers(contract, states, f"{PREFIX}/{states.lstrip('/')}")
         node = self._nodes[1]
         publish = partial(node.create_publisher, event_callbacks=QUIET_PUBLISHER)
         self._estop = publish(Bool, contract.estop_topic, 10)

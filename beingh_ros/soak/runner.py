@@ -7,8 +7,6 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError
 from beingh_core.evaluate.soak import FaultNote, SoakRecord, StopNote
@@ -27,6 +25,8 @@ REPORT_S, REST_S = 5.0, 5.0
 STAYS_S = 0.4
 # A controller that has told no plan for longer has none [s].
 SILENT_S = 0.5
+# Kind of the drivers beside which the robot's own controller works, which has the robot again after a stop.
+OWN_CONTROLLER = "unitree_g1_arm_sdk"
 # Chunks in a row that show that the robot goes on.
 CHUNKS_AGAIN = 2
 
@@ -54,17 +54,19 @@ class Soak:
         tell: Callable[[str], None] = lambda _line: None,
     ) -> None:
         self._rig, self._tell = rig, tell
-        self._catalogue = catalogue(contract, rng)
+        self._catalogue = catalogue(contract, rng, expert=rig.processes.checkpoint is None)
         unknown = [kind for kind in kinds if kind not in self._catalogue]
         if unknown:
             raise BeingHError(f"there is no fault '{unknown[0]}'", where="--faults", allowed=sorted(self._catalogue))
         self._kinds, self._rng = list(kinds or self._catalogue), rng
         self.record = SoakRecord(
             wire=rig.onlooker.log,
-            limits=contract.limits,
+            limits=rig.onlooker.seen.limits,
             commit_margin=contract.uac.commit_margin,
             delay_steps=contract.uac.delay_steps,
-            must_follow=np.isfinite(contract.watchdog.tracking_error),
+            must_follow=rig.onlooker.seen.must_follow,
+            planned=rig.onlooker.seen.planned,
+            rests=all(driver.kind != OWN_CONTROLLER for driver in contract.drivers),
         )
 
     def run(self, seconds: float) -> None:
