@@ -13,6 +13,7 @@ import numpy as np
 from beingh_core.evaluate.stream_figures import StreamFigures, fastest, stretches
 
 MOTORS, WEIGHT, ENABLE = 35, 29, 1
+_BYTES = 28 * MOTORS + 20
 # A weight is the square of a straight ramp as it rises, so it rises at most twice as fast as the ramp.
 _RISE, _FALL = 2.0, 1.0
 # Speeds are measured over so long, since a message may come late [s]; and may be so much too fast for that.
@@ -36,7 +37,7 @@ class LowCommands:
 
 def read_low_commands(messages: Sequence[tuple[int, bytes]]) -> LowCommands:
     """From (time sent [ns], serialised unitree_hg/LowCmd): the fields as CDR lays them out, little end first."""
-    data = np.frombuffer(b"".join(message[4:] for _, message in messages), np.uint8).reshape(len(messages), -1)
+    data = np.frombuffer(b"".join(message[4:] for _, message in messages), np.uint8).reshape(len(messages), _BYTES)
     # The first motor begins behind two bytes, every other one at a multiple of 28.
     motors = np.zeros((len(data), MOTORS, 28), np.uint8)
     motors[:, 0, 0], motors[:, 0, 4:] = data[:, 2], data[:, 4:28]
@@ -47,9 +48,10 @@ def read_low_commands(messages: Sequence[tuple[int, bytes]]) -> LowCommands:
     head = np.zeros((len(data), 4), np.uint8)
     head[:, :2] = data[:, :2]
     tail = data[:, 28 * MOTORS : 28 * MOTORS + 16]
-    words = np.hstack([head, motors.reshape(len(data), -1), tail]).view("<u4")
+    flat = motors.reshape(len(data), 28 * MOTORS)
+    words = np.hstack([head, flat, tail]).view("<u4")
     sums = data[:, 28 * MOTORS + 16 : 28 * MOTORS + 20].copy().view("<u4")[:, 0]
-    positions = motors.reshape(len(data), -1).view("<f4").reshape(len(data), MOTORS, 7)[:, :, 1]
+    positions = flat.view("<f4").reshape(len(data), MOTORS, 7)[:, :, 1]
     return LowCommands(
         sent_ns=np.array([sent_ns for sent_ns, _ in messages], np.int64),
         weight=positions[:, WEIGHT].astype(float),

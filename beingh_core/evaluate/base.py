@@ -31,7 +31,6 @@ class BaseRecord:
         measured: (M, B) velocities in it.
         rate_hz: commands a second.
         lower, upper, acceleration: (B,) the contract's.
-        moved_by_others: (from, to) times in which somebody else has moved the robot [ns].
     """
 
     joints: tuple[str, ...]
@@ -43,7 +42,6 @@ class BaseRecord:
     lower: np.ndarray
     upper: np.ndarray
     acceleration: np.ndarray
-    moved_by_others: Sequence[tuple[int, int]] = ()
 
 
 def judge_base(record: BaseRecord, stopped_ns: Sequence[int] = ()) -> StreamFigures:

@@ -41,7 +41,7 @@ class ArmSdkStream:
     def _take(self, message: bytes, info: dict) -> None:
         self._messages.append((info["source_timestamp"], bytes(message)))
 
-    def judged(self, _stopped_ns: Sequence[int], _moved: Sequence[tuple[int, int]]) -> StreamFigures:
+    def judged(self, _stopped_ns: Sequence[int]) -> StreamFigures:
         """What is to be said of it."""
         options, names = self._driver.options, list(self._contract.joint_names)
         velocity = self._contract.limits.velocity
@@ -78,7 +78,7 @@ class BaseStream:
     def _on_odometry(self, message: Any) -> None:
         self._measured.append((stamp_to_ns(message.header.stamp), self._numbers(message.twist.twist)))
 
-    def judged(self, stopped_ns: Sequence[int], moved: Sequence[tuple[int, int]]) -> StreamFigures:
+    def judged(self, stopped_ns: Sequence[int]) -> StreamFigures:
         """What is to be said of it."""
         contract, joints = self._contract, self._driver.joints
         columns = [contract.joint_names.index(joint) for joint in joints]
@@ -94,7 +94,6 @@ class BaseStream:
             lower=contract.limits.lower[columns],
             upper=contract.limits.upper[columns],
             acceleration=contract.limits.acceleration[columns],
-            moved_by_others=moved,
         )
         return judge_base(record, stopped_ns)
 
