@@ -161,6 +161,7 @@ def test_parts_of_a_stream_and_its_speed():
     times_ns = np.array([0, 1, 2, 10, 11]) * NS // 10
     assert stretches(times_ns) == [slice(0, 3), slice(3, 5)]
     assert stretches(times_ns, np.array([0.0, 1.0, 0.0, 0.0, 1.0])) == [slice(0, 3), slice(3, 5)]
+    assert stretches(times_ns, np.ones(5)) == [slice(0, 5)], "a pause with the weight at 1 ends nothing"
     assert stretches(times_ns[:0]) == []
     assert fastest(np.arange(10.0), np.arange(10.0) ** 2, 2.0) == pytest.approx(16.0)
     assert fastest(np.arange(2.0), np.arange(2.0), 2.0) == 0.0

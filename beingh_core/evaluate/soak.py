@@ -96,7 +96,6 @@ class SoakRecord:
         timing_judged: whether the machine was left to itself, so that its timing means something.
         planned: whether the wire has the controller's plans in the place of its commands, because those are streams between
             the ticks: what is sent for the tick of a stop, and how the next ones differ from it, is not known then.
-        rests: whether the robot stays where a stop has left it; one with a controller of its own goes on by itself.
         streams: figures and problems of what is no trajectory.
     """
 
@@ -115,7 +114,6 @@ class SoakRecord:
     seam: Mapping[str, SeamFigures] = field(default_factory=dict)
     timing_judged: bool = False
     planned: bool = False
-    rests: bool = True
     streams: Sequence[StreamFigures] = ()
 
 
@@ -177,7 +175,7 @@ def judge(record: SoakRecord) -> Verdict:
         *_promises(figures, stops, record),
         *(f"the robot itself jumped: {_in_words(jump, wire.joints)}" for jump in jumps if jump.touch is None),
         *(problem for stream in record.streams for problem in stream.problems),
-        *(text for note, stop in stops if record.rests and (text := _still_moving(note, stop, measured_ns, measured))),
+        *(text for note, stop in stops if (text := _still_moving(note, stop, measured_ns, measured))),
         *(f"{n.kind} at {n.at_s:.0f} s: {n.problem}" for n in record.faults if n.problem),
     ]
     return Verdict(

@@ -19,12 +19,15 @@ class StreamFigures:
 
 
 def stretches(sent_ns: np.ndarray, weight: np.ndarray | None = None) -> list[slice]:
-    """Parts of a stream between pauses and, with a weight, behind each return to 0."""
+    """Parts of a stream between pauses or, with a weight, behind each return to 0."""
     if not len(sent_ns):
         return []
-    ends = np.append(np.diff(sent_ns) > GAP_S * 1e9, True)
-    if weight is not None:
-        ends[1:] |= (weight[1:] == 0.0) & (weight[:-1] > 0.0)
+    ends = np.zeros(len(sent_ns), bool)
+    if weight is None:
+        ends[:-1] = np.diff(sent_ns) > GAP_S * 1e9
+    else:
+        ends[1:] = (weight[1:] == 0.0) & (weight[:-1] > 0.0)
+    ends[-1] = True
     cuts = [0, *(np.flatnonzero(ends) + 1).tolist()]
     return [slice(a, b) for a, b in zip(cuts, cuts[1:])]
 

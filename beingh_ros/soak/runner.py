@@ -25,8 +25,6 @@ REPORT_S, REST_S = 5.0, 5.0
 STAYS_S = 0.4
 # A controller that has told no plan for longer has none [s].
 SILENT_S = 0.5
-# Kind of the drivers beside which the robot's own controller works, which has the robot again after a stop.
-OWN_CONTROLLER = "unitree_g1_arm_sdk"
 # Chunks in a row that show that the robot goes on.
 CHUNKS_AGAIN = 2
 
@@ -58,6 +56,8 @@ class Soak:
         unknown = [kind for kind in kinds if kind not in self._catalogue]
         if unknown:
             raise BeingHError(f"there is no fault '{unknown[0]}'", where="--faults", allowed=sorted(self._catalogue))
+        # Until a robot's own controller has given it away, it takes no chunks.
+        self._takes_over_s = max((driver.options.get("ramp_in_s", 0.0) for driver in contract.drivers), default=0.0)
         self._kinds, self._rng = list(kinds or self._catalogue), rng
         self.record = SoakRecord(
             wire=rig.onlooker.log,
@@ -66,7 +66,6 @@ class Soak:
             delay_steps=contract.uac.delay_steps,
             must_follow=rig.onlooker.seen.must_follow,
             planned=rig.onlooker.seen.planned,
-            rests=all(driver.kind != OWN_CONTROLLER for driver in contract.drivers),
         )
 
     def run(self, seconds: float) -> None:
@@ -194,7 +193,7 @@ class Soak:
     def _chunks_again(self, timeout_s: float) -> bool:
         """Wait until the controller runs and has accepted chunks from now on; whether it did."""
         rig, count = self._rig, self._rig.onlooker.accepted_count
-        end_s = time.monotonic() + timeout_s
+        end_s = time.monotonic() + timeout_s + self._takes_over_s
         while time.monotonic() < end_s:
             rig.keep_telling()
             if rig.wait(lambda: rig.running and rig.onlooker.accepted_count >= count + CHUNKS_AGAIN, 1.0):
