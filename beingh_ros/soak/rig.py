@@ -137,6 +137,11 @@ class Rig:
         end_s = time.monotonic() + START_S
         while not self.wait(lambda: self.onlooker.accepted_count, 1.0):
             self.keep_telling()
+            if self.stopped:
+                raise BeingHError(
+                    f"the controller stopped before the first fault: {self.onlooker.state.reason}",
+                    remedy="remove the cause; a busy machine holds up joint states, too",
+                )
             if time.monotonic() > end_s:
                 why = self.onlooker.policy.get("gate") or self.onlooker.policy.get("message", "it says nothing")
                 raise BeingHError(f"no chunk was accepted within {START_S:g} s; the policy: {why}")

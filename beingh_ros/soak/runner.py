@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError
 from beingh_core.evaluate.soak import FaultNote, SoakRecord, StopNote
-from beingh_ros.soak.fault import HOLDS, STOPS, Fault
+from beingh_ros.soak.fault import HOLDS, RUNS, STOPS, Fault
 from beingh_ros.soak.faults import catalogue, schedule
 from beingh_ros.soak.onlooker import STOPPED_STATES
 from beingh_ros.soak.processes import POLICY, SERVER
@@ -86,11 +86,14 @@ class Soak:
                 self._put_right()
 
     def wait_calmly(self, seconds: float) -> None:
-        """Let the robot work without a fault, with a new task now and then."""
-        end_s = time.monotonic() + seconds
+        """Let the robot work without a fault, with a new task now and then; a stop is none of its own."""
+        start_s, end_s = time.monotonic(), time.monotonic() + seconds
         while (left_s := end_s - time.monotonic()) > 0:
             self._rig.new_task()
-            self._rig.wait(lambda: False, min(left_s, 8.0))
+            if self._rig.wait(lambda: self._rig.stopped, min(left_s, 8.0)):
+                at_s, problem = time.monotonic() - start_s, f"it stopped: {self._rig.onlooker.state.reason}"
+                self.record.faults.append(FaultNote(kind="none", at_s=at_s, expected=RUNS, problem=problem))
+                return
 
     def _prepare(self, kind: str) -> None:
         """A policy of the right sort, a robot that goes by chunks, and if possible in motion."""
