@@ -103,7 +103,7 @@ ARROWS = {
     "nodes": {"messages", "drivers", "control", "inference", "policy", "realtime", "contract", "data", "sim"},
     "monitor": {"nodes", "messages", "realtime", "contract"},
     "record": {"nodes", "messages", "contract", "data"},
-    "robots": {"nodes", "messages", "drivers", "policy", "contract"},
+    "robots": {"nodes", "messages", "drivers", "monitor", "policy", "contract", "ros"},
     "demo": {"nodes", "messages", "monitor", "evaluate", "realtime", "contract", "sim", "ros"},
     "replay": {"nodes", "messages", "monitor", "control", "inference", "openloop", "evaluate", "policy"}
     | {"realtime", "contract", "data"},
