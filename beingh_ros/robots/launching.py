@@ -25,8 +25,8 @@ from beingh_ros.robots import launch_arguments as given
 
 # Two robots of one kind have the same frames: those in a namespace are kept there.
 FRAMES = [("/tf", "tf"), ("/tf_static", "tf_static")]
-# Ways in which a node ends that was told to.
-AS_TOLD = (0, -signal.SIGINT, -signal.SIGTERM)
+# Statuses of a node that was told to end. asyncio reports 255 for one that was gone when it was sent the signal.
+AS_TOLD = (0, -signal.SIGINT, -signal.SIGTERM, 255)
 
 
 def describe(file: str):
@@ -171,9 +171,9 @@ def _end_all(name: str) -> Callable:
     from launch.actions import Shutdown
 
     def react(event, context):
-        if event.returncode in AS_TOLD and context.is_shutdown:
+        if context.is_shutdown and event.returncode in AS_TOLD:
             return None
-        if event.returncode in AS_TOLD:
+        if event.returncode == 0:
             return [Shutdown(reason=f"{name} ended")]
         raise BeingHError(
             f"{name} ended by itself with status {event.returncode}"
