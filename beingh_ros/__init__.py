@@ -7,7 +7,8 @@ absolute where the contract says so.
 sim_node (node `sim`), the robot's drivers in simulation
     publishes   joint_states (50 Hz), every camera C (rate of the contract, reliable), sim/objects, sim/contacts (MarkerArray,
                 objects at 20 Hz, contacts while there are any), spectator_camera/color/image_raw (when spectator_fps > 0)
-    subscribes  driver topics C, as joint_trajectory_controller does (JointTrajectory)
+    subscribes  driver topics C, as the robot's controllers do (JointTrajectory, Float64MultiArray, JointState)
+    actions     of grippers and of joint_trajectory_controller C
     services    sim/reset (Trigger; scene of parameter `seed`)
     parameters  contract, seed (may be set while it runs), spectator_fps
 

@@ -75,6 +75,7 @@ class BringupOptions:
         dataset_name: Whose statistics of the checkpoint; "" takes the contract's.
         device: torch device of the policy in this computer.
         policy_url: Policy server, in place of a checkpoint; both empty start no policy.
+        expert: Whether the scripted expert stands in for a checkpoint, in simulation.
         policy_token_file: File with the token that the policy server asks for; "" for none.
         policy_jpeg_quality: Of the pictures sent to the policy server; 0 sends pixels.
         instruction: First instruction; "" waits for one on the topic.
@@ -97,6 +98,7 @@ class BringupOptions:
     dataset_name: str = ""
     device: str = "cpu"
     policy_url: str = ""
+    expert: bool = False
     policy_token_file: str = ""
     policy_jpeg_quality: int = 0
     instruction: str = ""
@@ -129,6 +131,9 @@ def processes(options: BringupOptions) -> list[ProcessSpec]:
                 "the simulator runs in real time and publishes no /clock", remedy="leave use_sim_time off"
             )
         check_simulation(contract)
+        from beingh_ros.drivers.interfaces import check_interfaces
+
+        check_interfaces(contract)
         specs.append(
             ProcessSpec(
                 name="sim",
@@ -151,11 +156,12 @@ def processes(options: BringupOptions) -> list[ProcessSpec]:
         )
     )
     check_one_source(str(options.checkpoint), options.policy_url)
-    if options.checkpoint or options.policy_url:
+    _check_expert(options)
+    if options.checkpoint or options.policy_url or options.expert:
         specs.append(
             ProcessSpec(
                 name="policy",
-                executable="policy_node",
+                executable="expert_node" if options.expert else "policy_node",
                 parameters=common | _policy_parameters(options, contract.policy.dataset_name),
                 namespace=options.namespace,
             )
@@ -175,6 +181,9 @@ def check_start(options: BringupOptions) -> str:
     """
     contract = load_contract(options.contract)
     check_one_source(str(options.checkpoint), options.policy_url)
+    _check_expert(options)
+    if options.expert:
+        return ""
     if options.checkpoint:
         check_checkpoint(contract, options.checkpoint, options.dataset_name)
     elif options.policy_url:
@@ -184,6 +193,20 @@ def check_start(options: BringupOptions) -> str:
     else:
         return "no policy is started: the robot holds its posture until somebody publishes policy/chunk"
     return ""
+
+
+def _check_expert(options: BringupOptions) -> None:
+    """Refuses the expert beside another policy, and where nobody tells it where the cubes are."""
+    if options.expert and not options.simulate:
+        raise BeingHError(
+            "the expert works in simulation only: on a robot nobody tells it where the cubes are",
+            remedy="start it with simulate, or give a checkpoint or policy_url",
+        )
+    if options.expert and (options.checkpoint or options.policy_url):
+        raise BeingHError(
+            f"both the expert and another policy ({options.checkpoint or options.policy_url}) are asked for",
+            remedy="leave one of them out",
+        )
 
 
 def _onlookers(options: BringupOptions, contract: RobotContract, common: Mapping[str, object]) -> list[ProcessSpec]:
@@ -205,6 +228,8 @@ def _remappings(options: BringupOptions, contract: RobotContract) -> tuple[tuple
 
 def _policy_parameters(options: BringupOptions, dataset_name: str) -> dict[str, object]:
     parameters = {"instruction": options.instruction, "autostart": options.autostart}
+    if options.expert:
+        return parameters
     if options.policy_url:
         return parameters | {
             "policy_url": options.policy_url,

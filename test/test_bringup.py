@@ -18,7 +18,7 @@ from sensor_msgs.msg import JointState
 from trajectories import trajectory_message
 from trajectory_msgs.msg import JointTrajectory
 
-from beingh_core.contract import load_contract
+from beingh_core.contract import load_contract, simulation
 from beingh_core.errors import BeingHError
 from beingh_ros.bringup import BringupOptions, ProcessGroup, ProcessSpec, processes
 from beingh_ros.messages.conversions import stamp_to_ns
@@ -45,7 +45,7 @@ def test_which_processes_a_robot_needs_in_starting_order():
     assert list(specs(policy_url="tcp://10.0.0.2:5555", markers=False)) == ["controller", "policy"]
 
 
-def test_options_reach_the_nodes():
+def test_options_reach_the_nodes(monkeypatch):
     found = specs(checkpoint="ck", simulate=True, instruction="go", seed=7, dry_run=True, namespace="left")
     assert found["controller"].parameters["dry_run"] is True
     assert found["policy"].parameters["instruction"] == "go" and found["policy"].parameters["autostart"] is True
@@ -53,8 +53,9 @@ def test_options_reach_the_nodes():
     assert {spec.namespace for spec in found.values()} == {"left"}
     with pytest.raises(BeingHError, match="use_sim_time"):
         specs(simulate=True, use_sim_time=True)
-    with pytest.raises(BeingHError, match="kind `unitree_g1_arm_sdk`.*start this robot's own drivers"):
-        processes(BringupOptions(contract="g1", simulate=True))
+    monkeypatch.setattr(simulation, "PLAYED", ("forward_command",))
+    with pytest.raises(BeingHError, match="kind `joint_trajectory`.*start this robot's own drivers"):
+        specs(simulate=True)
     with pytest.raises(BeingHError, match="nobody"):
         processes(BringupOptions(contract="nobody"))
 

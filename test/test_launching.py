@@ -58,7 +58,7 @@ def test_a_launch_file_of_a_robot_takes_its_contracts_only():
 @pytest.mark.parametrize("robot", contract_files())
 def test_every_process_of_every_robot_exists_and_declares_its_parameters(robot):
     """What a launch without ROS installed can still be checked for."""
-    sources = [{"checkpoint": "ck", "dataset_name": "d"}, {"policy_url": "tcp://a:1"}]
+    sources = [{"checkpoint": "ck", "dataset_name": "d"}, {"policy_url": "tcp://a:1"}, {}]
     for options in sources:
         for spec in processes(BringupOptions(contract=robot, record=True, autostart=False, **options)):
             module = import_module(
@@ -75,6 +75,7 @@ def test_further_arguments_reach_the_nodes(monkeypatch, tmp_path):
         | {"checkpoint": "~/ck", "dataset_name": "other", "device": "cuda", "lifecycle": "manual", "estop": "/estop"}
         | {"record": "true", "record_out": "~/bags", "policy_token_file": "~/token", "robot": "fr3"}
     )
+    assert options_from(DEFAULTS | {"checkpoint": "expert", "simulate": "true"}).expert and not options.expert
     found = {spec.name: spec for spec in processes(options)}
     policy = found["policy"].parameters
     assert policy["checkpoint"] == f"{tmp_path}/ck" and (policy["dataset_name"], policy["device"]) == ("other", "cuda")

@@ -119,6 +119,18 @@ class Kinematics:
         pose = self._base_from_world * self._data.oMf[self._eef]
         return pose.translation.copy(), pose.rotation.copy()
 
+    def jacobian(self, positions: np.ndarray) -> np.ndarray:
+        """How the end effector moves with the joints: (6, J), linear rows [m] first, in the axes of the base frame.
+
+        Args:
+            positions: (J,) joint positions [rad or m].
+        """
+        frame = pin.ReferenceFrame.LOCAL_WORLD_ALIGNED
+        vector = self._model_vector(positions)
+        in_world = pin.computeFrameJacobian(self._model, self._data, vector, self._eef, frame)[:, self._columns]
+        turn = self._base_from_world.rotation
+        return np.vstack([turn @ in_world[:3], turn @ in_world[3:]])
+
     @property
     def reach(self) -> float:
         """No position of the end effector is further from the base frame than this [m]."""

@@ -16,6 +16,7 @@ from beingh_core.sim.layout import (
     WRIST_EYE,
     Layout,
 )
+from beingh_core.sim.planar_base import add_planar_base
 
 CUBE_COLOURS = {
     "red": (0.85, 0.08, 0.08, 1.0),
@@ -51,12 +52,13 @@ _ROBOT, _WORLD = 1, 2
 _FINGER = "finger"
 
 
-def build_model(urdf_path: str | Path, layout: Layout | None = None) -> mujoco.MjModel:
+def build_model(urdf_path: str | Path, layout: Layout | None = None, *, drives: bool = False) -> mujoco.MjModel:
     """Compile the scene.
 
     Args:
         urdf_path: the robot; joint and link names are used as they stand there.
         layout: where things stand, default the FR3's.
+        drives: whether the robot stands on a planar base.
 
     Returns:
         A model with position actuators named after their joints, free bodies `cube_<colour>`, and the cameras
@@ -79,6 +81,8 @@ def build_model(urdf_path: str | Path, layout: Layout | None = None) -> mujoco.M
     spec.visual.headlight.ambient = [0.15, 0.15, 0.15]
     spec.visual.headlight.specular = [0.0, 0.0, 0.0]
     _prepare_robot(spec, read_urdf(Path(urdf_path)))
+    if drives:
+        add_planar_base(spec)
     _add_world(spec, layout)
     _add_cameras(spec, layout)
     return spec.compile()

@@ -118,7 +118,8 @@ class DemoSession:
         clients = (self._seed, self._sim_reset, self._stop, self._reset, self._change_state, self._get_state)
         for client in clients:
             self.wait(client.service_is_ready, START_TIMEOUT_S, f"the service {client.srv_name}")
-        driver_topics = [group.topic for group in self._contract.driver.groups]
+        trajectories = [driver for driver in self._contract.drivers if driver.kind == "joint_trajectory"]
+        driver_topics = [group.topic for driver in trajectories for group in driver.groups]
         camera_topics = [camera.topic for camera in self._contract.cameras]
         pairs = {
             topic: (1, 2)

@@ -72,6 +72,8 @@ class PolicyNode(GuardedNode, ManagedNode):
         loading: Whether contract and checkpoint are being loaded, which a signal breaks off.
     """
 
+    _load_policy = staticmethod(load_policy)  # a node with another policy replaces it
+
     def __init__(self) -> None:
         super().__init__("policy")
         self.exit_status: int | None = None
@@ -170,7 +172,7 @@ class PolicyNode(GuardedNode, ManagedNode):
         contract = load_contract(value["contract"])
         for note in contract.notes:
             self.get_logger().warning(note)
-        policy = load_policy(
+        policy = self._load_policy(
             contract,
             value["checkpoint"],
             dataset_name=value["dataset_name"],

@@ -14,12 +14,12 @@ from pathlib import Path
 from beingh_core.contract.paths import contract_files, find_in_package, package_roots
 from beingh_core.errors import BeingHError, did_you_mean, misspelled, shown
 
-NO_POLICY = "none"
+NO_POLICY, EXPERT = "none", "expert"
 # Name -> default and description, of a launch file that starts one robot.
 ARGUMENTS = {
     "robot": ("fr3", "robot contract: name in config/robots or path of a YAML file"),
     "checkpoint": ("", "checkpoint for a policy on this computer: its directory, or the name of one in checkpoints/ of this "
-                       f"package; `{NO_POLICY}` starts no policy"),
+                       f"package; `{EXPERT}` is the scripted expert of the simulator, `{NO_POLICY}` starts no policy"),
     "dataset_name": ("", "whose statistics of the checkpoint; empty: policy.dataset_name of the contract"),
     "device": ("cpu", "torch device of the policy on this computer, such as cuda"),
     "torch_threads": ("0", "CPU threads of the policy on this computer; 0: the default of torch"),
@@ -111,7 +111,7 @@ def check_family(robot: str, launch_file: Path) -> None:
 
 
 def source_of_chunks(values: Mapping[str, str]) -> str:
-    """The directory of the checkpoint, "" where a server or nobody takes its place.
+    """The directory of the checkpoint, "" where a server, the expert or nobody takes its place.
 
     Raises:
         BeingHError: Neither a checkpoint nor a server is given.
@@ -122,11 +122,11 @@ def source_of_chunks(values: Mapping[str, str]) -> str:
         raise BeingHError(
             "there is nothing to start the policy from: neither checkpoint nor policy_url is given",
             where="argument checkpoint",
-            allowed=f"{', '.join(['a directory', *shipped])} (of this package), or `{NO_POLICY}`",
+            allowed=f"{', '.join(['a directory', *shipped])} (of this package), `{EXPERT}` (with simulate), or `{NO_POLICY}`",
             remedy=f"give one of them; with checkpoint:={NO_POLICY} no policy is started, and the robot holds its posture "
             "until somebody publishes policy/chunk",
         )
-    if checkpoint in ("", NO_POLICY):
+    if checkpoint in ("", NO_POLICY, EXPERT):
         return ""
     path, meant = in_package("checkpoints", checkpoint), did_you_mean(checkpoint[:50], shipped)
     if path == checkpoint and meant and not os.path.lexists(path):

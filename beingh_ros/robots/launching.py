@@ -58,6 +58,7 @@ def options_from(text: Mapping[str, str]) -> BringupOptions:
     """`BringupOptions` from launch arguments (name -> text)."""
     return BringupOptions(
         contract=os.path.expanduser(text["robot"]),
+        expert=text["checkpoint"] == given.EXPERT,
         dataset_name=text["dataset_name"],
         device=text["device"],
         policy_url=text["policy_url"],
