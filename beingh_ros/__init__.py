@@ -44,9 +44,10 @@ policy_node (lifecycle node `policy`), the model
                 the future than max_age_s C is refused. Of several controllers the one that began last is followed
     exit        status 2 after one error line when something a user can fix does not fit
 
-markers_node (node `markers`), the paths of the end effectors for RViz
-    publishes   markers/eef_path (MarkerArray, in the arm's base frame, gone after 0.5 s without news)
-    subscribes  controller/buffer, policy/chunk
+markers_node (node `markers`), where the robot goes, for RViz; all gone after 0.5 s without news
+    publishes   markers/eef_path (MarkerArray, in the arm's base frame), markers/ghost (MarkerArray: the robot where the plan
+                ends, each moving shape in the frame of the link under it), markers/state (MarkerArray: one text)
+    subscribes  controller/buffer, policy/chunk, controller/state
     parameters  contract, rate_hz, trail_s, use_sim_time
 
 record (node `record`), episodes as bags; docs/record.md

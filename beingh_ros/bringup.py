@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from beingh_core.contract import load_contract
-from beingh_core.contract.arms import arms_of
 from beingh_core.contract.schema import RobotContract
 from beingh_core.contract.simulation import check_simulation
 from beingh_core.errors import BeingHError
@@ -88,7 +87,7 @@ class BringupOptions:
         torch_threads: CPU threads of the policy.
         namespace: ROS namespace of all nodes.
         use_sim_time: Whether all nodes follow /clock.
-        markers: Whether the paths of the end effectors are shown, where the contract names any.
+        markers: Whether paths, the end of the plan and the state are published for RViz.
         record: Whether a recorder waits for episodes; see docs/record.md.
         record_out: Folder of its bags.
     """
@@ -212,7 +211,7 @@ def _check_expert(options: BringupOptions) -> None:
 def _onlookers(options: BringupOptions, contract: RobotContract, common: Mapping[str, object]) -> list[ProcessSpec]:
     """Processes that only subscribe: the robot can do without them."""
     specs = []
-    if options.markers and arms_of(contract):
+    if options.markers:
         specs.append(ProcessSpec(name="markers", executable="markers_node", parameters=common,
                                  namespace=options.namespace, essential=False))  # fmt: skip
     if options.record:
