@@ -101,7 +101,7 @@ ARROWS = {
     "messages": {"control", "realtime", "contract", "data"},
     "drivers": {"messages", "control", "realtime", "contract"},
     "nodes": {"messages", "drivers", "control", "inference", "policy", "realtime", "contract", "data", "sim"},
-    "monitor": {"nodes", "messages", "realtime", "contract"},
+    "monitor": {"nodes", "messages", "policy", "realtime", "contract"},
     "record": {"nodes", "messages", "contract", "data"},
     "robots": {"nodes", "messages", "drivers", "monitor", "policy", "contract", "ros"},
     "demo": {"nodes", "messages", "monitor", "evaluate", "realtime", "contract", "sim", "ros"},
