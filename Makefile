@@ -1,10 +1,12 @@
-# make demo | test | test-slow | mutants | checkpoint | viewer | clean; see README.md.
+# make demo | demos | test | test-slow | mutants | checkpoint | viewer | clean; see README.md.
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test test-slow mutants checkpoint viewer environment clean help
+.PHONY: demo demos test test-slow mutants checkpoint viewer environment clean help
 
 PYTHON ?= python3
+ROBOT ?= fr3
+POLICY ?= auto
 EPISODES ?= 3
 SEED ?= 0
 INSTRUCTION ?=
@@ -33,7 +35,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help:
 	@echo "make demo        run EPISODES=3 episodes in simulation, write $(OUT)/report.html"
-	@echo "                 SEED=0  INSTRUCTION='pick up the red cube'  CHECKPOINT=DIR  VIEWER=rerun  OUT=DIR"
+	@echo "                 ROBOT=so101  POLICY=expert  SEED=0  INSTRUCTION='pick up the red cube'  CHECKPOINT=DIR  VIEWER=rerun  OUT=DIR"
+	@echo "make demos       the demo of every robot, one after the other: out/demos/table.md and demos.png"
 	@echo "make test        run the tests (PYTEST_ARGS='-k name')"
 	@echo "make test-slow   run the thorough ones beside them"
 	@echo "make mutants     break the code in small ways, one at a time: the tests must find each (4 minutes)"
@@ -41,8 +44,11 @@ help:
 	@echo "make clean       remove build files and the environment; out/ and checkpoints/ stay"
 
 demo: $(READY)
-	@$(RUN) -m beingh_ros.demo --episodes "$(EPISODES)" --seed "$(SEED)" --instruction "$(INSTRUCTION)" \
+	@$(RUN) -m beingh_ros.demo --robot "$(ROBOT)" --policy "$(POLICY)" --episodes "$(EPISODES)" --seed "$(SEED)" --instruction "$(INSTRUCTION)" \
 		--checkpoint "$(CHECKPOINT)" --out "$(OUT)" --viewer "$(VIEWER)"
+
+demos: $(READY)
+	@$(RUN) -m beingh_ros.demo --all --episodes "$(EPISODES)" --seed "$(SEED)" --out out/demos
 
 # Two runs of pytest side by side: the tests that run nodes, and the rest.
 test: $(READY)

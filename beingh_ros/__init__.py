@@ -44,6 +44,11 @@ policy_node (lifecycle node `policy`), the model
                 the future than max_age_s C is refused. Of several controllers the one that began last is followed
     exit        status 2 after one error line when something a user can fix does not fit
 
+expert_node (lifecycle node `policy`), the scripted expert in its place, in simulation
+    as policy_node, without a model; besides
+    subscribes  sim/objects (MarkerArray: where the cubes are); without it there are no chunks
+    parameters  inference_s (least time of an answer)
+
 markers_node (node `markers`), where the robot goes, for RViz; all gone after 0.5 s without news
     publishes   markers/eef_path (MarkerArray, in the arm's base frame), markers/ghost (MarkerArray: the robot where the plan
                 ends, each moving shape in the frame of the link under it), markers/state (MarkerArray: one text)

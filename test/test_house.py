@@ -104,7 +104,7 @@ ARROWS = {
     "monitor": {"nodes", "messages", "policy", "realtime", "contract"},
     "record": {"nodes", "messages", "contract", "data"},
     "robots": {"nodes", "messages", "drivers", "monitor", "policy", "contract", "ros"},
-    "demo": {"nodes", "messages", "monitor", "evaluate", "realtime", "contract", "sim", "ros"},
+    "demo": {"nodes", "messages", "monitor", "evaluate", "realtime", "contract", "data", "sim", "ros"},
     "replay": {"nodes", "messages", "monitor", "control", "inference", "openloop", "evaluate", "policy"}
     | {"realtime", "contract", "data"},
     "soak": {"nodes", "messages", "demo", "inference", "evaluate", "policy", "realtime", "contract", "sim", "ros"},

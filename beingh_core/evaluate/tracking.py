@@ -41,11 +41,14 @@ def tracking_figures(episodes: Sequence[Followed], joints: np.ndarray) -> dict[s
     Returns:
         lag_ms; p95 and max of the worst joint at every measurement, with that lag; max_without_lag. None without values.
     """
+    nothing = {"lag_ms": None, "p95": None, "max": None, "max_without_lag": None}
+    if not joints.any():
+        return nothing
     kept = [e for e in (_only(episode, joints) for episode in episodes) if len(e.sent_s) and len(e.measured_s)]
     worst = {float(lag): np.concatenate([e.errors(lag).max(axis=1) for e in kept] or [np.empty(0)]) for lag in _LAGS_S}
     worst = {lag: values for lag, values in worst.items() if values.size}
-    if not worst or not joints.any():
-        return {"lag_ms": None, "p95": None, "max": None, "max_without_lag": None}
+    if not worst:
+        return nothing
     lag = min(worst, key=lambda one: float(np.mean(worst[one])))
     return {
         "lag_ms": round(1e3 * lag),

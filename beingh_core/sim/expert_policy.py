@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Mapping
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from beingh_core.colours import colour_named
 from beingh_core.contract.codec import SignalCodec
@@ -21,6 +22,7 @@ from beingh_core.sim.grasp import Cube
 from beingh_core.sim.hand import hands_of
 from beingh_core.sim.picking import ArmState, Picker, foresee
 from beingh_core.sim.reference_motion import ReferenceMotion
+from beingh_core.sim.robot import SimRobot
 from beingh_core.sim.scene import CUBE_COLOURS
 
 # What was seen longer before the picture is not what is on the table now [s].
@@ -71,7 +73,7 @@ class ExpertPolicy:
     sees_commands = True
     transform = None
 
-    def __init__(self, contract: RobotContract, inference_s: float = 0.1) -> None:
+    def __init__(self, contract: RobotContract, inference_s: float = 0.05) -> None:
         self._contract, self._inference_s = contract, inference_s
         self._codec = SignalCodec(contract)
         self._pickers = tuple(Picker(contract, hand) for hand in hands_of(contract))
@@ -211,3 +213,12 @@ def arm_state(picker: Picker, commands_TJ: np.ndarray) -> ArmState:
 
 def _last_step(commands_TJ: np.ndarray) -> np.ndarray:
     return commands_TJ[-1] - commands_TJ[-2] if len(commands_TJ) > 1 else np.zeros(commands_TJ.shape[1])
+
+
+def cubes_of(robot: SimRobot) -> dict[str, Cube]:
+    """Where the cubes of a simulated robot are, for an expert in the same process."""
+    size_m = robot.layout.cube_m
+    return {
+        colour: Cube(centre=place, rotation=Rotation.from_quat(turn[[1, 2, 3, 0]]).as_matrix(), size_m=size_m)
+        for colour, (place, turn) in robot.objects().items()
+    }

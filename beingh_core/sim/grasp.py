@@ -9,8 +9,8 @@ import numpy as np
 from beingh_core.sim.aim import Aim, Fingers
 
 UP = np.array([0.0, 0.0, 1.0])
-# How far above the grasp the fingers come over the cube, and how high it is lifted [m].
-HOVER_M, LIFT_M = 0.10, 0.10
+# How far above the grasp the fingers come over the cube, the first that the arm reaches; how high a cube is lifted [m].
+_HOVERS_M, LIFT_M = (0.10, 0.07, 0.05), 0.10
 # How far the tips stay above the table [m].
 _TIPS_ABOVE_M = 0.004
 # The hand comes from straight above, or leans as little as the arm allows [rad].
@@ -41,12 +41,14 @@ class Grasp:
         cube: where it lay.
         aim: where the fingers go.
         hover, grasp: (J,) postures over the cube and at it.
+        hover_m: how far above it that is [m].
     """
 
     cube: Cube
     aim: Aim
     hover: np.ndarray
     grasp: np.ndarray
+    hover_m: float
 
 
 class GraspPlanner:
@@ -118,14 +120,16 @@ class GraspPlanner:
         return cube.centre + max(0.0, low) * UP
 
     def _way(self, cube: Cube, aim: Aim, q_start: np.ndarray) -> Grasp | None:
-        above = Aim(point=aim.point - HOVER_M * aim.approach, approach=aim.approach, closing=aim.closing)
-        hover = self._fingers.solve(above, q_start)
-        if not self._fingers.reaches(hover, above):
-            return None
-        grasp = self._fingers.solve(aim, hover)
+        grasp = self._fingers.solve(aim, q_start)
         if not self._fingers.reaches(grasp, aim):
             return None
-        return Grasp(cube=cube, aim=aim, hover=hover, grasp=grasp)
+        for hover_m in _HOVERS_M:
+            above = replace(aim, point=aim.point - hover_m * aim.approach)
+            for start in (q_start, grasp):
+                hover = self._fingers.solve(above, start)
+                if self._fingers.reaches(hover, above):
+                    return Grasp(cube=cube, aim=aim, hover=hover, grasp=grasp, hover_m=hover_m)
+        return None
 
 
 def _turned(last: Grasp, cube: Cube) -> Aim:

@@ -13,17 +13,18 @@ import numpy as np
 
 from beingh_core.contract.kinematics import Kinematics
 from beingh_core.contract.schema import POSITION_SLOTS, ROTATION_SLOTS, RobotContract
-from beingh_core.sim.grasp import HOVER_M, LIFT_M, UP, Cube, Grasp, GraspPlanner
-from beingh_core.sim.hand import TIPS_BEYOND_M, Hand
 from beingh_core.sim.aim import Aim, Fingers
+from beingh_core.sim.grasp import LIFT_M, UP, Cube, Grasp, GraspPlanner
+from beingh_core.sim.hand import Hand
 
 # Shares of the contract's limits that the expert uses.
 _SPEED, _HAND_SPEED, _ACCELERATION, _JERK = 0.5, 0.8, 0.35, 0.45
 # Speed of the fingertips on the way and near a cube [m/s]; share of the way left that one second takes [1/s].
 _TRAVEL_M_S, _NEAR_M_S, _GAIN = 0.30, 0.12, 3.0
 # A hand squeezes for so long before it lifts [s], as if the cube were so much narrower than it is [m].
-_SQUEEZE_S, _SQUEEZE_M = 0.6, 0.015
+_SQUEEZE_S, _SQUEEZE_M = 0.6, 0.025
 # How near the fingers must be to the line above the cube and to its end, and to a cube that they hold [m, rad].
+_BESIDE_M, _ABOVE_M = 0.03, 0.04
 _ALIGNED_M, _AT_M, _AT_RAD, _HELD_M = 0.008, 0.006, 0.15, 0.03
 _OPEN, _CLOSED, _OFF = 0.97, 0.01, 0.02
 
@@ -64,7 +65,7 @@ class Picker:
             arm, np.array(hand.point), np.array(hand.approach), np.array(hand.closing), home[self.columns]
         )
         turns = hand.arm not in POSITION_SLOTS or any(one.slot in ROTATION_SLOTS for one in contract.action)
-        self._planner = GraspPlanner(self.fingers, TIPS_BEYOND_M, turns)
+        self._planner = GraspPlanner(self.fingers, hand.beyond_m, turns)
         self._at_rad = _AT_RAD if turns else np.inf
         self._speed = _SPEED * limits.velocity[self.columns] * dt_s
         most = np.minimum(_ACCELERATION * limits.acceleration, _JERK * limits.jerk * dt_s)
@@ -158,12 +159,14 @@ class Picker:
         if turned and aside < _AT_M and abs(ahead) < _AT_M and share > _OPEN:
             return self._moved(state, state.q, self._grip(cube), _NEAR_M_S, cube)
         opened = share > _OPEN - _OFF
-        tube = _ALIGNED_M + 0.15 * max(0.0, ahead - 0.5 * HOVER_M)
-        if turned and aside < tube and ahead > -_AT_M and opened:
-            goal = replace(aim, point=here.point + left - max(0.0, ahead - self._ahead_m) * aim.approach)
+        tube = _ALIGNED_M + 0.15 * max(0.0, ahead - 0.5 * grasp.hover_m)
+        above = aside < _BESIDE_M and ahead > _ABOVE_M  # near the line: slides to it without going back up
+        if turned and opened and ahead > -_AT_M and (aside < tube or above):
+            left_m = max(0.0, ahead - self._ahead_m) if aside < tube else ahead
+            goal = replace(aim, point=aim.point - left_m * aim.approach)
             return self._moved(state, self.fingers.solve(goal, state.q, 8), 1.0, _NEAR_M_S, cube)
-        if here.point[2] - table_m < 0.6 * HOVER_M and ahead < 0.6 * HOVER_M:
-            return self._moved(state, self._carrot(state, here, HOVER_M * UP), 1.0, _NEAR_M_S, cube)
+        if here.point[2] - table_m < 0.6 * grasp.hover_m and ahead < 0.6 * grasp.hover_m:
+            return self._moved(state, self._carrot(state, here, grasp.hover_m * UP), 1.0, _NEAR_M_S, cube)
         return self._moved(state, grasp.hover, 1.0, _TRAVEL_M_S, cube)
 
     @property

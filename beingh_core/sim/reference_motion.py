@@ -37,6 +37,7 @@ class ReferenceMotion:
             limits.upper[self.columns] - home < home - limits.lower[self.columns], -1.0, 1.0
         )
         self._swing = np.minimum(_SWING_RAD, fast)
+        self._speed = 1.5 * _SPEED * limits.velocity[self.columns] * dt_s
         self._phases = np.arange(len(joints)) * np.pi / 3
         most = np.minimum(_ACCELERATION * limits.acceleration, _JERK * limits.jerk * dt_s)
         self._change = most[self.columns] * dt_s**2
@@ -49,6 +50,10 @@ class ReferenceMotion:
         phase, size = np.arctan2(here, across), min(1.0, float(np.hypot(here, across)))
         size = min(1.0, size + 1.0 / _GROWTH_TICKS)
         goal = self._middle + size * self._swing * np.sin(phase + self._turn + self._phases)
-        change = goal - q_J - step_J
-        change *= min(1.0, 1.0 / max(float((np.abs(change) / self._change).max()), 1e-9))
+        # Off the path it returns no faster than it can brake.
+        ways = goal - q_J
+        most = np.minimum(
+            self._speed, np.maximum(np.sqrt(2.0 * self._change * np.abs(ways)) - self._change, self._change)
+        )
+        change = np.clip(np.clip(ways, -most, most) - step_J, -self._change, self._change)
         return q_J + step_J + change, step_J + change

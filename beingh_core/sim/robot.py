@@ -11,9 +11,10 @@ import numpy as np
 
 from beingh_core.contract.schema import RobotContract
 from beingh_core.contract.urdf import read_urdf
-from beingh_core.sim.layout import Layout, followed, layout_of
+from beingh_core.sim.describe import followed, robot_spec
+from beingh_core.sim.layout import Layout, layout_of
 from beingh_core.sim.planar_base import BASE_JOINTS
-from beingh_core.sim.scene import CUBE_COLOURS, build_model, robot_spec, sample_cubes
+from beingh_core.sim.scene import CUBE_COLOURS, build_model, sample_cubes
 
 FINGERS = ("fr3_finger_joint1", "fr3_finger_joint2")
 

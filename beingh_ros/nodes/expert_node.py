@@ -33,9 +33,7 @@ class ExpertNode(PolicyNode):
 
     def _declare(self) -> None:
         super()._declare()
-        declare(
-            self, "inference_s", 0.1, "how long an answer takes at least, as a model's would [s]", between=(0.0, 5.0)
-        )
+        declare(self, "inference_s", 0.05, "least time of an answer, as a model takes its time [s]", between=(0.0, 5.0))
 
     def _load_policy(self, contract: RobotContract, checkpoint: str, *, url: str = "", **_settings) -> ExpertPolicy:
         if checkpoint or url:

@@ -27,7 +27,7 @@ from beingh_core.contract.arms import base_frame
 from beingh_core.contract.simulation import check_simulation, sim_camera
 from beingh_core.control.timing import SteadyTime
 from beingh_core.errors import BeingHError
-from beingh_core.sim import CUBE_COLOURS, CUBE_SIZE_M, SimRobot
+from beingh_core.sim import CUBE_COLOURS, SimRobot
 from beingh_ros.messages.conversions import array_to_image, ns_to_stamp
 from beingh_ros.messages.topics import CONTACTS_TOPIC, OBJECTS_TOPIC
 from beingh_ros.nodes.guard import GuardedNode
@@ -151,7 +151,7 @@ class SimNode(GuardedNode):
             w, x, y, z = map(float, quaternion)
             orientation = marker.pose.orientation
             orientation.w, orientation.x, orientation.y, orientation.z = w, x, y, z
-            marker.scale.x = marker.scale.y = marker.scale.z = CUBE_SIZE_M
+            marker.scale.x = marker.scale.y = marker.scale.z = self._robot.layout.cube_m
             marker.color.r, marker.color.g, marker.color.b, marker.color.a = map(float, CUBE_COLOURS[colour])
             message.markers.append(marker)
         return message

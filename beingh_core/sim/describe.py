@@ -1,0 +1,42 @@
+"""A robot alone, as MuJoCo reads its URDF."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mujoco
+
+from beingh_core.contract.urdf import UrdfFacts
+from beingh_core.errors import BeingHError
+
+
+def robot_spec(urdf_path: str | Path) -> mujoco.MjSpec:
+    """The robot alone, with all links of its URDF.
+
+    Raises:
+        BeingHError: a file that MuJoCo cannot read.
+    """
+    try:
+        spec = mujoco.MjSpec.from_file(str(urdf_path))
+    except ValueError as error:
+        raise BeingHError(f"MuJoCo cannot read this: {error}", where=urdf_path) from error
+    spec.compiler.fusestatic = False
+    return spec
+
+
+def followed(urdf: UrdfFacts, positions: dict[str, float]) -> dict[str, float]:
+    """`positions` of joints with those of the joints that mimic them [rad or m]; names that are no joints are left out."""
+    found = {name: value for name, value in positions.items() if name in urdf.joints}
+    for name, joint in urdf.joints.items():
+        if joint.mimics in found:
+            found[name] = joint.multiplier * found[joint.mimics] + joint.offset
+    return found
+
+
+def carried_by(model: mujoco.MjModel, body: int) -> list[int]:
+    """A body and all that it carries; parents come before children."""
+    found = [body]
+    for other in range(body + 1, model.nbody):
+        if model.body_parentid[other] in found:
+            found.append(other)
+    return found
