@@ -49,9 +49,10 @@ expert_node (lifecycle node `policy`), the scripted expert in its place, in simu
     subscribes  sim/objects (MarkerArray: where the cubes are); without it there are no chunks
     parameters  inference_s (least time of an answer)
 
-markers_node (node `markers`), the paths of the end effectors for RViz
-    publishes   markers/eef_path (MarkerArray, in the arm's base frame, gone after 0.5 s without news)
-    subscribes  controller/buffer, policy/chunk
+markers_node (node `markers`), where the robot goes, for RViz; all gone after 0.5 s without news
+    publishes   markers/eef_path (MarkerArray, in the arm's base frame), markers/ghost (MarkerArray: the robot where the plan
+                ends, each moving shape in the frame of the link under it), markers/state (MarkerArray: one text)
+    subscribes  controller/buffer, policy/chunk, controller/state
     parameters  contract, rate_hz, trail_s, use_sim_time
 
 record (node `record`), episodes as bags; docs/record.md

@@ -101,9 +101,9 @@ ARROWS = {
     "messages": {"control", "realtime", "contract", "data"},
     "drivers": {"messages", "control", "realtime", "contract"},
     "nodes": {"messages", "drivers", "control", "inference", "policy", "realtime", "contract", "data", "sim"},
-    "monitor": {"nodes", "messages", "realtime", "contract"},
+    "monitor": {"nodes", "messages", "policy", "realtime", "contract"},
     "record": {"nodes", "messages", "contract", "data"},
-    "robots": {"nodes", "messages", "drivers", "policy", "contract"},
+    "robots": {"nodes", "messages", "drivers", "monitor", "policy", "contract", "ros"},
     "demo": {"nodes", "messages", "monitor", "record", "evaluate", "realtime", "contract", "data", "sim", "ros"},
     "replay": {"nodes", "messages", "monitor", "control", "inference", "openloop", "evaluate", "policy"}
     | {"realtime", "contract", "data"},
