@@ -10,6 +10,7 @@ SEED ?= 0
 INSTRUCTION ?=
 CHECKPOINT ?=
 VIEWER ?= none
+RECORD ?=
 OUT ?= out/demo
 PYTEST_ARGS ?=
 TRAIN_CONFIG := config/train/fr3_cubes.yaml
@@ -32,7 +33,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help:
 	@echo "make demo        run EPISODES=3 episodes in simulation, write $(OUT)/report.html"
-	@echo "                 SEED=0  INSTRUCTION='pick up the red cube'  CHECKPOINT=DIR  VIEWER=rerun  OUT=DIR"
+	@echo "                 SEED=0  INSTRUCTION='pick up the red cube'  CHECKPOINT=DIR  VIEWER=rerun  OUT=DIR  RECORD=DIR"
 	@echo "make test        run the tests (PYTEST_ARGS='-k name')"
 	@echo "make test-slow   run the thorough ones beside them"
 	@echo "make mutants     break the code in small ways, one at a time: the tests must find each (4 minutes)"
@@ -41,7 +42,7 @@ help:
 
 demo: $(STAMP)
 	@$(RUN) -m beingh_ros.demo --episodes "$(EPISODES)" --seed "$(SEED)" --instruction "$(INSTRUCTION)" \
-		--checkpoint "$(CHECKPOINT)" --out "$(OUT)" --viewer "$(VIEWER)"
+		--checkpoint "$(CHECKPOINT)" --out "$(OUT)" --viewer "$(VIEWER)" --record "$(RECORD)"
 
 # Two runs of pytest side by side: the tests that run nodes, and the rest.
 test: $(STAMP)

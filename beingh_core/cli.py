@@ -26,8 +26,8 @@ from beingh_core.data.export_command import add_export
 from beingh_core.errors import BeingHError
 from beingh_core.openloop.command import add_evaluate
 
-# Adds sub-commands to what `add_subparsers` returned; each sets `run`, which takes the parsed arguments and returns
-# an exit status or None for 0.
+# Adds sub-commands to what `add_subparsers` returned, or to its `benches`, those of `beingh bench`; each sets `run`, which
+# takes the parsed arguments and returns an exit status or None for 0.
 Register = Callable[["argparse._SubParsersAction"], None]
 # Libraries that only some commands need: module -> how to get it.
 OPTIONAL = {
@@ -97,7 +97,7 @@ def build_parser(registers: Sequence[Register] = ()) -> argparse.ArgumentParser:
     add_doctor(commands)
     add_annotate(commands)
     bench = commands.add_parser("bench", help="measure the software on this machine")
-    benches = bench.add_subparsers(metavar="WHAT", required=True)
+    benches = commands.benches = bench.add_subparsers(metavar="WHAT", required=True)
     _add_bench_inference(benches)
     _add_bench_controller(benches)
     _add_bench_server(benches)
@@ -184,7 +184,7 @@ def _add_bench_inference(commands) -> None:
     parser.add_argument("--repeats", type=int, default=10, help="timed chunks of each engine")
     parser.add_argument("--seed", type=int, default=0, help="of weights, sample and noise")
     parser.add_argument("--json", metavar="FILE", help="also write the report here")
-    parser.set_defaults(run=_measure("inference", "InferenceBench"))
+    parser.set_defaults(run=measure("beingh_core.bench.inference", "InferenceBench"))
 
 
 def _add_bench_controller(commands) -> None:
@@ -200,7 +200,7 @@ def _add_bench_controller(commands) -> None:
     parser.add_argument("--repeats", type=int, default=1000, help="timed chunks of each case")
     parser.add_argument("--seed", type=int, default=0, help="of the chunks")
     parser.add_argument("--json", metavar="FILE", help="also write the report here")
-    parser.set_defaults(run=_measure("controller", "ControllerBench"))
+    parser.set_defaults(run=measure("beingh_core.bench.controller", "ControllerBench"))
 
 
 def _add_bench_server(commands) -> None:
@@ -221,7 +221,7 @@ def _add_bench_server(commands) -> None:
     parser.add_argument("--repeats", type=int, default=200, help="timed chunks of each kind of pictures")
     parser.add_argument("--seed", type=int, default=0, help="of the pictures")
     parser.add_argument("--json", metavar="FILE", help="also write the report here")
-    parser.set_defaults(run=_measure("server", "ServerBench"))
+    parser.set_defaults(run=measure("beingh_core.bench.server", "ServerBench"))
 
 
 def _add_bench_export(commands) -> None:
@@ -241,15 +241,15 @@ def _add_bench_export(commands) -> None:
     parser.add_argument("--without-lerobot", action="store_true", help="measure only ours")
     parser.add_argument("--seed", type=int, default=0, help="of the pictures' noise")
     parser.add_argument("--json", metavar="FILE", help="also write the report here")
-    parser.set_defaults(run=_measure("export", "ExportBench"))
+    parser.set_defaults(run=measure("beingh_core.bench.export", "ExportBench"))
 
 
-def _measure(module: str, settings: str) -> Callable[[argparse.Namespace], None]:
-    """What runs a room of `beingh_core.bench` whose options are the fields of its class `settings`."""
+def measure(module: str, settings: str) -> Callable[[argparse.Namespace], None]:
+    """What runs a measurement: `run` of a module, whose options are the fields of its class `settings`."""
 
     def run(chosen: argparse.Namespace) -> None:
         # PyTorch takes seconds to load; other sub-commands and --help do without it.
-        room = importlib.import_module(f"beingh_core.bench.{module}")
+        room = importlib.import_module(module)
         from beingh_core.bench.files import write_target
 
         kind = getattr(room, settings)

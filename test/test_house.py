@@ -104,10 +104,11 @@ ARROWS = {
     "monitor": {"nodes", "messages", "realtime", "contract"},
     "record": {"nodes", "messages", "contract", "data"},
     "robots": {"nodes", "messages", "drivers", "policy", "contract"},
-    "demo": {"nodes", "messages", "monitor", "evaluate", "realtime", "contract", "sim", "ros"},
+    "demo": {"nodes", "messages", "monitor", "record", "evaluate", "realtime", "contract", "sim", "ros"},
     "replay": {"nodes", "messages", "monitor", "control", "inference", "openloop", "evaluate", "policy"}
     | {"realtime", "contract", "data"},
-    "soak": {"nodes", "messages", "demo", "inference", "evaluate", "policy", "realtime", "contract", "sim", "ros"},
+    "soak": {"nodes", "messages", "demo", "inference", "evaluate", "policy", "realtime", "contract", "data", "sim"}
+    | {"ros"},
 }
 
 

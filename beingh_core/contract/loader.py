@@ -13,6 +13,7 @@ from beingh_core.contract import schema
 from beingh_core.contract.agreement import check_action_joints, check_agreement, check_coupled_limits
 from beingh_core.contract.assumed import read_assumed
 from beingh_core.contract.called import check_called
+from beingh_core.contract.collision_settings import read_self_collision
 from beingh_core.contract.collisions import check_command_names, check_topics
 from beingh_core.contract.drivers import check_gripper_commands, command_names, read_drivers
 from beingh_core.contract.encodings import IMAGE_ENCODINGS
@@ -40,9 +41,6 @@ OLD_FORMAT = (
     "the `/` out where a namespace shall separate two robots: write `version: 2`"
 )
 OTHER_FORMAT = "write `version: 2`; a file that needs a newer format needs a newer beingh_ros"
-UNCHECKED_BOXES = (
-    "no node keeps the robot out of `keep_out`: only beingh_core.contract.self_collision looks at these boxes"
-)
 
 
 def load_contract(path_or_name: str | Path) -> schema.RobotContract:
@@ -94,9 +92,10 @@ def load_contract(path_or_name: str | Path) -> schema.RobotContract:
         home=_read_home(file, urdf, joint_names, limits),
         estop_topic=file.topic("estop_topic"),
         keep_out=read_keep_out(file, urdf, joint_names),
+        self_collision=read_self_collision(file, urdf),
         assumed=assumed,
         version=version,
-        notes=notes + stale + doubts + ((f"{file.path}: {UNCHECKED_BOXES}",) if "keep_out" in file else ()),
+        notes=notes + stale + doubts,
     )
     file.finish()
     check_topics(file, contract)

@@ -92,7 +92,7 @@ def _fits(part: object, key: str, width: int, most: int) -> bool:
 
 
 def _views(dataset: Dataset, contract: RobotContract, given: Mapping[str, str]) -> dict[str, str]:
-    keys, names = [camera.key for camera in dataset.spec.cameras], [camera.name for camera in contract.cameras]
+    keys, names = [*(c.key for c in dataset.spec.cameras), *dataset.images], [c.name for c in contract.cameras]
     foreign = [view for view in given if view not in names]
     if foreign:
         raise BeingHError(f"--view names {shown(foreign[0])}, which is no view of `{contract.robot}`", allowed=names)
@@ -104,7 +104,7 @@ def _views(dataset: Dataset, contract: RobotContract, given: Mapping[str, str]) 
                 f"has no pictures `{key}` for the view `{view}`", where=dataset.root, allowed=keys,
                 remedy=f"name them: --view {view}=KEY",
             )  # fmt: skip
-        if dataset.camera(key).depth:
+        if key not in dataset.images and dataset.camera(key).depth:
             raise BeingHError(f"`{key}` is depth, and the view `{view}` a picture", where=dataset.root, allowed=keys)
         found[view] = key
     return found

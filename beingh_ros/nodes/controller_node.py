@@ -27,6 +27,7 @@ from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
 from beingh_core.contract import RobotContract, load_contract
 from beingh_core.control.commander import Commander
 from beingh_core.control.controller import Controller
+from beingh_core.control.path_check import path_check
 from beingh_core.control.setpoints import Setpoints
 from beingh_core.control.stop_causes import DRIVER, EXCEPTION, STOP_SERVICE, Status
 from beingh_core.control.subscribers import SubscriberWatch
@@ -108,6 +109,7 @@ class ControllerNode(ManagedNode):
             self._ticks,
             dry_run=self._dry_run,
             setpoints=self._commander.statistics,
+            unchecked=self._unchecked,
         )
         self._connect(contract)
         self._look_around()
@@ -121,6 +123,9 @@ class ControllerNode(ManagedNode):
             self.tell_waiting()
 
     def _make_controller(self, contract: RobotContract) -> Controller:
+        check, self._unchecked = path_check(contract)
+        if self._unchecked:
+            self.get_logger().warning(f"chunks are not checked for self-collision: {self._unchecked}")
         return Controller(
             contract,
             joint_state_timeout_s=declare(
@@ -137,6 +142,7 @@ class ControllerNode(ManagedNode):
             topics=self._joints.topics,
             publishers=self._joints.publishers,
             changed=self._on_change,
+            check=check,
             still=lambda: self._commander.still(),
         )
 

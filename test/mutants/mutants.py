@@ -117,6 +117,11 @@ MUTANTS = [
         ("if not unchanged:", "if False:"),
     ),
     *_of(
+        f"{REALTIME}/planner.py",
+        "test_chunk_schedule.py",
+        ("max(newest + 2, next_tick + 1)", "newest + 2"),
+    ),
+    *_of(
         "beingh_core/contract/codec.py",
         "test_codec.py",
         ("np.clip(values_TJ, 0.0, 1.0)", "values_TJ"),
@@ -164,7 +169,10 @@ MUTANTS = [
     *_of(
         "beingh_core/control/controller.py",
         CAUSES,
-        ("if result.accepted and self._status.cause == CHUNKS_SILENT:", "if False:"),
+        (
+            "elif result.accepted and not result.blocked and self._status.cause in (CHUNKS_SILENT, COLLISION):",
+            "elif False:",
+        ),
         ("if subscribed.lost and self._status.state == RUNNING:", "if False:"),
     ),
     *_of(
