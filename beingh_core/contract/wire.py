@@ -188,12 +188,12 @@ def _check_unit(entry: Section, unit: str | None, joint: str, urdf: UrdfFacts, r
     fitting = LENGTHS if urdf.joints[joint].type == "prismatic" else ANGLES
     if unit not in fitting:
         kind = "slides" if fitting is LENGTHS else "turns"
-        number = "a lever in mm" if fitting is ANGLES else "the turns of a spindle"
+        number = "the opening of a gripper in mm" if fitting is ANGLES else "the turns of a spindle"
         raise entry.error(
             "unit",
             f"`{unit}` is no unit of `{joint}`, which {kind}",
             allowed=[*fitting, *SHARES],
-            remedy=f"where it counts something else ({number}), leave `unit` out and write `scale`, in {next(iter(fitting))} "
+            remedy=f"where the number is something else ({number}), leave `unit` out and write `scale`, in {next(iter(fitting))} "
             "a number; joints that slide and joints that turn stand in signals and groups of their own",
         )
 
