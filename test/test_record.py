@@ -203,29 +203,6 @@ def test_a_discarded_episode_is_gone_and_the_next_one_is_not_touched(tmp_path):
             assert bag.topics["/joint_states"].count == 5
 
 
-def test_after_kill_9_what_was_written_is_there_and_the_next_recorder_says_so(tmp_path):
-    with ros_graph() as graph:
-        robot = Robot(graph)
-        with recorder(graph, tmp_path) as process:
-            robot.ready()
-            trigger(graph, "start")
-            robot.step(100)
-            time.sleep(0.6)  # a chunk waits 0.25 s at most
-            robot.step(3)
-            process.end(signal.SIGKILL)
-        [left] = (tmp_path / "episodes").iterdir()
-        with open_bag(left) as bag:
-            for name, sent in robot.sent.items():
-                read = [message.data for message in bag.messages([name])]
-                assert read == sent[: len(read)] and len(read) >= len(sent) - 3, name
-            assert not bag.complete and any("cut off" in finding for finding in bag.findings)
-        with recorder(graph, tmp_path) as process:
-            wait_until(lambda: "was not finished" in process.output)
-        subprocess.run([sys.executable, "-m", "beingh_core.data.bags", "finish", str(left)], check=True, cwd=ROOT)
-        with AnyReader(ended(tmp_path)) as reader:
-            assert {c.topic: c.msgcount for c in reader.connections}["/joint_states"] >= 100
-
-
 def test_a_disk_that_fills_ends_the_episode_and_nothing_else(tmp_path):
     script = tmp_path / "small_disk.py"
     script.write_text(
