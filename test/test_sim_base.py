@@ -99,7 +99,8 @@ def test_a_twist_moves_the_robot_and_its_odometry_while_the_table_stays(contract
     assert message.pose.pose.position.x == pytest.approx(pose[0]) and message.twist.twist.linear.x < 1e-3
     after = robot.positions()
     assert max(abs(after[joint] - arm[joint]) for joint in contract.drivers[0].joints) < 0.02, "the arm is held"
-    assert max(np.abs(place - cubes[colour])[:2].max() for colour, (place, _) in robot.objects().items()) < 1e-3
+    for colour, (place, _) in robot.objects().items():
+        np.testing.assert_allclose(place, cubes[colour] - [pose[0], 0.0, 0.0], atol=1e-3)  # as seen from the robot
     assert told == [] and "base:x" not in robot.joint_state()[0]
 
 
@@ -109,6 +110,13 @@ def test_a_reset_puts_it_back(contract):
     for _ in range(50):
         robot.step(STEP_S, robot.positions())
     assert robot.base()[0].tolist() == pytest.approx([0.05, 0.0, 0.1], abs=0.01)
+    place, quaternion = robot.objects()["red"]
+    cube, (x, y, yaw) = robot.data.body("cube_red"), robot.base()[0]
+    cos, sin = np.cos(yaw), np.sin(yaw)
+    seen = np.array([[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, 1.0]]) @ (cube.xpos - [x, y, 0.0])
+    np.testing.assert_allclose(place, seen, atol=1e-9)
+    turned = lambda w, i, j, k: np.arctan2(2 * (w * k + i * j), 1 - 2 * (j * j + k * k))
+    assert turned(*quaternion) == pytest.approx(turned(*cube.xquat) - yaw, abs=1e-3)
     robot.reset(0)
     robot.step(STEP_S, robot.positions())
     assert robot.base()[0].tolist() == pytest.approx([0.0, 0.0, 0.0], abs=1e-3)

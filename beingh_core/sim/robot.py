@@ -172,10 +172,18 @@ class SimRobot:
             actuator.gainprm[0], actuator.biasprm[1], actuator.biasprm[2] = stiffness, -stiffness, -damping
 
     def objects(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Colour -> (position (3,) [m], quaternion (4,) w x y z) of every cube."""
-        return {
-            c: (self.data.body(f"cube_{c}").xpos.copy(), self.data.body(f"cube_{c}").xquat.copy()) for c in CUBE_COLOURS
-        }
+        """Colour -> (position (3,) [m], quaternion (4,) w x y z) of every cube, as seen from the root link."""
+        bodies = {colour: self.data.body(f"cube_{colour}") for colour in CUBE_COLOURS}
+        if not len(self._base):
+            return {colour: (body.xpos.copy(), body.xquat.copy()) for colour, body in bodies.items()}
+        pose, _ = self.base()
+        turn, found = np.array([np.cos(pose[2] / 2), 0.0, 0.0, -np.sin(pose[2] / 2)]), {}
+        for colour, body in bodies.items():
+            place, quaternion = np.zeros(3), np.zeros(4)
+            mujoco.mju_rotVecQuat(place, body.xpos - [pose[0], pose[1], 0.0], turn)
+            mujoco.mju_mulQuat(quaternion, turn, body.xquat)
+            found[colour] = (place, quaternion)
+        return found
 
     def contacts(self) -> list[Contact]:
         """Which links of the arm touch the table, the floor or a cube; one entry for each pair."""

@@ -235,6 +235,9 @@ class ControllerNode(ManagedNode):
         except BeingHError as error:
             self._refuse_chunk(error)
             return
+        if waits := self._commander.taking_over():
+            self.get_logger().info(f"policy/chunk is not taken yet: {waits}", throttle_duration_sec=5.0)
+            return
         self._ticks.let_pass()
         result = self._controller.merge(
             Chunk(

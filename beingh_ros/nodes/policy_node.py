@@ -316,7 +316,8 @@ class PolicyNode(GuardedNode, ManagedNode):
             self._log_error("controller/buffer", str(error))
 
     def _on_accepted(self, message: Header) -> None:
-        consumed = self._schedule.accepted(message.frame_id, stamp_to_ns(message.stamp))
+        now_ns = self.get_clock().now().nanoseconds
+        consumed = self._schedule.accepted(message.frame_id, stamp_to_ns(message.stamp), now_ns)
         if consumed is not None:
             self._consumed.add(consumed)
 

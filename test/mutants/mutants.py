@@ -117,6 +117,11 @@ MUTANTS = [
         ("if not unchanged:", "if False:"),
     ),
     *_of(
+        f"{REALTIME}/planner.py",
+        "test_chunk_schedule.py",
+        ("max(newest + 2, next_tick + 1)", "newest + 2"),
+    ),
+    *_of(
         "beingh_core/contract/codec.py",
         "test_codec.py",
         ("np.clip(values_TJ, 0.0, 1.0)", "values_TJ"),
