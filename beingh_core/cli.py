@@ -23,6 +23,7 @@ from beingh_core.data.annotate.command import add_annotate
 from beingh_core.data.commands import add_dataset
 from beingh_core.data.doctor.command import add_doctor
 from beingh_core.data.export_command import add_export
+from beingh_core.data.rollouts import add_rollouts
 from beingh_core.errors import BeingHError
 from beingh_core.openloop.command import add_evaluate
 
@@ -96,6 +97,7 @@ def build_parser(registers: Sequence[Register] = ()) -> argparse.ArgumentParser:
     add_export(commands)
     add_doctor(commands)
     add_annotate(commands)
+    add_rollouts(commands)
     bench = commands.add_parser("bench", help="measure the software on this machine")
     benches = commands.benches = bench.add_subparsers(metavar="WHAT", required=True)
     _add_bench_inference(benches)

@@ -12,6 +12,7 @@ from beingh_core.evaluate.commitment import Audit, audit
 from beingh_core.evaluate.episodes import EpisodeResult, instruction_counts
 from beingh_core.evaluate.motion import check_limits_of
 from beingh_core.evaluate.seams import jumps_of, seams, sent_positions
+from beingh_core.evaluate.stops import StopReport, cut_ticks
 from beingh_core.evaluate.tracking import Followed, tracking_figures
 from beingh_core.evaluate.wire import EpochLog, WireLog
 
@@ -33,6 +34,7 @@ class RunData:
         robot: name of its contract.
         limits: arrays (J,) as `motion.check_limits` takes them, None where nobody asks.
         followed: commands and measurements of the episodes.
+        stops: what the controller has reported of its stops, each of which cuts its epoch once.
     """
 
     results: Sequence[EpisodeResult]
@@ -48,6 +50,7 @@ class RunData:
     robot: str = ""
     limits: Any = None
     followed: Sequence[Followed] = ()
+    stops: Sequence[StopReport] = ()
 
 
 def percentiles(values: Sequence[float] | np.ndarray, *which: int) -> dict[str, float | None]:
@@ -62,7 +65,14 @@ def percentiles(values: Sequence[float] | np.ndarray, *which: int) -> dict[str, 
 def figures(run: RunData) -> tuple[dict[str, object], Audit]:
     """The figures for report.json, and the audit of the wire behind `prefix_violations`."""
     wire, logs = run.wire, run.wire.epochs()
-    found = audit(logs, wire.joints, wire.groups, commit_margin=run.commit_margin, delay_steps=run.delay_steps)
+    found = audit(
+        logs,
+        wire.joints,
+        wire.groups,
+        commit_margin=run.commit_margin,
+        delay_steps=run.delay_steps,
+        cuts=cut_ticks(logs, run.stops),
+    )
     at_seams, inside = _jumps(run, logs)
     broken = [] if run.limits is None else check_limits_of(logs, wire.joints, wire.groups, wire.rate_hz, run.limits)
     return {

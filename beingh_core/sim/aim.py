@@ -18,6 +18,7 @@ _ITERATIONS, _MAX_STEP = 60, 0.25
 _DONE_M, _STALLED = 1e-5, 1e-4
 # Share of the way to the rest posture that free joints drift in one solution, and its cap [rad].
 _PULL, _MAX_PULL = 0.02, 0.02
+_EYE = np.eye(3)
 # How far a posture may miss what was asked for [m, rad].
 NEAR_M, NEAR_RAD, NEAR_TURN_RAD = 0.002, 0.09, 0.14
 
@@ -107,12 +108,12 @@ class Fingers:
         error, rows = np.empty(7), np.empty((7, len(q)))
         error[:3] = aim.point - position - arm
         rows[:3] = jacobian[:3] - _cross(arm) @ jacobian[3:]
-        error[3:6] = _DIRECTION_M * np.cross(approach, aim.approach)
+        error[3:6] = _DIRECTION_M * (_cross(approach) @ aim.approach)
         if approach @ aim.approach < -0.99:  # the opposite direction has no nearest way round
             error[3:6] = _DIRECTION_M * closing
-        across = np.eye(3) - np.outer(approach, approach)
+        across = _EYE - approach[:, None] * approach
         rows[3:6] = _DIRECTION_M * across @ jacobian[3:]
-        error[6] = _TURN_M * (np.cross(closing, wanted) @ approach)
+        error[6] = _TURN_M * float(approach @ _cross(closing) @ wanted)
         rows[6] = _TURN_M * approach @ jacobian[3:]
         return error, rows
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import mujoco
+import numpy as np
 
 from beingh_core.contract.urdf import UrdfFacts
 from beingh_core.errors import BeingHError
@@ -40,3 +41,24 @@ def carried_by(model: mujoco.MjModel, body: int) -> list[int]:
         if model.body_parentid[other] in found:
             found.append(other)
     return found
+
+
+def lowest_points(model: mujoco.MjModel, data: mujoco.MjData) -> np.ndarray:
+    """(N,) height of the lowest point of every shape [m]; of a mesh, of the box around it."""
+    axes = data.geom_xmat.reshape(-1, 3, 3)[:, 2]
+    half = model.geom_aabb[:, 3:]
+    boxes = (
+        data.geom_xpos[:, 2] + np.einsum("nj,nj->n", axes, model.geom_aabb[:, :3]) - (np.abs(axes) * half).sum(axis=1)
+    )
+    kind, radius = model.geom_type, model.geom_size[:, 0]
+    length = np.abs(axes[:, 2]) * model.geom_size[:, 1]
+    drop = np.select(
+        [
+            kind == mujoco.mjtGeom.mjGEOM_SPHERE,
+            kind == mujoco.mjtGeom.mjGEOM_CAPSULE,
+            kind == mujoco.mjtGeom.mjGEOM_CYLINDER,
+        ],
+        [radius, length + radius, length + radius * np.sqrt(np.maximum(0.0, 1.0 - axes[:, 2] ** 2))],
+        np.nan,
+    )
+    return np.where(np.isnan(drop), boxes, data.geom_xpos[:, 2] - drop)

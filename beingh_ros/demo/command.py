@@ -240,6 +240,7 @@ class Demo:
             robot=contract.robot,
             limits=SimpleNamespace(**{name: np.asarray(getattr(limits, name))[columns] for name in LIMITS}),
             followed=self._followed,
+            stops=session.observer.stops,
         )
 
     def _report(self, data: RunData) -> int:
