@@ -15,7 +15,7 @@ from beingh_core.data.bag_files import open_bag
 from beingh_core.data.export import Export, export
 from beingh_core.data.lerobot import Camera, Dataset, DatasetSpec, DatasetWriter, Frame, Vector, VideoSettings
 from beingh_core.errors import BeingHError
-from beingh_core.openloop.columns import find_columns
+from beingh_core.data.dataset_columns import find_columns
 from beingh_core.openloop.command import contract_named
 from beingh_core.openloop.dataset_run import DatasetRun, evaluate_dataset
 from beingh_core.openloop.disturb import Disturbance

@@ -21,7 +21,7 @@ from beingh_core.evaluate.evaluated import Evaluated
 from beingh_core.evaluate.openloop import Comparison, joined
 from beingh_core.evaluate.trivial import TRIVIAL
 from beingh_core.openloop import quantities
-from beingh_core.openloop.columns import Columns, find_columns
+from beingh_core.data.dataset_columns import Columns, find_columns
 from beingh_core.openloop.disturb import Disturbance
 from beingh_core.openloop.noise import GateTap, again_name, noise_seed
 from beingh_core.policy.observations import named_observation
