@@ -102,6 +102,7 @@ def build_parser(registers: Sequence[Register] = ()) -> argparse.ArgumentParser:
     _add_bench_controller(benches)
     _add_bench_server(benches)
     _add_bench_export(benches)
+    _add_bench_training(benches)
     for register in registers:
         register(commands)
     return parser
@@ -242,6 +243,23 @@ def _add_bench_export(commands) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the pictures' noise")
     parser.add_argument("--json", metavar="FILE", help="also write the report here")
     parser.set_defaults(run=_measure("export", "ExportBench"))
+
+
+def _add_bench_training(commands) -> None:
+    parser = commands.add_parser(
+        "training",
+        help="training steps over packed sequences against padded batches",
+        description="Times forward and backward passes over samples of mixed lengths, packed into sequences of a number of "
+        "tokens and, in turn, padded to the longest in batches of as many tokens.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--shape", default="tiny", help="size of the model: tiny or 2b")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--tokens", type=int, default=4096, help="of a packed sequence or a padded batch")
+    parser.add_argument("--repeats", type=int, default=8, help="timed steps of each kind")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, lengths and content")
+    parser.add_argument("--json", metavar="FILE", help="also write the report here")
+    parser.set_defaults(run=_measure("training", "TrainingBench"))
 
 
 def _measure(module: str, settings: str) -> Callable[[argparse.Namespace], None]:
