@@ -25,6 +25,7 @@ from beingh_core.data.doctor.command import add_doctor
 from beingh_core.data.export_command import add_export
 from beingh_core.errors import BeingHError
 from beingh_core.openloop.command import add_evaluate
+from beingh_core.train.command import add_train
 
 # Adds sub-commands to what `add_subparsers` returned; each sets `run`, which takes the parsed arguments and returns
 # an exit status or None for 0.
@@ -96,6 +97,7 @@ def build_parser(registers: Sequence[Register] = ()) -> argparse.ArgumentParser:
     add_export(commands)
     add_doctor(commands)
     add_annotate(commands)
+    add_train(commands)
     bench = commands.add_parser("bench", help="measure the software on this machine")
     benches = bench.add_subparsers(metavar="WHAT", required=True)
     _add_bench_inference(benches)

@@ -246,7 +246,7 @@ def test_statistics_of_chunks_that_count_from_their_start(root, tmp_path):
 
     contract = contract_with(tmp_path, change)
     source = open_source(DatasetSection(path=str(root), robot=str(contract.path)), tmp_path / "cache")
-    found = statistics_of(source.modality, [source.table], H)["action"]["gripper_position"]
+    found = statistics_of([(source.modality, source.table)], H)["action"]["gripper_position"]
     every = []
     for first, last in zip(source.table.starts, source.table.starts[1:]):
         for row in range(first, last):

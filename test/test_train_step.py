@@ -14,7 +14,7 @@ from beingh_core.train.parts import freeze, part_of, recompute
 from beingh_core.train.plan import Pack
 from beingh_core.train.samples import SampleMaker, normalised
 from beingh_core.train.settings import LossSection, OptimiserSection, TrainingSection, UacSection
-from beingh_core.train.step import PackInputs, Stepper, averaged, draw_delays, learning_rate, longest_delay
+from beingh_core.train.step import PackInputs, Stepper, draw_delays, learning_rate, longest_delay
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +79,7 @@ def test_a_packed_batch_gives_each_sample_the_loss_it_has_alone(tmp_path):
         loss = model.loss(normalised(batch, "cpu"), **one)["action_loss"]
         counts.append(4 * (H - int(one["delays"])))
         (loss * counts[-1]).backward()
-        alone.append(float(loss))
+        alone.append(loss.item())
     assert together.item() == pytest.approx(np.average(alone, weights=counts), rel=1e-5)
     for name, parameter in model.named_parameters():
         if name in gradients:
@@ -193,13 +193,26 @@ def test_averaged_weights_lag_behind_and_go_on():
     name = "action_encoder.W2.weight"
     moved = dict(model.named_parameters())[name].detach()
     expected = start[name] * 0.1 + moved * 0.9  # (1 + 0) / (10 + 0) of the start is kept
-    torch.testing.assert_close(dict(averaged(model, stepper.average).named_parameters())[name], expected)
-    other = stepper_of(model_of(), ema_decay=0.5)
-    other.model.load_state_dict(model.state_dict())
+    with stepper.averaged_weights():
+        torch.testing.assert_close(dict(model.named_parameters())[name].detach(), expected)
+    assert torch.equal(dict(model.named_parameters())[name], moved)
+
+
+@pytest.mark.parametrize("ema_decay", (0.0, 0.5))
+def test_a_step_goes_on_where_another_stood(ema_decay):
+    stepper = stepper_of(model_of(), ema_decay=ema_decay)
+    stepper.step([PackInputs(batch=batch_of(1), seed=1)])
+    other = stepper_of(model_of(), ema_decay=ema_decay)
     other.go_on(stepper.state())
     packs = [PackInputs(batch=batch_of(2), seed=2)]
     assert other.step(packs) == stepper.step(packs) and other.step_number == 2
+    for name, parameter in stepper.trained.items():
+        assert torch.equal(other.trained[name], parameter), name
     assert all(torch.equal(stepper.average[key], value) for key, value in other.average.items())
+    frozen = model_of()
+    freeze(frozen, ("vision",))
+    with pytest.raises(BeingHError, match="trained other weights"):
+        stepper_of(frozen, ema_decay=ema_decay).go_on(stepper.state())
 
 
 def test_computing_layers_anew_changes_no_gradient():

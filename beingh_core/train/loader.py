@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -68,9 +69,12 @@ def load_packs(
         return iter(packs)
     return iter(DataLoader(
         packs, batch_size=None, num_workers=workers, prefetch_factor=prefetch, pin_memory=False,
-        worker_init_fn=_one_thread,
+        worker_init_fn=_start_worker,
     ))  # fmt: skip
 
 
-def _one_thread(_worker: int) -> None:
+def _start_worker(_worker: int) -> None:
+    """One thread each; who is told to stop is the rank, which ends its workers when it has saved."""
     torch.set_num_threads(1)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -154,8 +154,11 @@ class Plan:
         self._pending = [tuple(sample) for sample in state["pending"]]
 
     def account(self) -> list[dict[str, Any]]:
-        """What was drawn of each dataset so far, against what its weight asks for."""
-        amounts = [s.amount(self._measure, *drawn) for s, drawn in zip(self.stocks, self._drawn)]
+        """What went into packs of each dataset so far, against what its weight asks for."""
+        packed = [list(pair) for pair in self._drawn]
+        for which, _, tokens in self._pending:
+            packed[which] = [packed[which][0] - 1, packed[which][1] - tokens]
+        amounts = [s.amount(self._measure, *drawn) for s, drawn in zip(self.stocks, packed)]
         total = sum(amounts) or 1.0
         return [
             {
@@ -164,7 +167,7 @@ class Plan:
                 "wanted": round(share, 4), "share": round(amount / total, 4), "measure": self._measure,
                 "left_out": stock.left_out,
             }
-            for stock, drawn, amount, share in zip(self.stocks, self._drawn, amounts, self.shares)
+            for stock, drawn, amount, share in zip(self.stocks, packed, amounts, self.shares)
         ]  # fmt: skip
 
     def _draw(self) -> None:

@@ -231,7 +231,7 @@ class LogSection(Section):
 class SaveSection(Section):
     """Checkpoints: every so many steps from `start` on, the last `keep`, and the one with the best held-out loss.
 
-    `model_only` leaves out what a run needs to go on.
+    `model_only` leaves out what a run needs to go on. `dtype` is that of the checkpoint's weights.
     """
 
     every: whole(1, 1_000_000_000) = 1000
@@ -239,6 +239,7 @@ class SaveSection(Section):
     keep: whole(1, 10_000) = 2
     best: bool = True
     model_only: bool = False
+    dtype: Literal["fp32", "bf16"] = "fp32"
 
 
 class RunConfig(Section):

@@ -98,8 +98,16 @@ def open_source(section: DatasetSection, cache: Path) -> Source:
     )  # fmt: skip
 
 
-def open_sources(settings: DataSection, cache: Path, chunk_length: int) -> tuple[Source, ...]:
+def open_sources(
+    settings: DataSection, cache: Path, chunk_length: int, known: Mapping[str, Mapping] | None = None
+) -> tuple[Source, ...]:
     """All datasets of a run, with the statistics that each is normalised with.
+
+    Args:
+        settings: Which.
+        cache: Folder for what is read of them.
+        chunk_length: H.
+        known: title -> statistics, where they are not to be computed anew.
 
     Raises:
         BeingHError: See `open_source`; two datasets of one embodiment that disagree; too much is bad; nothing moves.
@@ -112,14 +120,21 @@ def open_sources(settings: DataSection, cache: Path, chunk_length: int) -> tuple
     together: dict[str, dict] = {}
     for source in sources:
         name = source.modality.name
-        if source.section.statistics:
+        if known is not None and source.title not in known:
+            raise BeingHError(
+                f"the run that is to go on knew no dataset `{source.title}`", allowed=known,
+                remedy="put its datasets back, or start another run: another `out`",
+            )  # fmt: skip
+        if known is not None:
+            statistics = known[source.title]
+        elif source.section.statistics:
             statistics = read_statistics(source.section.statistics)
         elif settings.statistics == "dataset":
-            statistics = statistics_of(source.modality, [source.table], chunk_length)
+            statistics = statistics_of([(source.modality, source.table)], chunk_length)
         else:
             if name not in together:
-                tables = [one.table for one in sources if one.modality.name == name and not one.section.statistics]
-                together[name] = statistics_of(source.modality, tables, chunk_length)
+                mine = [one for one in sources if one.modality.name == name and not one.section.statistics]
+                together[name] = statistics_of([(one.modality, one.table) for one in mine], chunk_length)
             statistics = together[name]
         still_values(source.modality.config, statistics, source.section.path)
         found.append(replace(source, statistics=statistics))

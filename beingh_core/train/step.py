@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
+import contextlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from beingh_core.model import BeingH, flow
 from beingh_core.train.parts import decay_groups
 from beingh_core.train.ranks import Ranks
 from beingh_core.train.settings import LossSection, OptimiserSection, TrainingSection, UacSection
+from beingh_core.train.shards import local, put, spread_like, whole, whole_of_local
 
 Watch = Callable[[Mapping[str, Tensor | None]], None]
 
@@ -125,16 +126,55 @@ class Stepper:
             )
 
     def state(self) -> dict[str, Any]:
-        """What a run needs to go on, beside the weights."""
-        return {"step": self.step_number, "optimiser": self.optimiser.state_dict(), "average": self.average}
+        """What a run needs to go on, whole tensors in host memory; all ranks ask together."""
+        moments = {
+            name: {key: whole(value) for key, value in self.optimiser.state[p].items()}
+            for name, p in self.trained.items() if self.optimiser.state.get(p)
+        }  # fmt: skip
+        average = {name: whole_of_local(part, self.trained[name]) for name, part in self.average.items()}
+        weights = {name: whole(p) for name, p in self.trained.items()}
+        return {"step": self.step_number, "weights": weights, "moments": moments, "average": average}
 
     def go_on(self, state: Mapping[str, Any]) -> None:
-        """Continue where another stepper stood; the weights are the caller's."""
+        """Continue where another stepper stood, on any number of ranks.
+
+        Raises:
+            BeingHError: It trained other weights, or kept no average where this one does.
+        """
+        if state["weights"].keys() != self.trained.keys() or bool(state["average"]) != bool(self.average):
+            raise BeingHError(
+                "the run that is to go on trained other weights, or kept an average where this one does not",
+                remedy="put training.freeze and training.ema_decay back, or start another run: another `out`",
+            )
         self.step_number = state["step"]
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.average = {name: state["average"][name].to(local(p).device) for name, p in self.trained.items()} if (
-            self._training.ema_decay
-        ) else {}  # fmt: skip
+        self.optimiser.state.clear()
+        for name, parameter in self.trained.items():
+            put(parameter, state["weights"][name])
+            if name in state["moments"]:
+                moments = state["moments"][name]
+                self.optimiser.state[parameter] = {
+                    key: spread_like(value, parameter) if value.shape == parameter.shape else value.clone()
+                    for key, value in moments.items()
+                }
+        for name, part in self.average.items():
+            part.copy_(local(spread_like(state["average"][name], self.trained[name])))
+
+    @contextlib.contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """Inside, the model has its averaged weights, if any are kept."""
+        self._exchange()
+        try:
+            yield
+        finally:
+            self._exchange()
+
+    @torch.no_grad()
+    def _exchange(self) -> None:
+        for name, part in self.average.items():
+            weights = local(self.trained[name])
+            kept = weights.clone()
+            weights.copy_(part)
+            part.copy_(kept)
 
     def _backward(self, pack: PackInputs, share: float) -> tuple[float, float]:
         """Adds a pack's gradients; its losses."""
@@ -192,17 +232,3 @@ def draw_delays(longest: Sequence[int], uac: UacSection, generator: torch.Genera
     for most in longest:
         drawn.append(flow.sample_delays(1, most, uac.distribution == "exponential", generator))
     return torch.cat(drawn) if drawn else torch.zeros(0, dtype=torch.long)
-
-
-def averaged(model: BeingH, average: Mapping[str, Tensor]) -> BeingH:
-    """A copy of the model with averaged weights; of one process, not sharded."""
-    other = copy.deepcopy(model).requires_grad_(False).eval()
-    for name, parameter in other.named_parameters():
-        if name in average:
-            parameter.data.copy_(average[name])
-    return other
-
-
-def local(parameter: Tensor) -> Tensor:
-    """This rank's part of a sharded tensor, or the tensor."""
-    return parameter.to_local() if hasattr(parameter, "to_local") else parameter
