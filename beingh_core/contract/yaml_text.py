@@ -105,6 +105,24 @@ def read_yaml_file(path: Path) -> tuple[object, Lines]:
     return data, reader.lines
 
 
+def read_yaml_value(text: str, where: str) -> object:
+    """The value that a text would have behind a key of a file, as a command line gives it.
+
+    Args:
+        text: YAML, of one value.
+        where: What to name in an error.
+
+    Raises:
+        BeingHError: not YAML, or more than such a value holds.
+    """
+    try:
+        loader = _Loader(text)
+        root = loader.get_single_node()
+    except (yaml.YAMLError, _TooMuch) as error:
+        raise BeingHError(f"{shown(text)} is no value in YAML ({type(error).__name__})", where=where) from None
+    return None if root is None else _Reader(Path(where), loader.aliases).value(root, (), 0)
+
+
 def _text(path: Path) -> str:
     try:
         with open(path, "rb") as file:
