@@ -80,7 +80,7 @@ def test_a_twist_moves_the_robot_and_its_odometry_while_the_table_stays(contract
         for step in range(250):
             if step % 10 == 0 and step < 100:
                 message = Twist()
-                message.linear.x = 0.2
+                message.linear.x = -0.2  # away from the table
                 publisher.publish(TwistStamped(twist=message) if stamped else message)
                 wait_until(lambda: drivers._inbox, what="a twist")
             drivers.take(now_ns)
@@ -91,12 +91,12 @@ def test_a_twist_moves_the_robot_and_its_odometry_while_the_table_stays(contract
         wait_until(lambda: publish(now_ns) or odometry.messages, what="odometry")
         in_executor(server, drivers.destroy)
     speeds, pose = np.array(speeds), robot.base()[0]
-    assert speeds[:, 0].max() == pytest.approx(0.2, abs=0.01) and np.abs(speeds[-20:]).max() < 1e-3
+    assert speeds[:, 0].min() == pytest.approx(-0.2, abs=0.01) and np.abs(speeds[-20:]).max() < 1e-3
     # 0.4 s up, constant until 0.5 s after the last twist, 0.4 s down
-    assert pose.tolist() == pytest.approx([0.2 * (0.9 + TIMEOUT_NS / 1e9), 0.0, 0.0], abs=0.02)
+    assert pose.tolist() == pytest.approx([-0.2 * (0.9 + TIMEOUT_NS / 1e9), 0.0, 0.0], abs=0.02)
     message = odometry.messages[-1]
     assert (message.header.frame_id, message.child_frame_id) == ("odom", "base_footprint")
-    assert message.pose.pose.position.x == pytest.approx(pose[0]) and message.twist.twist.linear.x < 1e-3
+    assert message.pose.pose.position.x == pytest.approx(pose[0]) and message.twist.twist.linear.x > -1e-3
     after = robot.positions()
     assert max(abs(after[joint] - arm[joint]) for joint in contract.drivers[0].joints) < 0.02, "the arm is held"
     for colour, (place, _) in robot.objects().items():
@@ -106,10 +106,10 @@ def test_a_twist_moves_the_robot_and_its_odometry_while_the_table_stays(contract
 
 def test_a_reset_puts_it_back(contract):
     robot = SimRobot.of(contract)
-    robot.drive(np.array([0.05, 0.0, 0.1]))
+    robot.drive(np.array([-0.1, 0.0, 0.1]))
     for _ in range(50):
         robot.step(STEP_S, robot.positions())
-    assert robot.base()[0].tolist() == pytest.approx([0.05, 0.0, 0.1], abs=0.01)
+    assert robot.base()[0].tolist() == pytest.approx([-0.1, 0.0, 0.1], abs=0.01)
     place, quaternion = robot.objects()["red"]
     cube, (x, y, yaw) = robot.data.body("cube_red"), robot.base()[0]
     cos, sin = np.cos(yaw), np.sin(yaw)
