@@ -204,6 +204,7 @@ def _add_bench_controller(commands) -> None:
     parser.add_argument("--rate-hz", type=float, default=20.0, help="ticks per second")
     parser.add_argument("--repeats", type=int, default=1000, help="timed chunks of each case")
     parser.add_argument("--seed", type=int, default=0, help="of the chunks")
+    parser.add_argument("--robot", default="", help="also time the check for self-collision of this contract")
     parser.add_argument("--json", metavar="FILE", help="also write the report here")
     parser.set_defaults(run=measure("beingh_core.bench.controller", "ControllerBench"))
 

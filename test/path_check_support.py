@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from beingh_core.contract.keep_out import KeepOut
 from beingh_core.contract.self_collision import collisions_of
 from beingh_core.control.controller import Controller
 from beingh_core.control.path_check import path_check
@@ -22,6 +23,13 @@ def folded(contract):
     """The folded posture of a robot: home, but for some joints."""
     moved, _ = FOLDED[contract.path.stem]
     return np.array([moved.get(joint, value) for joint, value in zip(contract.joint_names, contract.home)])
+
+
+def wall(**changes):
+    """A box beside the FR3."""
+    return KeepOut(
+        **({"name": "wall", "frame": "fr3_link0", "center": (0.0, 0.5, 0.5), "size": (2.0, 0.1, 1.0)} | changes)
+    )
 
 
 def straight(contract, planned, goal_J, speed):

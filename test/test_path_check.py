@@ -4,27 +4,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from path_check_support import FOLDED, Driven, folded, touching
+from path_check_support import FOLDED, Driven, folded, touching, wall
 from ros_support import ROOT
 
 from beingh_core.contract import load_contract
-from beingh_core.contract.collision_settings import SelfCollision
-from beingh_core.contract.keep_out import KeepOut
 from beingh_core.contract.self_collision import collisions_of
-from beingh_core.control.path_check import path_check
 from beingh_core.control.stop_causes import COLLISION, RUNNING
-from beingh_core.errors import BeingHError
+from beingh_core.data.demonstrations import Recorder, RecorderConfig
 
 FR3 = load_contract("fr3")
+H, D = FR3.policy.chunk_length, FR3.uac.delay_steps
 NAMES = sorted(
     path.stem for path in (ROOT / "config" / "robots").glob("*.yaml") if not path.stem.endswith(("_eef", "_joints"))
 )
-
-
-def wall(**changes):
-    return KeepOut(
-        **({"name": "wall", "frame": "fr3_link0", "center": (0.0, 0.5, 0.5), "size": (2.0, 0.1, 1.0)} | changes)
-    )
 
 
 @pytest.mark.parametrize("name", ["aloha", "fr3", "so101"])
@@ -55,15 +47,6 @@ def test_a_wall_keeps_the_robot_out_and_is_named():
     free = Driven(FR3)
     free.go(goal, 10)
     assert free.controller.counters["cuts"] == 0 and free.rows[-1][0] == pytest.approx(1.5, abs=1e-6)
-
-
-def test_a_wall_that_is_thinner_than_a_step_is_not_stepped_over():
-    contract = replace(FR3, keep_out=(wall(size=(2.0, 0.001, 1.0)),), self_collision=SelfCollision(margin=0.005))
-    goal = np.array(FR3.home)
-    goal[0] = 2.0
-    robot = Driven(contract)
-    robot.go(goal, 10, speed=1.0)
-    assert touching(contract, robot.rows, between=40) is None and robot.controller.status.cause == COLLISION
 
 
 def test_what_was_committed_is_sent_whatever_is_cut():
@@ -114,6 +97,34 @@ def test_fingers_may_close_on_what_they_hold():
     assert robot.controller.counters["cuts"] == 0 and robot.rows[-1][7] == pytest.approx(0.0, abs=1e-6)
 
 
+@pytest.mark.parametrize("episodes", [1, pytest.param(60, marks=pytest.mark.slow)])
+def test_no_alarm_on_demonstrations(episodes):
+    """The expert that teaches the FR3 picks, wanders and is disturbed: nothing of it is cut."""
+    check = collisions_of(FR3)
+    for seed in range(episodes):
+        recorder = Commanded(FR3, RecorderConfig(), seed)
+        assert list(recorder._episode()) == [] and len(recorder.rows) > 20
+        rows = np.array(recorder.rows)
+        assert check.first_on_path(rows[0], rows[1:]) is None
+        robot = Driven(FR3, rows[0])
+        while robot.first + H < len(rows):
+            robot.merge(np.vstack([robot.plan[:D], rows[robot.first + D : robot.first + H]]))
+            robot.run(FR3.uac.execution_steps)
+        assert robot.controller.counters["cuts"] == 0 and robot.controller.counters["merged"] > 3
+
+
+class Commanded(Recorder):
+    """Notes what the expert commands, in place of pictures."""
+
+    def __init__(self, *arguments):
+        self.rows = []
+        super().__init__(*arguments)
+
+    def _advance(self, command, look):
+        self.rows.append([command[joint] for joint in FR3.joint_names])
+        return super()._advance(command, look=False)
+
+
 def test_a_base_brakes_with_the_arm_that_is_cut():
     """Both are of one chunk: what the arm cannot do the base does not go on for."""
     contract = load_contract("mobile_ur5e")
@@ -133,47 +144,6 @@ def test_a_base_brakes_with_the_arm_that_is_cut():
     assert not robot.rows[-1][contract.limits.is_velocity].any()
 
 
-def test_robots_that_cannot_be_checked_say_so_unless_they_have_boxes():
-    shapeless = load_contract(ROOT / "test" / "data" / "robots" / "degrees_arm.yaml")
-    check, why = path_check(shapeless)
-    assert check is None and "no collision shapes" in why
-    assert path_check(replace(FR3, self_collision=SelfCollision(check=False)))[1].startswith("the contract says so")
-    box = wall(frame=next(iter(shapeless.urdf_path.stem)))
-    with pytest.raises(BeingHError, match="no collision shapes"):
-        path_check(replace(shapeless, keep_out=(box,)))
-
-
-def test_links_that_the_contract_allows_may_touch():
-    pairs = set(collisions_of(FR3).pairs)
-    allowed = replace(FR3, self_collision=SelfCollision(allowed={"fr3_hand": ("fr3_link0", "fr3_link2")}))
-    left = set(collisions_of(allowed).pairs)
-    assert {frozenset(pair) for pair in pairs - left} == {
-        frozenset(("fr3_hand", "fr3_link0")),
-        frozenset(("fr3_hand", "fr3_link2")),
-    }
-
-
-@pytest.mark.parametrize("name", ["fr3", "so101"])
-@pytest.mark.parametrize("margin", [0.01, 0.05])
-def test_no_motion_between_looks_is_longer_than_it_is_taken_to_be(name, margin):
-    """The bound on motion against distances by coal: between two postures no pair comes nearer by more than the bound."""
-    import pinocchio as pin
-
-    contract = load_contract(name)
-    check, rng = collisions_of(contract, margin), np.random.default_rng(5)
-    lower, upper = contract.limits.lower, contract.limits.upper
-    for _ in range(40):
-        one = rng.uniform(lower, upper)
-        other = np.clip(one + rng.uniform(-0.2, 0.2, len(one)), lower, upper)
-        gaps = []
-        for posture in (one, other):
-            contacts = pin.GeometryData(check._shapes)
-            pin.computeDistances(check._model, check._data, check._shapes, contacts, check._vector(posture))
-            gaps.append([result.min_distance for result in contacts.distanceResults])
-        most = np.abs(np.diff(gaps, axis=0)).max()
-        assert 0 < most <= check._motion.bound((other - one)[None])[0] + 1e-6
-
-
 def dense(rows, between):
     parts = np.arange(1, between + 1)[:, None] / between
     return np.vstack([one + parts * (other - one) for one, other in zip(rows, rows[1:])])
@@ -188,17 +158,18 @@ def test_two_hundred_random_chunks_towards_folded_postures(name):
     judge, rng = collisions_of(contract, margin=0.0), np.random.default_rng(7)
     home = np.array(contract.home)
     lower, upper = (np.clip(ends, home - 3.0, home + 3.0) for ends in (contract.limits.lower, contract.limits.upper))
-    robot, goals = Driven(contract), 0
+    random = (np.where(joints, rng.uniform(lower, upper), 0.0) for _ in range(50_000))
+    goals = (posture for posture in random if judge.first_hit(posture[None, joints]) is not None)
+    robot, left = Driven(contract), 0
     while len(robot.results) < 200:
-        goal = np.where(joints, rng.uniform(lower, upper), 0.0)
-        if judge.first_hit(goal[None, joints]) is not None:
-            robot.go(goal, 4, speed=rng.uniform(0.3, 1.0))
-            goals += 1
-    cuts = robot.controller.counters["cuts"]
+        if not left:
+            goal, left = next(goals), 16
+        robot.go(goal, 1, speed=rng.uniform(0.3, 1.0))
+        left = min(left - 1, 2) if robot.results[-1].blocked else left - 1
     assert touching(contract, robot.rows, between=5) is None
-    assert cuts >= 20 and goals == 50, (cuts, goals)
+    assert robot.controller.counters["cuts"] >= 10
     moved = np.abs(np.diff(robot.rows, axis=0)).max(axis=1) > 0
-    assert moved.mean() > 0.3, "it is not held for ever"
+    assert moved.mean() > 0.1, "it is not held for ever"
 
 
 @pytest.mark.slow

@@ -51,7 +51,8 @@ class Collisions:
 
     Left out are pairs on one link, on links that one joint joins, or joints close together; those of a hand with itself and its
     palm, which grasp; those that touch at home, or in nearly all postures (as MoveIt's setup assistant does); those that no
-    commanded joint moves; those that are allowed. Pairs that are near at home keep half of that distance, if that is less.
+    commanded joint moves; those that are allowed. Pairs that are near at home keep half of that distance, if that is less;
+    fingers of two hands, which may give each other things, only must not touch.
 
     Args:
         urdf_path: the robot's URDF, with collision shapes that are primitives.
@@ -89,7 +90,7 @@ class Collisions:
         self._add_boxes(keep_out)
         self._allowed = {frozenset((link, other)) for link, others in allowed.items() for other in others}
         self._near = NEIGHBOURS_REACH * max(_path_lengths(self._model), default=0.0)
-        parts = _parts(self._model, self._urdf, joints, grasping)
+        parts, self._is_finger = _parts(self._model, self._urdf, joints, grasping)
         for second in range(self._shapes.ngeoms):
             for first in range(min(second, robot)):
                 if self._may_touch(parts, first, second):
@@ -236,8 +237,11 @@ class Collisions:
         self._contacts, self._margin = pin.GeometryData(self._shapes), margin
         if margin:
             pin.computeDistances(self._model, self._data, self._shapes, self._contacts, self._vector(home))
-            for request, result in zip(self._contacts.collisionRequests, self._contacts.distanceResults):
-                request.security_margin = min(margin, HOME_SHARE * result.min_distance)
+            requests, results = self._contacts.collisionRequests, self._contacts.distanceResults
+            for pair, request, result in zip(self._shapes.collisionPairs, requests, results):
+                joints = (self._shapes.geometryObjects[i].parentJoint for i in (pair.first, pair.second))
+                if not all(self._is_finger[joint] for joint in joints):
+                    request.security_margin = min(margin, HOME_SHARE * result.min_distance)
         self._pairs = [(pair.first, pair.second) for pair in self._shapes.collisionPairs]
         # It takes its boxes from these margins, so they must be there first.
         self._broad = pin.BroadPhaseManager_DynamicAABBTreeCollisionManager(self._model, self._shapes, self._contacts)
@@ -317,8 +321,10 @@ def _columns(model: pin.Model, urdf: UrdfFacts, joints: Sequence[str]) -> list[t
     return found
 
 
-def _parts(model: pin.Model, urdf: UrdfFacts, joints: Sequence[str], grasping: Sequence[str]) -> list[int]:
-    """For each joint of the model the commanded joint that carries it, fingers left out; 0 for none.
+def _parts(
+    model: pin.Model, urdf: UrdfFacts, joints: Sequence[str], grasping: Sequence[str]
+) -> tuple[list[int], list[bool]]:
+    """For each joint of the model the commanded joint that carries it, fingers left out (0 for none); and whether it is a finger's.
 
     What one such joint carries does not move against itself, but for a hand, which grasps.
     """
@@ -328,4 +334,4 @@ def _parts(model: pin.Model, urdf: UrdfFacts, joints: Sequence[str], grasping: S
         source = urdf.joints[name].mimics or name
         in_hand.append(in_hand[parent] or source in grasping)
         parts.append(index if source in joints and not in_hand[index] else parts[parent])
-    return parts
+    return parts, in_hand
