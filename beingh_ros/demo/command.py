@@ -27,6 +27,7 @@ from beingh_core.evaluate.seams import seams, sent_positions
 from beingh_core.evaluate.tracking import Followed
 from beingh_core.realtime.clock import TickClock
 from beingh_core.sim import CUBE_COLOURS
+from beingh_core.sim.describe import left_open
 from beingh_core.sim.hand import HAND_SLOTS, hands_of
 from beingh_ros.bringup import BringupOptions, ProcessGroup, check_start, processes
 from beingh_ros.demo.gallery import STILL, run_all
@@ -373,6 +374,8 @@ def main(args: Sequence[str] | None = None) -> int:
         if given.all:
             return run_all(given.out, given.episodes, given.seed)
         contract = load_contract(given.robot)
+        for note in left_open(contract.urdf_path):
+            print(f"note: {note}")
         checkpoint = policy_of(contract.path.stem, given.policy, given.checkpoint)
         isolate()
         print(f"to watch it: ROS_DOMAIN_ID={os.environ['ROS_DOMAIN_ID']} {sys.executable} -m beingh_ros.cli monitor")
