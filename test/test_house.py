@@ -95,7 +95,7 @@ ARROWS = {
     "control": {"realtime", "contract"},
     "inference": {"policy", "realtime", "contract"},
     "data": {"policy", "realtime", "contract", "evaluate", "sim"},
-    "train": {"model", "policy", "contract", "data", "sim"},
+    "train": {"model", "policy", "contract", "data", "evaluate", "sim"},
     "bench": {"model", "policy", "realtime", "contract", "data"},
     "openloop": {"evaluate", "policy", "realtime", "contract", "data"},
     "messages": {"control", "realtime", "contract", "data"},

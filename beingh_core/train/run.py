@@ -13,7 +13,7 @@ import torch
 from beingh_core.errors import BeingHError
 from beingh_core.model import checkpoint
 from beingh_core.slots import WIDTH
-from beingh_core.train import metadata
+from beingh_core.train import checks, metadata
 from beingh_core.train.loader import load_packs
 from beingh_core.train.parts import freeze, recompute
 from beingh_core.train.plan import HELD_OUT, TRAIN, Plan
@@ -184,6 +184,7 @@ class Run:
         cache, data = Path(self.config.data.cache or self.out / "cache"), self.config.data
         if self.ranks.is_first:
             self.sources = open_sources(data, cache, self._steps_per_chunk, known)
+            checks.refuse(self.sources, self._steps_per_chunk)
             known = {source.title: source.statistics for source in self.sources}
         known = self.ranks.from_first(known)
         if not self.ranks.is_first:

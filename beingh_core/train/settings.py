@@ -12,6 +12,8 @@ from beingh_core.train.overrides import overridden
 from beingh_core.validation import Schema, at_most, check, positive, real, text, whole
 
 _REMEDY = "docs/training.md has a table of all keys; config/train/tiny.yaml is a short file that works"
+# Contradictions between a dataset and its contract that a dataset may accept (`checks`).
+ACCEPTABLE = ("names", "contract", "units", "statistics", "timestamps")
 FREEZABLE = ("vision", "connector", "und", "embeddings", "act")
 _COUNT = whole(0, 1_000_000_000)
 _SHARE = real(0, 1)
@@ -66,7 +68,8 @@ class DatasetSection(Section):
     """One LeRobot dataset.
 
     `robot` (a contract) or `data_config` says what its numbers and pictures are. `group` and `weight` are its place in the
-    mixture: weights count among the datasets of a group; without one, a dataset weighs as much as it holds.
+    mixture: weights count among the datasets of a group; without one, a dataset weighs as much as it holds. `statistics` is a
+    file of statistics to take in place of its own, `accept` what may contradict the contract.
     """
 
     path: text(4096)
@@ -82,6 +85,7 @@ class DatasetSection(Section):
     task: text(1000) = ""
     every: whole(1, 10_000) = 1
     statistics: text(4096) = ""
+    accept: Annotated[list[Literal[ACCEPTABLE]], at_most(len(ACCEPTABLE))] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _one_modality(self) -> DatasetSection:

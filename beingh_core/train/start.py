@@ -99,19 +99,29 @@ def load_model(config: RunConfig, tokenizer: Tokenizer, longest_delay: int, used
     if config.checkpoint:
         keys = config_keys(config.model, longest_delay)
         return BeingH.from_pretrained(config.checkpoint, dtype=torch.float32, overrides=keys).train()
-    raw = raw_config(config, tokenizer.get_vocab_size(), longest_delay)
-    BeingHConfig.from_dict(raw, "model", remedy="correct the section `model` of the configuration")
+    raw = config_of(config, tokenizer, longest_delay)
     model = BeingH.from_config(raw, seed=config.training.seed).train()
     with torch.no_grad():
         model.action_encoder.W1.weight[:, ~torch.tensor(used_slots)] = 0.0
     return model
 
 
-def prompts_for(config: RunConfig, tokenizer: Tokenizer, longest_delay: int) -> PromptBuilder:
-    """Words and layout of the model that `load_model` gives, without its weights."""
+def config_of(config: RunConfig, tokenizer: Tokenizer, longest_delay: int) -> dict[str, Any]:
+    """config.json of the model that `load_model` gives, without its weights.
+
+    Raises:
+        BeingHError: It is impossible.
+    """
     if config.checkpoint:
-        path = Path(checkpoint_directory(config.checkpoint)) / CONFIG
+        path = checkpoint_directory(config.checkpoint) / CONFIG
         raw = read_json(path) | config_keys(config.model, longest_delay)
     else:
         raw, path = raw_config(config, tokenizer.get_vocab_size(), longest_delay), Path("model")
-    return PromptBuilder(tokenizer, PromptConfig.from_model_config(BeingHConfig.from_dict(raw, path)))
+    BeingHConfig.from_dict(raw, path, remedy="correct the section `model` of the configuration")
+    return raw
+
+
+def prompts_for(config: RunConfig, tokenizer: Tokenizer, longest_delay: int) -> PromptBuilder:
+    """Words and layout of that model."""
+    found = BeingHConfig.from_dict(config_of(config, tokenizer, longest_delay))
+    return PromptBuilder(tokenizer, PromptConfig.from_model_config(found))
