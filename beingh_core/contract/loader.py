@@ -22,6 +22,7 @@ from beingh_core.contract.limits import read_limits
 from beingh_core.contract.paths import contract_files, find_in_package, is_file
 from beingh_core.contract.reader import MAX_TEXT, Section, read_yaml
 from beingh_core.contract.signals import read_action, read_state
+from beingh_core.contract.simulated import read_sim
 from beingh_core.contract.start import read_start_tolerance
 from beingh_core.contract.urdf import UrdfFacts, read_urdf
 from beingh_core.contract.urdf_path import urdf_path
@@ -87,6 +88,7 @@ def load_contract(path_or_name: str | Path) -> schema.RobotContract:
         home=_read_home(file, joint_names, limits),
         estop_topic=file.topic("estop_topic"),
         keep_out=read_keep_out(file, urdf, joint_names),
+        sim=read_sim(file, urdf),
         assumed=assumed,
         version=version,
         notes=notes + stale + ((f"{file.path}: {UNCHECKED_BOXES}",) if "keep_out" in file else ()),
