@@ -127,3 +127,23 @@ def test_a_base_that_flies_is_refused(contract):
     options = MappingProxyType({**base.options, "axes": ("linear.x", "linear.z")})
     with pytest.raises(BeingHError, match="no `linear.z`.*angular.z"):
         check_simulation(replace(contract, drivers=(*others, replace(base, options=options))))
+
+
+def test_a_simulator_that_is_behind_takes_commands_at_the_times_at_which_they_came(contract):
+    with two_nodes() as (server, client):
+        came_ns = iter([100, 200, 300])
+        robot, told = SimRobot.of(contract), []
+        drivers = SimDrivers(server, contract, robot, told.append, lambda: next(came_ns))
+        publisher = client.create_publisher(Twist, "cmd_vel", 10)
+        wait_until(publisher.get_subscription_count, what="the base")
+        for speed in (-0.1, -0.2, -0.3):
+            message = Twist()
+            message.linear.x = speed
+            publisher.publish(message)
+        wait_until(lambda: len(drivers._inbox) == 3, what="all of them")
+        wanted = []
+        for now_ns in (50, 150, 350):
+            drivers.take(now_ns)
+            wanted.append(drivers._base._wanted[0])
+        in_executor(server, drivers.destroy)
+    assert wanted == pytest.approx([0.0, -0.1, -0.3])
