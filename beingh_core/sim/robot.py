@@ -13,7 +13,7 @@ from beingh_core.contract.schema import RobotContract
 from beingh_core.contract.urdf import read_urdf
 from beingh_core.sim.describe import followed, robot_spec
 from beingh_core.sim.layout import Layout, layout_of
-from beingh_core.sim.planar_base import BASE_JOINTS
+from beingh_core.sim.planar_base import BASE_JOINTS, add_planar_base
 from beingh_core.sim.scene import CUBE_COLOURS, build_model, sample_cubes
 
 FINGERS = ("fr3_finger_joint1", "fr3_finger_joint2")
@@ -83,8 +83,11 @@ class SimRobot:
         Raises:
             BeingHError: MuJoCo cannot read its URDF, or nothing moves an arm.
         """
-        layout = layout_of(contract, read_urdf(contract.urdf_path), robot_spec(contract.urdf_path).compile())
         home, drives = dict(zip(contract.joint_names, contract.home)), any(d.is_velocity for d in contract.drivers)
+        spec = robot_spec(contract.urdf_path)
+        if drives:  # what drives must not stand in the table
+            add_planar_base(spec)
+        layout = layout_of(contract, read_urdf(contract.urdf_path), spec.compile())
         return cls(contract.urdf_path, home, layout=layout, drives=drives)
 
     @property

@@ -66,7 +66,7 @@ class SimNode(GuardedNode):
         self._contacts = self.create_publisher(MarkerArray, CONTACTS_TOPIC, 10)
         self._lock = threading.Lock()  # physics state: simulation thread and reset service
         self._time = SteadyTime()
-        self._drivers = SimDrivers(self, contract, self._robot, self._tell_dropped)
+        self._drivers = SimDrivers(self, contract, self._robot, self._tell_dropped, self._time.now_ns)
         self._views: list[tuple[str, tuple[int, int] | None]] = []
         self._jobs = self._make_jobs(contract, spectator_fps)
         self.create_service(Trigger, "sim/reset", self._reset)

@@ -94,7 +94,7 @@ class Injector:
         self._lock = threading.Lock()
         self._effects: dict[str, tuple[Effect, ...]] = {}
         # The policies that a run has keep the base where it is.
-        self._always = {BASE_CHUNK: Sway(contract)} if has_base(contract) else {}
+        self._always = {BASE_CHUNK: Sway(node, contract)} if has_base(contract) else {}
         self.passed: dict[str, int] = {}
         self.last_ns: dict[str, int] = {}
         self.publishers, self.subscriptions = [], []
