@@ -242,6 +242,7 @@ class Demo:
             limits=SimpleNamespace(**{name: np.asarray(getattr(limits, name))[columns] for name in LIMITS}),
             followed=self._followed,
             stops=session.observer.stops,
+            planned=session.observer.planned,
         )
 
     def _report(self, data: RunData) -> int:

@@ -31,6 +31,8 @@ START_TIMEOUT_S = 180.0
 CALL_TIMEOUT_S = 20.0
 REST_TIMEOUT_S = 5.0
 FIRST_CHUNK_TIMEOUT_S = 20.0
+# How often the controller is reset until it runs, and how long its report is waited for.
+RESETS, RUNS_TIMEOUT_S = 4, 6.0
 # Drivers that stream repeat the posture at rest for half a second.
 AFTER_REST_S = 0.8
 # The controller publishes every tick while it has anything to send.
@@ -162,20 +164,29 @@ class DemoSession:
             CALL_TIMEOUT_S,
             "fresh images, joint states and cubes after the reset of the simulator",
         )
-        epoch = self.observer.epoch
-        self._trigger(self._reset)
-        self.wait(lambda: self.observer.epoch != epoch, CALL_TIMEOUT_S, "a new epoch of the controller")
-        self.wait(
-            lambda: self.controller_status.get("state") == "running",
-            CALL_TIMEOUT_S,
-            "the controller's report that it runs",
-        )
+        self._start_controller()
         self.wait_or_not(lambda: False, ramps_of(self._contract)[0])
         self.wait(
             lambda: self.policy_status.get("instruction") == instruction,
             CALL_TIMEOUT_S,
             "the policy's taking the instruction",
         )
+
+    def _start_controller(self) -> None:
+        """A new epoch; again where a busy machine has stopped it at once, or has told it late where the robot is."""
+        for tries_left in reversed(range(RESETS)):
+            epoch = self.observer.epoch
+            try:
+                self._trigger(self._reset)
+            except BeingHError:
+                if not tries_left:
+                    raise
+                self.wait_or_not(lambda: False, AFTER_REST_S)
+                continue
+            self.wait(lambda e=epoch: self.observer.epoch != e, CALL_TIMEOUT_S, "a new epoch of the controller")
+            if self.wait_or_not(self._is_running, RUNS_TIMEOUT_S):
+                return
+        self.wait(self._is_running, CALL_TIMEOUT_S, "the controller's report that it runs")
 
     def halt(self) -> None:
         """No more chunks; the robot comes to rest and the controller stops."""
@@ -207,6 +218,9 @@ class DemoSession:
     def controller_status(self) -> dict[str, str]:
         """Newest diagnostics of the commands."""
         return self.recorder.status.get("controller: commands", {})
+
+    def _is_running(self) -> bool:
+        return self.controller_status.get("state") == "running"
 
     def _is_silent(self) -> bool:
         return self.observer.silent_s() > SILENT_TICKS * self._contract.dt_s

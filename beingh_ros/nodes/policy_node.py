@@ -72,7 +72,7 @@ class PolicyNode(GuardedNode, ManagedNode):
         loading: Whether contract and checkpoint are being loaded, which a signal breaks off.
     """
 
-    _load_policy = staticmethod(load_policy)  # a node with another policy replaces it
+    _load_policy = staticmethod(load_policy)  # another policy: replace it
 
     def __init__(self) -> None:
         super().__init__("policy")
