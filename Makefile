@@ -1,10 +1,12 @@
-# make demo | test | test-slow | mutants | checkpoint | viewer | clean; see README.md.
+# make demo | demos | test | test-slow | mutants | checkpoint | viewer | clean; see README.md.
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test test-slow mutants checkpoint viewer environment clean help
+.PHONY: demo demos test test-slow mutants checkpoint viewer environment clean help
 
 PYTHON ?= python3
+ROBOT ?= fr3
+POLICY ?= auto
 EPISODES ?= 3
 SEED ?= 0
 INSTRUCTION ?=
@@ -26,6 +28,7 @@ VENV_FLAGS :=
 REQUIREMENTS := requirements.txt requirements-ros.txt
 endif
 STAMP := $(VENV)/.installed
+READY := $(VENV)/.interfaces
 RUN := $(VENV)/bin/python
 
 export MUJOCO_GL ?= egl
@@ -33,30 +36,35 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help:
 	@echo "make demo        run EPISODES=3 episodes in simulation, write $(OUT)/report.html"
-	@echo "                 SEED=0  INSTRUCTION='pick up the red cube'  CHECKPOINT=DIR  VIEWER=rerun  OUT=DIR  RECORD=DIR"
+	@echo "                 ROBOT=so101  POLICY=expert  SEED=0  INSTRUCTION='pick up the red cube'  CHECKPOINT=DIR"
+	@echo "                 VIEWER=rerun  OUT=DIR  RECORD=DIR"
+	@echo "make demos       the demo of every robot, one after the other: out/demos/table.md and demos.png"
 	@echo "make test        run the tests (PYTEST_ARGS='-k name')"
 	@echo "make test-slow   run the thorough ones beside them"
 	@echo "make mutants     break the code in small ways, one at a time: the tests must find each (4 minutes)"
 	@echo "make checkpoint  record demonstrations and train the demo's checkpoint; goes on where it was interrupted"
 	@echo "make clean       remove build files and the environment; out/ and checkpoints/ stay"
 
-demo: $(STAMP)
-	@$(RUN) -m beingh_ros.demo --episodes "$(EPISODES)" --seed "$(SEED)" --instruction "$(INSTRUCTION)" \
-		--checkpoint "$(CHECKPOINT)" --out "$(OUT)" --viewer "$(VIEWER)" --record "$(RECORD)"
+demo: $(READY)
+	@$(RUN) -m beingh_ros.demo --robot "$(ROBOT)" --policy "$(POLICY)" --episodes "$(EPISODES)" --seed "$(SEED)" \
+		--instruction "$(INSTRUCTION)" --checkpoint "$(CHECKPOINT)" --out "$(OUT)" --viewer "$(VIEWER)" --record "$(RECORD)"
+
+demos: $(READY)
+	@$(RUN) -m beingh_ros.demo --all --episodes "$(EPISODES)" --seed "$(SEED)" --out out/demos
 
 # Two runs of pytest side by side: the tests that run nodes, and the rest.
-test: $(STAMP)
+test: $(READY)
 	@$(RUN) test/side_by_side.py $(PYTEST_ARGS)
 
-test-slow: $(STAMP)
+test-slow: $(READY)
 	@$(RUN) -m pytest -q -m slow $(PYTEST_ARGS)
 
-mutants: $(STAMP)
+mutants: $(READY)
 	@$(RUN) test/mutants/run.py
 
 # About 40 minutes on two cores. Both steps go on where they were interrupted. A model this small trains fastest in one thread:
 # two wait for each other at every layer.
-checkpoint: $(STAMP)
+checkpoint: $(READY)
 	@$(RUN) -m beingh_core.data.record --out out/demonstrations \
 		--frames "$$($(RUN) -c 'import yaml; print(yaml.safe_load(open("$(TRAIN_CONFIG)"))["data"]["frames"])')"
 	@$(RUN) -m beingh_core.train --config $(TRAIN_CONFIG) --data out/demonstrations --out out/checkpoint --threads 1
@@ -65,10 +73,10 @@ checkpoint: $(STAMP)
 	@echo "wrote checkpoints/fr3_cubes ($$(du -sh checkpoints/fr3_cubes | cut -f1)); it took:"
 	@cat checkpoints/fr3_cubes/training.json; echo
 
-viewer: $(STAMP)
+viewer: $(READY)
 	@$(RUN) -m pip install -q -r requirements-viewer.txt
 
-environment: $(STAMP)
+environment: $(READY)
 
 clean:
 	rm -rf build install log $(VENV) .pytest_cache .hypothesis *.egg-info
@@ -84,6 +92,13 @@ $(STAMP): requirements.txt requirements-ros.txt requirements-robot.txt setup.py
 	@$(RUN) -m pip install -q torch==2.13.0
 	@$(RUN) -m pip install -q $(foreach file,$(REQUIREMENTS),-r $(file))
 	@$(RUN) -m pip install -q --no-deps -e .
+	@touch $@
+
+# Messages of grippers, bases and vendors that no wheel brings; a ROS installation has them, or a workspace on it.
+$(READY): $(STAMP) $(wildcard interfaces/*.py interfaces/*/*/*)
+ifndef ROS_DISTRO
+	@$(RUN) interfaces/build.py
+endif
 	@touch $@
 
 define CHECK_PYTHON

@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 
 NAME = "beingh_ros"
 SHARE = f"share/{NAME}"
-NODES = ("policy_node", "controller_node", "sim_node", "markers_node", "unitree_joint_states")
+NODES = ("policy_node", "expert_node", "controller_node", "sim_node", "markers_node", "unitree_joint_states")
 # Scripts go to lib/, where `ros2 run` looks for them (setup.cfg), and one to bin/, which is on a workspace's PATH. A wheel has
 # all of them in bin/ already.
 IN_WHEEL = not {"bdist_wheel", "editable_wheel", "dist_info"}.isdisjoint(sys.argv)

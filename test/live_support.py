@@ -26,7 +26,7 @@ from beingh_ros.nodes.camera_input import CameraInput
 NS = 1_000_000_000
 BEGIN = 100 * NS
 LATE_NS = 2_000_000
-INTERFACES = Path(__file__).parent / "interfaces"
+INTERFACES = Path(__file__).resolve().parent.parent / "interfaces"
 TYPES = {Image: "sensor_msgs/msg/Image", CompressedImage: "sensor_msgs/msg/CompressedImage"}
 
 

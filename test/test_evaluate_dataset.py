@@ -15,10 +15,10 @@ from PIL import Image
 from beingh_core.cli import main
 from beingh_core.contract import load_contract
 from beingh_core.data.bag_files import open_bag
+from beingh_core.data.dataset_columns import find_columns
 from beingh_core.data.export import Export, export
 from beingh_core.data.lerobot import Camera, Dataset, DatasetSpec, DatasetWriter, Frame, Vector, VideoSettings
 from beingh_core.errors import BeingHError
-from beingh_core.openloop.columns import find_columns
 from beingh_core.openloop.command import contract_named
 from beingh_core.openloop.dataset_run import DatasetRun, evaluate_dataset
 from beingh_core.openloop.disturb import Disturbance
@@ -240,7 +240,7 @@ def test_a_row_without_its_picture_is_named(tmp_path, capsys):
 def test_columns_without_names_are_taken_in_order_and_told(tmp_path):
     root = foreign(tmp_path / "d", names=("a", "b", "c", "d"))
     columns = find_columns(Dataset(root), CONTRACT, dict(view.split("=") for view in VIEWS[1::2]))
-    assert columns.state.tolist() == [0, 1, 2, 3] and "contract's order" in columns.notes[0]
+    assert columns.state.tolist() == [0, 1, 2, 3] and "order of the contract" in columns.notes[0]
     swapped = find_columns(
         Dataset(foreign(tmp_path / "e", action=STATE[::-1])), CONTRACT, dict(v.split("=") for v in VIEWS[1::2])
     )

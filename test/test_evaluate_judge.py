@@ -2,9 +2,10 @@
 
 import pytest
 
+from beingh_core.colours import colour_named
 from beingh_core.errors import BeingHError
 from beingh_core.evaluate.episodes import EpisodeResult, instruction_counts
-from beingh_core.evaluate.judge import PickJudge, colour_named
+from beingh_core.evaluate.judge import PickJudge
 
 TABLE = 0.02
 

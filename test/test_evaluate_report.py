@@ -18,6 +18,7 @@ from beingh_core.evaluate.seams import seams, sent_positions
 from beingh_core.evaluate.video import VideoWriter, captioned
 
 KEYS = [
+    "robot",
     "episodes",
     "successes",
     "prefix_violations",
@@ -28,6 +29,9 @@ KEYS = [
     "consumed_delay_steps",
     "control_period_ms",
     "seam_velocity_jump_rad_s",
+    "inside_velocity_jump_rad_s",
+    "limit_violations",
+    "tracking_error",
     "limit_clips",
     "image_frames_lost",
     "checkpoint",

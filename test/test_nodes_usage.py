@@ -14,7 +14,7 @@ from beingh_ros.nodes.usage import answer_to, parameters_of, usage
 
 NODES = {
     "nodes.sim_node": "SimNode", "nodes.controller_node": "ControllerNode", "nodes.policy_node": "PolicyNode",
-    "nodes.markers_node": "MarkersNode", "nodes.unitree_joint_states": "UnitreeJointStates", "record.node": "RecordNode",
+    "nodes.expert_node": "ExpertNode", "nodes.markers_node": "MarkersNode", "nodes.unitree_joint_states": "UnitreeJointStates", "record.node": "RecordNode",
 }  # fmt: skip
 
 

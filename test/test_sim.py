@@ -13,8 +13,8 @@ from beingh_core.contract.urdf import read_urdf
 from beingh_core.errors import BeingHError
 from beingh_core.sim import CUBE_COLOURS, CUBE_SIZE_M, SimRobot, build_model, sample_cubes
 from beingh_core.sim.expert import ExpertLimits, Goal, HandState, foresee, held_cube, next_state
+from beingh_core.sim.layout import CUBE_AREA_XY, CUBE_SPACING_M
 from beingh_core.sim.robot import FINGERS
-from beingh_core.sim.scene import CUBE_AREA_XY, CUBE_SPACING_M
 
 GRIPPER_DOWN = np.diag([1.0, -1.0, -1.0])
 

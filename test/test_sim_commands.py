@@ -14,6 +14,7 @@ from beingh_core.contract.wire import Wire
 from beingh_core.errors import BeingHError
 from beingh_core.sim.trajectory_follower import TrajectoryFollower
 from beingh_ros.nodes.sim_commands import _READERS, STREAM_NS
+from beingh_ros.nodes.sim_drivers import _ADD
 
 # Degrees, and the second joint the other way round.
 WIRE = Wire(
@@ -72,25 +73,21 @@ def test_what_is_no_command_is_dropped_with_its_reason(kind, message, what):
     assert positions.tolist() == [0.0, 0.0]
 
 
-@pytest.mark.parametrize("name", ["fr3", "fr3_inspire", "ur5e", "aloha", "vx300s", "adam_u", "d1"])
+@pytest.mark.parametrize(
+    "name",
+    ["fr3", "fr3_inspire", "ur5e", "aloha", "vx300s", "adam_u", "d1", "so101", "xarm7", "gen3", "fr3_hand", "g1"],
+)
 def test_these_robots_are_simulated(name):
     check_simulation(load_contract(name))
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("so101", "parallel_gripper"),
-        ("xarm7", "gripper_command"),
-        ("g1", "unitree_g1_arm_sdk"),
-        ("fr3_hand", "franka_gripper"),
-    ],
-)
-def test_others_are_one_error_before_anything_is_made(name, kind):
+def test_a_driver_that_is_not_played_is_one_error_before_anything_is_made():
+    contract = load_contract("ur5e")
+    vendor = replace(contract, drivers=(replace(contract.driver, kind="pose_command"),))
     with pytest.raises(
-        BeingHError, match=f"drivers: .*does not take.*`{kind}`.*joint_trajectory.*start this robot's own"
+        BeingHError, match="drivers: .*does not take.*`pose_command`.*joint_trajectory.*start this robot's own"
     ):
-        check_simulation(load_contract(name))
+        check_simulation(vendor)
 
 
 def test_a_camera_of_another_encoding_is_one_error():
@@ -100,4 +97,4 @@ def test_a_camera_of_another_encoding_is_one_error():
 
 
 def test_what_the_contract_may_send_is_what_is_read():
-    assert sorted(_READERS) == list(PLAYED)
+    assert sorted(_ADD) == list(PLAYED) and set(_READERS) < set(PLAYED)

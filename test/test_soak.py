@@ -61,6 +61,14 @@ def test_reordering_lets_every_second_message_overtake():
     assert [i for _, i in arrivals] == [1, 0, 3, 2, 5, 4]
 
 
+def test_a_delay_in_order_lets_none_overtake():
+    times = [0.0, 0.001, 0.002, 0.5, 0.51]  # a burst of a simulator that catches up, then at its pace
+    now = iter(times)
+    effect = d.delayed_in_order(0.0, 0.05, random.Random(3), lambda: next(now))
+    leave = [at + effect(at)[0][0] for at in times]
+    assert leave == sorted(leave) and all(0.0 <= left - at <= 0.05 for at, left in zip(times, leave))
+
+
 def test_a_misspelled_start_must_be_refused_with_the_right_name():
     controller = ProcessSpec(name="controller", executable="controller_node", parameters={"contract": "fr3"})
     assert starts_anyway(controller) == ""

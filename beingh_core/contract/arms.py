@@ -31,3 +31,12 @@ def base_frame(contract: RobotContract) -> str:
     signals: list[ActionSignal | StateSignal] = [*contract.state, *contract.action]
     frames = [signal.base_frame for signal in signals if signal.base_frame]
     return frames[0] if frames else "world"
+
+
+def gripper_ends(contract: RobotContract, joint: str) -> tuple[float, float]:
+    """closed and open positions of a gripper's joint [rad or m]; its limits where it is not commanded as a gripper."""
+    for signal in contract.action:
+        if signal.joints == (joint,) and signal.closed is not None and signal.open is not None:
+            return signal.closed, signal.open
+    column = contract.joint_names.index(joint)
+    return float(contract.limits.lower[column]), float(contract.limits.upper[column])

@@ -119,6 +119,18 @@ class Kinematics:
         pose = self._base_from_world * self._data.oMf[self._eef]
         return pose.translation.copy(), pose.rotation.copy()
 
+    def jacobian(self, positions: np.ndarray) -> np.ndarray:
+        """How the end effector moves with the joints: (6, J), linear rows [m] first, in the axes of the base frame.
+
+        Args:
+            positions: (J,) joint positions [rad or m].
+        """
+        frame = pin.ReferenceFrame.LOCAL_WORLD_ALIGNED
+        vector = self._model_vector(positions)
+        in_world = pin.computeFrameJacobian(self._model, self._data, vector, self._eef, frame)[:, self._columns]
+        turn = self._base_from_world.rotation
+        return np.vstack([turn @ in_world[:3], turn @ in_world[3:]])
+
     @property
     def reach(self) -> float:
         """No position of the end effector is further from the base frame than this [m]."""
@@ -160,6 +172,7 @@ class Kinematics:
         rotation: np.ndarray,
         q_start: np.ndarray,
         q_rest: np.ndarray | None = None,
+        most_iterations: int = MAX_ITERATIONS,
     ) -> IkResult:
         """Damped least squares from a warm start, with error-proportional damping.
 
@@ -173,6 +186,7 @@ class Kinematics:
             rotation: (3, 3) wanted rotation in the base frame.
             q_start: (J,) where to start, normally the previous solution.
             q_rest: (J,) posture to drift to in the null space; None for no pull.
+            most_iterations: after so many steps it is not converged.
 
         Returns:
             the solution, or the nearest it came to with `converged` False.
@@ -183,7 +197,7 @@ class Kinematics:
         if q_rest is not None:
             pull = np.clip(NULL_SPACE_GAIN * (q_rest - q), -NULL_SPACE_MAX_STEP, NULL_SPACE_MAX_STEP)
         best, best_size, best_errors, iteration = q, np.inf, (np.inf, np.inf), 0
-        for iteration in range(MAX_ITERATIONS + 1):
+        for iteration in range(most_iterations + 1):
             error, jacobian = self._error_and_jacobian(q, target)
             errors = float(np.linalg.norm(error[:3])), float(np.linalg.norm(error[3:]))
             size = errors[0] + errors[1]
@@ -191,7 +205,7 @@ class Kinematics:
                 best, best_size, best_errors = q, size, errors
                 if errors[0] <= POSITION_TOLERANCE_M and errors[1] <= ROTATION_TOLERANCE_RAD:
                     break
-            if iteration < MAX_ITERATIONS:
+            if iteration < most_iterations:
                 q = self._step(q, error, errors, jacobian, pull)
                 pull = np.zeros_like(q)
         converged = best_errors[0] <= POSITION_TOLERANCE_M and best_errors[1] <= ROTATION_TOLERANCE_RAD

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from beingh_core.contract.schema import CameraStream, RobotContract
+from beingh_core.contract.schema import BASE_POSE_SLOTS, CameraStream, RobotContract
 from beingh_core.contract.sources import JOINT_STATE
 from beingh_core.errors import BeingHError
 
 # Kinds of drivers whose commands the simulator takes.
-PLAYED = ("forward_command", "joint_state_command", "joint_trajectory")
+PLAYED = (
+    "follow_joint_trajectory",
+    "forward_command",
+    "franka_gripper",
+    "gripper_command",
+    "joint_state_command",
+    "joint_trajectory",
+    "parallel_gripper",
+    "twist_base",
+    "unitree_g1_arm_sdk",
+)
+ODOMETRY = "nav_msgs/msg/Odometry"
+# A base drives on the floor.
+_BASE_AXES = ("linear.x", "linear.y", "angular.z")
 
 
 def check_simulation(contract: RobotContract) -> None:
@@ -25,12 +38,17 @@ def check_simulation(contract: RobotContract) -> None:
                 allowed=PLAYED,
                 remedy=remedy,
             )
+        for axis in driver.options["axes"] if driver.kind == "twist_base" else ():
+            if axis not in _BASE_AXES:
+                raise BeingHError(
+                    f"the simulated base has no `{axis}`", where=f"{contract.path}: drivers", allowed=_BASE_AXES
+                )
     for signal in contract.state:
-        if signal.type != JOINT_STATE:
+        if signal.type != JOINT_STATE and (signal.type, signal.slot in BASE_POSE_SLOTS) != (ODOMETRY, True):
             raise BeingHError(
                 f"the simulator does not publish {signal.type}",
                 where=f"{contract.path}: state.{signal.slot}",
-                allowed=JOINT_STATE,
+                allowed=[JOINT_STATE, f"{ODOMETRY} of a base"],
                 remedy=remedy,
             )
     for camera in contract.cameras:

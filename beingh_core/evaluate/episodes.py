@@ -16,7 +16,7 @@ class EpisodeResult:
         index: 0, 1, ... in the run.
         seed: of the scene.
         instruction: what the robot was told.
-        wanted: colour of the cube that the instruction names.
+        wanted: colour of the cube that the instruction names, "" where there is nothing to pick.
         success: whether that cube was lifted and held.
         time_s: robot time until the success or the end of the trial [s].
         first_lifted: colour of the first cube that was lifted, if any.
@@ -40,6 +40,8 @@ class EpisodeResult:
     @property
     def outcome(self) -> str:
         """The result in words."""
+        if not self.wanted:
+            return "followed the path" if self.success else "did not follow the path"
         if self.success:
             return "picked"
         if self.wrong_cube:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from beingh_core.evaluate.commitment import Audit, audit
 from beingh_core.evaluate.episodes import EpisodeResult, instruction_counts
-from beingh_core.evaluate.seams import velocity_jumps
-from beingh_core.evaluate.wire import WireLog
+from beingh_core.evaluate.motion import check_limits_of
+from beingh_core.evaluate.seams import jumps_of, seams, sent_positions
+from beingh_core.evaluate.stops import StopReport, cut_ticks
+from beingh_core.evaluate.tracking import Followed, tracking_figures
+from beingh_core.evaluate.wire import EpochLog, WireLog
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -21,12 +25,16 @@ class RunData:
         results: the episodes.
         wire: what an onlooker saw.
         commit_margin, delay_steps: the contract's.
-        revolute: (J,) which joints turn; a seam is measured on these [rad/s].
+        revolute: (J,) which joints turn and are an arm's; seams and tracking are measured on these [rad/s, rad].
         inference_ms: duration of every inference [ms].
         latency_ms: time from every picture to its chunk [ms].
         controller: the controller's own counters: late, useless, clips, consumed_delay_p50, consumed_delay_max.
         image_frames_lost: camera images that did not reach the policy.
         checkpoint: what ran.
+        robot: name of its contract.
+        limits: arrays (J,) as `motion.check_limits` takes them, None where nobody asks.
+        followed: commands and measurements of the episodes.
+        stops: what the controller has reported of its stops, each of which cuts its epoch once.
     """
 
     results: Sequence[EpisodeResult]
@@ -39,6 +47,10 @@ class RunData:
     controller: Mapping[str, str]
     image_frames_lost: int
     checkpoint: str
+    robot: str = ""
+    limits: Any = None
+    followed: Sequence[Followed] = ()
+    stops: Sequence[StopReport] = ()
 
 
 def percentiles(values: Sequence[float] | np.ndarray, *which: int) -> dict[str, float | None]:
@@ -53,11 +65,18 @@ def percentiles(values: Sequence[float] | np.ndarray, *which: int) -> dict[str, 
 def figures(run: RunData) -> tuple[dict[str, object], Audit]:
     """The figures for report.json, and the audit of the wire behind `prefix_violations`."""
     wire, logs = run.wire, run.wire.epochs()
-    found = audit(logs, wire.joints, wire.groups, commit_margin=run.commit_margin, delay_steps=run.delay_steps)
-    jumps = [velocity_jumps(log, wire.joints, wire.groups, wire.rate_hz)[:, run.revolute] for log in logs]
-    # One number a seam: the joint that jumps most.
-    worst = np.concatenate([j.max(axis=1) for j in jumps if j.size] or [np.empty(0)])
+    found = audit(
+        logs,
+        wire.joints,
+        wire.groups,
+        commit_margin=run.commit_margin,
+        delay_steps=run.delay_steps,
+        cuts=cut_ticks(logs, run.stops),
+    )
+    at_seams, inside = _jumps(run, logs)
+    broken = [] if run.limits is None else check_limits_of(logs, wire.joints, wire.groups, wire.rate_hz, run.limits)
     return {
+        "robot": run.robot,
         "episodes": len(run.results),
         "successes": sum(result.success for result in run.results),
         "prefix_violations": len(found.violations),
@@ -67,12 +86,36 @@ def figures(run: RunData) -> tuple[dict[str, object], Audit]:
         "inference_ms": percentiles(run.inference_ms, 50, 95),
         "consumed_delay_steps": {key: _number(run.controller, f"consumed_delay_{key}") for key in ("p50", "max")},
         "control_period_ms": {"target": 1e3 / wire.rate_hz} | percentiles(wire.periods_ms(), 50, 99),
-        "seam_velocity_jump_rad_s": percentiles(worst, 95, 100),
+        "seam_velocity_jump_rad_s": percentiles(at_seams, 95, 100),
+        "inside_velocity_jump_rad_s": percentiles(inside, 95, 100),
+        "limit_violations": None if run.limits is None else len(broken),
+        "tracking_error": tracking_figures(run.followed, run.revolute),
         "limit_clips": _count(run.controller, "clips"),
         "image_frames_lost": run.image_frames_lost,
         "checkpoint": run.checkpoint,
         "instruction_counts": instruction_counts(run.results),
     }, found
+
+
+def _jumps(run: RunData, logs: Sequence[EpochLog]) -> tuple[np.ndarray, np.ndarray]:
+    """Steps of the sent velocity of the joint that jumps most, at seams and inside chunks (N,) [rad/s].
+
+    Braking behind the last chunk is neither.
+    """
+    wire, found = run.wire, []
+    for log in logs:
+        first, sent = sent_positions(log, wire.joints, wire.groups)
+        if not len(sent) or not run.revolute.any():
+            continue
+        decided = np.zeros(len(sent), dtype=bool)
+        for rows in log.chunks:
+            if rows.first in log.accepted:
+                decided[max(0, rows.first - first) : max(0, rows.first - first + len(rows.positions))] = True
+        at = [tick - first for tick in seams(log) if 0 <= tick - first < len(sent) and decided[tick - first]]
+        found.append(jumps_of(sent[:, run.revolute], at, np.flatnonzero(~decided).tolist(), wire.rate_hz))
+    empty = [np.empty(0)]
+    both = np.concatenate([one for one, _ in found] or empty), np.concatenate([other for _, other in found] or empty)
+    return both[0][np.isfinite(both[0])], both[1][np.isfinite(both[1])]
 
 
 def _number(values: Mapping[str, str], key: str) -> float | None:

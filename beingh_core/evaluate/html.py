@@ -35,6 +35,9 @@ _MEANINGS = {
     "consumed_delay_steps": "ticks between a chunk's base tick and its arrival",
     "control_period_ms": "time between commands at the robot's end [ms]",
     "seam_velocity_jump_rad_s": "step of the commanded velocity where a new chunk took over, worst joint [rad/s]",
+    "inside_velocity_jump_rad_s": "the same inside the chunks",
+    "limit_violations": "sent values beyond a limit of position, velocity, acceleration or jerk",
+    "tracking_error": "distance of the arms from their commands, the worst joint [rad]: with the lag that explains most of it, and without",
     "limit_clips": "values that the limits changed",
     "image_frames_lost": "camera images that did not reach the policy",
 }

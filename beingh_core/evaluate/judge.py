@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -80,20 +79,37 @@ class PickJudge:
         return self.first_lifted not in (None, self.wanted)
 
 
-def colour_named(instruction: str, colours: Iterable[str]) -> str:
-    """The one colour that an instruction names.
+class TimeJudge:
+    """Waits until a time is over, for a robot that has nothing to pick with. One thread at a time.
 
-    Raises:
-        BeingHError: when it names none of the colours, or several.
+    Args:
+        seconds: robot time to wait for [s].
     """
-    colours = tuple(colours)
-    words = re.findall(r"[a-z]+", instruction.lower())
-    named = [colour for colour in colours if colour in words]
-    if len(named) != 1:
-        what = "names " + (" and ".join(named) if named else "no colour of a cube")
-        raise BeingHError(
-            f"the instruction '{instruction}' {what}; success cannot be judged",
-            allowed=colours,
-            remedy='name one of them, as in "pick up the red cube"',
-        )
-    return named[0]
+
+    wanted, first_lifted = "", None
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._start_s: float | None = None
+        self._newest_s = 0.0
+
+    def update(self, time_s: float, positions: Mapping[str, np.ndarray]) -> None:
+        """Take a time [s]; where the cubes are does not matter."""
+        if self._start_s is None:
+            self._start_s = time_s
+        self._newest_s = max(self._newest_s, time_s)
+
+    @property
+    def elapsed_s(self) -> float:
+        """Robot time from the first to the newest update [s]."""
+        return 0.0 if self._start_s is None else self._newest_s - self._start_s
+
+    @property
+    def success(self) -> bool:
+        """Whether the time is over."""
+        return self.elapsed_s >= self._seconds
+
+    @property
+    def success_s(self) -> float | None:
+        """When it was over [s], None before."""
+        return self._seconds if self.success else None

@@ -72,6 +72,7 @@ def commitment_zoom(trace: EpisodeTrace) -> bytes:
     axis.set_xlim(low_s, high_s)
     sent_s = trace.first_tick_s + np.arange(len(trace.sent)) / trace.rate_hz
     inside = trace.sent[(sent_s >= low_s) & (sent_s <= high_s), joint]
+    inside = inside[np.isfinite(inside)]
     if inside.size:
         room = max(0.01, 0.25 * float(np.ptp(inside)))
         axis.set_ylim(inside.min() - room, inside.max() + room)

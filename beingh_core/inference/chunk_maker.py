@@ -83,13 +83,18 @@ class ChunkMaker:
 
     Args:
         contract: Robot.
-        policy: A `BeingHPolicy` or `RemotePolicy` for that contract.
+        policy: A `BeingHPolicy` or `RemotePolicy` for that contract, or another with their methods: one without a
+            `transform` is used to every state, one that `sees_commands` is given those of the prefix.
     """
 
     def __init__(self, contract: RobotContract, policy) -> None:
         self._policy = policy
         self._codec = SignalCodec(contract)
-        self._trained_range = trained_range(contract, policy.data_config, policy.transform.statistics)
+        self._trained_range = (
+            None
+            if policy.transform is None
+            else trained_range(contract, policy.data_config, policy.transform.statistics)
+        )
         self._previous_state: dict[str, np.ndarray] | None = None
         columns = {name: index for index, name in enumerate(contract.joint_names)}
         self._held_arms = (
@@ -122,7 +127,13 @@ class ChunkMaker:
         Raises:
             BeingHError: When the observation is not usable.
         """
+        if self._trained_range is None:
+            return None
         return self._trained_range.problem(self._codec.encode_state(self._unwrapped(observation), self._previous_state))
+
+    def closed(self, now_ns: int) -> list[tuple[str, str]]:
+        """What the policy itself waits for: (what, why); empty for one that needs only its inputs. Any thread."""
+        return self._policy.closed(now_ns) if hasattr(self._policy, "closed") else []
 
     @property
     def policy(self):
@@ -190,7 +201,10 @@ class ChunkMaker:
         origin = {"q_chunk_start": start_J, "first_state": first_J}
         prev_chunk = self._policy.encode_prefix(self._codec.encode_commands(prefix_TJ, **origin))
         if begun.begun is None:
-            output = self._policy.get_action(begun.inputs | {"prev_chunk": prev_chunk, "inference_delay": delay})
+            inputs = begun.inputs | {"prev_chunk": prev_chunk, "inference_delay": delay}
+            if getattr(self._policy, "sees_commands", False):
+                inputs |= {"commands": prefix_TJ, "first_state": first_J, "stamp_ns": begun.observation.stamp_ns}
+            output = self._policy.get_action(inputs)
         else:
             output = self._policy.finish(begun.begun, [(prev_chunk, delay)])[0]
         inference_ms = self._policy.last_timing_ms["total"]

@@ -127,7 +127,7 @@ class InferenceThread:
         now_ns = self._now_ns()
         if now_ns == 0:
             return [("clock", "simulated time is asked for, and nothing was received on /clock")]
-        closed = self._inputs.closed(now_ns)
+        closed = self._inputs.closed(now_ns) + self._maker.closed(now_ns)
         if self.outside is not None and not self.allow_outside and not closed:
             closed.append(("statistics", f"{self.outside}. To fix: {OUTSIDE_REMEDY}"))
         silent = self._schedule.controller_silent(now_ns)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import mujoco
 import numpy as np
 
 from beingh_core.contract.schema import RobotContract
-from beingh_core.contract.signals import GRIPPER_SLOTS
 from beingh_core.contract.urdf import UrdfFacts
 from beingh_core.errors import BeingHError
+from beingh_core.sim.describe import carried_by, followed
+from beingh_core.sim.hand import HAND_SLOTS, Hand, hands_of
+from beingh_core.sim.reach import ENOUGH, ReachSearch
+
+CUBE_SIZE_M = 0.04
+# Where cubes are placed [m, base frame]; all of it is in view of the FR3's wrist camera at its home.
+CUBE_AREA_XY = ((0.40, 0.60), (-0.15, 0.15))
+# An open Franka hand spans 0.11 m over the fingers: nearer neighbours would be hit.
+CUBE_SPACING_M = 0.09
 
 TABLE_CENTRE_XY = np.array([0.5, 0.0])
 TABLE_HALF_M = np.array([0.45, 0.6])
@@ -21,6 +29,12 @@ WRIST_AHEAD = np.array([-np.sin(np.deg2rad(12)), 0.0, np.cos(np.deg2rad(12))])
 # A table under a hand at home: so far in front of the root at least, so far below the hand's lowest part, and lower where the
 # robot would touch it [m].
 _MIN_REACH_M, _BELOW_HAND_M, _STEP_M, _LOWEST_M = 0.2, 0.08, 0.05, 3.0
+# A table within reach is so much lower than the highest place for it [m]; cubes keep this from its edge [m]; an edge of a cube as a share of the
+# open fingers' width; how far apart cubes are as a share of the area's shorter side.
+_LOWER_M = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
+_EDGE_M, _CUBE_SHARE, _SPACING = 0.15, 0.4, 0.4
+# Room for a cube between open fingers, and of tips above the table [m].
+_ROOM_M, _ABOVE_TABLE_M = 0.015, 0.004
 # The wrist camera of any other hand, from the middle of its parts: back along the hand, and beside it [m].
 _BACK_M, _BESIDE_M = 0.15, 0.08
 
@@ -35,6 +49,13 @@ class Layout:
         hand: link that carries the wrist camera.
         eye: (3,) place of that camera [m], in the axes of `hand`.
         ahead, up: (3,) where it looks and what is up in its picture, in the same axes.
+        cube_m: edge of the cubes [m].
+        area: ends along x and y of where their middles lie [m, root link].
+        spacing_m: their middles are at least so far apart [m].
+        grasp: (9,) axes of the grasp frame (`hand.Hand.axes`) in the root link's, row by row, in which the first hand grasps at
+            all places of the area; () where nothing grasps.
+        grasp_height_m: how high above the table it grasps [m].
+        hover_m: how far above each place it reaches in that orientation as well [m].
     """
 
     table: tuple[float, ...] = (0.5, 0.0, 0.0)
@@ -43,26 +64,31 @@ class Layout:
     eye: tuple[float, ...] = tuple(WRIST_EYE)
     ahead: tuple[float, ...] = tuple(WRIST_AHEAD)
     up: tuple[float, ...] = (1.0, 0.0, 0.0)
+    cube_m: float = CUBE_SIZE_M
+    area: tuple[tuple[float, float], tuple[float, float]] = CUBE_AREA_XY
+    spacing_m: float = CUBE_SPACING_M
+    grasp: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, -1.0)
+    grasp_height_m: float = CUBE_SIZE_M / 2.0
+    hover_m: float = 0.10
 
     @property
     def offset(self) -> np.ndarray:
-        """(3,) from the FR3's table to this one [m]: cubes and standing cameras move with it."""
-        return np.array(self.table) - [*TABLE_CENTRE_XY, 0.0]
+        """(3,) from the middle of the FR3's area to this one [m]: standing cameras move with it."""
+        (x0, x1), (y0, y1) = self.area
+        return np.array([(x0 + x1) / 2.0, (y0 + y1) / 2.0, self.table[2]]) - [*TABLE_CENTRE_XY, 0.0]
 
-
-def followed(urdf: UrdfFacts, positions: dict[str, float]) -> dict[str, float]:
-    """`positions` of joints with those of the joints that mimic them [rad or m]; names that are no joints are left out."""
-    found = {name: value for name, value in positions.items() if name in urdf.joints}
-    for name, joint in urdf.joints.items():
-        if joint.mimics in found:
-            found[name] = joint.multiplier * found[joint.mimics] + joint.offset
-    return found
+    @property
+    def yaw_rad(self) -> float:
+        """Direction of the line on which the hand closes, about z, within a quarter turn: sides of the cubes are square to it."""
+        closing = self.grasp[1:5:3] if self.grasp else (0.0, -1.0)
+        return float((np.arctan2(closing[1], closing[0]) + np.pi / 4) % (np.pi / 2) - np.pi / 4)
 
 
 def layout_of(contract: RobotContract, urdf: UrdfFacts, model: mujoco.MjModel) -> Layout:
-    """A table under the first hand of a contract at home, and a camera behind that hand.
+    """A table in front of a contract's first hand at home, cubes where that hand can grasp them, and a camera behind it.
 
-    The top is as high as the root link, or lower: below the hand, and where nothing of the robot touches it.
+    The top is as high as what carries the arm, or lower: below the hand, and where nothing of the robot touches it. Where no
+    hand grasps, or the hand reaches none of the tables that were tried, cubes lie under the arm's end at home.
 
     Args:
         contract: the robot.
@@ -74,7 +100,7 @@ def layout_of(contract: RobotContract, urdf: UrdfFacts, model: mujoco.MjModel) -
     """
     if "fr3_finger_joint1" in urdf.joints:
         return Layout()
-    arms = [signal.joints for signal in contract.action if signal.slot not in GRIPPER_SLOTS]
+    arms = [signal.joints for signal in contract.action if signal.slot not in HAND_SLOTS]
     joints = [joint for arm in arms for joint in arm if joint in urdf.joints][: len(arms[0])] if arms else []
     if not joints:
         raise BeingHError("no action moves an arm, so there is nothing to simulate", where=contract.path)
@@ -82,10 +108,78 @@ def layout_of(contract: RobotContract, urdf: UrdfFacts, model: mujoco.MjModel) -
     for name, value in followed(urdf, dict(zip(contract.joint_names, contract.home))).items():
         data.joint(name).qpos = value
     mujoco.mj_forward(model, data)
+    hands = hands_of(contract)
+    place = _within_reach(contract, urdf, model, data, hands[0]) if hands else None
     body = int(model.joint(joints[-1]).bodyid[0])
+    place = place or _below_hand(contract, model, data, body)
+    lowest = float(_boxes(model, data)[1][:, 2].min(initial=0.0))
+    return replace(
+        place,
+        floor=min(lowest, place.table[2] - TABLE_THICK_M),
+        hand=model.body(body).name,
+        **_behind(data.body(body), data.subtree_com[body]),
+    )
+
+
+def _within_reach(
+    contract: RobotContract, urdf: UrdfFacts, model: mujoco.MjModel, data: mujoco.MjData, hand: Hand
+) -> Layout | None:
+    """The highest table on which the hand reaches enough; None where it reaches nothing on any."""
+    cube_m = _cube_size(hand)
+    height = max(cube_m / 2.0, hand.beyond_m + _ABOVE_TABLE_M)
+    search = ReachSearch(contract, urdf, model, hand, height, cube_m)
+    first = int(model.joint(hand.arm_joints[0]).bodyid[0])
+    base = float(data.xpos[model.body_parentid[first], 2])
+    link = model.body(hand.link).id
+    moved, low, high = _boxes(model, data)
+    lowest = float(low[np.isin(moved, carried_by(model, link)), 2].min())
+    best = None
+    for lower in _LOWER_M:
+        top = round(min(base, lowest - _BELOW_HAND_M) - lower, 3)
+        found = search.at(top)
+        if found is None or (best is not None and found.places <= best[0]):
+            continue
+        centre = _clear(np.array([np.mean(found.x), np.mean(found.y)]), search.shoulder[:2], low, high, top)
+        if centre is None:
+            continue
+        layout = Layout(
+            table=(*centre.tolist(), top),
+            cube_m=cube_m,
+            area=(found.x, found.y),
+            spacing_m=min(CUBE_SPACING_M, _SPACING * min(np.ptp(found.x), np.ptp(found.y)) + cube_m),
+            grasp=tuple(found.rotation.ravel().tolist()),
+            grasp_height_m=round(height, 4),
+            hover_m=found.hover_m,
+        )
+        best = (found.places, layout)
+        if found.places >= ENOUGH:
+            break
+    return best[1] if best else None
+
+
+def _cube_size(hand: Hand) -> float:
+    """An edge that leaves room between the open fingers, that tips above the table hold, and that no two of a side pass by [m]."""
+    size = float(np.clip(_CUBE_SHARE * hand.opening_m, 2.0 * hand.beyond_m, CUBE_SIZE_M))
+    return round(min(max(size, hand.spread_m), hand.opening_m - _ROOM_M), 3)
+
+
+def _clear(area: np.ndarray, shoulder: np.ndarray, low: np.ndarray, high: np.ndarray, top: float) -> np.ndarray | None:
+    """The middle (2,) of a table under an area, moved away from the robot until nothing touches it; None where nothing helps."""
+    away = area - shoulder
+    axis = int(np.argmax(np.abs(away)))
+    step = np.zeros(2)
+    step[axis] = np.sign(away[axis]) * _STEP_M
+    for count in range(int((TABLE_HALF_M[axis] - _EDGE_M) / _STEP_M)):
+        if not _touches(low, high, area + count * step, top):
+            return area + count * step
+    return None
+
+
+def _below_hand(contract: RobotContract, model: mujoco.MjModel, data: mujoco.MjData, body: int) -> Layout:
+    """A table under a hand at home."""
     hand = data.subtree_com[body]
     moved, low, high = _boxes(model, data)
-    carried = low[np.isin(moved, _carried(model, body)), 2]
+    carried = low[np.isin(moved, carried_by(model, body)), 2]
     reach = float(np.linalg.norm(hand[:2]))
     centre = hand[:2] * max(1.0, _MIN_REACH_M / reach) if reach > 0.05 else np.array([_MIN_REACH_M, 0.0])
     top = min(0.0, float(min(carried, default=hand[2])) - _BELOW_HAND_M)
@@ -93,12 +187,8 @@ def layout_of(contract: RobotContract, urdf: UrdfFacts, model: mujoco.MjModel) -
         top -= _STEP_M
         if top < -_LOWEST_M:
             raise BeingHError("the robot leaves no room for a table", where=contract.urdf_path)
-    return Layout(
-        table=(float(centre[0]), float(centre[1]), top),
-        floor=min(float(low[:, 2].min(initial=0.0)), top - TABLE_THICK_M),
-        hand=model.body(body).name,
-        **_behind(data.body(body), hand),
-    )
+    (x0, x1), (y0, y1) = np.array(CUBE_AREA_XY) + (centre - TABLE_CENTRE_XY)[:, None]
+    return Layout(table=(*centre.tolist(), top), area=((float(x0), float(x1)), (float(y0), float(y1))), grasp=())
 
 
 def _touches(low: np.ndarray, high: np.ndarray, centre: np.ndarray, top: float) -> bool:
@@ -114,15 +204,6 @@ def _boxes(model: mujoco.MjModel, data: mujoco.MjData) -> tuple[np.ndarray, np.n
     middle = data.geom_xpos + np.einsum("nij,nj->ni", axes, model.geom_aabb[:, :3])
     moved = model.body_weldid[model.geom_bodyid] != 0
     return model.geom_bodyid[moved], (middle - half)[moved], (middle + half)[moved]
-
-
-def _carried(model: mujoco.MjModel, body: int) -> list[int]:
-    """A body and all that it carries; parents come before children."""
-    found = [body]
-    for other in range(body + 1, model.nbody):
-        if model.body_parentid[other] in found:
-            found.append(other)
-    return found
 
 
 def _behind(body, middle: np.ndarray) -> dict[str, tuple[float, ...]]:

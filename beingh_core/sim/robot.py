@@ -11,8 +11,10 @@ import numpy as np
 
 from beingh_core.contract.schema import RobotContract
 from beingh_core.contract.urdf import read_urdf
-from beingh_core.sim.layout import Layout, followed, layout_of
-from beingh_core.sim.scene import CUBE_COLOURS, build_model, robot_spec, sample_cubes
+from beingh_core.sim.describe import followed, robot_spec
+from beingh_core.sim.layout import Layout, layout_of
+from beingh_core.sim.planar_base import BASE_JOINTS, add_planar_base
+from beingh_core.sim.scene import CUBE_COLOURS, build_model, sample_cubes
 
 FINGERS = ("fr3_finger_joint1", "fr3_finger_joint2")
 
@@ -36,6 +38,7 @@ class SimRobot:
         home: joint name -> position [rad or m] after a reset; joints without an entry start at 0.
         image_size: (height, width) of the rendered images [px].
         layout: where things stand around it, default the FR3's.
+        drives: whether it stands on a base that drives; see `planar_base`.
     """
 
     def __init__(
@@ -44,9 +47,10 @@ class SimRobot:
         home: Mapping[str, float],
         image_size: tuple[int, int] = (96, 96),
         layout: Layout | None = None,
+        drives: bool = False,
     ):
         self.layout = layout or Layout()
-        self.model = build_model(urdf_path, self.layout)
+        self.model = build_model(urdf_path, self.layout, drives=drives)
         self._urdf = read_urdf(Path(urdf_path))
         self.data = mujoco.MjData(self.model)
         self.home = dict(home)
@@ -55,6 +59,11 @@ class SimRobot:
         joints = [
             self.model.joint(i) for i in range(self.model.njnt) if self.model.jnt_type[i] != mujoco.mjtJoint.mjJNT_FREE
         ]
+        base = [joint for joint in joints if joint.name in BASE_JOINTS]
+        self._base_qpos = np.array([joint.qposadr[0] for joint in base], dtype=int)
+        self._base_qvel = np.array([joint.dofadr[0] for joint in base], dtype=int)
+        self._base = np.array([self.model.actuator(joint.name).id for joint in base], dtype=int)
+        joints = [joint for joint in joints if joint.name not in BASE_JOINTS]
         self.joint_names = tuple(j.name for j in joints)
         self._qpos = np.array([j.qposadr[0] for j in joints])
         self._qvel = np.array([j.dofadr[0] for j in joints])
@@ -74,8 +83,12 @@ class SimRobot:
         Raises:
             BeingHError: MuJoCo cannot read its URDF, or nothing moves an arm.
         """
-        layout = layout_of(contract, read_urdf(contract.urdf_path), robot_spec(contract.urdf_path).compile())
-        return cls(contract.urdf_path, dict(zip(contract.joint_names, contract.home)), layout=layout)
+        home, drives = dict(zip(contract.joint_names, contract.home)), any(d.is_velocity for d in contract.drivers)
+        spec = robot_spec(contract.urdf_path)
+        if drives:  # what drives must not stand in the table
+            add_planar_base(spec)
+        layout = layout_of(contract, read_urdf(contract.urdf_path), spec.compile())
+        return cls(contract.urdf_path, home, layout=layout, drives=drives)
 
     @property
     def time_s(self) -> float:
@@ -85,6 +98,7 @@ class SimRobot:
     def reset(self, seed: int) -> None:
         """Put the arm at home and the cubes where `seed` says."""
         mujoco.mj_resetData(self.model, self.data)
+        self._base_goal = np.zeros(len(self._base))
         for colour, (position, yaw) in sample_cubes(np.random.default_rng(seed), self.layout).items():
             self.place_cube(colour, position, yaw)
         self.place_joints(self.home)
@@ -119,11 +133,23 @@ class SimRobot:
             mujoco.mj_step(self.model, self.data, nstep=steps)
             return
         goal = {n: value for n, value in self._with_mimic(positions).items() if self._actuator[self._index[n]] >= 0}
-        ids = self._actuator[[self._index[n] for n in goal]]
-        start, end = self.data.ctrl[ids].copy(), np.array(list(goal.values()))
+        ids = np.concatenate([self._actuator[[self._index[n] for n in goal]], self._base])
+        start, end = self.data.ctrl[ids].copy(), np.array([*goal.values(), *self._base_goal])
         for k in range(1, steps + 1):
             self.data.ctrl[ids] = start + (end - start) * (k / steps)
             mujoco.mj_step(self.model, self.data)
+
+    def drive(self, pose: np.ndarray) -> None:
+        """Where the base is to be (3,) after the next step: x, y [m] and turn [rad] in the world."""
+        self._base_goal = np.array(pose, dtype=float)
+
+    def base(self) -> tuple[np.ndarray, np.ndarray]:
+        """Pose (3,) of the base in the world [m, m, rad], and its velocity (3,) forward, left and turning; 0 without one."""
+        if not len(self._base):
+            return np.zeros(3), np.zeros(3)
+        pose, (x, y, turn) = self.data.qpos[self._base_qpos].copy(), self.data.qvel[self._base_qvel]
+        cos, sin = np.cos(pose[2]), np.sin(pose[2])
+        return pose, np.array([cos * x + sin * y, cos * y - sin * x, turn])
 
     def joint_state(self) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
         """Names, positions (J,) [rad or m] and velocities (J,) of every joint."""
@@ -133,11 +159,34 @@ class SimRobot:
         """Measured joint positions by name [rad or m]."""
         return dict(zip(self.joint_names, self.data.qpos[self._qpos].tolist()))
 
+    def effort(self, joint: str) -> float:
+        """What the actuator of a joint does [N m or N]."""
+        return float(self.data.actuator(joint).force[0])
+
+    def gains(self, joint: str) -> tuple[float, float]:
+        """Stiffness and damping of the position controller of a joint [N m/rad or N/m, N m s/rad or N s/m]."""
+        actuator = self.model.actuator(joint)
+        return float(actuator.gainprm[0]), -float(actuator.biasprm[2])
+
+    def set_gains(self, gains: Mapping[str, tuple[float, float]]) -> None:
+        """Joint -> stiffness and damping, until they are set again."""
+        for joint, (stiffness, damping) in gains.items():
+            actuator = self.model.actuator(joint)
+            actuator.gainprm[0], actuator.biasprm[1], actuator.biasprm[2] = stiffness, -stiffness, -damping
+
     def objects(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Colour -> (position (3,) [m], quaternion (4,) w x y z) of every cube."""
-        return {
-            c: (self.data.body(f"cube_{c}").xpos.copy(), self.data.body(f"cube_{c}").xquat.copy()) for c in CUBE_COLOURS
-        }
+        """Colour -> (position (3,) [m], quaternion (4,) w x y z) of every cube, as seen from the root link."""
+        bodies = {colour: self.data.body(f"cube_{colour}") for colour in CUBE_COLOURS}
+        if not len(self._base):
+            return {colour: (body.xpos.copy(), body.xquat.copy()) for colour, body in bodies.items()}
+        pose, _ = self.base()
+        turn, found = np.array([np.cos(pose[2] / 2), 0.0, 0.0, -np.sin(pose[2] / 2)]), {}
+        for colour, body in bodies.items():
+            place, quaternion = np.zeros(3), np.zeros(4)
+            mujoco.mju_rotVecQuat(place, body.xpos - [pose[0], pose[1], 0.0], turn)
+            mujoco.mju_mulQuat(quaternion, turn, body.xquat)
+            found[colour] = (place, quaternion)
+        return found
 
     def contacts(self) -> list[Contact]:
         """Which links of the arm touch the table, the floor or a cube; one entry for each pair."""

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 
 import mujoco
 import numpy as np
 
 from beingh_core.contract.urdf import UrdfFacts, read_urdf
-from beingh_core.errors import BeingHError
+from beingh_core.sim.describe import robot_spec
 from beingh_core.sim.layout import (
+    CUBE_SIZE_M,
     TABLE_HALF_M,
     TABLE_THICK_M,
     WRIST_AHEAD,
     WRIST_EYE,
     Layout,
 )
+from beingh_core.sim.planar_base import add_planar_base
 
 CUBE_COLOURS = {
     "red": (0.85, 0.08, 0.08, 1.0),
     "green": (0.08, 0.65, 0.12, 1.0),
     "blue": (0.08, 0.20, 0.85, 1.0),
 }
-CUBE_SIZE_M = 0.04
-# Where cubes are placed [m, base frame]; all of it is in view of the wrist camera at the home pose.
-CUBE_AREA_XY = ((0.40, 0.60), (-0.15, 0.15))
-# An open Franka hand spans 0.11 m over the fingers: nearer neighbours would be hit.
-CUBE_SPACING_M = 0.09
 CUBE_MAX_YAW_RAD = 0.25
 TIMESTEP_S = 0.0025
 TOOL_FROM_HAND_M = 0.1034
@@ -47,16 +45,19 @@ _FINGER_KG = 0.01
 # A tied joint has no motor of its own [kg m^2].
 _TIED_ARMATURE = 1e-4
 _STIFF_SOLREF, _STIFF_SOLIMP = [0.006, 1.0], [0.97, 0.995, 0.001, 0.5, 2.0]
+# Of a cube of `CUBE_SIZE_M`.
+_CUBE_KG = 0.06
 _ROBOT, _WORLD = 1, 2
 _FINGER = "finger"
 
 
-def build_model(urdf_path: str | Path, layout: Layout | None = None) -> mujoco.MjModel:
+def build_model(urdf_path: str | Path, layout: Layout | None = None, *, drives: bool = False) -> mujoco.MjModel:
     """Compile the scene.
 
     Args:
         urdf_path: the robot; joint and link names are used as they stand there.
         layout: where things stand, default the FR3's.
+        drives: whether the robot stands on a planar base.
 
     Returns:
         A model with position actuators named after their joints, free bodies `cube_<colour>`, and the cameras
@@ -79,28 +80,18 @@ def build_model(urdf_path: str | Path, layout: Layout | None = None) -> mujoco.M
     spec.visual.headlight.ambient = [0.15, 0.15, 0.15]
     spec.visual.headlight.specular = [0.0, 0.0, 0.0]
     _prepare_robot(spec, read_urdf(Path(urdf_path)))
+    if drives:
+        add_planar_base(spec)
     _add_world(spec, layout)
     _add_cameras(spec, layout)
     return spec.compile()
 
 
-def robot_spec(urdf_path: str | Path) -> mujoco.MjSpec:
-    """The robot alone, with all links of its URDF.
-
-    Raises:
-        BeingHError: a file that MuJoCo cannot read.
-    """
-    try:
-        spec = mujoco.MjSpec.from_file(str(urdf_path))
-    except ValueError as error:
-        raise BeingHError(f"MuJoCo cannot read this: {error}", where=urdf_path) from error
-    spec.compiler.fusestatic = False
-    return spec
-
-
 def _prepare_robot(spec: mujoco.MjSpec, urdf: UrdfFacts) -> None:
     fingers = {body for body in (geom.parent.name for geom in spec.geoms) if _is_finger(body, urdf)}
     for geom in spec.geoms:
+        if not geom.contype:  # drawn only
+            continue
         geom.contype, geom.conaffinity = _ROBOT, _WORLD
         if geom.parent.name in fingers:
             geom.friction = [1.5, 0.02, 0.001]
@@ -166,13 +157,13 @@ def _add_world(spec: mujoco.MjSpec, layout: Layout) -> None:
         conaffinity=_ROBOT | _WORLD,
     )
     for colour, rgba in CUBE_COLOURS.items():
-        body = world.add_body(name=f"cube_{colour}", pos=layout.table + np.array([0.0, 0.0, CUBE_SIZE_M / 2]))
+        body = world.add_body(name=f"cube_{colour}", pos=layout.table + np.array([0.0, 0.0, layout.cube_m / 2]))
         body.add_freejoint(name=f"cube_{colour}")
         body.add_geom(
             type=mujoco.mjtGeom.mjGEOM_BOX,
-            size=[CUBE_SIZE_M / 2] * 3,
+            size=[layout.cube_m / 2] * 3,
             rgba=rgba,
-            mass=0.06,
+            mass=_CUBE_KG * (layout.cube_m / CUBE_SIZE_M) ** 3,
             contype=_WORLD,
             conaffinity=_ROBOT | _WORLD,
             friction=[1.0, 0.02, 0.001],
@@ -229,13 +220,15 @@ def _look_at(eye: np.ndarray, target: np.ndarray, up: np.ndarray) -> np.ndarray:
 
 
 def sample_cubes(rng: np.random.Generator, layout: Layout | None = None) -> dict[str, tuple[np.ndarray, float]]:
-    """Draw cube places on a table: colour -> (position (3,) [m], yaw [rad]), at least `CUBE_SPACING_M` apart."""
-    (x0, x1), (y0, y1) = CUBE_AREA_XY
-    while True:
+    """Draw cube places on a table: colour -> (position (3,) [m], yaw [rad]), at least `spacing_m` apart."""
+    layout = layout or Layout()
+    (x0, x1), (y0, y1) = layout.area
+    # Where an area has hardly room for so much, they come nearer.
+    for tries in count():
         xy = rng.uniform([x0, y0], [x1, y1], size=(len(CUBE_COLOURS), 2))
         gaps = np.linalg.norm(xy[:, None] - xy[None], axis=-1)[np.triu_indices(len(xy), 1)]
-        if gaps.min() >= CUBE_SPACING_M:
+        if gaps.min() >= layout.spacing_m * 0.98 ** (tries // 500):
             break
-    yaw = rng.uniform(-CUBE_MAX_YAW_RAD, CUBE_MAX_YAW_RAD, size=len(xy))
-    offset = (layout or Layout()).offset
-    return {c: (np.array([*p, CUBE_SIZE_M / 2]) + offset, float(a)) for c, p, a in zip(CUBE_COLOURS, xy, yaw)}
+    yaw = layout.yaw_rad + rng.uniform(-CUBE_MAX_YAW_RAD, CUBE_MAX_YAW_RAD, size=len(xy))
+    height = layout.table[2] + layout.cube_m / 2
+    return {c: (np.array([*p, height]), float(a)) for c, p, a in zip(CUBE_COLOURS, xy, yaw)}

@@ -27,6 +27,7 @@ class TrajectoryFollower:
     def reset(self, positions: np.ndarray) -> None:
         """Forget the trajectory and hold `positions` (J,)."""
         self.desired = np.array(positions, dtype=float)
+        self.moves = False  # whether a trajectory has not come to its end yet
         self._times_ns = np.zeros(0, dtype=np.int64)
         self._points_TJ = np.zeros((0, len(self.joints)))
 
@@ -70,6 +71,7 @@ class TrajectoryFollower:
             return reason
         order = [list(joints).index(name) for name in self.joints]
         start = self.sample(now_ns)
+        self.moves = True
         self._times_ns = np.concatenate([[now_ns], (stamp_ns or now_ns) + np.asarray(times_ns, dtype=np.int64)])
         self._points_TJ = np.vstack([start, np.asarray(positions_TJ)[:, order]])
         return None
@@ -80,7 +82,7 @@ class TrajectoryFollower:
         if times.size:
             after = int(np.searchsorted(times[1:], now_ns, side="right")) + 1
             if after >= times.size:
-                self.desired = self._points_TJ[-1].copy()
+                self.desired, self.moves = self._points_TJ[-1].copy(), False
             else:
                 before = after - 1
                 share = (now_ns - times[before]) / (times[after] - times[before])

@@ -9,21 +9,28 @@ import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+from PIL import Image
 
+from beingh_core.colours import colour_named
 from beingh_core.contract import RobotContract, load_contract
 from beingh_core.contract.paths import find_in_package
 from beingh_core.contract.urdf import read_urdf
 from beingh_core.errors import BeingHError
 from beingh_core.evaluate.episodes import EpisodeResult, EpisodeTrace
 from beingh_core.evaluate.figures import RunData
-from beingh_core.evaluate.judge import PickJudge, colour_named
+from beingh_core.evaluate.judge import PickJudge, TimeJudge
 from beingh_core.evaluate.report import write_report
 from beingh_core.evaluate.seams import seams, sent_positions
+from beingh_core.evaluate.tracking import Followed
 from beingh_core.realtime.clock import TickClock
 from beingh_core.sim import CUBE_COLOURS
+from beingh_core.sim.describe import left_open
+from beingh_core.sim.hand import HAND_SLOTS, hands_of
 from beingh_ros.bringup import BringupOptions, ProcessGroup, check_start, processes
+from beingh_ros.demo.gallery import STILL, run_all
 from beingh_ros.demo.progress import PlainProgress, make_progress
 from beingh_ros.demo.recording import EpisodeRecording, episodes_only
 from beingh_ros.demo.session import FIRST_CHUNK_TIMEOUT_S, DemoSession
@@ -31,9 +38,15 @@ from beingh_ros.monitor.viewer import VIEWERS, RerunViewer
 from beingh_ros.record.episode import make_writable
 
 ROBOT = "fr3"
+POLICIES = ("auto", "checkpoint", "expert")
+# What the expert does takes longer on slow robots than what the checkpoint was trained for [s]; time of a reference path [s].
+EXPERT_SECONDS, REFERENCE_SECONDS = 45.0, 12.0
+REFERENCE = "follow the reference path"
 CHECKPOINT = "checkpoints/fr3_cubes"
 INSTRUCTION = "pick up the {colour} cube"
 SPECTATOR_FPS = 10.0
+SECONDS = 20.0
+LIMITS = ("lower", "upper", "velocity", "acceleration", "jerk", "is_velocity")
 INTERRUPTED, FAILED = 130, 1
 
 
@@ -42,7 +55,7 @@ class Demo:
 
     Args:
         contract: Robot.
-        checkpoint: Checkpoint directory.
+        checkpoint: Checkpoint directory; None for the scripted expert.
         episodes: Number of episodes; episode i has seed `seed` + i.
         seed: First seed.
         instruction: The task in words; "" names a colour by the seed.
@@ -56,7 +69,7 @@ class Demo:
         self,
         contract: RobotContract,
         *,
-        checkpoint: Path,
+        checkpoint: Path | None,
         episodes: int,
         seed: int,
         instruction: str,
@@ -68,10 +81,14 @@ class Demo:
         self._contract, self._checkpoint, self._out, self._viewer = contract, checkpoint, out, viewer
         self._record, self._recording = record, None
         self._seconds = seconds
-        self._plan = [(seed + i, instruction or _instruction(seed + i)) for i in range(episodes)]
-        for _, text in self._plan:
+        self._picks = checkpoint is not None or bool(hands_of(contract))
+        told = [instruction or (_instruction(seed + i) if self._picks else REFERENCE) for i in range(episodes)]
+        self._plan = [(seed + i, text) for i, text in enumerate(told)]
+        for text in told if self._picks else ():
             colour_named(text, CUBE_COLOURS)
         self._seed = seed
+        self._followed: list[Followed] = []
+        self._still: np.ndarray | None = None
         self._results: list[EpisodeResult] = []
         self._trace: EpisodeTrace | None = None
 
@@ -82,8 +99,9 @@ class Demo:
             BeingHError: When a node cannot start, ends, or does not answer.
         """
         options = BringupOptions(
-            contract=ROBOT,
-            checkpoint=str(self._checkpoint),
+            contract=str(self._contract.path),
+            checkpoint=str(self._checkpoint or ""),
+            expert=self._checkpoint is None,
             simulate=True,
             seed=self._seed,
             spectator_fps=SPECTATOR_FPS,
@@ -132,7 +150,7 @@ class Demo:
     ) -> EpisodeResult:
         known = len(session.observer.log.epochs())
         session.prepare(seed, instruction)
-        judge = PickJudge(colour_named(instruction, CUBE_COLOURS))
+        judge = self._judge(instruction)
         if self._recording is not None:
             self._recording.start(instruction)
         session.recorder.start(judge, f"{index + 1}/{len(self._plan)}  {instruction}")
@@ -156,6 +174,8 @@ class Demo:
         if self._recording is not None:
             self._recording.stop(judge.success)
         stopped = session.controller_status.get("state") == "stopped"
+        if session.recorder.still is not None and (self._still is None or judge.success):
+            self._still = session.recorder.still
         result = EpisodeResult(
             index=index,
             seed=seed,
@@ -166,9 +186,19 @@ class Demo:
             first_lifted=judge.first_lifted,
             note=f"the controller stopped: {session.controller_status.get('reason')}" if stopped else "",
         )
+        trace = self._make_trace(session, result, known)
+        sent_s = trace.first_tick_s + np.arange(len(trace.sent)) / trace.rate_hz
+        self._followed.append(
+            Followed(sent_s=sent_s, sent=trace.sent, measured_s=trace.measured_s, measured=trace.measured)
+        )
         if self._trace is None or (result.success and not self._trace.result.success):
-            self._trace = self._make_trace(session, result, known)
+            self._trace = trace
         return result
+
+    def _judge(self, instruction: str) -> PickJudge | TimeJudge:
+        if not self._picks:
+            return TimeJudge(min(REFERENCE_SECONDS, self._seconds))
+        return PickJudge(colour_named(instruction, CUBE_COLOURS))
 
     def _make_trace(self, session: DemoSession, result: EpisodeResult, known: int) -> EpisodeTrace:
         """Traces of the episode that has just ended; `known` epochs are older than it."""
@@ -194,26 +224,33 @@ class Demo:
 
     def _data(self, session: DemoSession) -> RunData:
         contract, recorder = self._contract, session.recorder
-        kinds = read_urdf(contract.urdf_path).joints
+        joints = session.observer.log.joints
+        columns, limits = [contract.joint_names.index(name) for name in joints], contract.limits
         views = [status for name, status in recorder.status.items() if name.startswith("policy: video.")]
         return RunData(
             results=tuple(self._results),
             wire=session.observer.log,
             commit_margin=contract.uac.commit_margin,
             delay_steps=contract.uac.delay_steps,
-            revolute=np.array([kinds[name].type != "prismatic" for name in contract.joint_names]),
+            revolute=_turning_arms(contract, joints),
             inference_ms=list(recorder.inference_ms),
             latency_ms=list(recorder.latency_ms),
             controller=session.controller_status,
             image_frames_lost=sum(int(status["lost"]) for status in views),
-            checkpoint=_short(self._checkpoint),
+            checkpoint="expert" if self._checkpoint is None else _short(self._checkpoint),
+            robot=contract.robot,
+            limits=SimpleNamespace(**{name: np.asarray(getattr(limits, name))[columns] for name in LIMITS}),
+            followed=self._followed,
+            stops=session.observer.stops,
         )
 
     def _report(self, data: RunData) -> int:
         values, audit = write_report(self._out, data, self._trace)
+        if self._still is not None:
+            Image.fromarray(self._still).save(self._out / STILL)
         print(
             f"{values['successes']} of {values['episodes']} episodes succeeded, "
-            f"{values['prefix_violations']} broken commitments, "
+            f"{values['prefix_violations']} broken commitments, {values['limit_violations']} limit violations, "
             f"{values['late_chunks']} late chunks of {values['chunks']}, inference {values['inference_ms']['p50']} ms"
         )
         print(f"report: {self._out / 'report.html'}")
@@ -221,6 +258,13 @@ class Demo:
             print(f"error: a committed command was not kept: {audit.violations[0]}", file=sys.stderr)
             return FAILED
         return 0
+
+
+def _turning_arms(contract: RobotContract, joints: Sequence[str]) -> np.ndarray:
+    """(J,) which joints turn and belong to no hand."""
+    kinds = read_urdf(contract.urdf_path).joints
+    hands = {name for a in contract.action if a.slot in HAND_SLOTS for name in a.commanded}
+    return np.array([kinds[name].type != "prismatic" and name not in hands for name in joints])
 
 
 def _instruction(seed: int) -> str:
@@ -272,9 +316,37 @@ def checkpoint_directory(text: str) -> Path:
     return path
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Entry point."""
+def policy_of(robot: str, policy: str, checkpoint: str) -> Path | None:
+    """The checkpoint directory that a demo runs, None for the scripted expert.
+
+    Args:
+        robot: Name of the contract.
+        policy: One of POLICIES; auto is the checkpoint that is given or that the robot has, else the expert.
+        checkpoint: Checkpoint directory; "" for the demo's own.
+
+    Raises:
+        BeingHError: There is no such checkpoint, or one beside the expert.
+    """
+    if policy == "expert" and checkpoint:
+        raise BeingHError("the expert takes no checkpoint", where="--policy expert", remedy="leave --checkpoint out")
+    if policy == "expert" or (policy == "auto" and robot != ROBOT and not checkpoint):
+        return None
+    if robot != ROBOT and not checkpoint:
+        raise BeingHError(
+            f"`{robot}` has no checkpoint of its own",
+            where="--policy checkpoint",
+            remedy="give --checkpoint DIR (make demo CHECKPOINT=DIR), or take --policy expert",
+        )
+    return checkpoint_directory(checkpoint)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--robot", default=ROBOT, help="robot contract: name or path")
+    parser.add_argument(
+        "--policy", choices=POLICIES, default="auto", help=f"auto: the checkpoint for {ROBOT}, else the scripted expert"
+    )
+    parser.add_argument("--all", action="store_true", help="every robot, one after the other: a table and one picture")
     parser.add_argument("--episodes", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0, help="seed of the first episode; the following ones count up")
     parser.add_argument(
@@ -282,27 +354,38 @@ def main(args: Sequence[str] | None = None) -> int:
         default="",
         help='the task in words, such as "pick up the red cube"; by default the seed chooses',
     )
-    parser.add_argument("--seconds", type=float, default=20.0, help="longest time of an episode [s]")
+    parser.add_argument("--seconds", type=float, default=0.0, help="longest time of an episode [s], 0 for the usual")
     parser.add_argument("--checkpoint", default="", help=f"checkpoint directory, default {CHECKPOINT}")
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="directory of the report")
     parser.add_argument("--record", default="", metavar="DIR", help="record a bag of each episode in this folder")
     parser.add_argument("--viewer", choices=VIEWERS, default="none", help="live view; rerun needs a screen")
-    given = parser.parse_args(args)
+    return parser
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Entry point."""
+    given = _parser().parse_args(args)
     # Also where the shell that started this one ignores SIGINT.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
         if given.episodes < 1:
             raise BeingHError(f"{given.episodes} episodes cannot be run", where="--episodes", allowed="1 or more")
+        if given.all:
+            return run_all(given.out, given.episodes, given.seed)
+        contract = load_contract(given.robot)
+        for note in left_open(contract.urdf_path):
+            print(f"note: {note}")
+        checkpoint = policy_of(contract.path.stem, given.policy, given.checkpoint)
         isolate()
         print(f"to watch it: ROS_DOMAIN_ID={os.environ['ROS_DOMAIN_ID']} {sys.executable} -m beingh_ros.cli monitor")
         return Demo(
-            load_contract(ROBOT),
-            checkpoint=checkpoint_directory(given.checkpoint),
+            contract,
+            checkpoint=checkpoint,
             episodes=given.episodes,
             seed=given.seed,
             instruction=given.instruction,
-            seconds=given.seconds,
+            seconds=given.seconds or (EXPERT_SECONDS if checkpoint is None else SECONDS),
             out=given.out,
             viewer=given.viewer,
             record=Path(given.record).resolve() if given.record else None,

@@ -7,22 +7,25 @@ import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
-from sensor_msgs.msg import Image, JointState
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Float32MultiArray
 from visualization_msgs.msg import MarkerArray
 
 from beingh_core.contract import RobotContract
-from beingh_core.contract.state_messages import joint_positions
+from beingh_core.data.camera_reader import CameraReader
 from beingh_core.errors import BeingHError
-from beingh_core.evaluate.judge import PickJudge
+from beingh_core.evaluate.judge import PickJudge, TimeJudge
 from beingh_core.evaluate.video import VideoWriter
-from beingh_ros.messages.conversions import image_to_array, select_joints, stamp_to_ns
+from beingh_ros.demo.observer import positioned
+from beingh_ros.messages.conversions import image_to_array, stamp_to_ns
 from beingh_ros.messages.diagnostics import read_status
+from beingh_ros.messages.state_messages import StateReader
 from beingh_ros.messages.topics import OBJECTS_TOPIC
 
 FILM_PERIOD_NS = 250_000_000
@@ -78,8 +81,9 @@ class Recorder:
         status: Diagnostic name -> its newest key-values.
         status_count: Diagnostic name -> how often it was received.
         start_ns: Stamp of the first cube places of the episode, None before it.
-        joint_states: (stamp, (J,) positions) of the episode.
+        joint_states: (stamp, (J,) positions) of the episode, of the joints that are told to go to a position.
         film: (stamp, view -> pixels) of the episode.
+        still: Newest picture of the spectator in the episode, None before one.
     """
 
     def __init__(
@@ -90,26 +94,26 @@ class Recorder:
         received: Callable[[], None],
         video: VideoThread,
     ) -> None:
-        self._joints, self._received, self._video = contract.joint_names, received, video
+        self._joints, self._received, self._video = positioned(contract), received, video
+        self._newest_joints: dict[str, float] = {}
         self.cubes: dict[str, np.ndarray] = {}
         self.newest_ns: dict[str, int] = {}
         self.inference_ms: list[float] = []
         self.latency_ms: list[float] = []
         self.status: dict[str, Mapping[str, str]] = {}
         self.status_count: dict[str, int] = {}
-        self._judge: PickJudge | None = None
+        self._judge: PickJudge | TimeJudge | None = None
         self._caption = ""
         self._views: dict[str, np.ndarray] = {}
         self.forget_episode()
         make = node.create_subscription
-        topics = dict.fromkeys(signal.topic for signal in contract.state)
+        readers = {topic: StateReader(contract, topic) for topic in contract.joint_state_topics}
+        cameras = {camera.topic: (camera.name, CameraReader(camera)) for camera in contract.cameras}
+        types = {c.topic: CompressedImage if c.type.endswith("CompressedImage") else Image for c in contract.cameras}
         self.subscriptions = [
             make(MarkerArray, OBJECTS_TOPIC, self._on_objects, MANY),
-            *(make(JointState, topic, partial(self._on_joints, topic), MANY) for topic in topics),
-            *(
-                make(Image, camera.topic, partial(self._on_camera, camera.name, camera.topic), FEW)
-                for camera in contract.cameras
-            ),
+            *(make(reader.type, t, partial(self._on_joints, t, reader), MANY) for t, reader in readers.items()),
+            *(make(types[t], t, partial(self._on_camera, t, *named), FEW) for t, named in cameras.items()),
             make(Image, spectator_topic, self._on_spectator, FEW),
             make(Float32MultiArray, "policy/latency", self._on_latency, MANY),
             make(DiagnosticArray, "/diagnostics", self._on_diagnostics, MANY),
@@ -120,8 +124,9 @@ class Recorder:
         self.start_ns: int | None = None
         self.joint_states: list[tuple[int, np.ndarray]] = []
         self.film: list[tuple[int, dict[str, np.ndarray]]] = []
+        self.still: np.ndarray | None = None
 
-    def start(self, judge: PickJudge, caption: str) -> None:
+    def start(self, judge: PickJudge | TimeJudge, caption: str) -> None:
         """Record an episode from the next message on."""
         self.forget_episode()
         self._views.clear()
@@ -144,28 +149,34 @@ class Recorder:
             self._judge.update(stamp_ns / 1e9, self.cubes)
         self._received()
 
-    def _on_joints(self, topic: str, message: JointState) -> None:
+    def _on_joints(self, topic: str, reader: StateReader, message: Any) -> None:
         try:
-            positions = select_joints(joint_positions(message, self._joints), self._joints)
+            read = reader.read(message)
         except BeingHError:
             return  # another robot's; the controller says what it misses
-        stamp_ns = self.newest_ns[topic] = stamp_to_ns(message.header.stamp)
-        if self._judge is not None:
-            self.joint_states.append((stamp_ns, positions))
+        if not read.positions:
+            return
+        self.newest_ns[topic] = read.stamp_ns
+        self._newest_joints.update(read.positions)
+        if self._judge is not None and set(self._joints) <= self._newest_joints.keys():
+            self.joint_states.append((read.stamp_ns, np.array([self._newest_joints[name] for name in self._joints])))
         self._received()
 
-    def _on_camera(self, view: str, topic: str, message: Image) -> None:
+    def _on_camera(self, topic: str, view: str, reader: CameraReader, message: Image | CompressedImage) -> None:
         stamp_ns = self.newest_ns[topic] = stamp_to_ns(message.header.stamp)
-        if self._judge is not None:
-            self._views[view] = image_to_array(message)
-            if not self.film or stamp_ns - self.film[-1][0] >= FILM_PERIOD_NS:
-                self.film.append((stamp_ns, dict(self._views)))
+        if self._judge is not None and (not self.film or stamp_ns - self.film[-1][0] >= FILM_PERIOD_NS):
+            try:
+                self._views[view] = reader.pixels(message)
+            except BeingHError:
+                return  # the policy says so too
+            self.film.append((stamp_ns, dict(self._views)))
         self._received()
 
     def _on_spectator(self, message: Image) -> None:
         if self._judge is not None and self.start_ns is not None:
             time_s = max(0.0, (stamp_to_ns(message.header.stamp) - self.start_ns) / 1e9)
-            self._video.add(image_to_array(message), f"{self._caption}   {time_s:.1f} s")
+            self.still = image_to_array(message)
+            self._video.add(self.still, f"{self._caption}   {time_s:.1f} s")
 
     def _on_latency(self, message: Float32MultiArray) -> None:
         inference_ms, latency_ms = message.data[:2]

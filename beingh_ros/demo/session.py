@@ -31,6 +31,8 @@ START_TIMEOUT_S = 180.0
 CALL_TIMEOUT_S = 20.0
 REST_TIMEOUT_S = 5.0
 FIRST_CHUNK_TIMEOUT_S = 20.0
+# Drivers that stream repeat the posture at rest for half a second.
+AFTER_REST_S = 0.8
 # The controller publishes every tick while it has anything to send.
 SILENT_TICKS = 5
 # Messages stamped that much after the reset's answer show the new scene.
@@ -118,7 +120,8 @@ class DemoSession:
         clients = (self._seed, self._sim_reset, self._stop, self._reset, self._change_state, self._get_state)
         for client in clients:
             self.wait(client.service_is_ready, START_TIMEOUT_S, f"the service {client.srv_name}")
-        driver_topics = [group.topic for group in self._contract.driver.groups]
+        trajectories = [driver for driver in self._contract.drivers if driver.kind == "joint_trajectory"]
+        driver_topics = [group.topic for driver in trajectories for group in driver.groups]
         camera_topics = [camera.topic for camera in self._contract.cameras]
         pairs = {
             topic: (1, 2)
@@ -167,6 +170,7 @@ class DemoSession:
             CALL_TIMEOUT_S,
             "the controller's report that it runs",
         )
+        self.wait_or_not(lambda: False, ramps_of(self._contract)[0])
         self.wait(
             lambda: self.policy_status.get("instruction") == instruction,
             CALL_TIMEOUT_S,
@@ -179,6 +183,7 @@ class DemoSession:
         self.wait_or_not(lambda: self.observer.at_rest or self._is_silent(), REST_TIMEOUT_S)
         self._trigger(self._stop)
         self.wait(self._is_silent, CALL_TIMEOUT_S, "the controller's coming to rest")
+        self.wait_or_not(lambda: False, ramps_of(self._contract)[1])
 
     def release(self) -> None:
         """Let the policy act."""
@@ -232,3 +237,11 @@ class DemoSession:
     def _spin(self) -> None:
         while not self._ending.is_set():
             self._executor.spin_once(timeout_sec=0.1)
+
+
+def ramps_of(contract: RobotContract) -> tuple[float, float]:
+    """How long after its first command a robot is not wholly in the drivers' hands, and how long after the controller's last
+    plan they may still send something [s]."""
+    streams = any(driver.kind != "joint_trajectory" for driver in contract.drivers)
+    begin_s, end_s = (max(d.options.get(key, 0.0) for d in contract.drivers) for key in ("ramp_in_s", "ramp_out_s"))
+    return begin_s, end_s + (AFTER_REST_S if streams else 0.0)

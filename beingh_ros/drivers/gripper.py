@@ -11,6 +11,7 @@ from typing import Any
 
 from beingh_core.contract import Driver as DriverSettings
 from beingh_core.contract import RobotContract
+from beingh_core.contract.arms import gripper_ends
 from beingh_core.control.driver import FLUSH_S, Driver, Starts, columns_of
 from beingh_core.control.setpoints import Setpoints
 from beingh_core.realtime.clock import exact_period_ns
@@ -80,7 +81,7 @@ class GripperDriver(Driver):
             for client, group in zip(goals, settings.groups)
         ]
         self._joints = [group.joints[0] for group in settings.groups]
-        self._ends = [_ends(contract, joint) for joint in self._joints]
+        self._ends = [gripper_ends(contract, joint) for joint in self._joints]
         self._watches = [GripWatch(*ends) for ends in self._ends]
         self._ranges = [_command_range(options)] * len(settings.groups)
 
@@ -161,15 +162,6 @@ class GripperDriver(Driver):
     def _goal(self, index: int, value: float, closing: bool) -> tuple[str, Any]:
         """Key of the server and the goal that sends one gripper to `value`."""
         raise NotImplementedError
-
-
-def _ends(contract: RobotContract, joint: str) -> tuple[float, float]:
-    """closed and open joint positions; the limits where it is not commanded as a gripper."""
-    for signal in contract.action:
-        if signal.joints == (joint,) and signal.closed is not None:
-            return signal.closed, signal.open
-    column = contract.joint_names.index(joint)
-    return float(contract.limits.lower[column]), float(contract.limits.upper[column])
 
 
 def _command_range(options: Any) -> tuple[float, float] | None:

@@ -26,7 +26,12 @@ from beingh_ros.nodes.guard import bounded
 
 # A streamed reference is reached in this time, as a servo does that gets the next one then.
 STREAM_NS = 10_000_000
-Accept = Callable[[TrajectoryFollower, int], "str | None"]
+Accept = Callable[[Any, int], "str | None"]
+
+
+def read_command(kind: str, wire: Wire, message: Any, follower: TrajectoryFollower, now_ns: int) -> str | None:
+    """Hand a message to a follower at a time; why it is dropped, None where it is not."""
+    return _READERS[kind][1](wire, message, follower, now_ns)
 
 
 def subscribe(
@@ -47,9 +52,10 @@ def subscribe(
         take: given for each message what hands it to a follower at a time, and returns why it is dropped.
         tell_dropped: told about messages that are no such message.
     """
-    message_type, read = _READERS[kind]
-    wire = group.wire or plain(group.joints)
-    receive = bounded(message_type, most_bytes, lambda message: take(partial(read, wire, message)), tell_dropped)
+    message_type, wire = _READERS[kind][0], group.wire or plain(group.joints)
+    receive = bounded(
+        message_type, most_bytes, lambda message: take(partial(read_command, kind, wire, message)), tell_dropped
+    )
     node.create_subscription(message_type, group.topic, receive, QoSProfile(depth=10), raw=True)
 
 

@@ -2,7 +2,7 @@
 
 In the namespace of the node, publishes the joint states that the contract reads (50 Hz), every camera of the contract at the
 contract's rate, sim/objects, sim/contacts while the arm touches something, and on request a spectator camera. Accepts what the
-drivers of the contract send (see `sim_commands`), with the contract's names and units.
+drivers of the contract send (see `sim_commands` and `sim_actions`), with the contract's names and units.
 """
 
 from __future__ import annotations
@@ -11,38 +11,33 @@ import os
 import sys
 import threading
 import traceback
-from collections import deque
 from collections.abc import Callable
-from functools import partial
 
 os.environ.setdefault("MUJOCO_GL", "egl")  # before mujoco is imported
 
-import numpy as np
 import rclpy
 from geometry_msgs.msg import Point
 from rclpy.qos import QoSProfile
-from sensor_msgs.msg import Image, JointState
+from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import Marker, MarkerArray
 
 from beingh_core.contract import RobotContract, load_contract
 from beingh_core.contract.arms import base_frame
 from beingh_core.contract.simulation import check_simulation, sim_camera
-from beingh_core.contract.wire import Wire
 from beingh_core.control.timing import SteadyTime
 from beingh_core.errors import BeingHError
-from beingh_core.sim import CUBE_COLOURS, CUBE_SIZE_M, SimRobot
-from beingh_core.sim.trajectory_follower import TrajectoryFollower
+from beingh_core.sim import CUBE_COLOURS, SimRobot
+from beingh_core.sim.describe import left_open
 from beingh_ros.messages.conversions import array_to_image, ns_to_stamp
-from beingh_ros.messages.plan_messages import most_bytes
 from beingh_ros.messages.topics import CONTACTS_TOPIC, OBJECTS_TOPIC
 from beingh_ros.nodes.guard import GuardedNode
 from beingh_ros.nodes.runtime import declare, raise_priority, run_node
-from beingh_ros.nodes.sim_commands import subscribe
 from beingh_ros.nodes.sim_contacts import contact_markers
+from beingh_ros.nodes.sim_drivers import SimDrivers
+from beingh_ros.nodes.sim_states import publications
 
 STEP_NS = 10_000_000  # physics and reference update
-JOINT_STATE_RATE_HZ = 50.0
 OBJECTS_RATE_HZ = 20.0
 MAX_LAG_NS = 200_000_000
 SPECTATOR = "spectator_camera"
@@ -66,15 +61,15 @@ class SimNode(GuardedNode):
             self, "spectator_fps", 0.0, "rate of the spectator camera [1/s], 0 for none", between=(0.0, 60.0)
         )
         check_simulation(contract)
+        for note in left_open(contract.urdf_path):
+            self.get_logger().warning(note)
         self._robot = SimRobot.of(contract)
         self._robot.reset(self.get_parameter("seed").value)
         self._base_frame = base_frame(contract)
         self._contacts = self.create_publisher(MarkerArray, CONTACTS_TOPIC, 10)
-        self._followers: list[TrajectoryFollower] = []
-        self._inbox: deque[tuple[TrajectoryFollower, Callable]] = deque()
         self._lock = threading.Lock()  # physics state: simulation thread and reset service
         self._time = SteadyTime()
-        self._subscribe_drivers(contract)
+        self._drivers = SimDrivers(self, contract, self._robot, self._tell_dropped)
         self._views: list[tuple[str, tuple[int, int] | None]] = []
         self._jobs = self._make_jobs(contract, spectator_fps)
         self.create_service(Trigger, "sim/reset", self._reset)
@@ -87,31 +82,11 @@ class SimNode(GuardedNode):
         self._ending.set()
         self._thread.join(timeout=2.0)
 
-    def _subscribe_drivers(self, contract: RobotContract) -> None:
-        measured = self._robot.positions()
-        for driver in contract.drivers:
-            for group in driver.groups:
-                missing = [name for name in group.joints if name not in measured]
-                if missing:
-                    raise BeingHError(f"the simulator has no joint {missing[0]}", where=contract.path, allowed=measured)
-                follower = TrajectoryFollower(group.joints, np.array([measured[name] for name in group.joints]))
-                self._followers.append(follower)
-                take = partial(self._receive, follower)
-                subscribe(self, driver.kind, group, most_bytes(contract), take, self._tell_dropped)
-
-    def _receive(self, follower: TrajectoryFollower, accept: Callable[[TrajectoryFollower, int], str | None]) -> None:
-        """Executor thread: hand over to the simulation thread."""
-        self._inbox.append((follower, accept))
-
     def _make_jobs(self, contract: RobotContract, spectator_fps: float) -> list[list]:
         """[period in steps, next due step, function of the stamp] of everything that is published."""
         objects = self.create_publisher(MarkerArray, OBJECTS_TOPIC, 10)
         jobs = [[_steps(OBJECTS_RATE_HZ), 0, lambda stamp_ns: objects.publish(self._objects(stamp_ns))]]
-        for topic in contract.joint_state_topics:
-            states = self.create_publisher(JointState, topic, 10)
-            jobs.append(
-                [_steps(JOINT_STATE_RATE_HZ), 0, partial(self._publish_joints, states, contract.wire_of(topic))]
-            )
+        jobs += [[_steps(rate_hz), 0, publish] for rate_hz, publish in publications(self, contract, self._robot)]
         cameras = [(sim_camera(camera), camera.topic, contract.rate_hz, None) for camera in contract.cameras]
         if spectator_fps > 0:
             cameras.append((SPECTATOR, SPECTATOR_TOPIC, spectator_fps, SPECTATOR_SIZE))
@@ -152,8 +127,10 @@ class SimNode(GuardedNode):
             with self._lock:
                 if rclpy.ok(context=self.context):
                     self._publish_due(step, stamp_ns)
-                self._take_commands(stamp_ns)
-                self._robot.step(STEP_NS / 1e9, self._references(stamp_ns + STEP_NS))
+                self._drivers.take(stamp_ns)
+                self._drivers.drive(stamp_ns, STEP_NS / 1e9)
+                self._robot.step(STEP_NS / 1e9, self._drivers.references(stamp_ns + STEP_NS))
+                self._drivers.watch(stamp_ns + STEP_NS)
                 contacts = self._robot.contacts()
             if contacts and rclpy.ok(context=self.context):
                 self._contacts.publish(contact_markers(contacts, stamp_ns + STEP_NS, self._base_frame))
@@ -165,34 +142,8 @@ class SimNode(GuardedNode):
                 job[1] += job[0]
                 job[2](stamp_ns)
 
-    def _take_commands(self, now_ns: int) -> None:
-        while self._inbox:
-            follower, accept = self._inbox.popleft()
-            reason = accept(follower, now_ns)
-            if reason:
-                self._tell_dropped(reason)
-
     def _tell_dropped(self, reason: str | BeingHError) -> None:
         self.get_logger().error(f"dropped a command: {reason}", throttle_duration_sec=1.0)
-
-    def _references(self, at_ns: int) -> dict[str, float]:
-        """Desired position of every commanded joint at a time."""
-        return {
-            name: float(value)
-            for follower in self._followers
-            for name, value in zip(follower.joints, follower.sample(at_ns))
-        }
-
-    def _publish_joints(self, publisher, wire: Wire, stamp_ns: int) -> None:
-        """What a topic holds: the joints read from it, with their names and units there; all joints where those are the URDF's."""
-        names, positions, velocities = self._robot.joint_state()
-        message = JointState(name=list(names), position=positions.tolist(), velocity=velocities.tolist())
-        if not wire.is_plain:
-            rows = [names.index(joint) for joint in wire.joints]
-            message.name, message.position = list(wire.names), wire.values(positions[rows]).tolist()
-            message.velocity = wire.rates(velocities[rows]).tolist()
-        message.header.stamp = ns_to_stamp(stamp_ns)
-        publisher.publish(message)
 
     def _objects(self, stamp_ns: int) -> MarkerArray:
         message = MarkerArray()
@@ -203,7 +154,7 @@ class SimNode(GuardedNode):
             w, x, y, z = map(float, quaternion)
             orientation = marker.pose.orientation
             orientation.w, orientation.x, orientation.y, orientation.z = w, x, y, z
-            marker.scale.x = marker.scale.y = marker.scale.z = CUBE_SIZE_M
+            marker.scale.x = marker.scale.y = marker.scale.z = self._robot.layout.cube_m
             marker.color.r, marker.color.g, marker.color.b, marker.color.a = map(float, CUBE_COLOURS[colour])
             message.markers.append(marker)
         return message
@@ -212,11 +163,8 @@ class SimNode(GuardedNode):
         """Arm at home, new cubes by the `seed` parameter, no trajectory. The controller needs its own reset after."""
         seed = self.get_parameter("seed").value
         with self._lock:
-            self._inbox.clear()
             self._robot.reset(seed)
-            measured = self._robot.positions()
-            for follower in self._followers:
-                follower.reset(np.array([measured[name] for name in follower.joints]))
+            self._drivers.reset()
         response.success, response.message = True, f"scene of seed {seed}"
         return response
 

@@ -61,7 +61,7 @@ def usage(make_node: Callable) -> str:
     module = sys.modules[make_node.__module__]
     program = Path(sys.argv[0])
     name = program.parent.name if program.stem == "__main__" else program.stem
-    found = [*parameters_of(module), Parameter("use_sim_time", False, "take the time from /clock")]
+    found = [*_parameters_of_node(make_node), Parameter("use_sim_time", False, "take the time from /clock")]
     width = max(len(parameter.name) for parameter in found) + 4
     lines = [f"usage: {name} {_GIVEN}", "", (module.__doc__ or "").partition("\n")[0], "", "parameters:"]
     for parameter in found:
@@ -69,6 +69,14 @@ def usage(make_node: Callable) -> str:
         wrapped = textwrap.wrap(text, _WIDTH - width)
         lines += [f"  {parameter.name:<{width - 2}}{wrapped[0]}", *(" " * width + line for line in wrapped[1:])]
     return "\n".join(lines)
+
+
+def _parameters_of_node(make_node: Callable) -> list[Parameter]:
+    """Those of its own module, and of the nodes that it is made from."""
+    classes = inspect.getmro(make_node) if inspect.isclass(make_node) else (make_node,)
+    names = dict.fromkeys(one.__module__ for one in reversed(classes) if one.__module__ in sys.modules)
+    ours = [name for name in names if name == make_node.__module__ or name.startswith(f"{__package__}.")]
+    return [parameter for name in ours for parameter in parameters_of(sys.modules[name])]
 
 
 def parameters_of(module: ModuleType) -> list[Parameter]:

@@ -25,7 +25,9 @@ def register(commands) -> None:
     parser.add_argument(
         "--robot", default="fr3", help="robot contract: name or path; must be one that can be simulated"
     )
-    parser.add_argument("--checkpoint", default="", help="checkpoint directory; empty: the demo's")
+    parser.add_argument(
+        "--checkpoint", default="", help="checkpoint directory; empty: that of the demo for fr3, else the expert"
+    )
     parser.add_argument("--faults", default="", metavar="KIND,KIND", help="only these; 'none' for none; empty: all")
     parser.add_argument("--rate-hz", type=float, default=0.0, help="another tick rate than the contract's, for timing")
     parser.add_argument(

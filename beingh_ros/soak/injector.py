@@ -11,13 +11,16 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Header
-from trajectory_msgs.msg import JointTrajectory
+from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
 
 from beingh_core.contract import RobotContract
 from beingh_ros.soak.disturbance import DelayLine, Effect, apply_all
+from beingh_ros.soak.sway import Sway
 
 PREFIX = "soak"
 CHUNK, BUFFER, ACCEPTED = "policy/chunk", "controller/buffer", "controller/accepted"
+# The other part of a chunk and of a plan, of a robot with a base.
+BASE_CHUNK, BASE_BUFFER = "policy/base_chunk", "controller/base_buffer"
 DEEP = QoSProfile(depth=100)
 
 
@@ -48,13 +51,23 @@ def routes(contract: RobotContract) -> list[Route]:
         for camera in contract.cameras
     ]
     states = [Route(topic=topic, message_type=JointState) for topic in joint_state_topics(contract)]
+    base = [
+        Route(topic=BASE_CHUNK, message_type=MultiDOFJointTrajectory, from_policy=True),
+        Route(topic=BASE_BUFFER, message_type=MultiDOFJointTrajectory),
+    ]
     return [
         Route(topic=CHUNK, message_type=JointTrajectory, from_policy=True),
         Route(topic=BUFFER, message_type=JointTrajectory),
+        *(base if has_base(contract) else []),
         Route(topic=ACCEPTED, message_type=Header),
         *states,
         *cameras,
     ]
+
+
+def has_base(contract: RobotContract) -> bool:
+    """Whether chunks and plans have a second part."""
+    return any(driver.is_velocity for driver in contract.drivers)
 
 
 def joint_state_topics(contract: RobotContract) -> list[str]:
@@ -80,6 +93,8 @@ class Injector:
         self._line = DelayLine()
         self._lock = threading.Lock()
         self._effects: dict[str, tuple[Effect, ...]] = {}
+        # The policies that a run has keep the base where it is.
+        self._always = {BASE_CHUNK: Sway(node, contract)} if has_base(contract) else {}
         self.passed: dict[str, int] = {}
         self.last_ns: dict[str, int] = {}
         self.publishers, self.subscriptions = [], []
@@ -115,6 +130,8 @@ class Injector:
         def receive(message: bytes) -> None:
             with self._lock:
                 effects = self._effects.get(topic, ())
+            if topic in self._always:
+                message = self._always[topic](message)
             for delay_s, changed in apply_all(effects, message):
                 if delay_s > 0:
                     self._line.put(delay_s, lambda m=changed: leave(m))
