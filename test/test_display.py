@@ -48,7 +48,7 @@ def test_every_topic_is_published_with_that_type_and_a_fitting_qos(tmp_path, nam
     options = BringupOptions(contract="fr3", simulate=True, namespace=namespace)
     shown = displays(yaml.safe_load(rviz_config(FR3, TEMPLATE, namespace)))
     topics = {display["Topic"]["Value"]: display for display in shown.values() if "Topic" in display}
-    assert len(topics) == len(FR3.cameras) + 3
+    assert len(topics) == len(FR3.cameras) + 5
     with ros_graph() as graph, ProcessGroup(processes(options), tmp_path, graph.environment):
         for topic, display in topics.items():
             kind = {"Image": "sensor_msgs/msg/Image", "MarkerArray": "visualization_msgs/msg/MarkerArray"}[

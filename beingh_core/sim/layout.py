@@ -33,8 +33,8 @@ _MIN_REACH_M, _BELOW_HAND_M, _STEP_M, _LOWEST_M = 0.2, 0.08, 0.05, 3.0
 # open fingers' width; how far apart cubes are as a share of the area's shorter side.
 _LOWER_M = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 _EDGE_M, _CUBE_SHARE, _SPACING = 0.15, 0.4, 0.4
-# Room for a cube between open fingers, of tips above the table, and of the hand at home above cubes [m].
-_ROOM_M, _ABOVE_TABLE_M, _ABOVE_CUBES_M = 0.015, 0.004, 0.08
+# Room for a cube between open fingers, and of tips above the table [m].
+_ROOM_M, _ABOVE_TABLE_M = 0.015, 0.004
 # The wrist camera of any other hand, from the middle of its parts: back along the hand, and beside it [m].
 _BACK_M, _BESIDE_M = 0.15, 0.08
 
@@ -127,7 +127,7 @@ def _within_reach(
     """The highest table on which the hand reaches enough; None where it reaches nothing on any."""
     cube_m = _cube_size(hand)
     height = max(cube_m / 2.0, hand.beyond_m + _ABOVE_TABLE_M)
-    search = ReachSearch(contract, urdf, model, hand, height)
+    search = ReachSearch(contract, urdf, model, hand, height, cube_m)
     first = int(model.joint(hand.arm_joints[0]).bodyid[0])
     base = float(data.xpos[model.body_parentid[first], 2])
     link = model.body(hand.link).id
@@ -135,7 +135,7 @@ def _within_reach(
     lowest = float(low[np.isin(moved, carried_by(model, link)), 2].min())
     best = None
     for lower in _LOWER_M:
-        top = round(min(base, lowest - max(_BELOW_HAND_M, cube_m + _ABOVE_CUBES_M)) - lower, 3)
+        top = round(min(base, lowest - _BELOW_HAND_M) - lower, 3)
         found = search.at(top)
         if found is None or (best is not None and found.places <= best[0]):
             continue

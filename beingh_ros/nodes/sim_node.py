@@ -28,6 +28,7 @@ from beingh_core.contract.simulation import check_simulation, sim_camera
 from beingh_core.control.timing import SteadyTime
 from beingh_core.errors import BeingHError
 from beingh_core.sim import CUBE_COLOURS, SimRobot
+from beingh_core.sim.describe import left_open
 from beingh_ros.messages.conversions import array_to_image, ns_to_stamp
 from beingh_ros.messages.topics import CONTACTS_TOPIC, OBJECTS_TOPIC
 from beingh_ros.nodes.guard import GuardedNode
@@ -60,6 +61,8 @@ class SimNode(GuardedNode):
             self, "spectator_fps", 0.0, "rate of the spectator camera [1/s], 0 for none", between=(0.0, 60.0)
         )
         check_simulation(contract)
+        for note in left_open(contract.urdf_path):
+            self.get_logger().warning(note)
         self._robot = SimRobot.of(contract)
         self._robot.reset(self.get_parameter("seed").value)
         self._base_frame = base_frame(contract)
