@@ -24,6 +24,7 @@ from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError
 from beingh_core.sim import CUBE_COLOURS
 from beingh_ros.nodes.graph import QUIET_PUBLISHER
+from beingh_ros.nodes.runtime import raise_priority
 from beingh_ros.soak.injector import PREFIX, Injector, joint_state_topics
 from beingh_ros.soak.onlooker import Onlooker
 from beingh_ros.soak.processes import (
@@ -269,6 +270,7 @@ class Rig:
             self._news.notify_all()
 
     def _spin(self, node: Node) -> None:
+        raise_priority()  # of this thread: a harness that is held up would be a fault of its own
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         while not self._ending.is_set():
