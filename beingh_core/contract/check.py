@@ -126,12 +126,15 @@ def _self_collision(contract: RobotContract) -> Row:
             raise BeingHError("coal is not installed, which looks at shapes", remedy="pip install pin")
         from beingh_core.contract.self_collision import collisions_of
 
-        pairs = len(collisions_of(contract).pairs)
+        check = collisions_of(contract)
     except BeingHError as error:
         if contract.keep_out:
             return Row(level=ERROR, subject=subject, found=str(placed(error, place(contract.path, "keep_out"))))
         return Row(level=WARN, subject=subject, found=f"chunks are not checked: {error}")
-    return Row(level=OK, subject=subject, found=f"{pairs} pairs keep {settings.margin:g} m from each other")
+    found = f"{len(check.pairs)} pairs keep {check.margin:g} m from each other"
+    if not check.meshed:
+        return Row(level=OK, subject=subject, found=found)
+    return Row(level=WARN, subject=subject, found=f"{found}; not looked at, as meshes: {', '.join(check.meshed)}")
 
 
 def _uac(contract: RobotContract) -> str:

@@ -13,6 +13,7 @@ from beingh_core.errors import BeingHError
 from beingh_core.sim.describe import carried_by, followed
 from beingh_core.sim.hand import HAND_SLOTS, Hand, hands_of
 from beingh_core.sim.reach import ENOUGH, ReachSearch
+from beingh_core.sim.standing import at_hand
 
 CUBE_SIZE_M = 0.04
 # Where cubes are placed [m, base frame]; all of it is in view of the FR3's wrist camera at its home.
@@ -113,12 +114,11 @@ def layout_of(contract: RobotContract, urdf: UrdfFacts, model: mujoco.MjModel) -
     body = int(model.joint(joints[-1]).bodyid[0])
     place = place or _below_hand(contract, model, data, body)
     lowest = float(_boxes(model, data)[1][:, 2].min(initial=0.0))
-    return replace(
-        place,
-        floor=min(lowest, place.table[2] - TABLE_THICK_M),
-        hand=model.body(body).name,
-        **_behind(data.body(body), data.subtree_com[body]),
-    )
+    place = replace(place, floor=min(lowest, place.table[2] - TABLE_THICK_M))
+    if hands:
+        seen = at_hand("", hands[0], model, data)
+        return replace(place, hand=hands[0].link, eye=seen.eye, ahead=seen.ahead, up=seen.up)
+    return replace(place, hand=model.body(body).name, **_behind(data.body(body), data.subtree_com[body]))
 
 
 def _within_reach(

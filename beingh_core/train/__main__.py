@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from beingh_core.errors import BeingHError
-from beingh_core.train.command import add_arguments, run
+from beingh_core.train.command import add_arguments, between_options, run
 from beingh_core.train.config import TrainConfig
 from beingh_core.train.loop import Trainer
 
@@ -22,6 +22,7 @@ def main() -> None:
         _add_shard_arguments(parser)
     else:
         add_arguments(parser)
+        between_options(parser)
     args = parser.parse_args()
     try:
         if shards:

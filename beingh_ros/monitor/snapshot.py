@@ -165,7 +165,7 @@ class Snapshot:
         status = self._node.state.statuses.get(INFERENCE)
         if status is None:
             return ["no policy reports"]
-        return [f"task: {status.values.get('instruction') or 'none'}   gate: {status.values.get('gate', '?')}"]
+        return [f"task: {status.values.get('instruction') or 'none'}; gate: {status.values.get('gate', '?')}"]
 
     def _on_picture(self, name: str, stamp_ns: int, pixels: np.ndarray) -> None:
         self._pictures[name] = stamp_ns, pixels
