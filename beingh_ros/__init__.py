@@ -21,10 +21,10 @@ controller_node (lifecycle node `controller`), owner of the ticks
                 part of the chunk with that stamp and frame_id), joint state topics C, e-stop topic C (Bool)
     services    ~/stop, ~/reset (Trigger), ~/estop (SetBool: true stops, false allows a reset)
     parameters  contract, dry_run, autostart, joint_state_timeout_s (0: watchdog.joint_states_s C), max_late_ticks,
-                listener_settle_s, use_sim_time
+                subscriber_settle_s, use_sim_time
     start       at the measured positions, once the robot has been at rest for 0.2 s, somebody subscribes to every command
                 topic (an action server is ready) and neither the number of subscribers nor that of the publishers of joint
-                states has changed for listener_settle_s; not while joint states contradict each other, several
+                states has changed for subscriber_settle_s; not while joint states contradict each other, several
                 publishers speak for one joint, or another node publishes commands (which stops it, too)
     reset       needs fresh joint states and a released e-stop; brakes first when moving. To move the robot by other
                 means (or to reset the simulator), call ~/stop and wait until controller/buffer falls silent.

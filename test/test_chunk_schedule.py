@@ -28,6 +28,9 @@ class Schedule:
     def now(self, first):
         return self.clock.stamp_ns(first) - DT_NS + 1_000_000
 
+    def accepted(self, request, first):
+        return self.schedule.accepted(self.epoch, request.stamp_ns, self.now(first))
+
     def request(self, first, age_ns=20_000_000):
         return self.schedule.request(self.now(first) - age_ns, self.now(first))
 
@@ -62,19 +65,39 @@ def test_the_next_inference_waits_for_its_last_chunk_and_for_the_execution_steps
     feed.schedule.sent(request)
     feed.tell(11)
     assert "not in the controller's buffer" in feed.schedule.waiting_for(feed.now(11))
-    assert feed.schedule.accepted(feed.epoch, request.stamp_ns) == 11 - request.base_tick
+    assert feed.accepted(request, 11) == 11 - request.base_tick
     feed.tell(12)
     assert feed.request(12) is None  # may have been under way during the merge
     feed.tell(13)
     again = feed.request(13)
     assert again.base_tick == 12 and not again.new_epoch
     feed.schedule.sent(again)
-    feed.schedule.accepted(feed.epoch, again.stamp_ns)
+    feed.accepted(again, 13)
     for first in range(14, 19):
         feed.tell(first)
         assert "running" in feed.schedule.waiting_for(feed.now(first)) or first < 15
     feed.tell(19)
     assert feed.schedule.waiting_for(feed.now(19)) is None
+
+
+@pytest.mark.parametrize("queued", [0, 1, 2, 4])
+def test_plans_from_before_the_merge_that_come_after_its_acceptance_do_not_hold_the_chunk(queued):
+    """A node that was held up takes `controller/accepted` first and finds plans in the queue of another topic."""
+    feed = Schedule()
+    for first in range(5):
+        feed.tell(first)
+    request = feed.request(4)
+    feed.schedule.sent(request)
+    merged = 14  # the next tick when the chunk was merged
+    for first in range(5, merged + 1 - queued):
+        feed.tell(first)
+    feed.accepted(request, merged)
+    for first in range(merged + 1 - queued, merged + 1):
+        feed.schedule.buffer(feed.epoch, feed.clock.stamp_ns(first), feed.plan(first), feed.now(merged))
+        assert "not in the controller's buffer" in feed.schedule.waiting_for(feed.now(merged))
+    feed.tell(merged + 1)
+    feed.tell(merged + 2)
+    assert feed.schedule.waiting_for(feed.now(merged + 2)) is None
 
 
 @pytest.mark.parametrize("first", [15, 17, 19, 20, 23])
@@ -85,7 +108,7 @@ def test_what_the_last_chunk_still_wants_comes_with_the_request_and_nothing_behi
     one = feed.request(8)
     assert one.onward.shape == (0, J)  # no chunk ran before
     feed.schedule.sent(one)
-    feed.schedule.accepted(feed.epoch, one.stamp_ns)
+    feed.accepted(one, 8)
     for tick in range(9, first + 1):
         feed.tell(tick)
     request = feed.request(first)
@@ -118,7 +141,7 @@ def test_a_silent_controller_closes_the_gate_and_a_new_epoch_starts_afresh():
         feed.tell(first)
     assert feed.request(3).new_epoch
     feed.schedule.buffer(f"0@{NOW}", NOW + DT_NS, feed.plan(1), feed.now(3))  # a late message of the old epoch
-    assert feed.schedule.accepted(f"0@{NOW}", NOW) is None
+    assert feed.schedule.accepted(f"0@{NOW}", NOW, feed.now(3)) is None
 
 
 def test_delays_longer_than_the_budget_lengthen_the_prefix_up_to_what_was_trained():
@@ -132,7 +155,7 @@ def test_delays_longer_than_the_budget_lengthen_the_prefix_up_to_what_was_traine
         for tick in range(first + 1, first + 12):
             feed.tell(tick)
             if tick - request.base_tick == 9:
-                assert feed.schedule.accepted(feed.epoch, request.stamp_ns) == 9
+                assert feed.accepted(request, tick) == 9
         first += 11
     assert feed.schedule.estimated_delay == 10 and feed.schedule.delay == min(8, FR3.uac.execution_steps)
 

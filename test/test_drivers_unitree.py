@@ -168,6 +168,23 @@ def test_the_weight_rises_after_the_first_command_and_falls_after_the_braking(co
         assert send(driver, received, 100, np.zeros(7)).motor_cmd[29].q == 0.0, "the next start ramps again"
 
 
+def test_a_pause_is_no_time_in_which_the_weight_rises_and_nothing_follows_until_it_is_up(contract):
+    with two_nodes() as (observer, owner):
+        driver, received = started(observer, owner, contract)
+        assert "weight of arm_sdk 0.00" in driver.taking_over()
+        for tick in range(26):
+            weight = send(driver, received, tick, np.zeros(7)).motor_cmd[29].q
+        assert weight == pytest.approx(0.25, abs=1e-6) and "weight of arm_sdk 0.25" in driver.taking_over()
+        after = send(driver, received, 1000, np.zeros(7)).motor_cmd[29].q  # a stop, and its reset a while later
+        assert weight <= after <= 0.6**2 + 1e-6
+        for tick in range(1001, 1030):
+            send(driver, received, tick, np.zeros(7))
+        assert received.messages[-1].motor_cmd[29].q == 1.0 and driver.taking_over() is None
+        driver.wait_until = lambda _time_s: None
+        driver.release()
+        assert driver.taking_over() is not None
+
+
 def test_a_stop_before_the_weight_is_up_goes_down_from_where_it_is(contract):
     with two_nodes() as (observer, owner):
         driver, received = started(observer, owner, contract)

@@ -1,5 +1,6 @@
 """The inference thread begins images and words before the prefix is known; virtual time, the shipped checkpoint."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,8 @@ class RecordingMaker(ChunkMaker):
         self.now, self.begun, self.prefixes = now, [], []
 
     def begin(self, observation, instruction):
-        result = super().begin(observation, instruction)
+        # No virtual time passes meanwhile, however long it takes on a busy machine.
+        result = replace(super().begin(observation, instruction), begin_ms=0.0)
         self.begun.append((self.now(), observation.stamp_ns, instruction))
         return result
 
@@ -80,7 +82,7 @@ class Robot:
         if self.chunks and self.accepted != self.chunks[-1][0].base_tick:
             request = self.chunks[-1][0]
             self.accepted = request.base_tick
-            self.schedule.accepted(self.epoch, request.stamp_ns)
+            self.schedule.accepted(self.epoch, request.stamp_ns, self.ns)
         self.look()
 
     def look(self):

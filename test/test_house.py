@@ -95,7 +95,7 @@ ARROWS = {
     "control": {"realtime", "contract"},
     "inference": {"policy", "realtime", "contract"},
     "data": {"policy", "realtime", "contract", "evaluate", "sim"},
-    "train": {"model", "policy", "contract", "data", "sim"},
+    "train": {"model", "policy", "contract", "data", "evaluate", "sim"},
     "bench": {"model", "policy", "realtime", "contract", "data"},
     "openloop": {"evaluate", "policy", "realtime", "contract", "data"},
     "messages": {"control", "realtime", "contract", "data"},
@@ -104,10 +104,11 @@ ARROWS = {
     "monitor": {"nodes", "messages", "policy", "realtime", "contract"},
     "record": {"nodes", "messages", "contract", "data"},
     "robots": {"nodes", "messages", "drivers", "monitor", "policy", "contract", "ros"},
-    "demo": {"nodes", "messages", "monitor", "evaluate", "realtime", "contract", "data", "sim", "ros"},
+    "demo": {"nodes", "messages", "monitor", "record", "evaluate", "realtime", "contract", "data", "sim", "ros"},
     "replay": {"nodes", "messages", "monitor", "control", "inference", "openloop", "evaluate", "policy"}
     | {"realtime", "contract", "data"},
-    "soak": {"nodes", "messages", "demo", "inference", "evaluate", "policy", "realtime", "contract", "sim", "ros"},
+    "soak": {"nodes", "messages", "demo", "inference", "evaluate", "policy", "realtime", "contract", "data", "sim"}
+    | {"ros"},
 }
 
 

@@ -77,6 +77,10 @@ class Commander:
         for driver in self._drivers:
             driver.measured(positions)
 
+    def taking_over(self) -> str | None:
+        """Why the robot does not follow yet what is sent, in words. From any thread."""
+        return next((text for driver in self._drivers if (text := driver.taking_over())), None)
+
     def subscribers(self) -> dict[str, int]:
         """How many subscribe to each command topic of all drivers. From any thread."""
         return {topic: count for driver in self._drivers for topic, count in driver.subscribers().items()}

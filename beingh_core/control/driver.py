@@ -48,6 +48,10 @@ class Driver(Protocol):
         """
         return None
 
+    def taking_over(self) -> str | None:
+        """Why its robot does not follow yet what is sent, None when it does: no chunk is taken before. From any thread."""
+        return None
+
     def measured(self, positions: Mapping[str, float]) -> None:
         """Note measured positions by joint name. From any thread, with every joint state."""
 

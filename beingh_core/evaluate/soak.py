@@ -20,6 +20,7 @@ from beingh_core.evaluate.motion import (
 )
 from beingh_core.evaluate.seams import SeamFigures
 from beingh_core.evaluate.stops import PROMISED_MS, StopFigures, StopReport, Timeline, cut_ticks, measure_stop, timeline
+from beingh_core.evaluate.stream_figures import StreamFigures
 from beingh_core.evaluate.ticks import TickCount, count_ticks
 from beingh_core.evaluate.wire import EpochLog, WireLog
 
@@ -30,6 +31,8 @@ OWN_MODE = "prefix_lock"
 SEAM_FACTOR = 1.15
 # This much after what was sent the robot rests too [ms]; then it moves no further than that [rad or m].
 SETTLING_MS, AT_REST = 300.0, 0.01
+# Differences of three ticks are made from what was sent for a tick.
+_AFTER_A_CUT = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +94,9 @@ class SoakRecord:
         timer_ns: calls of the empty timer [ns].
         seam: way of joining chunks -> its figures.
         timing_judged: whether the machine was left to itself, so that its timing means something.
+        planned: whether the wire has the controller's plans in the place of its commands, because those are streams between
+            the ticks: what is sent for the tick of a stop, and how the next ones differ from it, is not known then.
+        streams: figures and problems of what is no trajectory.
     """
 
     wire: WireLog
@@ -107,6 +113,8 @@ class SoakRecord:
     timer_ns: Sequence[int] = ()
     seam: Mapping[str, SeamFigures] = field(default_factory=dict)
     timing_judged: bool = False
+    planned: bool = False
+    streams: Sequence[StreamFigures] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,13 +137,14 @@ class Verdict:
 def judge(record: SoakRecord) -> Verdict:
     """Everything that can be said of a run."""
     wire, logs = record.wire, record.wire.epochs()
+    cuts = cut_ticks(logs, record.reports)
     found = audit(
         logs,
         wire.joints,
         wire.groups,
         commit_margin=record.commit_margin,
         delay_steps=record.delay_steps,
-        cuts=cut_ticks(logs, record.reports),
+        cuts=cuts,
     )
     # Missing and repeated ticks are counted apart, with what the onlooker lost taken off.
     prefix = tuple(v for v in found.violations if v.rule != "order" or v.tick < 0)
@@ -145,6 +154,8 @@ def judge(record: SoakRecord) -> Verdict:
         *check_limits_of(logs, wire.joints, wire.groups, wire.rate_hz, record.limits),
         *check_starts(logs, wire.joints, wire.groups, measured_ns, measured),
     )
+    if record.planned:
+        limit = tuple(v for v in limit if not any(0 <= v.tick - cut <= _AFTER_A_CUT for cut in cuts.get(v.epoch, ())))
     ticks = count_ticks(logs)
     line = timeline(logs, wire.joints, wire.groups)
     stops = tuple((note, _measure(line, note, record.limits, wire.rate_hz)) for note in record.stops)
@@ -158,10 +169,12 @@ def judge(record: SoakRecord) -> Verdict:
         "jumps_of_the_robot": sum(jump.touch is None for jump in jumps),
         "jumps_after_contact": sum(jump.touch is not None for jump in jumps),
         **_measured_figures(record, logs, stops),
+        **{key: value for stream in record.streams for key, value in stream.figures.items()},
     }
     problems = [
         *_promises(figures, stops, record),
         *(f"the robot itself jumped: {_in_words(jump, wire.joints)}" for jump in jumps if jump.touch is None),
+        *(problem for stream in record.streams for problem in stream.problems),
         *(text for note, stop in stops if (text := _still_moving(note, stop, measured_ns, measured))),
         *(f"{n.kind} at {n.at_s:.0f} s: {n.problem}" for n in record.faults if n.problem),
     ]

@@ -133,13 +133,13 @@ class ChunkSchedule:
             self._foreign = None
             self._left.clear()
 
-    def accepted(self, epoch: str, stamp_ns: int) -> int | None:
+    def accepted(self, epoch: str, stamp_ns: int, now_ns: int) -> int | None:
         """Take `controller/accepted`; returns the ticks consumed until then, None when it is not our chunk's."""
         with self._lock:
             if epoch != self._epoch or self._log.first_tick is None:
                 return None
             base_tick = self._clock.nearest_tick(stamp_ns)
-            self._log.accept(base_tick)
+            self._log.accept(base_tick, self._clock.tick_at_or_before(now_ns) + 1)
             if base_tick != self._sent_base:
                 return None
             consumed = self._log.first_tick - base_tick

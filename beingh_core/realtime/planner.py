@@ -63,16 +63,22 @@ class PrefixLog:
             return None
         return np.array([self._rows[tick] for tick in ticks])
 
-    def accept(self, base_tick: int) -> None:
+    def accept(self, base_tick: int, next_tick: int = 0) -> None:
         """Notes `controller/accepted`: the chunk with base tick n0, the newest merged one, is merged.
 
-        The second publication after the newest received holds it: one may have been under way during the merge.
+        The second publication after the newest received holds it: one may have been under way during the merge. A process
+        that is held up finds more of them in its queue, since messages of two topics come in any order; those are
+        told by the time.
+
+        Args:
+            base_tick: n0.
+            next_tick: the first tick whose time has not come; publications from a later one on are made after this call.
         """
         if self._accepted is not None and base_tick <= self._accepted:
             return
         self._accepted = base_tick
         newest = -1 if self._first is None else self._first
-        self._contained_from = newest + 2
+        self._contained_from = max(newest + 2, next_tick + 1)
 
     def contains(self, base_tick: int) -> bool:
         """Whether the log shows the chunk with this base tick (or a newer one) merged."""

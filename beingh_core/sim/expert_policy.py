@@ -135,7 +135,7 @@ class ExpertPolicy:
             words = observations["language.instruction"]
             text = words if isinstance(words, str) else words[0]
             cubes = self._seen(colour_named(text, CUBE_COLOURS), observations["stamp_ns"])
-            rows_TJ = self._pick(colour_named(text, CUBE_COLOURS), cubes, commands_TJ, first_J, steps)
+            rows_TJ = self.plan(colour_named(text, CUBE_COLOURS), cubes, commands_TJ, first_J, steps)
         encoded = self._codec.encode_commands(
             np.vstack([commands_TJ, rows_TJ]), q_chunk_start=commands_TJ[0], first_state=first_J
         )
@@ -143,7 +143,7 @@ class ExpertPolicy:
         self.last_timing_ms = {"total": 1e3 * (time.perf_counter() - begin)}
         return {f"action.{slot}": values[None] for slot, values in encoded.items()}
 
-    def _seen(self, colour: str, stamp_ns: int) -> dict[str, Cube]:
+    def _seen(self, colour: str, stamp_ns: int) -> Mapping[str, Cube]:
         """The cubes at the time of the picture."""
         cubes = self.cubes.at(stamp_ns)
         if cubes is None or colour not in cubes:
@@ -152,12 +152,24 @@ class ExpertPolicy:
                 where="sim/objects",
                 remedy="the expert works in simulation only; on a robot give a checkpoint",
             )
-        return dict(cubes)
+        return cubes
 
-    def _pick(
-        self, colour: str, cubes: dict[str, Cube], commands_TJ: np.ndarray, first_J: np.ndarray, steps: int
+    def plan(
+        self, colour: str, cubes: Mapping[str, Cube], commands_TJ: np.ndarray, first_J: np.ndarray, steps: int
     ) -> np.ndarray:
-        """(steps, J) commands that pick a cube: one arm moves, the rest holds."""
+        """(steps, J) commands that pick a cube: one arm moves, the rest holds.
+
+        Args:
+            colour: of the cube.
+            cubes: colour -> cube, as they were seen.
+            commands_TJ: (T, J) last commands.
+            first_J: (J,) where the joints were when the cubes were seen.
+            steps: how many.
+
+        Raises:
+            BeingHError: no arm reaches the cube.
+        """
+        cubes = dict(cubes)
         states = [arm_state(picker, commands_TJ) for picker in self._pickers]
         for picker, state in zip(self._pickers, states):
             cubes[colour] = picker.carried(state, first_J[picker.columns], cubes[colour])
@@ -184,14 +196,14 @@ class ExpertPolicy:
         at_it = [picker for picker, state in zip(self._pickers, states) if picker.is_at(state, cube)]
         if at_it:
             return at_it[0]
-        able = [picker for picker in self._pickers if picker.can_reach(cube)]
-        if not able:
-            raise BeingHError(
-                f"no arm of `{self._contract.robot}` reaches the cube at {np.round(cube.centre, 3).tolist()}",
-                where="sim/objects",
-                remedy="reset the simulator with another seed",
-            )
-        return min(able, key=lambda picker: picker.distance_from_rest(cube))
+        for picker in sorted(self._pickers, key=lambda picker: picker.distance_from_rest(cube)):
+            if picker.can_reach(cube):
+                return picker
+        raise BeingHError(
+            f"no arm of `{self._contract.robot}` reaches the cube at {np.round(cube.centre, 3).tolist()}",
+            where="sim/objects",
+            remedy="reset the simulator with another seed",
+        )
 
     @staticmethod
     def _swing(motion: ReferenceMotion, commands_TJ: np.ndarray, steps: int) -> np.ndarray:

@@ -13,6 +13,7 @@ from beingh_core.errors import BeingHError
 from beingh_core.sim.describe import carried_by, followed
 from beingh_core.sim.hand import HAND_SLOTS, Hand, hands_of
 from beingh_core.sim.reach import ENOUGH, ReachSearch
+from beingh_core.sim.standing import at_hand
 
 CUBE_SIZE_M = 0.04
 # Where cubes are placed [m, base frame]; all of it is in view of the FR3's wrist camera at its home.
@@ -33,8 +34,8 @@ _MIN_REACH_M, _BELOW_HAND_M, _STEP_M, _LOWEST_M = 0.2, 0.08, 0.05, 3.0
 # open fingers' width; how far apart cubes are as a share of the area's shorter side.
 _LOWER_M = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 _EDGE_M, _CUBE_SHARE, _SPACING = 0.15, 0.4, 0.4
-# Room for a cube between open fingers, of tips above the table, and of the hand at home above cubes [m].
-_ROOM_M, _ABOVE_TABLE_M, _ABOVE_CUBES_M = 0.015, 0.004, 0.08
+# Room for a cube between open fingers, and of tips above the table [m].
+_ROOM_M, _ABOVE_TABLE_M = 0.015, 0.004
 # The wrist camera of any other hand, from the middle of its parts: back along the hand, and beside it [m].
 _BACK_M, _BESIDE_M = 0.15, 0.08
 
@@ -113,12 +114,11 @@ def layout_of(contract: RobotContract, urdf: UrdfFacts, model: mujoco.MjModel) -
     body = int(model.joint(joints[-1]).bodyid[0])
     place = place or _below_hand(contract, model, data, body)
     lowest = float(_boxes(model, data)[1][:, 2].min(initial=0.0))
-    return replace(
-        place,
-        floor=min(lowest, place.table[2] - TABLE_THICK_M),
-        hand=model.body(body).name,
-        **_behind(data.body(body), data.subtree_com[body]),
-    )
+    place = replace(place, floor=min(lowest, place.table[2] - TABLE_THICK_M))
+    if hands:
+        seen = at_hand("", hands[0], model, data)
+        return replace(place, hand=hands[0].link, eye=seen.eye, ahead=seen.ahead, up=seen.up)
+    return replace(place, hand=model.body(body).name, **_behind(data.body(body), data.subtree_com[body]))
 
 
 def _within_reach(
@@ -127,7 +127,7 @@ def _within_reach(
     """The highest table on which the hand reaches enough; None where it reaches nothing on any."""
     cube_m = _cube_size(hand)
     height = max(cube_m / 2.0, hand.beyond_m + _ABOVE_TABLE_M)
-    search = ReachSearch(contract, urdf, model, hand, height)
+    search = ReachSearch(contract, urdf, model, hand, height, cube_m)
     first = int(model.joint(hand.arm_joints[0]).bodyid[0])
     base = float(data.xpos[model.body_parentid[first], 2])
     link = model.body(hand.link).id
@@ -135,7 +135,7 @@ def _within_reach(
     lowest = float(low[np.isin(moved, carried_by(model, link)), 2].min())
     best = None
     for lower in _LOWER_M:
-        top = round(min(base, lowest - max(_BELOW_HAND_M, cube_m + _ABOVE_CUBES_M)) - lower, 3)
+        top = round(min(base, lowest - _BELOW_HAND_M) - lower, 3)
         found = search.at(top)
         if found is None or (best is not None and found.places <= best[0]):
             continue

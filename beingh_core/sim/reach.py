@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
@@ -13,7 +13,7 @@ from beingh_core.contract.kinematics import IkResult, Kinematics
 from beingh_core.contract.schema import RobotContract
 from beingh_core.contract.self_collision import collisions_of
 from beingh_core.contract.urdf import UrdfFacts
-from beingh_core.sim.describe import carried_by, followed
+from beingh_core.sim.describe import carried_by, followed, lowest_points
 from beingh_core.sim.fingers import corners
 from beingh_core.sim.hand import Hand
 
@@ -34,10 +34,12 @@ _TURNS = np.deg2rad([0, -30, 30, -60, 60, -90, 90])
 _FLAT_COST = 0.5
 # Shares of the hand's distance at home at which the search begins, and random postures that are looked at.
 _BEGIN, _SAMPLES = (1.0, 0.8, 0.6), 6000
-# Orientations that are tried, and steps of each search for a posture.
-_TRIED, _ITERATIONS = 14, 25
-# The boxes around shapes, which are larger than they, are so high above the table at least [m].
-_CLEAR_M = 0.001
+# Orientations that are tried, postures from which each is looked for, and steps of each search for a posture.
+_TRIED, _STARTS, _ITERATIONS = 14, 3, 25
+# A cube has so much room beside and above it while the arm is at home [m].
+_BESIDE_M, _ABOVE_M = 0.02, 0.06
+# All shapes are so high above the table at least [m].
+_CLEAR_M = 0.002
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +69,7 @@ class ReachSearch:
         model: the robot alone.
         hand: what grasps.
         height_m: how high above the table it grasps [m].
+        cube_m: edge of the cubes [m]; none is where the arm at home nearly touches it.
 
     Attributes:
         at_home: (3,) where the hand would grasp at home [m, root link].
@@ -74,9 +77,15 @@ class ReachSearch:
     """
 
     def __init__(
-        self, contract: RobotContract, urdf: UrdfFacts, model: mujoco.MjModel, hand: Hand, height_m: float
+        self,
+        contract: RobotContract,
+        urdf: UrdfFacts,
+        model: mujoco.MjModel,
+        hand: Hand,
+        height_m: float,
+        cube_m: float,
     ) -> None:
-        self._urdf, self._model, self._hand, self._height_m = urdf, model, hand, height_m
+        self._urdf, self._model, self._hand, self._height_m, self._cube_m = urdf, model, hand, height_m, cube_m
         names, limits = list(contract.joint_names), contract.limits
         columns = [names.index(joint) for joint in hand.arm_joints]
         self._arm = Kinematics(
@@ -85,15 +94,15 @@ class ReachSearch:
         self._home = dict(zip(contract.joint_names, contract.home))
         self._rest = np.array([self._home[joint] for joint in hand.arm_joints])
         self._joints = [n for n, is_velocity in zip(names, limits.is_velocity) if not is_velocity]
+        self._open = hand.posture(1.0)
         self._collisions = collisions_of(contract)
         self._data = mujoco.MjData(model)
-        self._place(self._rest)
-        self._moved = [
-            geom
-            for geom in range(model.ngeom)
-            if model.geom_bodyid[geom] in carried_by(model, int(model.joint(hand.arm_joints[0]).bodyid[0]))
-        ]
-        self._home_low = {geom: self._lowest(geom) for geom in self._moved}
+        self._place(self._rest, {})
+        moved = carried_by(model, int(model.joint(hand.arm_joints[0]).bodyid[0]))
+        self._moved = np.flatnonzero(np.isin(model.geom_bodyid, moved))
+        self._home_low = lowest_points(model, self._data)[self._moved]
+        points = np.array([corners(model, self._data, int(geom))[:, :2] for geom in self._moved])
+        self._home_box = points.min(axis=1), points.max(axis=1)
         place, axes = self._arm.fk(self._rest)
         self.at_home, self._axes_at_home = place + axes @ np.array(hand.point), axes @ hand.axes
         self._far = self._arm.reach + float(np.linalg.norm(hand.point))
@@ -104,14 +113,20 @@ class ReachSearch:
     def at(self, top_m: float) -> Reach | None:
         """The first orientation with the wanted area on a table of this height, else that with the largest; None for none."""
         best = None
-        level = ((rotation, [self._rest]) for rotation in self._rotations())
-        for rotation, starts in chain(level, self._seen(top_m + self._height_m)):
+        for rotation, starts in chain(((axes, [self._rest]) for axes in self._rotations()), self._further(top_m)):
             found = self._area(top_m, rotation, starts)
             if found is not None and (best is None or found.places > best.places):
                 best = found
                 if found.places >= ENOUGH:
                     break
         return best
+
+    def _further(self, top_m: float) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+        """Orientations with postures from which to look for them, beside home: those of random postures."""
+        seen = self._seen(top_m + self._height_m)
+        for rotation in chain(self._rotations(), _apart([axes for axes, _ in seen])):
+            alike = sorted(seen, key=lambda one: -float(np.sum(one[0] * rotation)))
+            yield rotation, [self._rest, *(posture for _, posture in alike[:_STARTS])]
 
     def grasp(self, place: np.ndarray, rotation: np.ndarray, start: np.ndarray) -> IkResult:
         """Posture of the arm with the middle of what the hand holds at `place` (3,) [m]."""
@@ -135,27 +150,23 @@ class ReachSearch:
                     found.append((round(angle + _FLAT_COST * (np.pi / 2 - pitch), 6), len(found), axes))
         return (axes for _, _, axes in sorted(found, key=lambda one: one[:2])[:_TRIED])
 
-    def _seen(self, height: float) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
-        """Orientations that the hand has in random postures in which it is as high, levelled, and those postures."""
+    def _seen(self, height: float) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Orientations of the hand in random postures in which it is as high and points down, levelled, and the postures."""
         rng = np.random.default_rng(0)
         found = []
         for posture in rng.uniform(*self._ranges(), (_SAMPLES if len(self._rest) > 5 else 0, len(self._rest))):
             place, axes = self._arm.fk(posture)
             grasp, point = axes @ self._hand.axes, place + axes @ np.array(self._hand.point)
-            flat = np.linalg.norm(grasp[:2, 1])
+            flat = float(np.linalg.norm(grasp[:2, 1]))
             if abs(point[2] - height) > 0.05 or grasp[2, 2] > -0.5 or flat < 0.8:
                 continue
             closing = np.array([*grasp[:2, 1] / flat, 0.0])
             approach = grasp[:, 2] - (grasp[:, 2] @ closing) * closing
             approach /= np.linalg.norm(approach)
-            axes = np.column_stack([np.cross(closing, approach), closing, approach])
+            level = np.column_stack([np.cross(closing, approach), closing, approach])
             aside = float(np.abs(posture - self._rest).max())
-            found.append((round(aside - approach[2], 6), len(found), axes, posture))
-        taken: list[np.ndarray] = []
-        for _, _, axes, posture in sorted(found, key=lambda one: one[:2]):
-            if all(np.trace(axes.T @ other) < 2.8 for other in taken) and len(taken) < _TRIED:
-                taken.append(axes)
-                yield axes, [posture]
+            found.append((round(aside - approach[2], 6), len(found), level, posture))
+        return [(axes, posture) for _, _, axes, posture in sorted(found, key=lambda one: one[:2])]
 
     def _area(self, top_m: float, rotation: np.ndarray, starts: list[np.ndarray]) -> Reach | None:
         """The largest rectangle around the first place that is reached."""
@@ -219,6 +230,8 @@ class ReachSearch:
         """The posture in which the hand grasps at a place from which it can rise, where nothing touches; else None."""
         if np.linalg.norm(place - self.shoulder) > self._far or (place - self.shoulder)[:2] @ self._ahead < _AHEAD_M:
             return None
+        if self._is_under_home(place):
+            return None
         found = self.grasp(place, rotation, start)
         if found.position_error_m > _NEAR_M or found.rotation_error_rad > _NEAR_RAD:
             return None
@@ -227,25 +240,38 @@ class ReachSearch:
             return None
         if np.abs(above.positions - found.positions).max() > 1.5:
             return None
-        self._place(found.positions)
+        self._place(found.positions, self._open)
         top = place[2] - self._height_m + _CLEAR_M
-        if any(self._lowest(geom) < min(top, self._home_low[geom]) for geom in self._moved):
+        if (lowest_points(self._model, self._data)[self._moved] < np.minimum(top, self._home_low)).any():
             return None
-        full = np.array([self._posture(row) for row in (found.positions, above.positions)])
+        full = np.array([self._posture(row, self._open) for row in (found.positions, above.positions)])
         return None if self._collisions.first_hit(full) is not None else found.positions
 
-    def _posture(self, arm: np.ndarray) -> list[float]:
-        values = self._home | self._hand.posture(1.0) | dict(zip(self._hand.arm_joints, arm))
+    def _is_under_home(self, place: np.ndarray) -> bool:
+        """Whether a cube at a place is nearly touched by the arm at home."""
+        low, high = self._home_box
+        half = self._cube_m / 2.0 + _BESIDE_M
+        near = ((low < place[:2] + half) & (high > place[:2] - half)).all(axis=1)
+        return bool((near & (self._home_low < place[2] - self._height_m + self._cube_m + _ABOVE_M)).any())
+
+    def _posture(self, arm: np.ndarray, hand: Mapping[str, float]) -> list[float]:
+        values = self._home | hand | dict(zip(self._hand.arm_joints, arm))
         return [values[joint] for joint in self._joints]
 
-    def _place(self, arm: np.ndarray) -> None:
-        values = dict(zip(self._joints, self._posture(arm)))
+    def _place(self, arm: np.ndarray, hand: Mapping[str, float]) -> None:
+        values = dict(zip(self._joints, self._posture(arm, hand)))
         for name, value in followed(self._urdf, values).items():
             self._data.joint(name).qpos = value
         mujoco.mj_kinematics(self._model, self._data)
 
-    def _lowest(self, geom: int) -> float:
-        return float(corners(self._model, self._data, geom)[:, 2].min())
+
+def _apart(rotations: list[np.ndarray]) -> Iterator[np.ndarray]:
+    """The first of the rotations that are well apart."""
+    taken: list[np.ndarray] = []
+    for axes in rotations:
+        if len(taken) < _TRIED and all(np.sum(axes * other) < 2.8 for other in taken):
+            taken.append(axes)
+            yield axes
 
 
 def _rectangle(reached: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -10,19 +10,24 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory
 
 from beingh_core.contract import RobotContract
 from beingh_core.contract.schema import DriverGroup
 from beingh_core.errors import BeingHError
+from beingh_core.evaluate.stops import StopReport
 from beingh_core.evaluate.wire import WireLog
+from beingh_ros.messages.controller_state import STOPPED, STOPPING, read_state
 from beingh_ros.messages.conversions import Trajectory, read_trajectory, stamp_to_ns
+from beingh_ros.nodes.graph import sent_ns
 
 # Deep enough that nothing is lost while this process is held up for seconds.
 DEEP = QoSProfile(depth=1000)
+LATCHED = QoSProfile(depth=50, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 # Plans in a row that must hold one posture: the commands of the two ticks before a stop decide how it brakes.
 REST_TICKS = 4
 
@@ -40,22 +45,24 @@ class Observer:
 
     Attributes:
         log: Everything received.
-        seen: Joints whose commands themselves are seen.
+        planned: Joints of which the plan stands for what was sent.
         epoch: Newest epoch.
+        stops: What the controller has reported of its stops.
         plan_received_s: When controller/buffer was received last, monotonic [s].
     """
 
     def __init__(self, node: Node, contract: RobotContract, received: Callable[[], None]) -> None:
         joints = positioned(contract)
         groups = [g for driver in contract.drivers if driver.kind == "joint_trajectory" for g in driver.groups]
-        self.seen = tuple(joint for group in groups for joint in group.joints)
-        self._planned = tuple(joint for joint in joints if joint not in self.seen)
-        seen = [group.joints for group in groups]
+        seen = [joint for group in groups for joint in group.joints]
+        self.planned = tuple(joint for joint in joints if joint not in seen)
+        named = [group.joints for group in groups]
         self.log = WireLog(
-            joints=joints, groups=[*seen, self._planned] if self._planned else seen, rate_hz=contract.rate_hz
+            joints=joints, groups=[*named, self.planned] if self.planned else named, rate_hz=contract.rate_hz
         )
         self.epoch = ""
         self.plan_received_s = float("-inf")
+        self.stops: list[StopReport] = []
         self._posture: np.ndarray | None = None  # what the newest plans hold
         self._held = 0  # how many plans in a row hold nothing but that
         self._received = received
@@ -65,6 +72,7 @@ class Observer:
             make(JointTrajectory, "controller/buffer", self._on_buffer),
             make(Header, "controller/accepted", self._on_accepted),
             make(JointTrajectory, "policy/chunk", self._on_chunk),
+            node.create_subscription(DiagnosticStatus, "controller/state", self._on_state, LATCHED),
         ]
 
     @property
@@ -81,7 +89,9 @@ class Observer:
             read = self._read(message)
             if read is not None:
                 joints, positions = in_contract(group, read)
-                self.log.command(index, read.stamp_ns, joints, positions, _received_ns(info))
+                self.log.command(
+                    index, read.stamp_ns, joints, positions, _received_ns(info), sent_ns=sent_ns(info) or None
+                )
             self._received()
 
         return receive
@@ -89,11 +99,12 @@ class Observer:
     def _on_buffer(self, message: JointTrajectory, info: dict) -> None:
         read = self._read(message)
         if read is not None and len(read.positions):
-            if self._planned and set(self._planned) <= set(read.joints):
-                columns = [read.joints.index(joint) for joint in self._planned]
+            if self.planned and set(self.planned) <= set(read.joints):
+                columns = [read.joints.index(joint) for joint in self.planned]
                 row, group = np.asarray(read.positions)[:1, columns], len(self.log.groups) - 1
-                self.log.command(group, read.stamp_ns, self._planned, row, _received_ns(info))
-            self.log.buffer(read.frame_id, read.stamp_ns, read.joints, read.positions)
+                told = {"received_ns": _received_ns(info), "sent_ns": sent_ns(info) or None}
+                self.log.command(group, read.stamp_ns, self.planned, row, **told)
+            self.log.buffer(read.frame_id, read.stamp_ns, read.joints, read.positions, sent_ns=sent_ns(info) or None)
             self.epoch, self.plan_received_s = read.frame_id, time.monotonic()
             self._note_plan(read.positions)
         self._received()
@@ -106,6 +117,11 @@ class Observer:
 
     def _on_accepted(self, message: Header) -> None:
         self.log.accepted(message.frame_id, stamp_to_ns(message.stamp))
+
+    def _on_state(self, message: DiagnosticStatus, info: dict) -> None:
+        status = read_state(message)
+        if status.state in (STOPPING, STOPPED) and sent_ns(info):
+            self.stops.append(StopReport(epoch=status.epoch, stamp_ns=status.stamp_ns, sent_ns=sent_ns(info)))
 
     def _on_chunk(self, message: JointTrajectory) -> None:
         read = self._read(message)

@@ -1,7 +1,8 @@
 """Upper body of the Unitree G1 through arm_sdk, while the built-in controller keeps walking or standing.
 
 The unused motor 29 carries a weight: 0 leaves the upper body to the built-in controller, 1 gives it to these commands,
-between them they are blended. The weight rises slowly after the first command and falls slowly after the last one.
+between them they are blended. The weight rises slowly after the first command and falls slowly after the last one. While it
+rises the arms do not follow, so no chunk is taken.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ UPPER_BODY = (
 MOTOR = {name: FIRST_MOTOR + index for index, name in enumerate(UPPER_BODY)}
 WEIGHT_MOTOR = 29
 ENABLE = 1
+# Commands that are further apart have paused [s].
+LONGEST_S = 0.1
 
 
 class UnitreeG1ArmSdkDriver(StreamingDriver):
@@ -67,6 +70,7 @@ class UnitreeG1ArmSdkDriver(StreamingDriver):
         self._gains = {joint: (options["kp"][joint], options["kd"][joint]) for joint in options["kp"]}
         self._ramp_in_s, self._ramp_out_s = options["ramp_in_s"], options["ramp_out_s"]
         self._start_ns: int | None = None  # stamp of the first command
+        self._ramped_s, self._ramped_ns = 0.0, 0  # how far the weight has risen, and the newest command that says so
         self._brake_ns: int | None = None  # stamp of the stop
         self._rest_ns = 0  # when it has come to rest
         self._held: dict[str, float] = {}
@@ -84,7 +88,8 @@ class UnitreeG1ArmSdkDriver(StreamingDriver):
         if self._state is None:
             return
         if self._start_ns is None:
-            self._start_ns = points.stamp_ns
+            self._start_ns = self._ramped_ns = points.stamp_ns
+            self._ramped_s = 0.0
             self._held = {joint: float(self._state.motor_state[MOTOR[joint]].q) for joint in self._hold}
         super().send(points)
 
@@ -118,6 +123,13 @@ class UnitreeG1ArmSdkDriver(StreamingDriver):
         self._flush()
         self._sent = self._start_ns = self._brake_ns = None
 
+    def taking_over(self) -> str | None:
+        """That the weight has not risen yet."""
+        if self._start_ns is not None and self._ramped_s >= self._ramp_in_s:
+            return None
+        share = 0.0 if self._start_ns is None else self._ramped_s / self._ramp_in_s
+        return f"the robot's own controller still has the arms (weight of arm_sdk {share**2:.2f})"
+
     def problem(self) -> str | None:
         """That the robot's state was never received."""
         if self._state is None and time.monotonic() > self._patience_s:
@@ -140,9 +152,15 @@ class UnitreeG1ArmSdkDriver(StreamingDriver):
         return message
 
     def _weight(self, stamp_ns: int) -> float:
-        """The square of a straight ramp after the first command, so that it begins gently; straight down at the end."""
+        """The square of a straight ramp after the first command, so that it begins gently; straight down at the end.
+
+        A pause in the commands, such as a stop until its reset, is no time in which it rises.
+        """
         until_ns = stamp_ns if self._brake_ns is None else min(stamp_ns, self._brake_ns)
-        weight = float(np.clip((until_ns - self._start_ns) / 1e9 / self._ramp_in_s, 0.0, 1.0)) ** 2
+        if until_ns > self._ramped_ns:
+            self._ramped_s += min((until_ns - self._ramped_ns) / 1e9, LONGEST_S)
+            self._ramped_ns = until_ns
+        weight = min(self._ramped_s / self._ramp_in_s, 1.0) ** 2
         if self._brake_ns is None or stamp_ns <= self._rest_ns:
             return weight
         return weight * max(0.0, 1.0 - (stamp_ns - self._rest_ns) / 1e9 / self._ramp_out_s)

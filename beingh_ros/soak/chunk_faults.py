@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from beingh_core.contract import RobotContract
 from beingh_ros.soak.disturbance import Effect, changed, delayed, dropped, duplicated, in_bursts, reordered
 from beingh_ros.soak.fault import RUNS, Fault, Makers, wire_fault
-from beingh_ros.soak.injector import ACCEPTED, BUFFER, CHUNK
+from beingh_ros.soak.injector import ACCEPTED, BASE_BUFFER, BASE_CHUNK, BUFFER, CHUNK, has_base
 from beingh_ros.soak.rig import Rig
 from beingh_ros.soak.tampering import CHUNK_CHANGES, gripper_steps
 
@@ -25,33 +26,50 @@ def chunk_faults(contract: RobotContract, rng: random.Random) -> Makers:
     tick_s, chunk_s = contract.dt_s, contract.policy.chunk_length * contract.dt_s
     budget_s = contract.uac.latency_budget_s
 
-    def chunks(kind: str, seconds: float, *effects: Effect, **more) -> Fault:
-        return wire_fault(kind, seconds, {CHUNK: effects}, **more)
+    base = has_base(contract)
+
+    def chunks(kind: str, seconds: float, make: Callable[[], Sequence[Effect]], **more) -> Fault:
+        """`make` makes the effects for each part of a chunk."""
+        return wire_fault(kind, seconds, {topic: make() for topic in (CHUNK, *([BASE_CHUNK] if base else []))}, **more)
 
     def back(kind: str, seconds: float, *effects: Effect) -> Fault:
-        return wire_fault(kind, seconds, {BUFFER: effects, ACCEPTED: effects}, may_hold=True)
+        topics = (BUFFER, ACCEPTED, *([BASE_BUFFER] if base else []))
+        return wire_fault(kind, seconds, dict.fromkeys(topics, effects), may_hold=True)
 
     def tampered(change: str) -> Fault:
         share = rng.choice((0.5, 1.0))
-        return chunks(f"chunk_{change}", 2.0, changed(CHUNK_CHANGES[change], share, rng), may_hold=True)
+        effects = [changed(CHUNK_CHANGES[change], share, rng)]
+        return wire_fault(f"chunk_{change}", 2.0, {CHUNK: effects}, may_hold=True)
+
+    def constant() -> Fault:
+        seconds = rng.uniform(0.2, 0.7) * budget_s
+        return chunks("latency_constant", 4.0, lambda: [delayed(seconds, seconds, rng)])
+
+    def bursts() -> Fault:
+        period_s = rng.uniform(0.5, 1.5)
+        return chunks("latency_bursts", 4.0, lambda: [in_bursts(period_s)], may_hold=True)
+
+    def duplicates() -> Fault:
+        spacing_s = rng.uniform(0.0, 3 * tick_s)
+        return chunks("chunks_duplicated", 3.0, lambda: [duplicated(4, spacing_s)])
 
     return {
-        "latency_constant": lambda: chunks(
-            "latency_constant", 4.0, delayed(*[rng.uniform(0.2, 0.7) * budget_s] * 2, rng)
+        "latency_constant": constant,
+        "latency_jitter": lambda: chunks("latency_jitter", 4.0, lambda: [delayed(0.0, chunk_s, rng)], may_hold=True),
+        "latency_bursts": bursts,
+        "chunks_dropped": lambda: chunks(
+            "chunks_dropped", 4.0, lambda: [dropped(rng.uniform(0.2, 0.8), rng)], may_hold=True
         ),
-        "latency_jitter": lambda: chunks("latency_jitter", 4.0, delayed(0.0, chunk_s, rng), may_hold=True),
-        "latency_bursts": lambda: chunks("latency_bursts", 4.0, in_bursts(rng.uniform(0.5, 1.5)), may_hold=True),
-        "chunks_dropped": lambda: chunks("chunks_dropped", 4.0, dropped(rng.uniform(0.2, 0.8), rng), may_hold=True),
-        "chunks_duplicated": lambda: chunks("chunks_duplicated", 3.0, duplicated(4, rng.uniform(0.0, 3 * tick_s))),
+        "chunks_duplicated": duplicates,
         "chunks_reordered": lambda: chunks(
-            "chunks_reordered", 4.0, duplicated(2, 5 * tick_s), reordered(7 * tick_s), may_hold=True
+            "chunks_reordered", 4.0, lambda: [duplicated(2, 5 * tick_s), reordered(7 * tick_s)], may_hold=True
         ),
         "buffer_late": lambda: back("buffer_late", 4.0, delayed(0.0, 0.5 * budget_s, rng)),
         "buffer_dropped": lambda: back("buffer_dropped", 4.0, dropped(0.5, rng)),
         "buffer_duplicated": lambda: back("buffer_duplicated", 3.0, duplicated(3, 1.5 * tick_s)),
         **{f"chunk_{change}": lambda change=change: tampered(change) for change in CHUNK_CHANGES if change != FAR_AWAY},
         f"chunk_{FAR_AWAY}": lambda: _far_away(rng),
-        "gripper_step": lambda: _gripper_step(contract, rng),
+        **({"gripper_step": lambda: _gripper_step(contract, rng)} if _loose(contract) else {}),
     }
 
 
@@ -66,9 +84,15 @@ def _far_away(rng: random.Random) -> Fault:
     )
 
 
+def _loose(contract: RobotContract) -> list[int]:
+    """Columns of grippers: positions that nobody watches."""
+    watched = zip(contract.watchdog.tracking_error, contract.limits.is_velocity)
+    return [column for column, (error, moves) in enumerate(watched) if math.isinf(error) and not moves]
+
+
 def _gripper_step(contract: RobotContract, rng: random.Random) -> Fault:
     """Chunks whose gripper steps from open to closed and back behind the locked prefix."""
-    loose = [i for i, error in enumerate(contract.watchdog.tracking_error) if math.isinf(error)]
+    loose = _loose(contract)
     joints = [contract.joint_names[i] for i in loose]
     ends = [(float(contract.limits.lower[i]), float(contract.limits.upper[i])) for i in loose]
     row = contract.uac.delay_steps + rng.randrange(3)
@@ -83,7 +107,7 @@ def _gripper_step(contract: RobotContract, rng: random.Random) -> Fault:
 
     def check(rig: Rig) -> str:
         for name, (low, high) in zip(joints, ends):
-            sent = rig.onlooker.log.sent_since(began_ns, name)
+            sent = rig.onlooker.planned_since(began_ns, name)
             share = np.ptp(sent) / (high - low) if len(sent) else 0.0
             if share < GRIPPER_SHARE:
                 return f"{name} was sent through {share:.2f} of its range only"

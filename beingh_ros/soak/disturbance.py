@@ -6,6 +6,7 @@ An effect gets one message and says which messages leave instead, and after how 
 from __future__ import annotations
 
 import heapq
+import math
 import random
 import threading
 import time
@@ -18,6 +19,21 @@ Effect = Callable[[object], Outgoing]
 def delayed(low_s: float, high_s: float, rng: random.Random) -> Effect:
     """Each message takes between `low_s` and `high_s` longer; with a wide range later ones overtake earlier ones."""
     return lambda message: [(rng.uniform(low_s, high_s), message)]
+
+
+def delayed_in_order(
+    low_s: float, high_s: float, rng: random.Random, now_s: Callable[[], float] = time.monotonic
+) -> Effect:
+    """As `delayed`, but none overtakes another: the middleware keeps the order of one publisher."""
+    last_s = -math.inf
+
+    def apply(message: object) -> Outgoing:
+        nonlocal last_s
+        now = now_s()
+        last_s = max(last_s, now + rng.uniform(low_s, high_s))
+        return [(last_s - now, message)]
+
+    return apply
 
 
 def in_bursts(period_s: float, now_s: Callable[[], float] = time.monotonic) -> Effect:

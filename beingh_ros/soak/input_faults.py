@@ -7,7 +7,7 @@ import random
 from sensor_msgs.msg import Image, JointState
 
 from beingh_core.contract import RobotContract
-from beingh_ros.soak.disturbance import Effect, delayed, dropped, frozen, once
+from beingh_ros.soak.disturbance import Effect, delayed, delayed_in_order, dropped, frozen, once
 from beingh_ros.soak.fault import HOLDS, Fault, Makers, wire_fault
 from beingh_ros.soak.injector import joint_state_topics
 from beingh_ros.soak.tampering import beside_efforts, one_by_one, stamped_ahead
@@ -34,7 +34,7 @@ def input_faults(contract: RobotContract, rng: random.Random) -> Makers:
         "camera_ahead": lambda: wire_fault(
             "camera_ahead", 3.0, {topic: [once(stamped_ahead(Image, AHEAD_S))] for topic in topics}, may_hold=True
         ),
-        "joint_states_late": lambda: states("joint_states_late", delayed(0.0, 0.05, rng)),
+        "joint_states_late": lambda: states("joint_states_late", delayed_in_order(0.0, 0.05, rng)),
         "joint_states_ahead": lambda: states("joint_states_ahead", once(stamped_ahead(JointState, AHEAD_S))),
         "joint_states_one_by_one": lambda: states("joint_states_one_by_one", one_by_one),
         "joint_states_efforts": lambda: states("joint_states_efforts", beside_efforts),

@@ -20,21 +20,20 @@ from trajectory_msgs.msg import JointTrajectory
 from visualization_msgs.msg import MarkerArray
 
 from beingh_core.contract import RobotContract
-from beingh_core.contract.state_messages import joint_positions
+from beingh_core.contract.schema import DriverGroup
 from beingh_core.errors import BeingHError
 from beingh_core.evaluate.motion import Touch
 from beingh_core.evaluate.stops import StopReport
 from beingh_core.evaluate.wire import WireLog
-from beingh_ros.messages.conversions import (
-    Trajectory,
-    read_trajectory,
-    select_joints,
-    stamp_to_ns,
-)
+from beingh_ros.demo.observer import in_contract, positioned
+from beingh_ros.messages.conversions import Trajectory, read_trajectory, stamp_to_ns
 from beingh_ros.messages.diagnostics import read_status
+from beingh_ros.messages.state_messages import StateReader
 from beingh_ros.messages.topics import CONTACTS_TOPIC
 from beingh_ros.nodes.sim_contacts import contact_force
-from beingh_ros.soak.injector import ACCEPTED, BUFFER, CHUNK, joint_state_topics
+from beingh_ros.soak.injector import ACCEPTED, BUFFER, CHUNK
+from beingh_ros.soak.seen import Seen
+from beingh_ros.soak.streams import streams_of
 
 DEEP = QoSProfile(depth=5000)
 LATCHED = QoSProfile(depth=50, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -64,9 +63,12 @@ class Onlooker:
         received: Called after every message.
 
     Attributes:
-        log: Commands, plans and chunks.
+        seen: The joints whose ticks are judged.
+        log: Commands, plans and chunks of these.
+        streams: Commands that are no trajectories.
+        plans: (when each plan was sent [ns], what it sends the `planned_joints` to next).
         states: Every report of the controller's state.
-        joint_states: (time measured [ns], (J,) positions).
+        joint_states: (time measured [ns], (J,) positions of the seen joints).
         touches: What the robot touched, as the simulator says.
         sent_ns: When each command was sent, of the first driver topic, in order [ns].
         accepted_s: When a chunk was accepted last, monotonic [s].
@@ -76,10 +78,15 @@ class Onlooker:
     """
 
     def __init__(self, node: Node, contract: RobotContract, received: Callable[[], None]) -> None:
-        groups = contract.command_groups
+        self.seen = Seen.of(contract)
+        groups = self.seen.groups
         self.log = WireLog(
-            joints=contract.joint_names, groups=[group.joints for group in groups], rate_hz=contract.rate_hz
+            joints=self.seen.joints,
+            groups=[group.joints for group in groups] or [self.seen.joints],
+            rate_hz=contract.rate_hz,
         )
+        self.streams = streams_of(node, contract)
+        self.plans: list[tuple[int, np.ndarray]] = []
         self.states: list[StateNote] = []
         self.joint_states: list[tuple[int, np.ndarray]] = []
         self.touches: list[Touch] = []
@@ -87,17 +94,20 @@ class Onlooker:
         self.accepted_count = 0
         self.speed, self.epoch = 0.0, ""
         self.policy: dict[str, str] = {}
-        self._joints, self._rate_hz, self._received = contract.joint_names, contract.rate_hz, received
+        self.planned_joints = positioned(contract)
+        self._rate_hz, self._received = contract.rate_hz, received
+        self._readers = {topic: StateReader(contract, topic) for topic in contract.joint_state_topics}
+        self._newest: dict[str, float] = {}
         make = node.create_subscription
         self.subscriptions = [
-            *(make(JointTrajectory, g.topic, self._on_command(i), DEEP) for i, g in enumerate(groups)),
+            *(make(JointTrajectory, g.topic, self._on_command(i, g), DEEP) for i, g in enumerate(groups)),
             make(JointTrajectory, BUFFER, self._on_buffer, DEEP),
             make(Header, ACCEPTED, self._on_accepted, DEEP),
             make(JointTrajectory, CHUNK, self._on_chunk, DEEP),
             make(DiagnosticStatus, "controller/state", self._on_state, LATCHED),
             make(DiagnosticArray, "/diagnostics", self._on_diagnostics, DEEP),
             make(MarkerArray, CONTACTS_TOPIC, self._on_contacts, DEEP),
-            *(make(JointState, topic, self._on_joint_state, DEEP) for topic in joint_state_topics(contract)),
+            *(make(JointState, topic, self._on_joint_state(topic), DEEP) for topic in self._readers),
         ]
 
     @property
@@ -118,15 +128,21 @@ class Onlooker:
         """Time since the controller's last plan [s]."""
         return time.monotonic() - self.plan_s
 
-    def _on_command(self, group: int):
+    def planned_since(self, since_ns: int, joint: str) -> np.ndarray:
+        """Every position (N,) that the plans after a time on the system clock [ns] sent a joint to next."""
+        column = self.planned_joints.index(joint)
+        return np.array([row[column] for sent_ns, row in list(self.plans) if sent_ns >= since_ns])
+
+    def _on_command(self, index: int, group: DriverGroup):
         def receive(message: JointTrajectory, info: dict) -> None:
             read = self._read(message)
             if read is not None:
+                joints, positions = in_contract(group, read)
                 self.log.command(
-                    group,
+                    index,
                     read.stamp_ns,
-                    read.joints,
-                    read.positions,
+                    joints,
+                    positions,
                     info["received_timestamp"],
                     sent_ns=info["source_timestamp"],
                     sequence=info["publication_sequence_number"],
@@ -137,11 +153,22 @@ class Onlooker:
 
     def _on_buffer(self, message: JointTrajectory, info: dict) -> None:
         read = self._read(message)
-        if read is not None and len(read.positions):
-            self.log.buffer(read.frame_id, read.stamp_ns, read.joints, read.positions, sent_ns=info["source_timestamp"])
+        if read is not None and len(read.positions) and set(self.seen.joints) <= set(read.joints):
+            sent_ns, rows = info["source_timestamp"], self._of_seen(read)
+            if self.seen.planned:  # its first row is sent a period later
+                row, later_ns = rows[:1], sent_ns + round(1e9 / self._rate_hz)
+                number = info["publication_sequence_number"]
+                self.log.command(
+                    0, read.stamp_ns, self.seen.joints, row, info["received_timestamp"], later_ns, sequence=number
+                )
+            self.log.buffer(read.frame_id, read.stamp_ns, self.seen.joints, rows, sent_ns=sent_ns)
             self.epoch, self.plan_s = read.frame_id, time.monotonic()
             self.speed = float(np.abs(np.diff(read.positions[:2], axis=0)).max(initial=0.0)) * self._rate_hz
+            self.plans.append((sent_ns, read.positions[0, [read.joints.index(j) for j in self.planned_joints]]))
         self._received()
+
+    def _of_seen(self, read: Trajectory) -> np.ndarray:
+        return read.positions[:, [read.joints.index(joint) for joint in self.seen.joints]]
 
     def _on_accepted(self, message: Header) -> None:
         self.log.accepted(message.frame_id, stamp_to_ns(message.stamp))
@@ -152,8 +179,9 @@ class Onlooker:
     def _on_chunk(self, message: JointTrajectory) -> None:
         """A chunk that cannot have been accepted promises nothing."""
         read = self._read(message)
-        if read is not None and np.isfinite(read.positions).all() and sorted(read.joints) == sorted(self._joints):
-            self.log.chunk(read.frame_id, read.stamp_ns, read.joints, read.positions)
+        whole = read is not None and sorted(read.joints) == sorted(self.planned_joints)
+        if whole and np.isfinite(read.positions).all():
+            self.log.chunk(read.frame_id, read.stamp_ns, self.seen.joints, self._of_seen(read))
         self._received()
 
     def _on_state(self, message: DiagnosticStatus, info: dict) -> None:
@@ -177,14 +205,22 @@ class Onlooker:
                 self.policy = {**read_status(status), "message": status.message}
         self._received()
 
-    def _on_joint_state(self, message: JointState) -> None:
+    def _on_joint_state(self, topic: str):
         """By the time of measurement: a simulator that catches up sends faster than its robot moves."""
-        try:
-            positions = select_joints(joint_positions(message), self._joints)
-        except BeingHError:
-            return  # another robot's
-        self.joint_states.append((stamp_to_ns(message.header.stamp), positions))
-        self._received()
+        reader, last = self._readers[topic], topic == list(self._readers)[-1]
+
+        def receive(message: JointState) -> None:
+            try:
+                read = reader.read(message)
+            except BeingHError:
+                return  # another robot's
+            self._newest |= read.positions
+            if last and set(self.seen.joints) <= self._newest.keys():
+                row = np.array([self._newest[joint] for joint in self.seen.joints])
+                self.joint_states.append((read.stamp_ns, row))
+            self._received()
+
+        return receive
 
     def _on_contacts(self, message: MarkerArray) -> None:
         self.touches += (

@@ -13,7 +13,16 @@ from pathlib import Path
 from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError
 from beingh_ros.bringup import BringupOptions, ProcessGroup, ProcessSpec, processes
-from beingh_ros.soak.injector import ACCEPTED, BUFFER, CHUNK, PREFIX, joint_state_topics
+from beingh_ros.soak.injector import (
+    ACCEPTED,
+    BASE_BUFFER,
+    BASE_CHUNK,
+    BUFFER,
+    CHUNK,
+    PREFIX,
+    has_base,
+    joint_state_topics,
+)
 from beingh_ros.soak.stepped_clock import VARIABLE, ClockFile
 
 SIM, CONTROLLER, POLICY, SERVER, TIMER = "sim", "controller", "policy", "server", "empty_timer"
@@ -36,7 +45,7 @@ class SystemProcesses:
 
     Args:
         contract: Robot, loaded from the file that the processes get.
-        checkpoint: Checkpoint directory.
+        checkpoint: Checkpoint directory; None for the scripted expert.
         seed: Of scene and policy noise.
         out: Directory for logs and the files between the processes.
 
@@ -45,14 +54,20 @@ class SystemProcesses:
         timer_file: Where the empty timer writes.
     """
 
-    def __init__(self, contract: RobotContract, checkpoint: Path, seed: int, out: Path) -> None:
+    def __init__(self, contract: RobotContract, checkpoint: Path | None, seed: int, out: Path) -> None:
         self.clock = ClockFile(out / "clock_step")
         self.timer_file = out / "empty_timer.txt"
         self.contract, self.checkpoint, self.out = contract, checkpoint, out
         self._port = _free_port()
-        options = BringupOptions(contract=str(contract.path), checkpoint=str(checkpoint), simulate=True, seed=seed)
+        options = BringupOptions(
+            contract=str(contract.path),
+            checkpoint=str(checkpoint or ""),
+            expert=checkpoint is None,
+            simulate=True,
+            seed=seed,
+        )
         self._specs = {spec.name: spec for spec in processes(options)}
-        served = replace(options, checkpoint="", policy_url=f"tcp://127.0.0.1:{self._port}")
+        served = replace(options, checkpoint="", expert=False, policy_url=f"tcp://127.0.0.1:{self._port}")
         self._served_policy = next(spec for spec in processes(served) if spec.name == POLICY)
         self._groups: dict[str, ProcessGroup] = {}
         self._starts = 0
@@ -76,7 +91,8 @@ class SystemProcesses:
             return replace(self._specs[name], executable="soak.stepped_clock", remappings=tuple(sorted(states)))
         if name == POLICY:
             cameras = {(camera.topic, _other(camera.topic)) for camera in self.contract.cameras}
-            wires = {(topic, _other(topic)) for topic in (CHUNK, BUFFER, ACCEPTED)}
+            parts = (BASE_CHUNK, BASE_BUFFER) if has_base(self.contract) else ()
+            wires = {(topic, _other(topic)) for topic in (CHUNK, BUFFER, ACCEPTED, *parts)}
             spec = self._served_policy if served else self._specs[name]
             if checkpoint is not None:
                 spec = replace(spec, parameters={**spec.parameters, "checkpoint": str(checkpoint)})

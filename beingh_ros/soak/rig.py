@@ -65,7 +65,8 @@ class Rig:
         self._nodes = [Node("soak_injector"), Node("soak_onlooker")]
         self.injector = Injector(self._nodes[0], contract)
         self.onlooker = Onlooker(self._nodes[1], contract, self._received)
-        self.strangers = Strangers(contract, f"{PREFIX}/{joint_state_topics(contract)[0].lstrip('/')}")
+        states = joint_state_topics(contract)[0]
+        self.strangers = Strangers(contract, states, f"{PREFIX}/{states.lstrip('/')}")
         node = self._nodes[1]
         publish = partial(node.create_publisher, event_callbacks=QUIET_PUBLISHER)
         self._estop = publish(Bool, contract.estop_topic, 10)
@@ -136,6 +137,11 @@ class Rig:
         end_s = time.monotonic() + START_S
         while not self.wait(lambda: self.onlooker.accepted_count, 1.0):
             self.keep_telling()
+            if self.stopped:
+                raise BeingHError(
+                    f"the controller stopped before the first fault: {self.onlooker.state.reason}",
+                    remedy="remove the cause; a busy machine holds up joint states, too",
+                )
             if time.monotonic() > end_s:
                 why = self.onlooker.policy.get("gate") or self.onlooker.policy.get("message", "it says nothing")
                 raise BeingHError(f"no chunk was accepted within {START_S:g} s; the policy: {why}")

@@ -7,12 +7,10 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError
 from beingh_core.evaluate.soak import FaultNote, SoakRecord, StopNote
-from beingh_ros.soak.fault import HOLDS, STOPS, Fault
+from beingh_ros.soak.fault import HOLDS, RUNS, STOPS, Fault
 from beingh_ros.soak.faults import catalogue, schedule
 from beingh_ros.soak.onlooker import STOPPED_STATES
 from beingh_ros.soak.processes import POLICY, SERVER
@@ -54,17 +52,20 @@ class Soak:
         tell: Callable[[str], None] = lambda _line: None,
     ) -> None:
         self._rig, self._tell = rig, tell
-        self._catalogue = catalogue(contract, rng)
+        self._catalogue = catalogue(contract, rng, expert=rig.processes.checkpoint is None)
         unknown = [kind for kind in kinds if kind not in self._catalogue]
         if unknown:
             raise BeingHError(f"there is no fault '{unknown[0]}'", where="--faults", allowed=sorted(self._catalogue))
+        # Until a robot's own controller has given it away, it takes no chunks.
+        self._takes_over_s = max((driver.options.get("ramp_in_s", 0.0) for driver in contract.drivers), default=0.0)
         self._kinds, self._rng = list(kinds or self._catalogue), rng
         self.record = SoakRecord(
             wire=rig.onlooker.log,
-            limits=contract.limits,
+            limits=rig.onlooker.seen.limits,
             commit_margin=contract.uac.commit_margin,
             delay_steps=contract.uac.delay_steps,
-            must_follow=np.isfinite(contract.watchdog.tracking_error),
+            must_follow=rig.onlooker.seen.must_follow,
+            planned=rig.onlooker.seen.planned,
         )
 
     def run(self, seconds: float) -> None:
@@ -85,11 +86,14 @@ class Soak:
                 self._put_right()
 
     def wait_calmly(self, seconds: float) -> None:
-        """Let the robot work without a fault, with a new task now and then."""
-        end_s = time.monotonic() + seconds
+        """Let the robot work without a fault, with a new task now and then; a stop is none of its own."""
+        start_s, end_s = time.monotonic(), time.monotonic() + seconds
         while (left_s := end_s - time.monotonic()) > 0:
             self._rig.new_task()
-            self._rig.wait(lambda: False, min(left_s, 8.0))
+            if self._rig.wait(lambda: self._rig.stopped, min(left_s, 8.0)):
+                at_s, problem = time.monotonic() - start_s, f"it stopped: {self._rig.onlooker.state.reason}"
+                self.record.faults.append(FaultNote(kind="none", at_s=at_s, expected=RUNS, problem=problem))
+                return
 
     def _prepare(self, kind: str) -> None:
         """A policy of the right sort, a robot that goes by chunks, and if possible in motion."""
@@ -192,7 +196,7 @@ class Soak:
     def _chunks_again(self, timeout_s: float) -> bool:
         """Wait until the controller runs and has accepted chunks from now on; whether it did."""
         rig, count = self._rig, self._rig.onlooker.accepted_count
-        end_s = time.monotonic() + timeout_s
+        end_s = time.monotonic() + timeout_s + self._takes_over_s
         while time.monotonic() < end_s:
             rig.keep_telling()
             if rig.wait(lambda: rig.running and rig.onlooker.accepted_count >= count + CHUNKS_AGAIN, 1.0):

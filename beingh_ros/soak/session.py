@@ -11,9 +11,10 @@ import time
 from pathlib import Path
 
 from beingh_core.contract import load_contract
+from beingh_core.errors import BeingHError
 from beingh_core.evaluate.soak import judge
 from beingh_core.interrupts import INTERRUPTED
-from beingh_ros.demo.command import checkpoint_directory, isolate
+from beingh_ros.demo.command import isolate, policy_of
 from beingh_ros.soak.processes import POLICY, TIMER, SystemProcesses
 from beingh_ros.soak.rig import Rig
 from beingh_ros.soak.runner import Soak
@@ -31,9 +32,16 @@ def run(chosen: argparse.Namespace) -> int:
     """
     if chosen.json:
         Path(chosen.json).parent.mkdir(parents=True, exist_ok=True)
-    contract, checkpoint = load_contract(chosen.robot), checkpoint_directory(chosen.checkpoint)
+    contract = load_contract(chosen.robot)
+    checkpoint = policy_of(contract.path.stem, "auto", chosen.checkpoint)
     out = chosen.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
+    if chosen.rate_hz and checkpoint is None:
+        raise BeingHError(
+            f"`{contract.robot}` has no checkpoint that could run at another rate",
+            where="--rate-hz",
+            remedy="give --checkpoint DIR, or leave --rate-hz out",
+        )
     if chosen.rate_hz:
         from beingh_ros.soak.other_rate import at_rate
 
@@ -43,7 +51,7 @@ def run(chosen: argparse.Namespace) -> int:
         signal.signal(number, signal.default_int_handler)
     isolate()
     record, interrupted_s = _on_the_wire(chosen, contract, checkpoint, out, kinds)
-    if chosen.seam_episodes and interrupted_s is None:
+    if chosen.seam_episodes and checkpoint is not None and interrupted_s is None:
         from beingh_ros.soak.seam import seam_figures
 
         print("comparing ways of joining chunks ...", flush=True)
@@ -65,7 +73,7 @@ def _kinds(text: str) -> list[str] | None:
     return [kind.strip() for kind in text.split(",") if kind.strip()]
 
 
-def _on_the_wire(chosen, contract, checkpoint: Path, out: Path, kinds: list[str] | None):
+def _on_the_wire(chosen, contract, checkpoint: Path | None, out: Path, kinds: list[str] | None):
     """The part with real nodes: its `SoakRecord`, and after how long it was interrupted [s], None when it was not."""
     rng, begun_s, interrupted_s = random.Random(chosen.seed), time.monotonic(), None
     processes = SystemProcesses(contract, checkpoint, chosen.seed, out)
@@ -90,6 +98,8 @@ def _on_the_wire(chosen, contract, checkpoint: Path, out: Path, kinds: list[str]
     soak.record.joint_states = rig.onlooker.joint_states
     soak.record.moved_by_others = rig.moved
     soak.record.touches = rig.onlooker.touches
+    stopped_ns = [note.cause_ns for note in soak.record.stops]
+    soak.record.streams = [stream.judged(stopped_ns) for stream in rig.onlooker.streams]
     if processes.timer_file.exists():
         soak.record.timer_ns = [int(line) for line in processes.timer_file.read_text().split()]
     return soak.record, interrupted_s

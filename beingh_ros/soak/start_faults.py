@@ -73,7 +73,7 @@ def misspelled() -> Fault:
         rig.processes.kill(CONTROLLER, signal.SIGTERM)
         alone_ns = rig.now_ns()
         problem = starts_anyway(rig.processes.spec(CONTROLLER))
-        moved = len(rig.onlooker.log.sent_since(alone_ns, rig.contract.joint_names[0]))
+        moved = len(rig.onlooker.log.sent_since(alone_ns, rig.onlooker.seen.joints[0]))
         found.append(problem or (f"{moved} commands were sent" if moved else ""))
         return begin_ns
 

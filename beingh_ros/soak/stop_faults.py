@@ -16,6 +16,8 @@ from beingh_ros.soak.rig import Rig
 from beingh_ros.soak.tampering import joint_state_with
 
 CLOCK_STEPS_S = (5.0, -5.0, 0.3, -0.3)
+# Beside the robot [rad].
+OFF_RAD = 0.6
 # A new publisher is received after this time at the latest [s].
 DISCOVERY_S = 0.5
 
@@ -26,12 +28,16 @@ def stop_faults(contract: RobotContract, rng: random.Random) -> Makers:
     # A gripper may be blocked by what it holds; the arm is watched.
     joint = next(name for name, error in zip(contract.joint_names, watchdog.tracking_error) if math.isfinite(error))
 
-    def watched(kind: str, seconds: float, cause: str, effects: list[Effect], after_s: float) -> Fault:
-        plain = wire_fault(kind, seconds, {topic: effects for topic in states}, STOPS, cause=cause)
+    source = next(signal for signal in contract.state if joint in signal.joints)
+    name, factor, _ = contract.wire_of(source.topic).of(joint)
+
+    def watched(kind: str, seconds: float, cause: str, effects: list[Effect], after_s: float, topics=states) -> Fault:
+        plain = wire_fault(kind, seconds, {topic: effects for topic in topics}, STOPS, cause=cause)
         return replace(plain, begin=lambda rig: plain.begin(rig) + round(1e9 * after_s))
 
     def tampered(kind: str, cause: str, change, after_s: float) -> Fault:
-        return watched(kind, 1.5, cause, [changed(joint_state_with(joint, change), 1.0, rng)], after_s)
+        effects = [changed(joint_state_with(name, change), 1.0, rng)]
+        return watched(kind, 1.5, cause, effects, after_s, [source.topic])
 
     return {
         "brake_held_up": lambda: _brake_held_up(contract, rng),
@@ -54,7 +60,7 @@ def stop_faults(contract: RobotContract, rng: random.Random) -> Makers:
         ),
         "joint_state_nan": lambda: tampered("joint_state_nan", "joint_states_invalid", lambda _: math.nan, 0.0),
         "joint_state_error": lambda: tampered(
-            "joint_state_error", "tracking_error", lambda value: value + 0.6, watchdog.tracking_time_s
+            "joint_state_error", "tracking_error", lambda value: value + OFF_RAD / factor, watchdog.tracking_time_s
         ),
         "clock_step": lambda: _clock_step(rng),
         "estop": lambda: Fault(

@@ -6,19 +6,43 @@ import threading
 import time
 from collections.abc import Callable
 
+import numpy as np
 import rclpy
+from geometry_msgs.msg import PoseStamped, Twist, TwistStamped
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Bool
+from std_msgs.msg import Bool, Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
-from beingh_core.contract import RobotContract
+from beingh_core.contract import Driver, RobotContract
 from beingh_ros.messages.conversions import ns_to_stamp
+from beingh_ros.messages.state_messages import message_type
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 # No multiple of any robot's period, so that its messages come between, before and after the robot's.
 SLIDER_PERIOD_S = 0.0203
+# Where a joint stands at home, a slider that is there too contradicts nobody [rad or m].
+BESIDE = 0.4
+# Kind of a driver that publishes -> the type of what it publishes.
+COMMANDS: dict[str, Callable[[Driver], type]] = {
+    "joint_trajectory": lambda _: JointTrajectory,
+    "forward_command": lambda _: Float64MultiArray,
+    "joint_state_command": lambda _: JointState,
+    "pose_command": lambda _: PoseStamped,
+    "twist_base": lambda driver: TwistStamped if driver.options["stamped"] else Twist,
+    "unitree_g1_arm_sdk": lambda _: message_type("unitree_hg/msg/LowCmd"),
+}
+
+
+def _slid(contract: RobotContract, columns: list[int]) -> np.ndarray:
+    """Where the sliders of some columns stand (N,)."""
+    lower, upper, home = (
+        np.array(numbers)[columns] for numbers in (contract.limits.lower, contract.limits.upper, contract.home)
+    )
+    zeros = np.clip(0.0, lower, upper)
+    away = np.where(upper - home > home - lower, BESIDE, -BESIDE)
+    return np.where(np.abs(zeros - home) < BESIDE, np.clip(home + away, lower, upper), zeros)
 
 
 class Strangers:
@@ -26,23 +50,28 @@ class Strangers:
 
     Args:
         contract: Robot.
-        joint_state_topic: Where the controller receives joint states.
+        joint_state_topic: Where the robot publishes joint states.
+        received: Where the controller receives these.
     """
 
-    def __init__(self, contract: RobotContract, joint_state_topic: str) -> None:
-        self._contract, self._topic = contract, joint_state_topic
+    def __init__(self, contract: RobotContract, joint_state_topic: str, received: str) -> None:
+        self._contract, self._states, self._topic = contract, joint_state_topic, received
         self._present: dict[str, Node] = {}
         self._repeating: list[tuple[threading.Event, threading.Thread]] = []
 
     def slider(self) -> None:
-        """Somebody's slider window: every joint at 0 or its nearer limit, without velocities."""
+        """Somebody's slider window: joints at 0 or their nearer limit, or well beside the home posture, without velocities."""
         node = self._begin("forgotten_slider")
         publisher = node.create_publisher(JointState, self._topic, 10)
-        limits = self._contract.limits
-        zeros = [min(max(0.0, low), high) for low, high in zip(limits.lower, limits.upper)]
+        contract, wire = self._contract, self._contract.wire_of(self._states)
+        columns = [contract.joint_names.index(joint) for joint in wire.joints if joint in contract.joint_names]
+        joints = [contract.joint_names[column] for column in columns]
+        posture = dict(zip(joints, _slid(contract, columns).tolist()))
+        row = np.array([posture.get(joint, 0.0) for joint in wire.joints])
+        names, numbers = list(wire.names), wire.values(row).tolist()
 
         def publish() -> None:
-            message = JointState(name=list(self._contract.joint_names), position=[float(value) for value in zeros])
+            message = JointState(name=names, position=numbers)
             message.header.stamp = ns_to_stamp(time.time_ns())
             publisher.publish(message)
 
@@ -50,7 +79,9 @@ class Strangers:
 
     def commander(self) -> None:
         """Another program that is ready to command the robot."""
-        self._begin("other_commander").create_publisher(JointTrajectory, self._contract.command_groups[0].topic, 10)
+        driver = next(driver for driver in self._contract.drivers if driver.kind in COMMANDS)
+        kind = COMMANDS[driver.kind](driver)
+        self._begin("other_commander").create_publisher(kind, driver.groups[0].topic, 10)
 
     def button(self) -> None:
         """A panel whose emergency stop is pressed; it says so once, to everybody who comes later too."""

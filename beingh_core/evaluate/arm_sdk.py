@@ -1,0 +1,156 @@
+"""Whether what was sent to a Unitree G1 keeps what its arm_sdk asks: check sum, weight ramps, both arms in one message, a held waist.
+
+Judged from the messages alone, with no code of the controller's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from beingh_core.evaluate.stream_figures import StreamFigures, ahead, stretches
+
+MOTORS, WEIGHT, ENABLE = 35, 29, 1
+_BYTES = 28 * MOTORS + 20
+# A weight is the square of a straight ramp as it rises, so it rises at most twice as fast as the ramp.
+_RISE, _FALL = 2.0, 1.0
+# A sender that was held up for so long may catch up [s]; a float's last place at the size of a joint's position [rad].
+_HELD_UP_S, _ROUNDING = 0.15, 1e-6
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LowCommands:
+    """Messages on arm_sdk: `sent_ns` (N,), `weight` (N,), and of its motors `positions` (N, 35), `modes` (N, 35); `right` (N,)
+    whether the check sum is that of the message.
+    """
+
+    sent_ns: np.ndarray
+    weight: np.ndarray
+    positions: np.ndarray
+    modes: np.ndarray
+    right: np.ndarray
+
+
+def read_low_commands(messages: Sequence[tuple[int, bytes]]) -> LowCommands:
+    """From (time sent [ns], serialised unitree_hg/LowCmd): the fields as CDR lays them out, little end first."""
+    data = np.frombuffer(b"".join(message[4:] for _, message in messages), np.uint8).reshape(len(messages), _BYTES)
+    # The first motor begins behind two bytes, every other one at a multiple of 28.
+    motors = np.zeros((len(data), MOTORS, 28), np.uint8)
+    motors[:, 0, 0], motors[:, 0, 4:] = data[:, 2], data[:, 4:28]
+    motors[:, 1:] = data[:, 28 : 28 * MOTORS].reshape(len(data), MOTORS - 1, 28)
+    modes = motors[:, :, 0].copy()
+    motors[:, :, 1:4] = 0
+    # In C the motors begin behind four bytes; the first two are the message's.
+    head = np.zeros((len(data), 4), np.uint8)
+    head[:, :2] = data[:, :2]
+    tail = data[:, 28 * MOTORS : 28 * MOTORS + 16]
+    flat = motors.reshape(len(data), 28 * MOTORS)
+    words = np.hstack([head, flat, tail]).view("<u4")
+    sums = data[:, 28 * MOTORS + 16 : 28 * MOTORS + 20].copy().view("<u4")[:, 0]
+    positions = flat.view("<f4").reshape(len(data), MOTORS, 7)[:, :, 1]
+    return LowCommands(
+        sent_ns=np.array([sent_ns for sent_ns, _ in messages], np.int64),
+        weight=positions[:, WEIGHT].astype(float),
+        positions=positions.astype(float),
+        modes=modes,
+        right=sums == _check_sums(words),
+    )
+
+
+def _check_sums(words: np.ndarray) -> np.ndarray:
+    """CRC-32/MPEG-2 of rows of words, bit by bit from the highest."""
+    register = np.full(len(words), 0xFFFFFFFF, np.uint32)
+    for column in words.T:
+        register = register ^ column
+        for _ in range(32):
+            register = np.where(
+                register >> 31, (register << np.uint32(1)) ^ np.uint32(0x04C11DB7), register << np.uint32(1)
+            )
+    return register
+
+
+def judge_arm_sdk(
+    commands: LowCommands,
+    *,
+    arms: Mapping[str, tuple[int, float]],
+    held: Mapping[str, int],
+    ramp_in_s: float,
+    ramp_out_s: float,
+) -> StreamFigures:
+    """Everything that can be said of the messages.
+
+    Args:
+        commands: the messages, in order.
+        arms: commanded joint -> its motor and its velocity limit [rad/s].
+        held: joint that is kept where it is -> its motor.
+        ramp_in_s, ramp_out_s: the contract's.
+    """
+    used = sorted({motor for motor, _ in arms.values()} | set(held.values()))
+    wrong = int((~commands.right).sum())
+    apart = int((commands.modes[:, used] != ENABLE).any(axis=1).sum())
+    ramps = _ramps(commands, ramp_in_s, ramp_out_s)
+    problems = [
+        *([f"{wrong} messages on arm_sdk have a wrong check sum"] if wrong else []),
+        *([f"{apart} messages on arm_sdk lack some of the joints that are commanded"] if apart else []),
+        *ramps,
+        *_waist(commands, held),
+        *_speeds(commands, arms),
+    ]
+    if not len(commands.sent_ns):
+        problems.append("nothing was sent to arm_sdk")
+    began = sum(1 for rows in _owned(commands) if commands.weight[rows].max(initial=0.0) > 0.0)
+    figures = {
+        "arm_sdk_messages": len(commands.sent_ns),
+        "arm_sdk_wrong_check_sums": wrong,
+        "arm_sdk_weight_ramps": began,
+        "arm_sdk_weight_max": round(float(commands.weight.max(initial=0.0)), 3),
+    }
+    return StreamFigures(figures=figures, problems=tuple(problems))
+
+
+def _owned(commands: LowCommands) -> list[slice]:
+    """The times in which somebody commands: each begins and ends with weight 0."""
+    return stretches(commands.sent_ns, commands.weight)
+
+
+def _ramps(commands: LowCommands, ramp_in_s: float, ramp_out_s: float) -> list[str]:
+    problems = []
+    parts = _owned(commands)
+    for number, rows in enumerate(parts):
+        times_s, weight = commands.sent_ns[rows] / 1e9, commands.weight[rows]
+        if weight[0] > 0.01:
+            problems.append(f"the weight of arm_sdk begins with {weight[0]:.3f}")
+        if number < len(parts) - 1 and weight[-1] > 0.01:
+            problems.append(f"the weight of arm_sdk ends with {weight[-1]:.3f}")
+        if weight.min() < 0.0 or weight.max() > 1.0:
+            problems.append(f"the weight of arm_sdk goes from {weight.min():.3f} to {weight.max():.3f}")
+        for what, values, most in (("rises", weight, _RISE / ramp_in_s), ("falls", -weight, _FALL / ramp_out_s)):
+            too_far = ahead(times_s, values, most)
+            if too_far > most * _HELD_UP_S:
+                problems.append(
+                    f"the weight of arm_sdk {what} by {too_far:.3f} more than {most:.2f} a second, which are right"
+                )
+    return problems
+
+
+def _waist(commands: LowCommands, held: Mapping[str, int]) -> list[str]:
+    return [
+        f"{joint}, which is held, was sent through {moved:.4f} rad"
+        for rows in _owned(commands)
+        for joint, motor in held.items()
+        if (moved := float(np.ptp(commands.positions[rows, motor]))) > 1e-6
+    ]
+
+
+def _speeds(commands: LowCommands, arms: Mapping[str, tuple[int, float]]) -> list[str]:
+    problems = []
+    for rows in _owned(commands):
+        times_s = commands.sent_ns[rows] / 1e9
+        for joint, (motor, limit) in arms.items():
+            path = commands.positions[rows, motor]
+            too_far = max(ahead(times_s, path, limit), ahead(times_s, -path, limit))
+            if too_far > limit * _HELD_UP_S + _ROUNDING:
+                problems.append(f"{joint} was sent {too_far:.3f} rad further to arm_sdk than {limit:.3f} rad/s allow")
+    return problems
