@@ -131,7 +131,8 @@ def _within_reach(
     first = int(model.joint(hand.arm_joints[0]).bodyid[0])
     base = float(data.xpos[model.body_parentid[first], 2])
     link = model.body(hand.link).id
-    moved, low, high = _boxes(model, data)
+    # What carries an arm may stand in the table, but for a base that drives.
+    moved, low, high = _boxes(model, data, all_shapes=any(driver.is_velocity for driver in contract.drivers))
     lowest = float(low[np.isin(moved, carried_by(model, link)), 2].min())
     best = None
     for lower in _LOWER_M:
@@ -197,12 +198,14 @@ def _touches(low: np.ndarray, high: np.ndarray, centre: np.ndarray, top: float) 
     return bool(((low < most - 1e-6) & (high > least + 1e-6)).all(axis=1).any())
 
 
-def _boxes(model: mujoco.MjModel, data: mujoco.MjData) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Body (N,) and corners (N, 3) of the boxes around all shapes that joints move [m]."""
+def _boxes(
+    model: mujoco.MjModel, data: mujoco.MjData, all_shapes: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Body (N,) and corners (N, 3) of the boxes around all shapes that joints move, or around all [m]."""
     axes = data.geom_xmat.reshape(-1, 3, 3)
     half = np.einsum("nij,nj->ni", np.abs(axes), model.geom_aabb[:, 3:])
     middle = data.geom_xpos + np.einsum("nij,nj->ni", axes, model.geom_aabb[:, :3])
-    moved = model.body_weldid[model.geom_bodyid] != 0
+    moved = (model.body_weldid[model.geom_bodyid] != 0) | all_shapes
     return model.geom_bodyid[moved], (middle - half)[moved], (middle + half)[moved]
 
 

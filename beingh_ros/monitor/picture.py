@@ -50,7 +50,9 @@ def composed(scene: np.ndarray, views: Sequence[View], title: str, level: int, l
     picture.paste(Image.fromarray(scene), (0, _HEAD))
     draw = ImageDraw.Draw(picture)
     draw.rectangle((0, 0, 8, _HEAD - 1), fill=LEVELS.get(level, LEVELS[ERROR]))
-    draw.text((22, 8), title[:80], font=_font(26), fill=LEVELS.get(level, LEVELS[ERROR]))
+    draw.text(
+        (22, 8), textwrap.shorten(title, 84, placeholder=" ..."), font=_font(26), fill=LEVELS.get(level, LEVELS[ERROR])
+    )
     rows = [textwrap.shorten(line, _LETTERS, placeholder=" ...") for line in lines[:2]]
     for number, row in enumerate(rows):
         draw.text((22, 43 + 22 * number), row, font=_font(16), fill=_TEXT)
