@@ -227,9 +227,8 @@ class Collisions:
     def _drop_neighbours(self, home: np.ndarray, lower: np.ndarray, upper: np.ndarray, robot: int) -> None:
         rng = np.random.default_rng(0)
         low, high = np.maximum(lower, home - _TURN), np.minimum(upper, home + _TURN)
-        missed = dict.fromkeys(
-            range(len(self._shapes.collisionPairs)), 0
-        )  # times apart, of pairs that may be neighbours
+        # How often those were apart that may be neighbours, by number of the pair.
+        missed = dict.fromkeys(range(len(self._shapes.collisionPairs)), 0)
         for posture in rng.uniform(low, high, (SAMPLES, len(home))):
             self._touches(posture)
             results = self._contacts.collisionResults
