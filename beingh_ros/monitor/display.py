@@ -33,7 +33,7 @@ def rviz_config(contract: RobotContract, template: Path, namespace: str = "") ->
             displays += [
                 # A depth picture is all but black where it is not spread.
                 _with_topic(
-                    display | {"Name": camera.name, "Normalize Range": camera.depth is not None},
+                    display | {"Name": camera.name, "Normalize Range": bool(camera.depth)},
                     "Topic",
                     in_namespace(camera.topic, namespace),
                 )
