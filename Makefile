@@ -12,6 +12,7 @@ SEED ?= 0
 INSTRUCTION ?=
 CHECKPOINT ?=
 VIEWER ?= none
+RECORD ?=
 OUT ?= out/demo
 PYTEST_ARGS ?=
 TRAIN_CONFIG := config/train/fr3_cubes.yaml
@@ -35,7 +36,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help:
 	@echo "make demo        run EPISODES=3 episodes in simulation, write $(OUT)/report.html"
-	@echo "                 ROBOT=so101  POLICY=expert  SEED=0  INSTRUCTION='pick up the red cube'  CHECKPOINT=DIR  VIEWER=rerun  OUT=DIR"
+	@echo "                 ROBOT=so101  POLICY=expert  SEED=0  INSTRUCTION='pick up the red cube'  CHECKPOINT=DIR"
+	@echo "                 VIEWER=rerun  OUT=DIR  RECORD=DIR"
 	@echo "make demos       the demo of every robot, one after the other: out/demos/table.md and demos.png"
 	@echo "make test        run the tests (PYTEST_ARGS='-k name')"
 	@echo "make test-slow   run the thorough ones beside them"
@@ -44,8 +46,8 @@ help:
 	@echo "make clean       remove build files and the environment; out/ and checkpoints/ stay"
 
 demo: $(READY)
-	@$(RUN) -m beingh_ros.demo --robot "$(ROBOT)" --policy "$(POLICY)" --episodes "$(EPISODES)" --seed "$(SEED)" --instruction "$(INSTRUCTION)" \
-		--checkpoint "$(CHECKPOINT)" --out "$(OUT)" --viewer "$(VIEWER)"
+	@$(RUN) -m beingh_ros.demo --robot "$(ROBOT)" --policy "$(POLICY)" --episodes "$(EPISODES)" --seed "$(SEED)" \
+		--instruction "$(INSTRUCTION)" --checkpoint "$(CHECKPOINT)" --out "$(OUT)" --viewer "$(VIEWER)" --record "$(RECORD)"
 
 demos: $(READY)
 	@$(RUN) -m beingh_ros.demo --all --episodes "$(EPISODES)" --seed "$(SEED)" --out out/demos

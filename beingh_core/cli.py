@@ -26,9 +26,10 @@ from beingh_core.data.export_command import add_export
 from beingh_core.data.rollouts import add_rollouts
 from beingh_core.errors import BeingHError
 from beingh_core.openloop.command import add_evaluate
+from beingh_core.train.command import add_train
 
-# Adds sub-commands to what `add_subparsers` returned; each sets `run`, which takes the parsed arguments and returns
-# an exit status or None for 0.
+# Adds sub-commands to what `add_subparsers` returned, or to its `benches`, those of `beingh bench`; each sets `run`, which
+# takes the parsed arguments and returns an exit status or None for 0.
 Register = Callable[["argparse._SubParsersAction"], None]
 # Libraries that only some commands need: module -> how to get it.
 OPTIONAL = {
@@ -98,12 +99,14 @@ def build_parser(registers: Sequence[Register] = ()) -> argparse.ArgumentParser:
     add_doctor(commands)
     add_annotate(commands)
     add_rollouts(commands)
+    add_train(commands)
     bench = commands.add_parser("bench", help="measure the software on this machine")
-    benches = bench.add_subparsers(metavar="WHAT", required=True)
+    benches = commands.benches = bench.add_subparsers(metavar="WHAT", required=True)
     _add_bench_inference(benches)
     _add_bench_controller(benches)
     _add_bench_server(benches)
     _add_bench_export(benches)
+    _add_bench_training(benches)
     for register in registers:
         register(commands)
     return parser
@@ -186,7 +189,7 @@ def _add_bench_inference(commands) -> None:
     parser.add_argument("--repeats", type=int, default=10, help="timed chunks of each engine")
     parser.add_argument("--seed", type=int, default=0, help="of weights, sample and noise")
     parser.add_argument("--json", metavar="FILE", help="also write the report here")
-    parser.set_defaults(run=_measure("inference", "InferenceBench"))
+    parser.set_defaults(run=measure("beingh_core.bench.inference", "InferenceBench"))
 
 
 def _add_bench_controller(commands) -> None:
@@ -201,8 +204,9 @@ def _add_bench_controller(commands) -> None:
     parser.add_argument("--rate-hz", type=float, default=20.0, help="ticks per second")
     parser.add_argument("--repeats", type=int, default=1000, help="timed chunks of each case")
     parser.add_argument("--seed", type=int, default=0, help="of the chunks")
+    parser.add_argument("--robot", default="", help="also time the check for self-collision of this contract")
     parser.add_argument("--json", metavar="FILE", help="also write the report here")
-    parser.set_defaults(run=_measure("controller", "ControllerBench"))
+    parser.set_defaults(run=measure("beingh_core.bench.controller", "ControllerBench"))
 
 
 def _add_bench_server(commands) -> None:
@@ -223,7 +227,7 @@ def _add_bench_server(commands) -> None:
     parser.add_argument("--repeats", type=int, default=200, help="timed chunks of each kind of pictures")
     parser.add_argument("--seed", type=int, default=0, help="of the pictures")
     parser.add_argument("--json", metavar="FILE", help="also write the report here")
-    parser.set_defaults(run=_measure("server", "ServerBench"))
+    parser.set_defaults(run=measure("beingh_core.bench.server", "ServerBench"))
 
 
 def _add_bench_export(commands) -> None:
@@ -243,15 +247,32 @@ def _add_bench_export(commands) -> None:
     parser.add_argument("--without-lerobot", action="store_true", help="measure only ours")
     parser.add_argument("--seed", type=int, default=0, help="of the pictures' noise")
     parser.add_argument("--json", metavar="FILE", help="also write the report here")
-    parser.set_defaults(run=_measure("export", "ExportBench"))
+    parser.set_defaults(run=measure("beingh_core.bench.export", "ExportBench"))
 
 
-def _measure(module: str, settings: str) -> Callable[[argparse.Namespace], None]:
-    """What runs a room of `beingh_core.bench` whose options are the fields of its class `settings`."""
+def _add_bench_training(commands) -> None:
+    parser = commands.add_parser(
+        "training",
+        help="training steps over packed sequences against padded batches",
+        description="Times forward and backward passes over samples of mixed lengths, packed into sequences of a number of "
+        "tokens and, in turn, padded to the longest in batches of as many tokens.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--shape", default="tiny", help="size of the model: tiny or 2b")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--tokens", type=int, default=4096, help="of a packed sequence or a padded batch")
+    parser.add_argument("--repeats", type=int, default=8, help="timed steps of each kind")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, lengths and content")
+    parser.add_argument("--json", metavar="FILE", help="also write the report here")
+    parser.set_defaults(run=measure("beingh_core.bench.training", "TrainingBench"))
+
+
+def measure(module: str, settings: str) -> Callable[[argparse.Namespace], None]:
+    """What runs a measurement: `run` of a module, whose options are the fields of its class `settings`."""
 
     def run(chosen: argparse.Namespace) -> None:
         # PyTorch takes seconds to load; other sub-commands and --help do without it.
-        room = importlib.import_module(f"beingh_core.bench.{module}")
+        room = importlib.import_module(module)
         from beingh_core.bench.files import write_target
 
         kind = getattr(room, settings)

@@ -21,10 +21,10 @@ controller_node (lifecycle node `controller`), owner of the ticks
                 part of the chunk with that stamp and frame_id), joint state topics C, e-stop topic C (Bool)
     services    ~/stop, ~/reset (Trigger), ~/estop (SetBool: true stops, false allows a reset)
     parameters  contract, dry_run, autostart, joint_state_timeout_s (0: watchdog.joint_states_s C), max_late_ticks,
-                listener_settle_s, use_sim_time
+                subscriber_settle_s, use_sim_time
     start       at the measured positions, once the robot has been at rest for 0.2 s, somebody subscribes to every command
                 topic (an action server is ready) and neither the number of subscribers nor that of the publishers of joint
-                states has changed for listener_settle_s; not while joint states contradict each other, several
+                states has changed for subscriber_settle_s; not while joint states contradict each other, several
                 publishers speak for one joint, or another node publishes commands (which stops it, too)
     reset       needs fresh joint states and a released e-stop; brakes first when moving. To move the robot by other
                 means (or to reset the simulator), call ~/stop and wait until controller/buffer falls silent.
@@ -49,9 +49,10 @@ expert_node (lifecycle node `policy`), the scripted expert in its place, in simu
     subscribes  sim/objects (MarkerArray: where the cubes are); without it there are no chunks
     parameters  inference_s (least time of an answer)
 
-markers_node (node `markers`), the paths of the end effectors for RViz
-    publishes   markers/eef_path (MarkerArray, in the arm's base frame, gone after 0.5 s without news)
-    subscribes  controller/buffer, policy/chunk
+markers_node (node `markers`), where the robot goes, for RViz; all gone after 0.5 s without news
+    publishes   markers/eef_path (MarkerArray, in the arm's base frame), markers/ghost (MarkerArray: the robot where the plan
+                ends, each moving shape in the frame of the link under it), markers/state (MarkerArray: one text)
+    subscribes  controller/buffer, policy/chunk, controller/state
     parameters  contract, rate_hz, trail_s, use_sim_time
 
 record (node `record`), episodes as bags; docs/record.md

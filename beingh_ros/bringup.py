@@ -1,6 +1,6 @@
 """From a robot contract to the processes that run it.
 
-`make demo` starts them as subprocesses (`ProcessGroup`), `launch/robot.launch.py` as launch_ros nodes; both
+`make demo` starts them as subprocesses (`ProcessGroup`), the launch files as launch_ros nodes (`robots/launching.py`); both
 take the same list, so both run the same system.
 """
 
@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from beingh_core.contract import load_contract
-from beingh_core.contract.arms import arms_of
 from beingh_core.contract.schema import RobotContract
 from beingh_core.contract.simulation import check_simulation
 from beingh_core.errors import BeingHError
@@ -56,10 +55,13 @@ class ProcessSpec:
             words += ["-r", f"__ns:=/{self.namespace.strip('/')}"]
         for source, target in self.remappings:
             words += ["-r", f"{source}:={target}"]
-        for key, value in self.parameters.items():
-            # JSON is YAML that keeps "1" and "yes" strings.
-            words += ["-p", f"{key}:={json.dumps(value, ensure_ascii=False)}"]
-        return words
+        return words + self.parameter_words()
+
+    def parameter_words(self) -> list[str]:
+        """The parameters as words behind `--ros-args`."""
+        # JSON is YAML that keeps "1" and "yes" strings.
+        pairs = (f"{key}:={json.dumps(value, ensure_ascii=False)}" for key, value in self.parameters.items())
+        return [word for pair in pairs for word in ("-p", pair)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +71,8 @@ class BringupOptions:
     Attributes:
         contract: Name or path of the robot contract.
         checkpoint: Checkpoint directory for a policy in this computer.
+        dataset_name: Whose statistics of the checkpoint; "" takes the contract's.
+        device: torch device of the policy in this computer.
         policy_url: Policy server, in place of a checkpoint; both empty start no policy.
         expert: Whether the scripted expert stands in for a checkpoint, in simulation.
         policy_token_file: File with the token that the policy server asks for; "" for none.
@@ -78,16 +82,20 @@ class BringupOptions:
         seed: Seed of the simulated scene and of the policy's noise.
         spectator_fps: Rate of the simulator's spectator camera [1/s]; 0 for none.
         dry_run: Whether the controller keeps its commands to itself.
+        autostart: Whether the nodes configure and activate themselves; else a lifecycle manager does.
+        estop_topic: In place of the contract's; "" takes that one.
         torch_threads: CPU threads of the policy.
         namespace: ROS namespace of all nodes.
         use_sim_time: Whether all nodes follow /clock.
-        markers: Whether the paths of the end effectors are shown, where the contract names any.
+        markers: Whether paths, the end of the plan and the state are published for RViz.
         record: Whether a recorder waits for episodes; see docs/record.md.
         record_out: Folder of its bags.
     """
 
     contract: str
     checkpoint: str = ""
+    dataset_name: str = ""
+    device: str = "cpu"
     policy_url: str = ""
     expert: bool = False
     policy_token_file: str = ""
@@ -97,6 +105,8 @@ class BringupOptions:
     seed: int = 0
     spectator_fps: float = 0.0
     dry_run: bool = False
+    autostart: bool = True
+    estop_topic: str = ""
     torch_threads: int = 1
     namespace: str = ""
     use_sim_time: bool = False
@@ -139,7 +149,8 @@ def processes(options: BringupOptions) -> list[ProcessSpec]:
         ProcessSpec(
             name="controller",
             executable="controller_node",
-            parameters=common | {"dry_run": options.dry_run},
+            parameters=common | {"dry_run": options.dry_run, "autostart": options.autostart},
+            remappings=_remappings(options, contract),
             namespace=options.namespace,
         )
     )
@@ -173,16 +184,13 @@ def check_start(options: BringupOptions) -> str:
     if options.expert:
         return ""
     if options.checkpoint:
-        check_checkpoint(contract, options.checkpoint)
+        check_checkpoint(contract, options.checkpoint, options.dataset_name)
     elif options.policy_url:
         address_of(options.policy_url)
         if options.policy_token_file:
             read_token(options.policy_token_file)
     else:
-        return (
-            "no policy is started, since neither checkpoint nor policy_url is given: the robot holds its posture "
-            "until somebody publishes policy/chunk"
-        )
+        return "no policy is started: the robot holds its posture until somebody publishes policy/chunk"
     return ""
 
 
@@ -203,18 +211,22 @@ def _check_expert(options: BringupOptions) -> None:
 def _onlookers(options: BringupOptions, contract: RobotContract, common: Mapping[str, object]) -> list[ProcessSpec]:
     """Processes that only subscribe: the robot can do without them."""
     specs = []
-    if options.markers and arms_of(contract):
+    if options.markers:
         specs.append(ProcessSpec(name="markers", executable="markers_node", parameters=common,
                                  namespace=options.namespace, essential=False))  # fmt: skip
     if options.record:
         parameters = {**common, "out": str(options.record_out), "task": options.instruction}
         specs.append(ProcessSpec(name="record", executable="record", parameters=parameters,
-                                 namespace=options.namespace, essential=False))  # fmt: skip
+                                 remappings=_remappings(options, contract), namespace=options.namespace, essential=False))  # fmt: skip
     return specs
 
 
+def _remappings(options: BringupOptions, contract: RobotContract) -> tuple[tuple[str, str], ...]:
+    return ((contract.estop_topic, options.estop_topic),) if options.estop_topic else ()
+
+
 def _policy_parameters(options: BringupOptions, dataset_name: str) -> dict[str, object]:
-    parameters = {"instruction": options.instruction, "autostart": True}
+    parameters = {"instruction": options.instruction, "autostart": options.autostart}
     if options.expert:
         return parameters
     if options.policy_url:
@@ -225,7 +237,8 @@ def _policy_parameters(options: BringupOptions, dataset_name: str) -> dict[str, 
         }
     return parameters | {
         "checkpoint": str(options.checkpoint),
-        "dataset_name": dataset_name,
+        "dataset_name": options.dataset_name or dataset_name,
+        "device": options.device,
         "torch_threads": options.torch_threads,
         "seed": options.seed,
     }

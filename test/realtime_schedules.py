@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from beingh_core.realtime.commit_buffer import Chunk, CommitBuffer
+from beingh_core.realtime.cut import Blocked
 from beingh_core.realtime.limits import JointLimits
 
 DT, H, D = 0.05, 8, 3
@@ -70,11 +71,12 @@ def require(condition, what):
 class Observer:
     """Watches a buffer from outside: promised ticks, verdicts, the log, limits.
 
-    With `noise`, the points of a chunk that the buffer must ignore are replaced by noise before it is merged.
+    With `noise`, the points of a chunk that the buffer must ignore are replaced by noise before it is merged. `blocks` says
+    which rows the buffer's check blocks.
     """
 
-    def __init__(self, buffer, noise=None):
-        self.buffer, self.noise = buffer, noise
+    def __init__(self, buffer, noise=None, blocks=lambda row: False):
+        self.buffer, self.noise, self.blocks = buffer, noise, blocks
         self.log = ()
         self.path = [START] * 3  # all that was sent, over all epochs
         self.stopped = False
@@ -82,6 +84,7 @@ class Observer:
 
     def begin(self, epoch):
         self.epoch, self.stopped = epoch, False
+        self.began_blocked = self.blocks(self.path[-1])
         self.promised, self.next_tick = {}, 0  # tick -> positions that can no longer change, in this epoch
         self.newest, self.newest_rows, self.seen = None, None, set()
 
@@ -103,6 +106,7 @@ class Observer:
         require(command.tick == self.next_tick and command.epoch == self.epoch, "a tick was skipped or sent again")
         row = command.positions
         require(self.promised.get(command.tick, row).tolist() == row.tolist(), "a tick was not sent as committed")
+        require(self.stopped or self.began_blocked or not self.blocks(row), "a blocked row was sent")
         self.next_tick += 1
         self.path.append(row)
         self.check_log(1)
@@ -113,7 +117,11 @@ class Observer:
         locked = max(self.next_tick + self.buffer.commit_margin, chunk.base_tick + D)
         expected = self.verdict(chunk, fault, locked)
         result = self.buffer.merge(self.with_noise_in_the_head(chunk, locked))
-        require(result.status == expected, f"a chunk became {result.status}, not {expected}")
+        if result.status == "blocked":
+            require(result.blocked, "nothing is in the way")
+            require(expected in ("merged", "late"), f"a chunk became blocked, not {expected}")
+        else:
+            require(result.status == expected, f"a chunk became {result.status}, not {expected}")
         require(result.reason, "no reason is given")
         require(result.consumed == self.next_tick - chunk.base_tick, "the consumed ticks are counted wrongly")
         after = self.plan()
@@ -207,14 +215,27 @@ def make_chunk(buffer, base, fault, scale, seed):
     return Chunk(**{**fields, **changes.get(fault, {})})
 
 
-def run(schedule, buffer_class=CommitBuffer, noise=None):
-    """Plays a schedule; raises `Violation` where the buffer breaks a promise. Returns what was sent."""
+def check_of(blocks):
+    """A check that blocks such rows."""
+
+    def check(_start, rows, known):
+        found = next((row for row in range(known, len(rows)) if blocks(rows[row])), None)
+        return None if found is None else Blocked(row=found, reason="a wall")
+
+    return check
+
+
+def run(schedule, buffer_class=CommitBuffer, noise=None, blocks=None):
+    """Plays a schedule; raises `Violation` where the buffer breaks a promise. Returns what was sent.
+
+    `blocks` says of a row whether the buffer's check blocks it; without it there is no check.
+    """
     events, commit_margin = schedule
     buffer = buffer_class(
         joints=JOINTS, start_positions=START, limits=LIMITS, dt_s=DT, chunk_length=H, delay_steps=D,
-        commit_margin=commit_margin, epoch="0",
+        commit_margin=commit_margin, epoch="0", check=blocks and check_of(blocks),
     )  # fmt: skip
-    observer, in_flight, epochs = Observer(buffer, noise), [], 0
+    observer, in_flight, epochs = Observer(buffer, noise, blocks or (lambda row: False)), [], 0
     for event, *values in events:
         if event == "tick":
             for _ in range(values[0]):

@@ -125,7 +125,7 @@ class NodeProcess:
 
     def __init__(self, graph: Node, module: str, parameters: dict, log: Path, remap=()) -> None:
         if Path(module).stem.endswith(("controller", "controller_node")):
-            parameters = {"listener_settle_s": 0.3} | parameters
+            parameters = {"subscriber_settle_s": 0.3} | parameters
         program = [module] if module.endswith(".py") else ["-m", f"beingh_ros.{module}"]
         words = []
         for key, value in parameters.items():

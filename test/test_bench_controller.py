@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from beingh_core.bench.self_collision import measure
 from beingh_core.cli import main
 
 
@@ -32,3 +33,13 @@ def test_the_cases_are_what_they_are_called(report):
 def test_mistakes_are_told_in_one_line(capsys, option):
     assert main(["bench", "controller", *option]) == 2
     assert option[0] in capsys.readouterr().err
+
+
+def test_a_robots_check_is_timed_on_chunks_that_are_free():
+    found = measure("so101", 5, max)
+    assert (found["robot"], found["blocked"]) == ("so101", 0) and found["pairs"] > 5
+    assert found["us_per_row"] > 0 and found["advance_beside_merges_with_ms"] > 0
+
+
+def test_without_a_robot_no_check_is_timed(report):
+    assert report["self_collision"] is None

@@ -1,7 +1,6 @@
 """From a contract to processes: the list, the command lines, starting and stopping in order, and the launch file."""
 
 import ast
-import importlib.util
 import os
 import signal
 import subprocess
@@ -23,6 +22,8 @@ from beingh_core.contract import load_contract, simulation
 from beingh_core.errors import BeingHError
 from beingh_ros.bringup import BringupOptions, ProcessGroup, ProcessSpec, processes
 from beingh_ros.messages.conversions import stamp_to_ns
+from beingh_ros.robots.launch_arguments import ARGUMENTS
+from beingh_ros.robots.launching import extras_from, options_from
 from beingh_ros.soak.misspelled import LAUNCHER
 
 FR3 = load_contract("fr3")
@@ -131,24 +132,17 @@ def test_a_process_that_ignores_signals_is_killed(tmp_path, monkeypatch):
     assert group.stop(patience_s=0.3) == {"deaf": -signal.SIGKILL}
 
 
-@pytest.fixture
-def launch_file():
-    spec = importlib.util.spec_from_file_location("robot_launch", LAUNCH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+DEFAULTS = {name: default for name, (default, _) in ARGUMENTS.items()} | {"checkpoint": "none"}
 
 
-def test_launch_arguments_are_documented_and_become_options(launch_file):
-    text = {name: default for name, (default, _) in launch_file.ARGUMENTS.items()}
-    assert launch_file.options_from(text) == BringupOptions(contract="fr3", torch_threads=0)
-    changed = launch_file.options_from(text | {"simulate": "true", "seed": "3", "instruction": "go", "namespace": "a"})
+def test_launch_arguments_are_documented_and_become_options():
+    text = DEFAULTS
+    assert options_from(text) == BringupOptions(contract="fr3", torch_threads=0)
+    changed = options_from(text | {"simulate": "true", "seed": "3", "instruction": "go", "namespace": "a"})
     assert (changed.simulate, changed.seed, changed.instruction, changed.namespace) == (True, 3, "go", "a")
-    server = launch_file.options_from(
-        text | {"policy_url": "tcp://a:1", "policy_token_file": "t", "policy_jpeg_quality": "90"}
-    )
+    server = options_from(text | {"policy_url": "tcp://a:1", "policy_token_file": "t", "policy_jpeg_quality": "90"})
     assert (server.policy_url, server.policy_token_file, server.policy_jpeg_quality) == ("tcp://a:1", "t", 90)
-    assert all(description for _, description in launch_file.ARGUMENTS.values())
+    assert all(description for _, description in ARGUMENTS.values())
 
 
 def test_modules_that_only_a_ros_installation_has_are_imported_where_they_are_used():
@@ -180,9 +174,9 @@ def test_modules_that_only_a_ros_installation_has_are_imported_where_they_are_us
          {"rviz2", "robot_state_publisher"}),
     ],
 )  # fmt: skip
-def test_what_starts_beside_our_nodes(launch_file, arguments, installed, display, expected):
-    text = {name: default for name, (default, _) in launch_file.ARGUMENTS.items()} | arguments
-    assert launch_file.extras_from(text, installed.__contains__, display) == expected
+def test_what_starts_beside_our_nodes(arguments, installed, display, expected):
+    text = DEFAULTS | arguments
+    assert extras_from(text, installed.__contains__, display) == expected
 
 
 @pytest.mark.parametrize(
@@ -196,11 +190,11 @@ def test_what_starts_beside_our_nodes(launch_file, arguments, installed, display
         ({"policy_jpeg_quality": "high"}, "argument policy_jpeg_quality: `high` is no whole number"),
     ],
 )
-def test_a_mistake_in_a_launch_argument_is_told(launch_file, arguments, words):
-    text = {name: default for name, (default, _) in launch_file.ARGUMENTS.items()} | arguments
+def test_a_mistake_in_a_launch_argument_is_told(arguments, words):
+    text = DEFAULTS | arguments
     with pytest.raises(BeingHError, match=words):
-        launch_file.extras_from(text, lambda package: False, True)
-        launch_file.options_from(text)
+        extras_from(text, lambda package: False, True)
+        options_from(text)
 
 
 NODE = """#!{python}

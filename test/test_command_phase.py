@@ -5,8 +5,9 @@ from types import SimpleNamespace as Message
 import numpy as np
 import pytest
 from recording_support import BEGIN, BUFFER, CONTRACT, NS, SCENE, WRIST, FakeBag, Recorded, joint_state, plan
-from test_resample import resample, step
+from test_resample import numbers, resample, step
 
+from beingh_core.contract.codec import SignalCodec
 from beingh_core.data.contract_rows import ACTION
 from beingh_core.data.phase import ROUNDING_NS, phase_of
 from beingh_core.errors import BeingHError
@@ -144,3 +145,60 @@ def test_a_replay_compares_with_the_command_of_the_tick(tmp_path):
     due = BEGIN + np.round((stamps - BEGIN) / PERIOD) * PERIOD
     assert np.ptp(stamps - due) <= ROUNDING_NS
     np.testing.assert_array_equal(rows, [posture(int(when)) for when in due])
+
+
+def with_a_late_tick(wait_s, step_rad=0.0, seconds=4.0):
+    """(bag, when each command is due) of a controller that is held up after 1.5 s and goes on from its last command."""
+    bag = FakeBag(seconds=seconds, without=(BUFFER,))
+    begin, due, said = BEGIN + 7_000_000, [], []
+    for number in range(30):
+        due.append(begin + number * PERIOD)
+        said.append(("0", begin, plan(begin + number * PERIOD)))
+    again = due[-1] + round(wait_s * NS)
+    for number in range(round((seconds - 1.6 - wait_s) * 20)):
+        due.append(again + number * PERIOD)
+        said.append(("1", again, plan(begin + (29 + number) * PERIOD)))
+        said[-1][2].points[0].positions = np.array(said[-1][2].points[0].positions) + step_rad
+    for due_ns, (epoch, start, content) in zip(due, said):
+        content.header = Message(frame_id=f"{epoch}@{start}")
+        bag.recorded.append(Recorded(BUFFER, due_ns - 20_000_000, due_ns, content))
+    bag.recorded.sort(key=lambda message: message.log_ns)
+    bag.topics[BUFFER] = Message(type="", count=0)
+    return bag, np.array(due), [np.array(content.points[0].positions) for _, _, content in said]
+
+
+@pytest.mark.parametrize("wait_s", [0.06, 0.151, 0.187, 0.31, 0.999])
+def test_a_late_tick_cuts_nothing_where_the_last_command_was_held(wait_s):
+    bag, due, commands = with_a_late_tick(wait_s)
+    [piece], findings = resample(bag)
+    assert findings.gaps == [] and [text[:4] for text in findings.held] == [f"{wait_s:.2f}"]
+    stamps = np.array([frame.stamp_ns for frame in piece])
+    between = np.diff(stamps) / PERIOD
+    seam = int(np.argmax(abs(between - 1)))
+    assert 0.5 <= between[seam] < 1.5 and np.all(abs(np.delete(between, seam) - 1) < 1e-6)
+    assert set(due[1:]) <= set(stamps), "a command has no row"
+    codec = SignalCodec(CONTRACT)
+    for frame in piece:
+        place = int(np.searchsorted(due, frame.stamp_ns, "right")) - 1  # held where it is older than the row
+        before = place - (due[place] == frame.stamp_ns)
+        encoded = codec.encode_commands(np.stack([commands[before], commands[place]]))
+        np.testing.assert_array_equal(
+            frame.vectors[ACTION], np.concatenate([encoded[signal.slot][0] for signal in CONTRACT.action])
+        )
+        assert numbers([frame]) == [int((frame.stamp_ns - BEGIN) * 30 // NS)]
+
+
+@pytest.mark.parametrize(
+    "wait_s, step_rad, told", [(0.2, 1e-3, "a new epoch"), (1.5, 0.0, "commands: nothing for")], ids=["jump", "stop"]
+)
+def test_what_was_not_held_is_cut(wait_s, step_rad, told):
+    bag, _, _ = with_a_late_tick(wait_s, step_rad)
+    pieces, findings = resample(bag)
+    assert len(pieces) == 2 and findings.held == [] and told in findings.gaps[0]
+
+
+def test_a_picture_that_is_missing_while_a_command_is_held_cuts_as_anywhere():
+    bag, _, _ = with_a_late_tick(0.6)
+    bag.recorded = [m for m in bag.recorded if m.topic != SCENE or not 1.5 < (m.stamp - BEGIN) / NS < 2.1]
+    pieces, findings = resample(bag)
+    assert len(pieces) == 2 and SCENE in findings.gaps[0]

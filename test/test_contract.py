@@ -120,7 +120,7 @@ MISTAKES = {
     "joint in two actions": ("action.arm_joint_position", {"mode": "absolute", "joints": ARM}, ["`fr3_joint1` is already commanded by `eef_position`"]),
     "action joint without group": ("driver.groups.0.joints", ARM[:6], ["no group sends `fr3_joint7`"]),
     "group joint without action": ("action.gripper_position", ..., ["`fr3_finger_joint1` is sent, but no action commands it"]),
-    "missing home": ("home.fr3_joint4", ..., ["`fr3_joint4` has no home position"]),
+    "missing home": ("home.fr3_joint4", ..., ["no home position of `fr3_joint4`"]),
     "home outside the limits": ("home.fr3_joint4", 1.0, ["home.fr3_joint4", "-3.0421 to -0.1518"]),
     "home of an unknown joint": ("home.fr3_joint8", 0.0, ["unknown joint `fr3_joint8`"]),
     "zero rate": ("rate_hz", 0, ["rate_hz", "more than 0"]),

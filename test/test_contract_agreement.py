@@ -200,7 +200,7 @@ def test_a_collision_of_names_is_told_at_the_second_of_the_two(changed, path, va
 
 def test_a_collision_of_slots_and_of_joints_is_told_where_it_is(changed):
     with pytest.raises(
-        BeingHError, match=r"robot\.yaml:\d+: driver\.groups\.1\.names: .* \(.*: driver\.groups\.0\.joints\)"
+        BeingHError, match=r"robot\.yaml:\d+: driver\.groups\.1\.names: .* \(.*: driver\.groups\.0\.joints.*\)"
     ):
         changed("pose_arm", lambda document: two_arms(document, commands="/both"))
 
@@ -210,9 +210,9 @@ def test_a_collision_of_slots_and_of_joints_is_told_where_it_is(changed):
     def with_one_joint(document):
         document["action"]["left_dexhand_position"] = {"mode": "absolute", "joints": ["L_index_proximal_joint"]}
 
-    with pytest.raises(BeingHError, match=r"robot\.yaml:\d+: state\.libero_gripper_position: .*overlap"):
+    with pytest.raises(BeingHError, match=r"robot\.yaml:\d+: state\.libero_gripper_position.*: .*overlap"):
         changed("pose_arm", overlap)
-    with pytest.raises(BeingHError, match=r"robot\.yaml:\d+: driver\.joints: .*no action commands it"):
+    with pytest.raises(BeingHError, match=r"robot\.yaml:\d+: driver\.joints.*: .*no action commands it"):
         changed("inspire_hand", with_one_joint)
 
 

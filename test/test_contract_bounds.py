@@ -276,7 +276,7 @@ def test_the_frames_of_a_pose(tmp_path):
         (
             "action.eef_position.eef_frame",
             "fr3_link3",
-            "action.eef_position.joints: `fr3_joint4` does not move `fr3_link3`",
+            r"action.eef_position.joints \(written in line \d+\): `fr3_joint4` does not move `fr3_link3`",
         ),
     ):
         assert re.search(words, refused(tmp_path, edited(key, value)))
@@ -288,3 +288,35 @@ def test_the_frames_of_a_pose(tmp_path):
 def test_no_path_is_too_odd_to_be_told(name):
     with pytest.raises(BeingHError, match="no (such )?robot contract"):
         load_contract(name)
+
+
+def test_what_an_alias_brings_is_told_where_it_is_used_and_where_it_is_written(tmp_path):
+    text = "a: &a\n  x: 1\n  y: {z: 2}\nb: *a\nc:\n  <<: *a\n  y: 3\nl:\n  - &i {q: 1}\n  - *i\n  - {r: *a}\n"
+    (tmp_path / "a.yaml").write_text(text)
+    _, lines = read_yaml_file(tmp_path / "a.yaml")
+    places = {
+        "a.y.z": "3: a.y.z",
+        "b": "4: b (written in line 1)",
+        "b.y.z": "4: b.y.z (written in line 3)",
+        "c.x": "6: c.x (written in line 2)",
+        "c.y": "7: c.y",
+        "l.0.q": "9: l.0.q",
+        "l.1.q": "10: l.1.q (written in line 9)",
+        "l.2.r.x.w": "11: l.2.r.x.w (written in line 2)",
+    }
+    assert {keys: lines.place(tuple(keys.split("."))) for keys in places} == places
+
+
+def test_an_error_in_what_an_alias_brings_names_both_lines(tmp_path):
+    folder = Path(__file__).parent / "data" / "robots"
+    (tmp_path / "inspire_hand.urdf").write_text((folder / "inspire_hand.urdf").read_text())
+    text = (folder / "inspire_hand.yaml").read_text().replace("[0.5, 0.0]", "[1.5, 0.0]")
+    (tmp_path / "hand.yaml").write_text(text)
+    lines = text.splitlines()
+    written = next(n for n, line in enumerate(lines, 1) if "[1.5, 0.0]" in line)
+    used = next(n for n, line in enumerate(lines, 1) if line.startswith("driver:"))
+    told = (
+        rf"hand\.yaml:{used}: driver\.range\.L_thumb_proximal_pitch_joint \(written in line {written}\): \[1\.5, 0\.0\]"
+    )
+    with pytest.raises(BeingHError, match=told):
+        load_contract(tmp_path / "hand.yaml")

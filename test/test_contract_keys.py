@@ -81,6 +81,7 @@ EXTRA = {
     },
     "start_tolerance": {ARM[0]: 0.02},
     "keep_out": {"wall": {"frame": "fr3_link0", "center": [0.0, 1.0, 0.5], "size": [2.0, 0.1, 1.0]}},
+    "self_collision": {"check": True, "margin": 0.02, "allowed": {"fr3_link5": ["fr3_link7", "fr3_hand"]}},
     "sim": {
         "joints": {ARM[0]: dict.fromkeys(("stiffness", "damping", "friction", "armature", "effort"), 10.0)},
         "cameras": {

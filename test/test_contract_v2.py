@@ -241,7 +241,7 @@ MISTAKES = {
         "left_hand_index_0_joint": {"of": "left_hand_thumb_0_joint"}}, ["is in the slot itself"]),
     "not enough indices": ("dex3_hand", f"{HAND}.indices", [0, 1], ["2 numbers for 7 joints"]),
     "index twice": ("dex3_hand", f"{HAND}.indices", [0, 1, 2, 3, 4, 5, 5], ["indices", "different"]),
-    "no field": ("dex3_hand", f"{HAND}.field", None, ["`field` is missing"]),
+    "no field": ("dex3_hand", f"{HAND}.field", None, ["are not known here", "`field`"]),
     "field of nothing": ("dex3_hand", f"{HAND}.field", "motor state", ["names no number", "motor_state[].q"]),
     "no type": ("dex3_hand", f"{HAND}.type", "HandState", ["no message type", "std_msgs/msg/Float64MultiArray"]),
     "pose of joints": ("mobile_base", "state.base_position.type", "sensor_msgs/msg/JointState", ["nav_msgs/msg/Odometry"]),
@@ -275,7 +275,12 @@ def test_a_mistake_is_one_error_with_file_line_key_and_remedy(mistake, changed):
 def test_an_old_file_loads_and_says_what_changed(changed):
     contract = changed("pose_arm", set_key("version", None))
     (note,) = contract.notes
-    assert "robot.yaml: version 1" in note and "write `version: 2`" in note and "\n" not in note
+    assert (
+        "stay the same in every namespace" in note
+        and "robot.yaml: version 1" in note
+        and "write `version: 2`" in note
+        and "\n" not in note
+    )
     assert contract.version == 1 and contract.hash == robot("pose_arm").hash
 
 

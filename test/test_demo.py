@@ -14,6 +14,7 @@ from ros_support import ROOT
 from untrained_checkpoint import write_untrained
 
 from beingh_core.contract import load_contract
+from beingh_core.data.bags import open_bag
 from beingh_core.errors import BeingHError
 from beingh_ros.demo.command import CHECKPOINT, Demo, _instruction
 
@@ -65,7 +66,20 @@ def child(process, module):
 
 def test_two_short_episodes_end_in_a_report_with_every_promise_kept(checkpoint, tmp_path):
     code, out, err = end(
-        start("--episodes", 2, "--seconds", 3, "--seed", 5, "--checkpoint", checkpoint, "--out", tmp_path)
+        start(
+            "--episodes",
+            2,
+            "--seconds",
+            3,
+            "--seed",
+            5,
+            "--checkpoint",
+            checkpoint,
+            "--out",
+            tmp_path,
+            "--record",
+            tmp_path / "bags",
+        )
     )
     assert code == 0, out + err
     values = json.loads((tmp_path / "report.json").read_text())
@@ -81,8 +95,19 @@ def test_two_short_episodes_end_in_a_report_with_every_promise_kept(checkpoint, 
     ticks = int(page.split(" ticks were seen")[0].split("<p>")[-1])
     assert ticks >= 2 * 3 * 20 and page.count("data:image/png") == 4
     assert (tmp_path / "video.mp4").stat().st_size > 1000
-    assert {path.name for path in (tmp_path / "logs").iterdir()} == {"sim.log", "controller.log", "policy.log"}
+    assert {path.name for path in (tmp_path / "logs").iterdir()} == {
+        "sim.log", "controller.log", "policy.log", "record.log",
+    }  # fmt: skip
     assert "episode 2: " in out and "report.html" in out
+    for number, path in enumerate(sorted((tmp_path / "bags").iterdir())):
+        with open_bag(path) as bag:
+            assert bag.complete and bag.custom["beingh_task"] == _instruction(5 + number)
+            assert bag.custom["beingh_success"] == str(values["successes"] == 2).lower()
+            told = [json.loads(bag.deserialise(m).data) for m in bag.messages(["/record/events"])]
+            assert [event["event"] for event in told] == ["start", "end"] and bag.topics["/policy/chunk"].count >= 2
+            who = {bag.deserialise(m).frame_id for m in bag.messages(["/record/in_charge"])}
+            assert who == {"nobody", "policy"}
+    assert number == 1
 
 
 def test_a_node_that_dies_is_one_clear_error_and_the_others_end(checkpoint, tmp_path):
@@ -123,6 +148,11 @@ def test_what_cannot_be_run_is_refused_before_anything_starts(tmp_path):
     )
     code, out, err = end(start("--checkpoint", tmp_path, "--episodes", 0))
     assert code == 1 and "0 episodes" in err
+    code, out, err = end(start("--all", "--record", tmp_path / "bags"))
+    assert code == 1 and "--robot NAME" in err
+    (tmp_path / "file").touch()
+    code, out, err = end(start("--episodes", 1, "--out", tmp_path / "out", "--record", tmp_path / "file"))
+    assert code == 1 and "--record" in err and not (tmp_path / "out").exists()
     with pytest.raises(BeingHError, match="no colour"):
         Demo(
             load_contract("fr3"),

@@ -48,7 +48,7 @@ def test_every_topic_is_published_with_that_type_and_a_fitting_qos(tmp_path, nam
     options = BringupOptions(contract="fr3", simulate=True, namespace=namespace)
     shown = displays(yaml.safe_load(rviz_config(FR3, TEMPLATE, namespace)))
     topics = {display["Topic"]["Value"]: display for display in shown.values() if "Topic" in display}
-    assert len(topics) == len(FR3.cameras) + 3
+    assert len(topics) == len(FR3.cameras) + 5
     with ros_graph() as graph, ProcessGroup(processes(options), tmp_path, graph.environment):
         for topic, display in topics.items():
             kind = {"Image": "sensor_msgs/msg/Image", "MarkerArray": "visualization_msgs/msg/MarkerArray"}[
@@ -80,10 +80,10 @@ def test_a_robot_without_an_end_effector_has_no_paths_to_show():
 
 def test_cameras_frame_and_description_follow_the_robot():
     cameras = tuple(replace(FR3.cameras[0], name=f"c{i}", topic=f"/c{i}/image") for i in range(3))
-    state = tuple(replace(signal, base_frame="torso") for signal in FR3.state)
+    state = tuple(replace(signal, base_frame="fr3_link1") for signal in FR3.state)
     config = yaml.safe_load(rviz_config(replace(FR3, cameras=cameras, state=state), TEMPLATE, namespace="left"))
     found = displays(config)
-    assert config["Visualization Manager"]["Global Options"]["Fixed Frame"] == "torso"
+    assert config["Visualization Manager"]["Global Options"]["Fixed Frame"] == "base"
     images = [d for d in found.values() if d["Class"].endswith("/Image")]
     assert [(d["Name"], d["Topic"]["Value"]) for d in images] == [(c.name, c.topic) for c in cameras]
     assert {d["Topic"]["Reliability Policy"] for d in images} == {"Best Effort"}

@@ -20,6 +20,8 @@ from driver_support import (
     setpoints,
     two_nodes,
 )
+from rclpy.action import ActionServer
+from rclpy.node import Node
 from ros_support import in_executor, wait_until
 
 from beingh_core.errors import BeingHError
@@ -165,6 +167,24 @@ def test_a_server_that_is_not_there_is_one_clear_problem_and_nothing_waits_for_i
         begin_s = time.monotonic()
         driver.stop(setpoints(ROWS))
         assert time.monotonic() - begin_s < 2.0, "a stop waits a bounded time"
+
+
+def test_a_server_that_was_started_anew_is_asked_again_after_a_reset(tmp_path):
+    """A goal that a killed server has not answered, or not ended, keeps no later one back."""
+    from control_msgs.action import FollowJointTrajectory
+
+    with two_nodes() as (observer, owner):
+        dead = Node("killed", context=observer.context)  # nobody spins it
+        unspun = ActionServer(dead, FollowJointTrajectory, FOLLOW["action"], lambda _: None)
+        driver = connected(make_drivers(owner, contract_with(tmp_path, FOLLOW, HAND_DRIVER))[0])
+        driver.send(setpoints(ROWS))
+        assert "does not answer" in wait_until(driver.problem, what="a problem")
+        server = ActionStandIn(observer, FollowJointTrajectory, FOLLOW["action"], replaces=PREEMPTED)
+        unspun.destroy()
+        dead.destroy_node()
+        driver.send(setpoints(ROWS, stamp_ns=T0_NS + 100 * TICK_NS))  # the first of a new start
+        assert driver.problem() is None
+        wait_until(lambda: server.goals, what="a goal")
 
 
 def test_without_the_messages_the_error_names_what_to_install(tmp_path, monkeypatch):

@@ -1,6 +1,8 @@
 """`beingh evaluate`: a checkpoint on LeRobot datasets, ours and others'."""
 
+import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +10,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 
 from beingh_core.cli import main
 from beingh_core.contract import load_contract
 from beingh_core.data.bag_files import open_bag
+from beingh_core.data.dataset_columns import find_columns
 from beingh_core.data.export import Export, export
 from beingh_core.data.lerobot import Camera, Dataset, DatasetSpec, DatasetWriter, Frame, Vector, VideoSettings
 from beingh_core.errors import BeingHError
-from beingh_core.openloop.columns import find_columns
 from beingh_core.openloop.command import contract_named
 from beingh_core.openloop.dataset_run import DatasetRun, evaluate_dataset
 from beingh_core.openloop.disturb import Disturbance
@@ -170,16 +173,74 @@ def test_columns_that_nobody_needs_keep_nothing_from_being_evaluated(tmp_path, c
     root = with_columns_of_other_kinds(foreign(tmp_path / "d"))
     status, report = evaluate(root, tmp_path / "out", "--contract", "fr3", *VIEWS)
     told = capsys.readouterr().err
-    assert status == 0 and report and told.count("is not looked at") == 2 and "observation.matrix" in told
+    assert status == 0 and report and told.count("is not looked at") == 1 and "observation.matrix" in told
     assert main(["dataset", "info", str(root), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert len(found["not_looked_at"]) == 2 and list(found["vectors"]) == ["observation.state", "action"]
+    assert len(found["not_looked_at"]) == 1 and list(found["vectors"]) == ["observation.state", "action"]
+    assert found["cameras"]["observation.images.flat"] == "8x8 in rows" and found["problems"] == []
+
+
+def with_pictures_in_rows(root, lost=()):
+    """The same dataset with PNG files in its rows in place of videos, as LeRobot writes it with use_videos=False."""
+    info = json.loads((root / "meta/info.json").read_text())
+    keys = [key for key, feature in info["features"].items() if feature["dtype"] == "video"]
+    dataset = Dataset(root)
+    shown = {key: [png for e in dataset.episodes for png in map(png_of, dataset.pictures(e, key))] for key in keys}
+    for key in keys:
+        info["features"][key] = {
+            "dtype": "image",
+            "shape": info["features"][key]["shape"],
+            "names": ["height", "width", "channels"],
+        }
+    (root / "meta/info.json").write_text(json.dumps(info | {"video_path": None}))
+    [path] = root.glob("data/*/*.parquet")
+    table = pq.read_table(path)
+    for key in keys:
+        files = [{"bytes": None if row in lost else png, "path": f"{row}.png"} for row, png in enumerate(shown[key])]
+        table = table.append_column(key, pa.array(files))
+    pq.write_table(table, path, row_group_size=7)
+    shutil.rmtree(root / "videos")
+    return shown
+
+
+def png_of(picture):
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_pictures_that_stand_in_the_rows(tmp_path, capsys):
+    reports = []
+    for name in ("video", "rows"):
+        root = foreign(tmp_path / name)
+        if name == "rows":
+            shown = with_pictures_in_rows(root)
+        status, report = evaluate(root, tmp_path / f"{name}_out", "--contract", "fr3", *VIEWS)
+        reports.append(report["errors"])
+        assert status == 0
+    assert reports[0] == reports[1]
+    dataset = Dataset(root, skip_unknown=True)
+    for episode in dataset.episodes:
+        for key, files in shown.items():
+            first = episode.first_row
+            assert [png_of(p) for p in dataset.pictures(episode, key)] == files[first : first + episode.frames]
+    assert main(["dataset", "info", str(root)]) == 0 and "96x96 in rows" in capsys.readouterr().out
+    with pytest.raises(BeingHError, match="turn images into video"):
+        Dataset(root)  # to write
+
+
+def test_a_row_without_its_picture_is_named(tmp_path, capsys):
+    root = foreign(tmp_path / "d")
+    with_pictures_in_rows(root, lost=(5,))
+    assert evaluate(root, tmp_path / "out", "--contract", "fr3", *VIEWS)[0] == 2
+    assert "episode 0, row 5 of `observation.images.front`: no picture" in capsys.readouterr().err
+    assert main(["dataset", "info", str(root)]) == 1 and "1 rows have no picture" in capsys.readouterr().out
 
 
 def test_columns_without_names_are_taken_in_order_and_told(tmp_path):
     root = foreign(tmp_path / "d", names=("a", "b", "c", "d"))
     columns = find_columns(Dataset(root), CONTRACT, dict(view.split("=") for view in VIEWS[1::2]))
-    assert columns.state.tolist() == [0, 1, 2, 3] and "contract's order" in columns.notes[0]
+    assert columns.state.tolist() == [0, 1, 2, 3] and "order of the contract" in columns.notes[0]
     swapped = find_columns(
         Dataset(foreign(tmp_path / "e", action=STATE[::-1])), CONTRACT, dict(v.split("=") for v in VIEWS[1::2])
     )

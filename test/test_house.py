@@ -95,19 +95,20 @@ ARROWS = {
     "control": {"realtime", "contract"},
     "inference": {"policy", "realtime", "contract"},
     "data": {"policy", "realtime", "contract", "evaluate", "sim"},
-    "train": {"model", "policy", "contract", "data", "sim"},
+    "train": {"model", "policy", "contract", "data", "evaluate", "sim"},
     "bench": {"model", "policy", "realtime", "contract", "data"},
     "openloop": {"evaluate", "policy", "realtime", "contract", "data"},
     "messages": {"control", "realtime", "contract", "data"},
     "drivers": {"messages", "control", "realtime", "contract"},
     "nodes": {"messages", "drivers", "control", "inference", "policy", "realtime", "contract", "data", "sim"},
-    "monitor": {"nodes", "messages", "realtime", "contract"},
+    "monitor": {"nodes", "messages", "policy", "realtime", "contract"},
     "record": {"nodes", "messages", "contract", "data"},
-    "robots": {"nodes", "messages", "drivers", "policy", "contract"},
-    "demo": {"nodes", "messages", "monitor", "evaluate", "realtime", "contract", "data", "sim", "ros"},
+    "robots": {"nodes", "messages", "drivers", "monitor", "policy", "contract", "ros"},
+    "demo": {"nodes", "messages", "monitor", "record", "evaluate", "realtime", "contract", "data", "sim", "ros"},
     "replay": {"nodes", "messages", "monitor", "control", "inference", "openloop", "evaluate", "policy"}
     | {"realtime", "contract", "data"},
-    "soak": {"nodes", "messages", "demo", "inference", "evaluate", "policy", "realtime", "contract", "sim", "ros"},
+    "soak": {"nodes", "messages", "demo", "inference", "evaluate", "policy", "realtime", "contract", "data", "sim"}
+    | {"ros"},
 }
 
 

@@ -1,6 +1,5 @@
 """What is typed behind `ros2 launch`: misspelled names and values are refused before any process starts."""
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -13,21 +12,13 @@ from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError
 from beingh_core.policy.checkpoint_check import check_checkpoint
 from beingh_ros.bringup import BringupOptions, check_start
-from beingh_ros.robots.launch_arguments import check_names, flag, namespace, number
+from beingh_ros.robots.launch_arguments import ARGUMENTS, check_names, flag, namespace, number
 from beingh_ros.soak.misspelled import LAUNCHER
 
 ROOT = Path(__file__).resolve().parent.parent
 LAUNCH = ROOT / "launch" / "robot.launch.py"
 
 
-def load_launch_file():
-    spec = importlib.util.spec_from_file_location("robot_launch", LAUNCH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-ARGUMENTS = load_launch_file().ARGUMENTS
 BY_NAME = ["/opt/ros/jazzy/bin/ros2", "launch", "beingh_ros", "robot.launch.py"]
 BY_PATH = ["/opt/ros/jazzy/bin/ros2", "launch", str(LAUNCH)]
 OF_ANOTHER = ["/opt/ros/jazzy/bin/ros2", "launch", "cell", "robot.launch.py"]
@@ -144,7 +135,7 @@ def start(**options):
 
 
 def test_a_start_without_policy_is_told_and_every_other_is_checked_first(tmp_path):
-    assert "no policy is started" in start() and "neither checkpoint nor policy_url" in start(simulate=True)
+    assert "no policy is started" in start() and "holds its posture" in start(simulate=True)
     good = write_small_checkpoint(tmp_path / "good")
     assert start(checkpoint=str(good)) == "" and start(policy_url="tcp://a:1") == ""
     for options, words in (
@@ -187,7 +178,7 @@ def generate_launch_description():
     included = PythonLaunchDescriptionSource({launch!r})
     return LaunchDescription([
         DeclareLaunchArgument("sim", default_value="false"), SetLaunchConfiguration("robot_name", "left"),
-        IncludeLaunchDescription(included, launch_arguments=[("rviz", "false"), ("seed", "0")]),
+        IncludeLaunchDescription(included, launch_arguments={given!r}),
     ])
 """
 STAND_IN = "#!/bin/sh\necho STARTED {name}\nexit 3\n"
@@ -203,7 +194,9 @@ STAND_IN = "#!/bin/sh\necho STARTED {name}\nexit 3\n"
         (False, ["checkpoint:=nothing"], "nothing: there is no such directory"),
         (False, ["robot:=ur5e", "checkpoint:=good"], "for robot fr3 (data set"),
         (True, ["sim:=true", "checkpont:=good"], "did you mean `checkpoint`"),
-        (False, ["rviz:=false"], None),
+        (False, ["rviz:=false"], "neither checkpoint nor policy_url is given"),
+        (False, ["checkpoint:=fr3_cube"], "did you mean `fr3_cubes`"),
+        (False, ["rviz:=false", "checkpoint:=none"], None),
         (True, ["sim:=true", "speed:=1"], None),
     ],
 )
@@ -212,7 +205,8 @@ def test_ros_launch_starts_nothing_after_a_mistake(tmp_path, parent, words, told
     names = ("controller_node", "policy_node", "markers_node", "sim_node")
     prefix = ament_prefix(tmp_path / "prefix", **dict.fromkeys(names, STAND_IN))
     write_small_checkpoint(tmp_path / "good")
-    (tmp_path / "parent.launch.py").write_text(PARENT.format(launch=str(LAUNCH)))
+    given = [("rviz", "false")] + [("checkpoint", "none")] * ("checkpont:=good" not in words)
+    (tmp_path / "parent.launch.py").write_text(PARENT.format(launch=str(LAUNCH), given=given))
     paths = filter(None, [str(prefix), os.environ.get("AMENT_PREFIX_PATH")])
     environment = os.environ | {"AMENT_PREFIX_PATH": ":".join(paths), "ROS_LOG_DIR": str(tmp_path / "log")}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
@@ -225,6 +219,7 @@ def test_ros_launch_starts_nothing_after_a_mistake(tmp_path, parent, words, told
     assert "Traceback" not in text, text
     if told is None:
         assert "STARTED controller_node" in text and text.count("no policy is started") == 1
-        assert text.count("the controller ended by itself with status 3") == 1, text
+        assert done.returncode == 1, text
+        assert text.count("the node /controller ended by itself with status 3") == 1, text
     else:
         assert told in text and "STARTED" not in text and "process started" not in text and done.returncode == 1, text

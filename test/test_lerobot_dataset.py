@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+from pathlib import Path
 
 import av
 import numpy as np
@@ -10,9 +11,17 @@ import pyarrow.parquet as pq
 import pytest
 from lerobot_support import ACTION, DEPTH, LENGTHS, SCENE, STATE, WRIST, check_intact, contents, frames, spec, write
 
-from beingh_core.data.lerobot import Camera, Dataset, DatasetWriter, DepthScale, Frame, Subtask, video
+from beingh_core.cli import main
+from beingh_core.contract import load_contract
+from beingh_core.data.bag_files import ContractBag, open_bag
+from beingh_core.data.command_messages import command_topics
+from beingh_core.data.contract_rows import slot_names
+from beingh_core.data.export import Export, export
+from beingh_core.data.lerobot import Camera, Dataset, DatasetWriter, DepthScale, Frame, Subtask, VideoSettings, video
 from beingh_core.data.lerobot import writer as writer_module
 from beingh_core.data.lerobot.check import Checker
+from beingh_core.data.recorded import Recorded
+from beingh_core.data.resample import Resampler, Resampling, from_bag
 from beingh_core.errors import BeingHError
 
 
@@ -277,3 +286,91 @@ def test_a_segment_without_a_key_frame_at_its_begin_is_refused(tmp_path):
         video.join([inner], tmp_path / "x.mp4", 20)
     with pytest.raises(BeingHError, match="holds 33 pictures where 40"):
         video.join([video.Segment(path=whole.path, start_s=0.0, frames=40)], tmp_path / "x.mp4", 20)
+
+
+ALL = (
+    "data = LeRobotDataset('a/b', root=sys.argv[1], video_backend='pyav')\n"
+    "keys = [k for k in data[0] if k == 'action' or k.startswith('observation.')]\n"
+    "rows = [data[i] for i in range(len(data))]\n"
+    "found = {k: np.stack([r[k].numpy() for r in rows]) for k in keys}\n"
+    "np.savez(sys.argv[2], **{k: np.round(255 * v).astype(np.uint8) if v.ndim == 4 else v for k, v in found.items()})\n"
+)
+
+
+@needs_lerobot
+def test_lerobot_itself_gives_the_rows_of_a_recording(tmp_path):
+    """Numbers to the last digit of float32; pictures as our reader decodes them, above 28 dB of what the camera gave."""
+    bag = Path(__file__).parent / "data/replay/cubes.mcap"
+    contract = load_contract("fr3")
+    settings = Export(
+        contract="fr3", out=tmp_path / "d", task="pick", video=VideoSettings(encoder="software"), workers=1
+    )
+    assert export([bag], settings, open_bag)[0].state == "exported"
+    run_lerobot(ALL, tmp_path / "d", tmp_path / "rows.npz")
+    loaded = np.load(tmp_path / "rows.npz")
+    with open_bag(bag) as opened:
+        named = ContractBag(opened, contract)
+        commands = command_topics(contract, named.topics, None)
+        topics = Recorded.topics(contract, commands) | Recorded.more_topics(contract) & set(named.topics)
+        found = Resampler(contract, from_bag(named, topics), commands, "pick", Resampling())
+        rows = [frame for piece in found.pieces() for frame in piece]
+    assert len(rows) == len(loaded[STATE]) > 40
+    dataset = Dataset(tmp_path / "d")
+    shown = {key: list(dataset.pictures(dataset.episodes[0], key)) for key in rows[0].images}
+    for index, frame in enumerate(rows):
+        for key in (STATE, ACTION):
+            np.testing.assert_array_equal(loaded[key][index], np.asarray(frame.vectors[key], np.float32))
+        for key, picture in frame.images.items():
+            theirs = loaded[key][index].transpose(1, 2, 0)
+            np.testing.assert_array_equal(theirs, shown[key][index])
+            assert 10 * np.log10(255**2 / np.mean((theirs.astype(float) - picture) ** 2)) > 28.0, (key, index)
+
+
+AS_FR3 = (
+    "videos, robot = sys.argv[2] == 'video', json.loads(sys.argv[3])\n"
+    "features = {k: {'dtype': 'float32', 'shape': (len(n),), 'names': n} for k, n in robot.items()}\n"
+    "names = ['height', 'width', 'channels']\n"
+    "for view in ('front', 'hand'):\n"
+    "    one = {'dtype': 'video' if videos else 'image', 'shape': (96, 96, 3), 'names': names}\n"
+    "    features['observation.images.' + view] = one\n"
+    "data = LeRobotDataset.create('a/b', 20, features, root=sys.argv[1], use_videos=videos)\n"
+    "noise = np.random.default_rng(0)\n"
+    "for i in range(40):\n"
+    "    row = {k: np.zeros(len(n), np.float32) for k, n in robot.items()}\n"
+    "    row['observation.state'][:] = [0.45 + 0.004 * i, 0.0, 0.2, 1.0]\n"
+    "    row['action'][[0, -1]] = [0.004, 1.0]\n"
+    "    views = {k: noise.integers(0, 255, (96, 96, 3), np.uint8) for k in features if 'images' in k}\n"
+    "    data.add_frame({**row, **views, 'task': 'pick up the red cube'})\n"
+    "data.save_episode()\n"
+    "data.finalize()\n"
+)
+
+
+@needs_lerobot
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["video", "image"])
+def test_what_lerobot_wrote_goes_through_doctor_and_evaluate(tmp_path, kind):
+    signals = {STATE: load_contract("fr3").state, ACTION: load_contract("fr3").action}
+    names = {key: [name for signal in those for name in slot_names(signal)] for key, those in signals.items()}
+    root = tmp_path / "theirs"
+    run_lerobot(AS_FR3, root, kind, json.dumps(names))
+    assert main(["doctor", str(root), "--out", str(tmp_path / "page.html")]) == 0
+    assert main(["dataset", "info", str(root)]) == 0
+    checkpoint = Path(__file__).parent.parent / "checkpoints/fr3_cubes"
+    words = [
+        "evaluate",
+        str(root),
+        "--checkpoint",
+        str(checkpoint),
+        "--contract",
+        "fr3",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    views = {"scene_view": "front", "wrist_view": "hand"}
+    words += [w for view, key in views.items() for w in ("--view", f"{view}=observation.images.{key}")]
+    assert main(words) == 0
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    told = report["errors"]["all"]["quantities"]["hand:fr3_hand_tcp"]["errors"]
+    errors = {source: by_step["1..s"]["mean"] for source, by_step in told.items()}
+    assert errors["last velocity"] < 1e-3 and errors["hold"] > 5.0

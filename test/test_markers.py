@@ -6,16 +6,22 @@ from dataclasses import replace
 import numpy as np
 import pinocchio as pin
 import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
 from ros_support import ROOT, NodeProcess, Recorder, ros_graph, wait_matched, wait_until
 from trajectories import trajectory_message
 from trajectory_msgs.msg import JointTrajectory
 from visualization_msgs.msg import Marker, MarkerArray
 
 from beingh_core.contract import load_contract
-from beingh_core.contract.arms import arms_of
+from beingh_core.contract.arms import arms_of, base_frame
 from beingh_core.contract.eef_path import EefPaths, Trail, without_hold
+from beingh_core.contract.shapes import BOX, CYLINDER, SPHERE, RobotShapes
+from beingh_core.control.stop_causes import Status
+from beingh_core.errors import BeingHError
+from beingh_ros.messages.controller_state import QOS, state_message
+from beingh_ros.messages.controller_state import TOPIC as STATE_TOPIC
 from beingh_ros.messages.conversions import stamp_to_ns
-from beingh_ros.messages.topics import PATHS_TOPIC
+from beingh_ros.messages.topics import GHOST_TOPIC, PATHS_TOPIC, WORDS_TOPIC
 
 FR3 = load_contract("fr3")
 MODEL = pin.buildModelFromUrdf(str(FR3.urdf_path))
@@ -117,7 +123,7 @@ class Bench:
     """The node and the two topics that it subscribes to."""
 
     def __init__(self, graph):
-        self.shown = Recorder(graph, MarkerArray, PATHS_TOPIC)
+        self.node, self.shown = graph, Recorder(graph, MarkerArray, PATHS_TOPIC)
         self.buffer = graph.create_publisher(JointTrajectory, "controller/buffer", 10)
         self.chunk = graph.create_publisher(JointTrajectory, "policy/chunk", 10)
         wait_matched(graph, self.buffer, self.chunk)
@@ -195,3 +201,79 @@ def test_a_new_epoch_and_an_empty_plan_leave_nothing_old(bench):
     bench.plan(102, swing(H), epoch=f"1@{START_NS + 50}")
     bench.wait_for_stamp(101)
     assert len(bench.shown.messages) == count + 1
+
+
+def test_the_ghost_stands_where_the_plan_ends_and_the_state_is_told(bench):
+    node = bench.node
+    ghost, words = Recorder(node, MarkerArray, GHOST_TOPIC), Recorder(node, MarkerArray, WORDS_TOPIC)
+    state = node.create_publisher(DiagnosticStatus, STATE_TOPIC, QOS)
+    wait_matched(node, state)
+    wait_until(lambda: node.count_publishers(GHOST_TOPIC) and node.count_publishers(WORDS_TOPIC), what="its publishers")
+
+    def last(tick):
+        end = START_NS + (tick - 1) * DT_NS
+        return next((m.markers for m in ghost.messages if stamp_to_ns(m.markers[0].header.stamp) == end), None)
+
+    rows, tick = swing(H), 0
+    while not last(tick):  # the ghost comes less often than the paths
+        tick += 1
+        bench.plan(tick, rows + 0.001 * tick)
+        bench.wait_for_stamp(tick - 1)
+    end = dict(zip(FR3.joint_names, rows[-1] + 0.001 * tick))
+    shapes = RobotShapes(FR3.urdf_path)
+    middles, _ = shapes.places(end)
+    found = {marker.id: marker for marker in last(tick)}
+    moving = [index for index, shape in enumerate(shapes.shapes) if shape.link not in ("base", "fr3_link0")]
+    assert sorted(found) == moving and {m.header.frame_id for m in found.values()} == {"fr3_link0"}
+    placed = np.array([(m.pose.position.x, m.pose.position.y, m.pose.position.z) for m in map(found.get, moving)])
+    np.testing.assert_allclose(placed, middles[moving], atol=1e-9)  # fr3_link0 stands in the root
+    assert all(0 < m.color.a < 0.5 and m.scale.x > 0 and stamp_to_ns(m.lifetime) > 0 for m in found.values())
+    state.publish(state_message("fr3", Status(state="stopped", cause="estop", reason="the button")))
+    text = wait_until(lambda: [m.markers[0] for m in words.messages], what="the state")[0]
+    assert (text.text, text.type, text.action) == ("stopped: the button", Marker.TEXT_VIEW_FACING, Marker.ADD)
+    state.publish(state_message("fr3", Status(state="running")))
+    wait_until(lambda: words.messages[-1].markers[0].action == Marker.DELETE, what="the end of the words")
+
+
+@pytest.mark.parametrize("robot", ["fr3_inspire", "g1_dex3", "aloha", "mobile_ur5e", "gen3"])
+def test_shapes_are_where_pinocchio_has_the_links(robot):
+    contract = load_contract(robot)
+    model, rng = pin.buildModelFromUrdf(str(contract.urdf_path)), np.random.default_rng(1)
+    shapes = RobotShapes(contract.urdf_path)
+    low, high = np.maximum(contract.limits.lower, -3), np.minimum(contract.limits.upper, 3)
+    positions = dict(zip(contract.joint_names, rng.uniform(low, high)))
+    for link in sorted({shape.link for shape in shapes.shapes}):
+        movers = shapes.carried_by(contract.joint_names)
+        expected = place(model, *_with_mimics(shapes, positions), shapes.root, link)
+        np.testing.assert_allclose(shapes.link(link, positions)[0], expected, atol=1e-9)
+        assert link not in movers or movers[link] != link
+    assert {shape.kind for shape in shapes.shapes} <= {BOX, CYLINDER, SPHERE}
+    assert all(min(shape.size) > 0 for shape in shapes.shapes)
+
+
+def _with_mimics(shapes, positions):
+    """Names and values, with the joints that follow, by the URDF's own words."""
+    found = dict(positions)
+    for name, joint in shapes._urdf.joints.items():
+        if joint.mimics in positions:
+            found[name] = joint.multiplier * positions[joint.mimics] + joint.offset
+    return list(found), list(found.values())
+
+
+def test_a_robot_of_meshes_only_has_no_shapes(tmp_path):
+    path = tmp_path / "robot.urdf"
+    mesh = '<visual><geometry><mesh filename="package://x/y.stl"/></geometry></visual>'
+    path.write_text(f'<robot name="x"><link name="a">{mesh}</link></robot>')
+    with pytest.raises(BeingHError, match="no shapes that can be drawn.*boxes, cylinders and spheres"):
+        RobotShapes(path)
+
+
+def test_objects_are_told_in_a_frame_that_the_robot_state_publisher_has():
+    """And that is where the simulator's origin is: the root link, or an arm's base in the same place."""
+    for robot in ("fr3", "ur5e", "aloha_eef", "g1_eef", "mobile_ur5e_eef"):
+        contract = load_contract(robot)
+        shapes = RobotShapes(contract.urdf_path)
+        position, axes = shapes.link(base_frame(contract), dict(zip(contract.joint_names, contract.home)))
+        np.testing.assert_allclose(position, 0.0, atol=1e-9)
+        np.testing.assert_allclose(axes, np.eye(3), atol=1e-9)
+    assert base_frame(load_contract("fr3")) == "fr3_link0" and base_frame(load_contract("ur5e")) == "base_link"

@@ -1,4 +1,4 @@
-"""Twenty optimiser steps of the released model, replayed (test/data/curves.npz: its inputs, losses, gradients, weights)."""
+"""Twenty optimiser steps of the released model, replayed by the trainer's own step (test/data/curves.npz: its inputs, losses, gradients, weights)."""
 
 from pathlib import Path
 
@@ -7,24 +7,15 @@ import pytest
 import torch
 
 from beingh_core.model import BeingH
+from beingh_core.train.parts import PARTS, gradient_norms
+from beingh_core.train.settings import LossSection, OptimiserSection, TrainingSection
+from beingh_core.train.step import PackInputs, Stepper
 
 DATA = Path(__file__).parent / "data"
 STEPS = 20
-GROUPS = {
-    "vit": ("vit_model.",),
-    "connector": ("connector.",),
-    "embed": ("language_model.model.embed_tokens.",),
-    "lm_head": ("language_model.lm_head.",),
-    "state": ("proprio_encoder_robot.",),
-    "action_encoder": ("action_encoder.",),
-    "action_decoder": ("action_decoder.",),
-    "mpg": ("mpg.", "action_to_vlm_proj.", "vlm_to_action_proj."),
-}
-
-
-def group_of(name):
-    named = [group for group, starts in GROUPS.items() if name.startswith(starts)]
-    return named[0] if named else ("expert" if "mot_gen" in name else "und")
+# Parts of the trainer, as the released groups are called.
+GROUPS = {part: part for part in PARTS} | {"vision": "vit", "act": "expert"}
+NAMES = ("vit", "connector", "embed", "lm_head", "state", "action_encoder", "action_decoder", "mpg", "expert", "und")
 
 
 @pytest.fixture(scope="module")
@@ -40,34 +31,28 @@ def replay(curves):
     torch.set_num_threads(1)
     model = BeingH.from_pretrained(DATA / "set_a").train()
     start = {name: tensor.detach().clone() for name, tensor in model.named_parameters()}
-    groups = [{"params": [p for p in model.parameters() if (p.ndim >= 2) == decay]} for decay in (True, False)]
-    groups[0]["weight_decay"], groups[1]["weight_decay"] = 0.01, 0.0
-    optimiser = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.95), eps=1e-8)
-    told = []
+    optimiser = OptimiserSection(learning_rate=1e-3, schedule="constant", weight_decay=0.01, clip=1.0)
+    stepper = Stepper(model, optimiser, TrainingSection(steps=STEPS, precision="fp32"), LossSection())
+    told, gradients = [], {}
     for k in range(STEPS):
         prefix = f"b{curves['step.batch'][k]}."
         batch = {name.removeprefix(prefix): value for name, value in curves.items() if name.startswith(prefix)}
-        losses = model.loss(
-            batch,
-            noise=curves[f"s{k:02}.noise"],
-            time=curves[f"s{k:02}.time"],
-            delays=curves.get(f"s{k:02}.delays"),
-            projections=curves.get(f"s{k:02}.projections"),
-            mpg_lambda=float(curves["step.mpg_lambda"][k]),
-        )
-        optimiser.zero_grad(set_to_none=True)
-        (losses["action_loss"] + losses["und_loss"]).backward()
-        gradients = {name: p.grad for name, p in model.named_parameters()}
-        squares = dict.fromkeys((*GROUPS, "expert", "und"), 0.0)
-        for name, gradient in gradients.items():
-            squares[group_of(name)] += 0.0 if gradient is None else gradient.double().square().sum().item()
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0).item()
-        optimiser.step()
+        draws = {name: curves.get(f"s{k:02}.{name}") for name in ("noise", "time", "delays", "projections")}
+        pack = PackInputs(batch=batch, draws={**draws, "mpg_lambda": float(curves["step.mpg_lambda"][k])})
+
+        def watch(found):
+            gradients.update({name: None if grad is None else grad.clone() for name, grad in found.items()})
+
+        step = stepper.step([pack], watch)
+        norms = gradient_norms(gradients)
         told.append(
-            {name: loss.item() for name, loss in losses.items()}
-            | {"grad_norm": norm, "without": sorted(name for name, g in gradients.items() if g is None)}
-            | {f"of.{name}": square**0.5 for name, square in squares.items()}
+            {"action_loss": step.action_loss, "und_loss": step.und_loss, "grad_norm": step.grad_norm}
+            | {"without": sorted(name for name, g in gradients.items() if g is None)}
+            | {f"of.{GROUPS[part]}": norms[part] for part in PARTS if part != "embeddings"}
         )
+        for group, layer in (("embed", "model.embed_tokens"), ("lm_head", "lm_head")):
+            grad = gradients.get(f"language_model.{layer}.weight")
+            told[-1][f"of.{group}"] = 0.0 if grad is None else grad.double().norm().item()
     torch.set_num_threads(threads)
     return told, start, dict(model.named_parameters())
 
@@ -77,7 +62,7 @@ def test_losses_and_gradient_norm_of_every_step(curves, replay, name):
     np.testing.assert_allclose([one[name] for one in replay[0]], curves[f"out.{name}"], rtol=1e-5)
 
 
-@pytest.mark.parametrize("group", (*GROUPS, "expert", "und"))
+@pytest.mark.parametrize("group", NAMES)
 def test_gradient_norms_of_the_parts(curves, replay, group):
     found = [one[f"of.{group}"] for one in replay[0]]
     np.testing.assert_allclose(found, curves[f"out.grad_norm_of.{group}"], rtol=5e-5, atol=1e-9)

@@ -172,7 +172,7 @@ def change(robot, transition):
 )
 def test_every_order_of_transitions_is_answered_and_every_state_ends_in_order(bench, steps, number):
     """Negative numbers are transitions that the state does not have. The first state is unconfigured."""
-    robot, process = bench(autostart=False, listener_settle_s=0.0)
+    robot, process = bench(autostart=False, subscriber_settle_s=0.0)
     robot.wait_for_state("stopped", "shutdown")
     for step in steps:
         assert change(robot, abs(step)) is (step > 0), step

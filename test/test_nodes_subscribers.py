@@ -1,10 +1,13 @@
 """Who listens: the controller starts only when the robot receives its commands, and stops when it no longer does."""
 
 import time
+from types import SimpleNamespace
 
 import pytest
 from control_support import HOME, NOW, measure_at_rest
-from ros_support import Recorder, wait_until
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from ros_support import Recorder, ros_graph, wait_until
 from sensor_msgs.msg import JointState
 from stand_in_robot import ARM, DT_NS, FR3, HAND, controller_beside_robot
 from trajectory_msgs.msg import JointTrajectory
@@ -13,9 +16,10 @@ from beingh_core.control.controller import Controller
 from beingh_core.control.stop_causes import DRIVER, RUNNING, STOPPED, WAITING
 from beingh_core.control.subscribers import DISCOVERY_S, SETTLING, Subscribed, SubscriberWatch
 from beingh_ros.messages.controller_state import read_state
+from beingh_ros.nodes.runtime import declare, refuse_misspelled, rename
 
 
-def test_the_numbers_must_have_settled_with_a_listener_on_each_topic():
+def test_the_numbers_must_have_settled_with_a_subscriber_on_each_topic():
     subscribers, nobody = SubscriberWatch(2.0), "nobody subscribes to /b"
     assert subscribers.look(10.0, {"/a": 1, "/b": 0}, nobody) == Subscribed(
         f"waiting for subscribers: {nobody}", lost=True
@@ -28,7 +32,7 @@ def test_the_numbers_must_have_settled_with_a_listener_on_each_topic():
     assert subscribers.look(99.0, {"/a": 1, "/b": 1}, None).reason.startswith(SETTLING), "one that goes is a change too"
 
 
-def test_a_listener_that_goes_early_is_lost_and_not_awaited():
+def test_a_subscriber_that_goes_early_is_lost_and_not_awaited():
     subscribers = SubscriberWatch(0.0)
     assert subscribers.look(10.0, {"/a": 1}, None) == Subscribed()
     assert (
@@ -37,9 +41,22 @@ def test_a_listener_that_goes_early_is_lost_and_not_awaited():
     )
 
 
-def test_nothing_commanded_needs_no_listener_and_no_settling_is_allowed():
+def test_nothing_commanded_needs_no_subscriber_and_no_settling_is_allowed():
     assert SubscriberWatch(2.0).look(0.0, {}, None) == Subscribed()
     assert SubscriberWatch(0.0).look(0.0, {"/a": 1}, None) == Subscribed()
+
+
+def test_the_old_name_of_the_time_to_settle_is_taken_and_told_once():
+    with ros_graph() as graph:
+        given = [Parameter("listener_settle_s", value=1.5)]
+        node = Node("renamed", context=graph.context, parameter_overrides=given)
+        told = []
+        node.get_logger = lambda: SimpleNamespace(warning=told.append)
+        rename(node, "listener_settle_s", "subscriber_settle_s")
+        assert declare(node, "subscriber_settle_s", 4.0, "time") == 1.5
+        refuse_misspelled(node)
+        assert told == ["parameter `listener_settle_s` is called `subscriber_settle_s` now: write that in its place"]
+        node.destroy_node()
 
 
 def test_settling_keeps_a_controller_waiting_but_stops_none_that_runs():
@@ -81,7 +98,7 @@ def received(robot, word):
 
 
 def test_a_robot_that_listens_late_gets_the_first_tick(bench):
-    robot, process = bench(before=lambda robot: deafen(robot, HAND), listener_settle_s=1.0)
+    robot, process = bench(before=lambda robot: deafen(robot, HAND), subscriber_settle_s=1.0)
     wait_until(lambda: received(robot, f"nobody subscribes to /{HAND.topic}"), what=lambda: process.output)
     assert not robot.buffer.messages and not robot.arm.messages
     onlooker = Recorder(robot.node, JointTrajectory, HAND.topic)
@@ -104,7 +121,7 @@ def test_a_robot_that_turns_up_after_a_recorder_is_waited_for(bench):
             robot._links.append(robot.node.create_subscription(JointTrajectory, group.topic, lambda _: None, 10))
 
     settle_s = 1.0
-    robot, _ = bench(before=nothing_but_onlookers, listener_settle_s=settle_s)
+    robot, _ = bench(before=nothing_but_onlookers, subscriber_settle_s=settle_s)
     wait_until(lambda: received(robot, "waiting for joint states"), what="a controller without joint states")
     wait_until(lambda: all(robot.node.count_publishers(g.topic) for g in (HAND, ARM)), what="its publishers")
     settled_s = time.monotonic() + settle_s + DISCOVERY_S
@@ -120,7 +137,7 @@ def test_a_robot_that_turns_up_after_a_recorder_is_waited_for(bench):
     robot.start()
 
 
-def test_the_last_listener_that_goes_stops_it_and_a_reset_waits_for_the_next(bench):
+def test_the_last_subscriber_that_goes_stops_it_and_a_reset_waits_for_the_next(bench):
     robot, _ = bench()
     robot.start()
     robot.move()
@@ -144,7 +161,7 @@ def test_the_last_listener_that_goes_stops_it_and_a_reset_waits_for_the_next(ben
     assert abs(jump) < 1e-9, "it starts where the robot is"
 
 
-def test_a_dry_run_needs_no_listener(bench):
+def test_a_dry_run_needs_no_subscriber(bench):
     robot, _ = bench(before=lambda robot: [deafen(robot, HAND), deafen(robot, ARM)], dry_run=True)
     robot.wait_for_state("running")
     assert STOPPED not in {read_state(message).state for message in robot.state.messages}

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from beingh_ros.robots.launch_arguments import ARGUMENTS
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ElementTree.parse(ROOT / "package.xml").getroot()
 
@@ -169,10 +171,8 @@ def test_the_readme_lists_every_parameter_service_and_launch_argument():
         section = readme.split(f"**{node.stem}**")[1].split("\n**")[0]
         names = re.findall(r'declare\(self, "(\w+)"', source) + re.findall(r'create_service\(\w+, "([~/\w]+)"', source)
         assert names and [name for name in names if not re.search(f"`/?{re.escape(name)}`", section)] == [], node.name
-    launch = (ROOT / "launch" / "robot.launch.py").read_text()
-    arguments = ast.literal_eval(re.search(r"ARGUMENTS = (\{.*?\n\})", launch, re.DOTALL)[1])
     section = readme.split("`robot.launch.py` takes")[1]
-    assert [name for name in arguments if f"`{name}`" not in section] == []
+    assert [name for name in ARGUMENTS if f"`{name}`" not in section] == []
 
 
 def test_links_in_the_documents_lead_somewhere():

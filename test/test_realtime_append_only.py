@@ -65,7 +65,8 @@ def test_no_schedule_breaks_a_rule(schedules):
             run(random_schedule(seed), Counting)
         except Violation as violation:
             raise AssertionError(f"schedule {seed}: {violation}") from violation
-    rare = {status: met[status] for status in STATUSES if met[status] < schedules / 200}
+    possible = set(STATUSES) - {"blocked"}  # nothing is, without a check: test_realtime_cut
+    rare = {status: met[status] for status in possible if met[status] < schedules / 200}
     assert rare == {}
 
 
@@ -100,16 +101,16 @@ class ForgetsTheCommitCheck(CommitBuffer):
 class ResendsExecutedActions(CommitBuffer):
     """Plays a chunk from its first row whenever it arrives."""
 
-    def _replace_from(self, first, chunk):
-        self._plan = [(row, False) for row in chunk.array()]
-        return 0
+    def merge(self, chunk):
+        result = super().merge(chunk)
+        if result.accepted:
+            self._plan = [(row, False) for row in chunk.array()]
+        return result
 
 
 class IgnoresLimits(CommitBuffer):
-    def _replace_from(self, first, chunk):
-        kept = self._rows(first - self._next)
-        self._plan = kept + [(row, False) for row in chunk.array()[first - chunk.base_tick :]]
-        return 0
+    def _decided(self, first, chunk, past_3J):
+        return chunk.array()[first - chunk.base_tick :], 0
 
 
 class RewritesTheLog(CommitBuffer):
@@ -178,11 +179,10 @@ class TakesNumbersThatAreNone(CommitBuffer):
 class ListensToTheHead(CommitBuffer):
     """Shifts the free points by a part of what the last ignored one differs from the command that stands."""
 
-    def _replace_from(self, first, chunk):
+    def _decided(self, first, chunk, past_3J):
         offset, positions = first - chunk.base_tick, np.array(chunk.positions)
-        kept = self._rows(first - self._next)
-        positions[offset:] += 0.1 * (positions[offset - 1] - (kept[-1][0] if kept else self._past[-1]))
-        return super()._replace_from(first, replace(chunk, positions=positions))
+        positions[offset:] += 0.1 * (positions[offset - 1] - past_3J[-1])
+        return super()._decided(first, replace(chunk, positions=positions), past_3J)
 
 
 MUTANTS = [

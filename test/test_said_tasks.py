@@ -13,8 +13,12 @@ pytest.importorskip("pyarrow")
 pytest.importorskip("av")
 pytest.importorskip("rosbags")
 pytest.importorskip("mcap")
-from doctor_support import EVENTS, recording, write
+from doctor_support import BEGIN_NS, CONTRACT, EVENTS, KINDS, Told, recording, write
 
+from beingh_core.data.annotate.recording import read
+from beingh_core.data.bag_files import open_bag
+from beingh_core.data.bags.finish import finish
+from beingh_core.data.bags.message import text_data
 from beingh_core.data.doctor.bag_reader import read_bag
 from beingh_core.data.doctor.facts import FLAW, NOTE
 from beingh_core.data.export import Export, export
@@ -84,3 +88,21 @@ def test_an_old_instruction_that_is_repeated_does_not_contradict_the_recorders_t
     said.instruct("")
     said.instruct(BLUE)
     assert said.different == (RED, BLUE)
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_a_finished_bag_has_the_task_and_the_verdict_that_were_said(tmp_path, storage):
+    judged = Told(EVENTS, BEGIN_NS + 2 * NS, 0, {"event": "success", "stamp_ns": BEGIN_NS, "success": False})
+    killed = [told for told in recording() if not (told.topic == EVENTS and told.s > 3.9)] + [judged]
+    made = write(tmp_path / "one", sorted(killed, key=lambda told: told.log_ns), storage)
+    (made / "metadata.yaml").unlink()
+    with open_bag(finish(made.rename(tmp_path / "one.recording"))) as bag:
+        assert bag.custom["beingh_task"] == "put <i>it</i> there" and bag.custom["beingh_success"] == "false"
+        assert not bag.complete
+
+
+def test_annotate_takes_the_task_of_an_instruction_where_nothing_else_tells_it(tmp_path):
+    said = Told(f"/{INSTRUCTION}", BEGIN_NS + NS, 0, text_data(RED))
+    messages = sorted([*(t for t in recording() if t.topic != EVENTS), said], key=lambda told: told.log_ns)
+    path = write(tmp_path / "one", messages, kinds=KINDS | {said.topic: "std_msgs/msg/String"})
+    assert read(path, CONTRACT, open_bag).signals.task == RED

@@ -3,6 +3,7 @@
 import mujoco
 import numpy as np
 import pytest
+from path_check_support import FOLDED, folded
 from ros_support import ROOT
 
 from beingh_core.contract import load_contract
@@ -18,14 +19,6 @@ NAMES = (
     *("vx300s", "xarm7"),
     *(pytest.param(name, marks=pytest.mark.slow) for name in ("g1_dex3", "g1_inspire")),
 )
-# Folded postures: robot -> joints that differ from home, and what then touches.
-FOLDED = {
-    "fr3": ({"fr3_joint2": 1.7, "fr3_joint4": -3.0, "fr3_joint6": 0.6}, "fr3_link"),
-    "ur5e_2f85": ({"elbow_joint": 3.1}, "base_link_inertia"),
-    "so101": ({"shoulder_lift": -1.74, "elbow_flex": 1.69, "wrist_flex": 1.65}, "shoulder_link"),
-    "g1": ({"right_shoulder_roll_joint": 1.2, "left_shoulder_roll_joint": 0.0}, "torso_link"),
-    "aloha": ({"right_waist": 1.57, "left_waist": -1.57, "right_shoulder": 0.9, "left_shoulder": 0.9, "right_elbow": -0.5, "left_elbow": -0.5}, "left_"),
-}  # fmt: skip
 
 
 def postures(contract, count, spread=None, seed=0):
@@ -51,9 +44,7 @@ def test_no_alarm_around_home_and_some_in_the_whole_range(name):
 @pytest.mark.parametrize("name", FOLDED)
 def test_a_folded_posture_is_found_at_its_row(name):
     contract = load_contract(name)
-    moved, links = FOLDED[name]
-    home = np.array(contract.home)
-    goal = np.array([moved.get(joint, value) for joint, value in zip(contract.joint_names, home)])
+    links, home, goal = FOLDED[name][1], np.array(contract.home), folded(contract)
     path = home + np.linspace(0.0, 1.0, 41)[:, None] * (goal - home)
     check = collisions_of(contract)
     hit = check.first_hit(path)
@@ -66,7 +57,11 @@ def test_a_folded_posture_is_found_at_its_row(name):
 def test_mujoco_sees_the_same(name):
     """Another engine on the same shapes: a hit is a contact of that pair of bodies, and a free posture has none."""
     contract = load_contract(name)
-    check, urdf, chain = collisions_of(contract), read_urdf(contract.urdf_path), chain_of(contract.urdf_path)
+    check, urdf, chain = (
+        collisions_of(contract, margin=0.0),
+        read_urdf(contract.urdf_path),
+        chain_of(contract.urdf_path),
+    )
     model = mujoco.MjModel.from_xml_path(str(contract.urdf_path))
     data = mujoco.MjData(model)
 
@@ -140,8 +135,7 @@ def test_boxes_of_a_contract(tmp_path):
     assert contract.keep_out == (KeepOut(name="wall", frame="fr3_link0", center=(0, 1, 0.5), size=(2, 0.1, 1)),)
     assert contract.hash == load_contract("fr3").hash, "a checkpoint does not depend on the owner's walls"
     assert ("fr3_link7", "keep_out.wall") in collisions_of(contract).pairs
-    assert any("no node keeps the robot out" in note for note in contract.notes)
-    assert load_contract("fr3").keep_out == () and load_contract("fr3").notes == ()
+    assert load_contract("fr3").keep_out == () and contract.notes == load_contract("fr3").notes == ()
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_a_twist_moves_the_robot_and_its_odometry_while_the_table_stays(contract
         for step in range(250):
             if step % 10 == 0 and step < 100:
                 message = Twist()
-                message.linear.x = 0.2
+                message.linear.x = -0.2  # away from the table
                 publisher.publish(TwistStamped(twist=message) if stamped else message)
                 wait_until(lambda: drivers._inbox, what="a twist")
             drivers.take(now_ns)
@@ -91,12 +91,12 @@ def test_a_twist_moves_the_robot_and_its_odometry_while_the_table_stays(contract
         wait_until(lambda: publish(now_ns) or odometry.messages, what="odometry")
         in_executor(server, drivers.destroy)
     speeds, pose = np.array(speeds), robot.base()[0]
-    assert speeds[:, 0].max() == pytest.approx(0.2, abs=0.01) and np.abs(speeds[-20:]).max() < 1e-3
+    assert speeds[:, 0].min() == pytest.approx(-0.2, abs=0.01) and np.abs(speeds[-20:]).max() < 1e-3
     # 0.4 s up, constant until 0.5 s after the last twist, 0.4 s down
-    assert pose.tolist() == pytest.approx([0.2 * (0.9 + TIMEOUT_NS / 1e9), 0.0, 0.0], abs=0.02)
+    assert pose.tolist() == pytest.approx([-0.2 * (0.9 + TIMEOUT_NS / 1e9), 0.0, 0.0], abs=0.02)
     message = odometry.messages[-1]
     assert (message.header.frame_id, message.child_frame_id) == ("odom", "base_footprint")
-    assert message.pose.pose.position.x == pytest.approx(pose[0]) and message.twist.twist.linear.x < 1e-3
+    assert message.pose.pose.position.x == pytest.approx(pose[0]) and message.twist.twist.linear.x > -1e-3
     after = robot.positions()
     assert max(abs(after[joint] - arm[joint]) for joint in contract.drivers[0].joints) < 0.02, "the arm is held"
     for colour, (place, _) in robot.objects().items():
@@ -106,10 +106,10 @@ def test_a_twist_moves_the_robot_and_its_odometry_while_the_table_stays(contract
 
 def test_a_reset_puts_it_back(contract):
     robot = SimRobot.of(contract)
-    robot.drive(np.array([0.05, 0.0, 0.1]))
+    robot.drive(np.array([-0.1, 0.0, 0.1]))
     for _ in range(50):
         robot.step(STEP_S, robot.positions())
-    assert robot.base()[0].tolist() == pytest.approx([0.05, 0.0, 0.1], abs=0.01)
+    assert robot.base()[0].tolist() == pytest.approx([-0.1, 0.0, 0.1], abs=0.01)
     place, quaternion = robot.objects()["red"]
     cube, (x, y, yaw) = robot.data.body("cube_red"), robot.base()[0]
     cos, sin = np.cos(yaw), np.sin(yaw)
@@ -127,3 +127,23 @@ def test_a_base_that_flies_is_refused(contract):
     options = MappingProxyType({**base.options, "axes": ("linear.x", "linear.z")})
     with pytest.raises(BeingHError, match="no `linear.z`.*angular.z"):
         check_simulation(replace(contract, drivers=(*others, replace(base, options=options))))
+
+
+def test_a_simulator_that_is_behind_takes_commands_at_the_times_at_which_they_came(contract):
+    with two_nodes() as (server, client):
+        came_ns = iter([100, 200, 300])
+        robot, told = SimRobot.of(contract), []
+        drivers = SimDrivers(server, contract, robot, told.append, lambda: next(came_ns))
+        publisher = client.create_publisher(Twist, "cmd_vel", 10)
+        wait_until(publisher.get_subscription_count, what="the base")
+        for speed in (-0.1, -0.2, -0.3):
+            message = Twist()
+            message.linear.x = speed
+            publisher.publish(message)
+        wait_until(lambda: len(drivers._inbox) == 3, what="all of them")
+        wanted = []
+        for now_ns in (50, 150, 350):
+            drivers.take(now_ns)
+            wanted.append(drivers._base._wanted[0])
+        in_executor(server, drivers.destroy)
+    assert wanted == pytest.approx([0.0, -0.1, -0.3])

@@ -15,7 +15,7 @@ from trajectories import trajectory_message
 
 pytest.importorskip("rclpy")
 from rclpy.serialization import deserialize_message, serialize_message
-from ros_support import ROOT
+from ros_support import ROOT, Recorder, ros_graph, wait_matched, wait_until
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
@@ -27,7 +27,7 @@ from beingh_ros.messages.conversions import read_trajectory
 from beingh_ros.soak import disturbance as d
 from beingh_ros.soak.fault import HOLDS, RUNS, STOPS
 from beingh_ros.soak.faults import catalogue, schedule
-from beingh_ros.soak.injector import routes
+from beingh_ros.soak.injector import Injector, routes
 from beingh_ros.soak.joining import MODES
 from beingh_ros.soak.misspelled import starts_anyway
 from beingh_ros.soak.other_rate import at_rate
@@ -67,6 +67,23 @@ def test_a_delay_in_order_lets_none_overtake():
     effect = d.delayed_in_order(0.0, 0.05, random.Random(3), lambda: next(now))
     leave = [at + effect(at)[0][0] for at in times]
     assert leave == sorted(leave) and all(0.0 <= left - at <= 0.05 for at, left in zip(times, leave))
+
+
+def test_what_comes_after_an_effect_overtakes_nothing():
+    with ros_graph() as graph:
+        topic = CONTRACT.joint_state_topics[0]
+        injector = Injector(graph, CONTRACT)
+        source, came = graph.create_publisher(JointState, topic, 10), Recorder(graph, JointState, f"soak/{topic}")
+        wait_matched(graph, source)
+        wait_until(lambda: injector.publishers[3].get_subscription_count(), what="the recorder")
+        injector.disturb(topic, [d.delayed(0.5, 0.5, random.Random(0))])
+        for number in range(4):
+            if number == 2:
+                wait_until(lambda: len(injector._line._waiting) == 2, what="what was sent")
+                injector.clear()
+            source.publish(JointState(name=[str(number)]))
+        assert [message.name[0] for message in came.wait_for(4)] == ["0", "1", "2", "3"]
+        injector.close()
 
 
 def test_a_misspelled_start_must_be_refused_with_the_right_name():

@@ -2,7 +2,7 @@
 
 Cases: no joint violates a limit (the chunk is taken as it is), every joint does in most of its steps, and every joint
 is led beyond its position limit. Times are of `CommitBuffer.merge` as a whole, with its lock, checks, limits and the
-stop behind the last step. For comparison, ruckig following the same targets from tick to tick, where it is installed.
+stop behind the last step. With a robot, also what its check for self-collision costs. For comparison, ruckig following the same targets from tick to tick, where it is installed.
 
 Letters: H steps, J joints.
 """
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from beingh_core.bench import self_collision
 from beingh_core.errors import BeingHError
 from beingh_core.realtime.commit_buffer import Chunk, CommitBuffer
 from beingh_core.realtime.limits import JointLimits
@@ -38,6 +39,7 @@ class ControllerBench:
         rate_hz: ticks per second.
         repeats: timed chunks of each case.
         seed: of the chunks.
+        robot: contract whose check for self-collision is timed, too; "" for none.
     """
 
     steps: int = 32
@@ -45,6 +47,7 @@ class ControllerBench:
     rate_hz: float = 20.0
     repeats: int = 1000
     seed: int = 0
+    robot: str = ""
 
     def __post_init__(self) -> None:
         for name in ("steps", "joints", "repeats"):
@@ -65,6 +68,7 @@ def run(bench: ControllerBench) -> dict[str, Any]:
         "machine": {"cpus": os.cpu_count(), "python": platform.python_version(), "numpy": np.__version__},
         "merge": cases,
         "ruckig_follow_ms": _ruckig(bench) if importlib.util.find_spec("ruckig") else None,
+        "self_collision": self_collision.measure(bench.robot, bench.repeats, _summary) if bench.robot else None,
     }
 
 

@@ -25,6 +25,7 @@ from beingh_core.bench import lerobot_writer
 from beingh_core.bench.export_bag import FPS, contract_file, pictures, write_bag
 from beingh_core.contract import load_contract
 from beingh_core.data.lerobot import Dataset, VideoSettings
+from beingh_core.data.lerobot.video import count as count_pictures
 from beingh_core.errors import BeingHError
 
 _INSTALL = (
@@ -88,14 +89,16 @@ def run(bench: ExportBench) -> dict[str, Any]:
             # The action of a row begins at the command before it, so that the first picture makes no row.
             "frames_dropped": count - 1 - ours["frames"],
             "psnr_db": _psnr(folder / "ours", keys, views, first=1),
-            "lerobot_psnr_db": lerobot and _psnr(folder / "streaming", keys, views),
+            # Its streaming mode leaves out what does not fit into its queue, so that later pictures stand in wrong places.
+            "lerobot_psnr_db": lerobot and _psnr(folder / "default", keys, views),
             "peak_rss_mb": ours["peak_rss_mb"],
         }  # fmt: skip
         videos = [_video_mb(folder / "ours", ours["frames"])]
-        videos += [_video_mb(folder / "streaming", lerobot["streaming"]["frames"])] if lerobot else []
+        videos += [_video_mb(folder / "default", lerobot["default"]["frames"])] if lerobot else []
         print(
             f"{bench.codec} by {ours['encoder']}, {bench.seconds:g} s, {len(os.sched_getaffinity(0))} processors; video, "
-            f"ours{' and LeRobot' * bool(lerobot)}: {', '.join(f'{size:.3g}' for size in videos)} MB per 1000 frames",
+            f"ours{' and LeRobot' * bool(lerobot)}: {', '.join(f'{size:.3g}' for size in videos)} MB per 1000 frames"
+            + (f"; LeRobot's streaming mode dropped {_dropped(folder, lerobot)} pictures" if lerobot else ""),
             file=sys.stderr,
         )
     return {key: round(value, 3) if isinstance(value, float) else value for key, value in report.items()}
@@ -170,6 +173,12 @@ def _psnr(root: Path, keys: list[str], views: list[np.ndarray], first: int = 0) 
             error = np.mean((shown.astype(np.float64) - source) ** 2)
             found.append(10.0 * np.log10(255.0**2 / error))
     return float(np.mean(found))
+
+
+def _dropped(folder: Path, lerobot: dict[str, dict[str, Any]]) -> int:
+    """Pictures that LeRobot's streaming mode was given and that are in none of its videos."""
+    videos = list((folder / "streaming").rglob("*.mp4"))
+    return len(videos) * lerobot["streaming"]["frames"] - sum(count_pictures(path) for path in videos)
 
 
 def _video_mb(root: Path, frames: int) -> float:

@@ -11,6 +11,10 @@ from beingh_core.contract.drivers import placed_groups
 from beingh_core.contract.reader import Section
 from beingh_core.contract.wire import Wire
 from beingh_core.contract.wire_units import SHARES
+from beingh_core.realtime.limits import JointLimits
+
+# How far a coupling may take a joint beyond its limits [rad or m]: gears are rounded.
+BEYOND = 0.01
 
 
 def check_agreement(
@@ -229,6 +233,34 @@ def _check_couplings(
                     f"{'.'.join((*first_entry.keys, first.joint))}",
                     remedy="write the same `of`, `scale` and `offset` in both",
                 )
+
+
+def check_coupled_limits(
+    file: Section, action: tuple[schema.ActionSignal, ...], joint_names: tuple[str, ...], limits: JointLimits
+) -> None:
+    """Refuses a coupling that takes its joint out of its limits while the one that it follows stays within its own.
+
+    Raises:
+        BeingHError: with the limits that would do.
+    """
+    ends = {joint: (low, high) for joint, low, high in zip(joint_names, limits.lower, limits.upper)}
+    for signal in action:
+        for one in signal.coupling:
+            (low, high), followed = ends[one.joint], ends[one.of]
+            taken = sorted(one.scale * end + one.offset if one.scale else one.offset for end in followed)
+            if low - BEYOND <= taken[0] and taken[1] <= high + BEYOND:
+                continue
+            fit = sorted((end - one.offset) / one.scale for end in (low, high)) if one.scale else (0.0, 0.0)
+            fit = [max(fit[0], followed[0]), min(fit[1], followed[1])]
+            entry = file.section("action").section(signal.slot).section("coupling").section(one.joint)
+            narrow = f", or narrow that one: `limits.position: {{{one.of}: [{fit[0]:.4g}, {fit[1]:.4g}]}}`"
+            raise entry.error(
+                "scale" if "scale" in entry or "offset" not in entry else "offset",
+                f"`{one.joint}` would be at {taken[0]:.4g} to {taken[1]:.4g} while `{one.of}` is at {followed[0]:.4g} to "
+                f"{followed[1]:.4g}",
+                allowed=f"{low:.4g} to {high:.4g}, its limits",
+                remedy=f"correct `scale` and `offset`{narrow if fit[1] - fit[0] > 2 * BEYOND else ''}",
+            )
 
 
 def _formula(coupling: schema.Coupling) -> str:

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from beingh_core.contract.arms import arms_of
+from beingh_core.contract.called import differences
+from beingh_core.contract.described import action_words, camera_words, group_words, state_words
 from beingh_core.contract.encodings import IMAGE_ENCODINGS
 from beingh_core.contract.loader import load_contract
 from beingh_core.contract.places import place, placed
-from beingh_core.contract.schema import ActionSignal, CameraStream, RobotContract, StateSignal
+from beingh_core.contract.schema import CameraStream, RobotContract
 from beingh_core.contract.urdf import read_urdf
 from beingh_core.errors import BeingHError
 
@@ -65,6 +67,7 @@ def check_contract(path_or_name: str | Path) -> tuple[RobotContract | None, list
         contract = load_contract(path_or_name)
     except BeingHError as error:
         return None, [Row(level=ERROR, subject="contract", found=str(error))]
+    joints = read_urdf(contract.urdf_path).joints
     rows = [
         Row(level=OK, subject="contract", found=f"{contract.path}, robot {contract.robot}, hash {contract.hash[:12]}"),
         *(Row(level=WARN, subject="contract", found=note) for note in contract.notes),
@@ -75,15 +78,20 @@ def check_contract(path_or_name: str | Path) -> tuple[RobotContract | None, list
             checked(f"cameras.{name}", partial(_camera, camera), contract, ("cameras", name, "encoding"))
             for name, camera in ((camera.name, camera) for camera in contract.cameras)
         ),
-        *(Row(level=OK, subject=f"state.{signal.slot}", found=_state(signal)) for signal in contract.state),
-        *(Row(level=OK, subject=f"action.{signal.slot}", found=_action(signal)) for signal in contract.action),
         *(
-            Row(level=OK, subject=f"driver {driver.kind}", found=f"{group.topic}: {_joints(group.joints)}")
+            Row(level=OK, subject=f"state.{signal.slot}", found=state_words(signal, joints))
+            for signal in contract.state
+        ),
+        *(Row(level=OK, subject=f"action.{signal.slot}", found=action_words(signal)) for signal in contract.action),
+        *(
+            Row(level=OK, subject=f"driver {driver.kind}", found=group_words(driver, group, joints))
             for driver in contract.drivers
             for group in driver.groups
         ),
+        *(Row(level=WARN, subject="names", found=found) for found in differences(contract)),
         checked("kinematics", lambda: _kinematics(contract), contract, ("eef_frame",)),
         checked("codec", lambda: _codec(contract), contract, ("home",)),
+        checked("self_collision", lambda: _self_collision(contract), contract, ("keep_out",)),
     ]
     return contract, rows
 
@@ -108,6 +116,24 @@ def _limits(contract: RobotContract) -> Row:
     return Row(level=WARN, subject="limits", found=f"{found}. To fix: {remedy}")
 
 
+def _self_collision(contract: RobotContract) -> str:
+    """What keeps chunks from running the robot into itself; an error only where boxes are left unchecked."""
+    if not contract.self_collision.check:
+        return "chunks are NOT checked: `self_collision.check` is false"
+    try:
+        if find_spec("coal") is None:
+            raise BeingHError("coal is not installed, which looks at shapes", remedy="pip install pin")
+        from beingh_core.contract.self_collision import collisions_of
+
+        check = collisions_of(contract)
+    except BeingHError as error:
+        if contract.keep_out:
+            raise
+        return f"chunks are NOT checked: {error}"
+    meshes = f"; NOT looked at, as their shapes are meshes: {', '.join(check.meshed)}" if check.meshed else ""
+    return f"{len(check.pairs)} pairs keep {check.margin:g} m from each other{meshes}"
+
+
 def _uac(contract: RobotContract) -> str:
     uac = contract.uac
     return (
@@ -121,23 +147,7 @@ def _camera(camera: CameraStream) -> str:
         raise BeingHError(
             f"{camera.encoding} needs OpenCV, which is not installed", remedy="pip install opencv-python-headless"
         )
-    kind = camera.type.rpartition("/")[2]
-    return f"{camera.topic}: {kind} {camera.encoding}, stale after {camera.max_age_s:g} s"
-
-
-def _state(signal: StateSignal) -> str:
-    what = f"pose of {signal.eef_frame} in {signal.base_frame} from " if signal.source == "fk" else ""
-    what += _joints(signal.joints) if signal.joints else f"{len(signal.values)} numbers"
-    return f"{signal.topic}: {what} of {signal.type.rpartition('/')[2]}, stale after {signal.max_age_s:g} s"
-
-
-def _action(signal: ActionSignal) -> str:
-    frame = f" in {signal.frame}" if signal.frame else ""
-    return f"{signal.mode}{frame} for {_joints(signal.joints)}"
-
-
-def _joints(joints: tuple[str, ...]) -> str:
-    return f"{len(joints)} joints ({joints[0]} to {joints[-1]})" if joints[1:] else "".join(joints) or "no joint"
+    return camera_words(camera)
 
 
 def _codec_of(contract: RobotContract) -> SignalCodec:

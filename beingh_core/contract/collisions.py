@@ -8,6 +8,7 @@ from beingh_core.contract import schema
 from beingh_core.contract.driver_options import DRIVER_KINDS
 from beingh_core.contract.drivers import placed_groups
 from beingh_core.contract.reader import Section
+from beingh_core.contract.wire import NAMING
 
 
 def check_command_names(file: Section, drivers: tuple[schema.Driver, ...]) -> None:
@@ -18,7 +19,7 @@ def check_command_names(file: Section, drivers: tuple[schema.Driver, ...]) -> No
             other, first = seen.setdefault((group.topic.lstrip("/"), name), (joint, entry))
             if other != joint:
                 raise entry.error(
-                    next((key for key in ("names", "add_prefix", "strip_prefix") if key in entry), "joints"),
+                    next((key for key in NAMING if key in entry), "joints"),
                     f"`{joint}` and `{other}` ({first.where('joints')}) are both called `{name}` on {group.topic}",
                     remedy="give each arm a topic of its own, or correct `names`",
                 )

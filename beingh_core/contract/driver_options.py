@@ -10,6 +10,7 @@ from typing import Any
 from beingh_core.contract import key as keys
 from beingh_core.contract.key import Bounds, Key, flag, names, number, per_joint, text, topic
 from beingh_core.contract.reader import Section
+from beingh_core.errors import did_you_mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,13 +75,24 @@ def _names(section: Section, name: str, key: Key, joints: tuple[str, ...]) -> tu
     values = section.strings(name)
     for value in values:
         if key.choices and value not in key.choices:
-            raise section.error(name, f"there is no axis `{value}`", allowed=key.choices)
+            named = [choice for choice in key.choices if choice.endswith(_AXES_CALLED.get(value, f".{value}"))]
+            remedy = (
+                f"write {' or '.join(f'`{choice}`' for choice in named)}" if named else did_you_mean(value, key.choices)
+            )
+            raise section.error(name, f"there is no axis `{value}`", allowed=key.choices, remedy=remedy)
     if key.choices and len(values) != len(joints):
         what = f"{len(values)} axes for {len(joints)} joints"
         raise section.error(name, what, remedy="name one axis per joint, in order")
     return values
 
 
+_AXES_CALLED = {
+    "roll": "angular.x",
+    "pitch": "angular.y",
+    "yaw": "angular.z",
+    "theta": "angular.z",
+    "rotation": "angular.z",
+}
 TWIST_AXES = ("linear.x", "linear.y", "linear.z", "angular.x", "angular.y", "angular.z")
 RATE: Bounds = {"above": 0.5, "at_most": 1000.0}
 SECONDS: Bounds = {"above": 0.001, "at_most": 60.0}

@@ -40,7 +40,24 @@ def driver_sections(file: Section) -> list[Section]:
 def group_sections(section: Section) -> list[Section]:
     """The places of a driver's groups, in their order; one group may stand in the driver itself."""
     kind = DRIVER_KINDS[section.choice("kind", DRIVER_KINDS)]
-    return [section] if "groups" not in section and kind.endpoint in section else section.sections("groups")
+    if "groups" in section:
+        return section.sections("groups")
+    if kind.endpoint not in section:
+        _refuse_other_endpoint(section, kind)
+        remedy = f"add `{kind.endpoint}:` and `joints:` here, or several of them under `groups:`"
+        raise section.error(None, f"`{kind.endpoint}` is missing", remedy=remedy)
+    return [section]
+
+
+def _refuse_other_endpoint(entry: Section, kind: DriverKind) -> None:
+    """A driver with a topic has no `action`, nor the reverse."""
+    other = "action" if kind.endpoint == "topic" else "topic"
+    if other in entry and kind.endpoint not in entry:
+        what = f"this kind of driver takes `{kind.endpoint}`, not `{other}`"
+        remedy = f"write `{kind.endpoint}:` in place of `{other}:`, or choose another `kind`"
+        raise entry.error(
+            other, what, allowed=[n for n, k in DRIVER_KINDS.items() if k.endpoint == other], remedy=remedy
+        )
 
 
 def placed_groups(
@@ -100,6 +117,7 @@ def _read_driver(file: Section, section: Section, urdf: UrdfFacts, seen: dict[st
 
 
 def _read_group(entry: Section, kind: DriverKind, urdf: UrdfFacts, seen: dict[str, str]) -> schema.DriverGroup:
+    _refuse_other_endpoint(entry, kind)
     topic, joints = entry.topic(kind.endpoint), entry.strings("joints")
     group = schema.DriverGroup(topic=topic, joints=joints, wire=plain(joints))
     if kind.is_velocity:

@@ -197,6 +197,15 @@ KEEP_OUT = {
     "center": Key(type=NUMBERS, help="of the box, [x, y, z]", unit="m", count=3),
     "size": Key(type=NUMBERS, help="of the box along x, y and z", unit="m", count=3),
 }
+SELF_COLLISION = {
+    "check": flag("whether chunks are checked before the robot follows them", default=True),
+    "margin": number(
+        "distance that shapes keep from each other and from `keep_out`", "m", default=0.01, at_least=0.005, at_most=0.2
+    ),
+    "allowed": table(
+        "link -> links that it may touch, beside its neighbours and what touches at home", names("links"), default={}
+    ),
+}
 SIM_JOINT = {
     "stiffness": number("of its position controller", "N m/rad, N/m", absent="from its effort", above=0.0, at_most=1e6),
     "damping": number("of the joint", "N m s/rad, N s/m", absent="critical", at_least=0.0, at_most=1e5),
@@ -266,10 +275,16 @@ CONTRACT = mapping(
         "start_tolerance": per_joint(
             "how far outside its limits a joint may be at the start", _JOINT, default=0.01, at_least=0.0, at_most=0.1
         ),
-        "home": table("start posture of every commanded joint", number("position", _JOINT, **schema.POSITION)),
+        "home": table(
+            "start posture of every commanded joint; of a base there is none",
+            number("position", _JOINT, **schema.POSITION),
+        ),
         "estop_topic": topic("topic of the emergency stop (std_msgs/msg/Bool)"),
         "keep_out": table(
             "boxes that no part of the robot may enter, such as a wall", mapping("a box", KEEP_OUT), default={}
+        ),
+        "self_collision": mapping(
+            "how chunks are checked for the robot running into itself", SELF_COLLISION, default={}
         ),
         "sim": mapping("the simulated robot and its world", SIM, default={}),
         "assumed": table(

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from beingh_core.contract.keys import VELOCITY
+from beingh_core.contract.meant import meant
 from beingh_core.contract.reader import Section
 from beingh_core.contract.schema import MIN_RANGE, POSITION
 from beingh_core.contract.urdf import UrdfFacts
@@ -73,7 +74,8 @@ def _velocity(table: Section, joint: str, urdf: UrdfFacts, scale: float) -> floa
     limit = urdf.joints[joint].velocity
     value = table.number(joint, limit * scale, **VELOCITY)
     if joint in table and limit > 0.0 and value > limit:
-        raise table.error(joint, f"{value:g} is more than the URDF allows", allowed=f"at most {limit:g}")
+        remedy = meant([value], urdf.joints[joint], 0.0, limit)
+        raise table.error(joint, f"{value:g} is more than the URDF allows", allowed=f"at most {limit:g}", remedy=remedy)
     if not limit > 0.0 and joint not in table:
         raise table.error(None, f"the URDF has no velocity limit for `{joint}`", remedy=f"add `{joint}: <value>` here")
     if not VELOCITY["above"] < value <= VELOCITY["at_most"]:
@@ -95,6 +97,7 @@ def _position(table: Section, joint: str, urdf: UrdfFacts) -> tuple[float, float
             joint,
             f"{shown(values)} is no range inside the URDF's",
             allowed=f"[lower, upper] within [{low:g}, {high:g}]",
+            remedy=meant(values, urdf.joints[joint], low, high) if numbers and values else None,
         )
     if not low < high:
         raise table.error(None, f"the URDF has no position limits for `{joint}`", remedy="write them in the URDF")

@@ -5,20 +5,23 @@
 
 from __future__ import annotations
 
-import math
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 
 from beingh_core.contract import schema
-from beingh_core.contract.agreement import check_action_joints, check_agreement
+from beingh_core.contract.agreement import check_action_joints, check_agreement, check_coupled_limits
 from beingh_core.contract.assumed import read_assumed
+from beingh_core.contract.called import check_called
+from beingh_core.contract.collision_settings import read_self_collision
 from beingh_core.contract.collisions import check_command_names, check_topics
 from beingh_core.contract.drivers import check_gripper_commands, command_names, read_drivers
 from beingh_core.contract.encodings import IMAGE_ENCODINGS
+from beingh_core.contract.frames import check_frames
 from beingh_core.contract.keep_out import read_keep_out
 from beingh_core.contract.keys import CONTRACT
 from beingh_core.contract.limits import read_limits
+from beingh_core.contract.meant import meant
 from beingh_core.contract.paths import contract_files, find_in_package, is_file
 from beingh_core.contract.reader import MAX_TEXT, Section, read_yaml
 from beingh_core.contract.signals import read_action, read_state
@@ -35,11 +38,10 @@ from beingh_core.realtime.uac import check_plan, delay_steps
 MAX_CAMERAS = 16
 OLD_FORMAT = (
     "version 1 of the format; it means the same in version 2, which adds units, names, ranges and coupled joints of "
-    "messages, measured poses and further action modes: write `version: 2`"
+    "messages, measured poses and further action modes; topics that begin with `/` stay the same in every namespace, leave "
+    "the `/` out where a namespace shall separate two robots: write `version: 2`"
 )
-UNCHECKED_BOXES = (
-    "no node keeps the robot out of `keep_out`: only beingh_core.contract.self_collision looks at these boxes"
-)
+OTHER_FORMAT = "write `version: 2`; a file that needs a newer format needs a newer beingh_ros"
 
 
 def load_contract(path_or_name: str | Path) -> schema.RobotContract:
@@ -52,7 +54,7 @@ def load_contract(path_or_name: str | Path) -> schema.RobotContract:
         BeingHError: naming the file, the key with its line, what is allowed and the remedy.
     """
     file = read_yaml(_find(path_or_name), CONTRACT)
-    version = file.number("version", kind=int)
+    version = file.number("version", kind=int, remedy=OTHER_FORMAT)
     notes = (f"{file.path}: {OLD_FORMAT}",) if version < schema.VERSION else ()
     urdf = read_urdf(urdf_path(file))
     assumed, stale = read_assumed(file)
@@ -66,9 +68,12 @@ def load_contract(path_or_name: str | Path) -> schema.RobotContract:
     check_action_joints(file, action, drivers)
     check_gripper_commands(file, drivers, action)
     check_agreement(file, drivers, state, action)
+    doubts = check_frames(file, urdf, drivers, state, action)
     check_command_names(file, drivers)
+    check_called(file, drivers, state)
     _check_relative(file, state, action)
     limits = read_limits(file.section("limits"), urdf, positions, velocities)
+    check_coupled_limits(file, action, joint_names, limits)
     policy = _read_policy(file.section("policy"), state, action)
     contract = schema.RobotContract(
         robot=file.name("robot"),
@@ -85,13 +90,14 @@ def load_contract(path_or_name: str | Path) -> schema.RobotContract:
         watchdog=read_watchdog(file.section("watchdog", optional=True), urdf, joint_names, action),
         policy=policy,
         start_tolerance=read_start_tolerance(file, joint_names),
-        home=_read_home(file, joint_names, limits),
+        home=_read_home(file, urdf, joint_names, limits),
         estop_topic=file.topic("estop_topic"),
         keep_out=read_keep_out(file, urdf, joint_names),
+        self_collision=read_self_collision(file, urdf),
         sim=read_sim(file, urdf),
         assumed=assumed,
         version=version,
-        notes=notes + stale + ((f"{file.path}: {UNCHECKED_BOXES}",) if "keep_out" in file else ()),
+        notes=notes + stale + doubts,
     )
     file.finish()
     check_topics(file, contract)
@@ -170,7 +176,7 @@ def _read_cameras(cameras: Section) -> tuple[schema.CameraStream, ...]:
             name=name,
             topic=entry.topic("topic"),
             type=kind,
-            encoding=entry.choice("encoding", IMAGE_ENCODINGS[kind]),
+            encoding=_encoding(entry, kind),
             max_age_s=entry.number("max_age_s", **schema.MAX_AGE_S),
             **read_view(entry),
         )
@@ -181,6 +187,21 @@ def _read_cameras(cameras: Section) -> tuple[schema.CameraStream, ...]:
     if all(stream.optional for stream in streams):
         raise cameras.error(None, "every camera is optional", remedy="a chunk begins with a picture: need one of them")
     return tuple(streams)
+
+
+def _encoding(entry: Section, kind: str) -> str:
+    """The encoding, which must be one of its message type."""
+    written = entry.get("encoding", str)
+    for other, encodings in IMAGE_ENCODINGS.items():
+        match = next((name for name in encodings if name.lower() == written.lower()), None)
+        if match is not None and other != kind and match not in IMAGE_ENCODINGS[kind]:
+            raise entry.error(
+                "encoding",
+                f"`{written}` comes in {other}, not in {kind}",
+                allowed=IMAGE_ENCODINGS[kind],
+                remedy=f"write `type: {other}`, and its topic (`ros2 topic info TOPIC` tells the type), or correct `encoding`",
+            )
+    return entry.choice("encoding", IMAGE_ENCODINGS[kind])
 
 
 def _read_uac(uac: Section, dt_s: float, chunk_length: int) -> schema.Uac:
@@ -217,6 +238,7 @@ def _read_policy(
 ) -> schema.PolicySettings:
     keys = [f"state.{s.slot}" for s in state] + [f"action.{a.slot}" for a in action]
     normalization = policy.section("normalization")
+    normalization.refuse_unknown(keys, "signal")
     modes = {key: normalization.choice(key, schema.NORMALIZATIONS) for key in keys}
     normalization.finish()
     settings = schema.PolicySettings(
@@ -228,23 +250,32 @@ def _read_policy(
     return settings
 
 
-def _read_home(file: Section, joint_names: tuple[str, ...], limits: JointLimits) -> tuple[float, ...]:
+def _read_home(file: Section, urdf: UrdfFacts, joint_names: tuple[str, ...], limits: JointLimits) -> tuple[float, ...]:
     """Start posture of every commanded joint, inside the limits; a base starts at rest."""
     joints = [joint for joint, is_velocity in zip(joint_names, limits.is_velocity) if not is_velocity]
-    home = {joint: 0.0 for joint in joint_names if joint not in joints} | file.named_numbers("home", joints)
-    section = file.section("home")
+    base, section = [joint for joint in joint_names if joint not in joints], file.section("home")
+    for name in base:
+        if name in section:
+            what = f"`{name}` is a velocity of the base, which starts at rest wherever it stands"
+            raise section.error(name, what, allowed=joints, remedy="leave it out: `home` has joints only")
+    home = dict.fromkeys(base, 0.0) | file.named_numbers("home", joints)
+    missing = [joint for joint in joints if joint not in home]
+    if missing:
+        told = ", ".join(f"`{joint}`" for joint in missing)
+        beside = ", and so on for every commanded joint" if missing[1:] else ""
+        beside += "; of the base there is none" if base else ""
+        raise section.error(
+            None,
+            f"there is no home position of {told}",
+            remedy=f"add `{missing[0]}: <position>`{beside}",
+        )
     for index, joint in enumerate(joint_names):
-        if joint not in home:
-            raise section.error(None, f"joint `{joint}` has no home position", remedy=f"add `{joint}: <position>`")
         low, high = limits.lower[index], limits.upper[index]
         if not low <= home[joint] <= high:
-            turned = math.radians(home[joint])
             raise section.error(
                 joint,
                 f"{home[joint]:g} is outside the limits",
                 allowed=f"{low:g} to {high:g}",
-                remedy=f"write radians, not degrees: {turned:.4f}"
-                if abs(home[joint]) > 7 and low <= turned <= high
-                else None,
+                remedy=meant([home[joint]], urdf.joints[joint], low, high),
             )
     return tuple(home[joint] for joint in joint_names)

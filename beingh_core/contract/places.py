@@ -16,13 +16,12 @@ def place(path: Path, *keys: str | int) -> str:
         path: the contract's file.
         keys: path of the key; items of a list by their number.
     """
-    path_of_keys = tuple(map(str, keys))
     try:
         _, lines = read_yaml_file(path)
     except BeingHError:
-        lines = {}
-    found = next((path_of_keys[:n] for n in range(len(keys), 0, -1) if path_of_keys[:n] in lines), ())
-    return f"{path}:{lines[found]}: {'.'.join(found)}" if found else str(path)
+        return str(path)
+    found = lines.place(tuple(map(str, keys)), whole=False)
+    return f"{path}:{found}" if found else str(path)
 
 
 def driver_place(contract: RobotContract, driver: Driver, *keys: str | int) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 
 from beingh_core.contract.key import REQUIRED, Key
 from beingh_core.contract.written import not_of_kind, quoted
-from beingh_core.contract.yaml_text import read_yaml_file
-from beingh_core.errors import BeingHError, did_you_mean, shown
+from beingh_core.contract.yaml_text import Lines, read_yaml_file
+from beingh_core.errors import BeingHError, did_you_mean, nearest, shown
 
 DECLARED = object()
 # Middleware bounds the names of topics at about 255 with its own prefixes and suffixes.
@@ -26,24 +26,22 @@ class Section:
     Args:
         path: the file.
         data: the mapping.
-        lines: line number of each key path of the file.
+        lines: line of each key path of the file.
         keys: path of this mapping in the file.
         declared: what this mapping takes; default and bounds of its numbers.
     """
 
     def __init__(
-        self, path: Path, data: dict, lines: dict, keys: tuple[str, ...] = (), declared: Key | None = None
+        self, path: Path, data: dict, lines: Lines, keys: tuple[str, ...] = (), declared: Key | None = None
     ) -> None:
         self.path, self.keys, self.declared = path, keys, declared
         self._data, self._lines = data, lines
         self._known: set[str] = set()
 
     def where(self, key: str | None = None) -> str:
-        """`file:line: key.path`, for errors."""
+        """`file:line: key.path`, for errors; of what an alias brings also the line in which it is written."""
         keys = self.keys if key is None else (*self.keys, key)
-        line = next((self._lines[keys[:n]] for n in range(len(keys), 0, -1) if keys[:n] in self._lines), 1)
-        dotted = ".".join(keys)
-        return f"{self.path}:{line}" + (f": {dotted}" if dotted else "")
+        return f"{self.path}:{self._lines.place(keys) or ': '.join(filter(None, ('1', '.'.join(keys))))}"
 
     def error(self, key: str | None, what: str, **details: Any) -> BeingHError:
         """An error at `key` of this section."""
@@ -99,10 +97,12 @@ class Section:
         return value
 
     def _instead(self, key: str) -> str:
-        """The key that nobody asked for and that looks like a mistyped one, as the rest of a remedy."""
-        for other in self._data:
-            if other not in self._known and len(other) > 2 and (key.startswith(other) or other.startswith(key)):
-                return f", or rename `{other}`, if that is what it means"
+        """The key that nobody asks for and that looks like a mistyped one, as the rest of a remedy."""
+        free = self.declared is None or self.declared.each is not None
+        others = [other for other in self._data if other not in self._known and (free or self._below(other) is None)]
+        alike = [other for other in others if len(other) > 2 and (key.startswith(other) or other.startswith(key))]
+        for other in alike or nearest(key, others, 1):
+            return f", or rename `{other}`, if that is what it means"
         return ""
 
     def name(self, key: str) -> str:
@@ -170,15 +170,16 @@ class Section:
             )
         return value
 
-    def topic(self, key: str) -> str:
+    def topic(self, key: str, example: str = "joint_states") -> str:
         """A ROS topic name: relative to the namespace of the nodes, or absolute with `/` before it."""
-        topic = self.get(key, str)
-        if len(topic) > MAX_TOPIC or not _TOPIC.fullmatch(topic):
+        topic = self._data.get(key)
+        topic = topic if topic is not None and not isinstance(topic, (str, list, dict)) else self.get(key, str)
+        if not isinstance(topic, str) or len(topic) > MAX_TOPIC or not _TOPIC.fullmatch(topic):
             raise self.error(
                 key,
                 f"{quoted(topic)} is not a topic name",
                 allowed=f"up to {MAX_TOPIC} characters: letters, digits, `_` and `/`",
-                remedy="write it like `joint_states`, in the namespace of the nodes, or `/joint_states`, in none",
+                remedy=f"write it like `{example}`, in the namespace of the nodes, or `/{example}`, in none",
             )
         return topic
 
@@ -203,10 +204,11 @@ class Section:
 
     def numbers(self, key: str, count: int) -> tuple[float, ...]:
         """A list of so many finite numbers, from -1e6 to 1e6."""
-        values = self.get(key, list)
+        allowed = f"{count} numbers in `[ ]`"
+        values = self.get(key, list, allowed=allowed)
         fits = [type(value) in (int, float) and abs(value) <= 1e6 for value in values]
         if len(values) != count or not all(fits):
-            raise self.error(key, f"{shown(values)} is not allowed here", allowed=f"{count} numbers in `[ ]`")
+            raise self.error(key, f"{shown(values)} is not allowed here", allowed=allowed)
         return tuple(map(float, values))
 
     def texts(self, key: str) -> dict[str, str]:
@@ -214,9 +216,9 @@ class Section:
         table = self.section(key, optional=True)
         return {name: table.get(name, str) for name in table.names()}
 
-    def section(self, key: str, *, optional: bool = False) -> Section:
-        """The mapping below a key (an empty one when optional and absent)."""
-        data = self.get(key, dict, {} if optional else REQUIRED)
+    def section(self, key: str, *, optional: bool = False, hint: str = "") -> Section:
+        """The mapping below a key (an empty one when optional and absent); `hint` is one that could stand there."""
+        data = self.get(key, dict, {} if optional else REQUIRED, allowed=f"such as `{hint}`" if hint else None)
         return Section(self.path, data, self._lines, (*self.keys, key), self._below(key))
 
     def sections(self, key: str) -> list[Section]:

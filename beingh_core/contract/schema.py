@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from beingh_core.contract.assumed import Assumption
+from beingh_core.contract.collision_settings import SelfCollision
 from beingh_core.contract.keep_out import KeepOut
 from beingh_core.contract.key import Bounds
 from beingh_core.contract.simulated import SimWorld
@@ -284,6 +285,7 @@ class RobotContract:
         home: (J,) start posture [rad or m].
         estop_topic: topic of the emergency stop (std_msgs/Bool).
         keep_out: boxes that no part of the robot may enter.
+        self_collision: how chunks are checked for that and for the robot running into itself.
         sim: what the simulator does not choose by itself.
         assumed: values that no source gives.
         version: of the file's format.
@@ -307,6 +309,7 @@ class RobotContract:
     home: tuple[float, ...]
     estop_topic: str
     keep_out: tuple[KeepOut, ...] = ()
+    self_collision: SelfCollision = field(default_factory=SelfCollision)
     sim: SimWorld = SimWorld()
     assumed: tuple[Assumption, ...] = ()
     version: int = VERSION

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from beingh_core.contract.described import (
+    action_table,
+    action_words,
+    camera_words,
+    group_table,
+    group_words,
+    state_table,
+    state_words,
+)
 from beingh_core.contract.schema import RobotContract
+from beingh_core.contract.urdf import read_urdf
 
 
 def overview(contract: RobotContract) -> str:
@@ -25,23 +36,20 @@ def shown_contract(contract: RobotContract) -> str:
         f"  hash    {contract.hash}",
         "cameras",
     ]
-    lines += [
-        f"  {c.name:<26} {c.topic} ({c.type}, {c.encoding}), stale after {c.max_age_s:g} s" for c in contract.cameras
-    ]
+    joints = read_urdf(contract.urdf_path).joints
+    lines += [f"  {c.name:<26} {camera_words(c)}" for c in contract.cameras]
     lines += ["state"]
-    lines += [f"  {s.slot:<26} {s.topic}, {s.source} of {', '.join(s.joints)}" for s in contract.state]
+    for signal in contract.state:
+        lines += _entry(signal.slot, state_words(signal, joints, counted=False), state_table(signal, joints))
     lines += ["action"]
-    lines += [
-        f"  {a.slot:<26} {a.mode}{' in ' + a.frame if a.frame else ''} for {', '.join(a.joints)}"
-        for a in contract.action
-    ]
+    for action in contract.action:
+        lines += _entry(action.slot, action_words(action, counted=False), action_table(action, joints))
     lines += ["drivers"]
-    lines += [
-        f"  {driver.kind:<26} {group.topic}: {', '.join(group.joints)}"
-        for driver in contract.drivers
-        for group in driver.groups
-    ]
-    lines += [_options(driver.options) for driver in contract.drivers if driver.options]
+    for driver in contract.drivers:
+        for group in driver.groups:
+            words = group_words(driver, group, joints, counted=False)
+            lines += _entry(driver.kind, words, group_table(driver, group, joints))
+        lines += [_options(driver.options)] * bool(driver.options)
     lines += [
         "joints" + " " * 22 + "home     lower     upper  velocity  accel.      jerk  tracking",
         *_joint_rows(contract),
@@ -67,8 +75,16 @@ def assumptions(contract: RobotContract) -> str:
     return "\n".join([head, *(f"  {a.key:<{width}}  line {a.line:<3}  {a.measure}" for a in contract.assumed)])
 
 
+def _entry(name: str, words: str, rows: list[str]) -> list[str]:
+    """One line about a signal or group and, below it, its joints; a long list of them in several lines."""
+    wrapped = textwrap.wrap(rows[0], 110) if len(rows) == 1 else rows
+    return [f"  {name:<26} {words}", *(f"    {row}" for row in wrapped)]
+
+
 def _options(options: Mapping[str, Any]) -> str:
-    return "  options  " + ", ".join(f"{name}: {_value(value)}" for name, value in options.items() if value is not None)
+    return "    options: " + ", ".join(
+        f"{name}: {_value(value)}" for name, value in options.items() if value is not None
+    )
 
 
 def _value(value: Any) -> str:

@@ -7,10 +7,11 @@ from typing import Any
 
 from beingh_core import slots
 from beingh_core.contract import schema
+from beingh_core.contract.meant import position_meant
 from beingh_core.contract.reader import Section
 from beingh_core.contract.sources import JOINT_STATE, TF, WITH_CHILD, read_fields, read_type
 from beingh_core.contract.urdf import SINGLE_TYPES, UrdfFacts
-from beingh_core.contract.wire import read_ranges, read_wire
+from beingh_core.contract.wire import NAMING, read_ranges, read_wire
 from beingh_core.errors import did_you_mean
 
 BASE_SLOTS = ("base_motion",)
@@ -178,7 +179,13 @@ def _check_topics(section: Section, signals: list[schema.StateSignal]) -> None:
                 )
         names = [found[0] for (topic, _), found in counted.items() if topic == signal.topic and not signal.fields]
         if len(set(names)) < len(names):
-            raise entry.error("names", f"two joints have one name on `{signal.topic}`", remedy="correct `names`")
+            twice = next(name for name in names if names.count(name) > 1)
+            called = [joint for (topic, joint), found in counted.items() if topic == signal.topic and found[0] == twice]
+            raise entry.error(
+                next((key for key in NAMING if key in entry), "joints"),
+                f"`{called[0]}` and `{called[1]}` are both called `{twice}` on `{signal.topic}`",
+                remedy="give each arm a topic of its own, or names of its own by `names` or `strip_prefix`",
+            )
 
 
 def _rotation(entry: Section, slot: str) -> str:
@@ -304,7 +311,10 @@ def _gripper_range(entry: Section, joints: tuple[str, ...], urdf: UrdfFacts) -> 
     for key, value in (("closed", closed), ("open", opened)):
         if not joint.lower <= value <= joint.upper:
             raise entry.error(
-                key, f"{value:g} is outside the limits of `{joints[0]}`", allowed=f"{joint.lower:g} to {joint.upper:g}"
+                key,
+                f"{value:g} is outside the limits of `{joints[0]}`",
+                allowed=f"{joint.lower:g} to {joint.upper:g}",
+                remedy=position_meant([value], joint),
             )
     if abs(opened - closed) < schema.MIN_RANGE:
         raise entry.error(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from beingh_core.contract.reader import MAX_TEXT, Section
+from beingh_core.errors import misspelled
 
 JOINT_STATE = "sensor_msgs/msg/JointState"
 # type -> fields of the position and of the orientation (a quaternion)
@@ -20,8 +21,11 @@ POSES = {
 # Many publishers share its topic: a message may hold any transforms, each with frames and a stamp of its own.
 TF = "tf2_msgs/msg/TFMessage"
 WITH_CHILD = ("geometry_msgs/msg/TransformStamped", "nav_msgs/msg/Odometry", TF)
-# The only field of these with numbers.
-ARRAYS = {"std_msgs/msg/Float64MultiArray": "data", "std_msgs/msg/Float32MultiArray": "data"}
+# Types of std_msgs with numbers in `data`: an array of them, or one.
+_NUMBERS = ("Float64", "Float32", "Int64", "Int32", "Int16", "Int8", "UInt64", "UInt32", "UInt16", "UInt8")
+ARRAYS = {f"std_msgs/msg/{name}MultiArray": "data" for name in _NUMBERS}
+SCALARS = {f"std_msgs/msg/{name}": "data" for name in _NUMBERS}
+ARRAYS_LIKE = "std_msgs/msg/Float64MultiArray"
 MAX_INDEX = 1000
 _TYPE = re.compile(r"[a-z][a-z0-9_]*/msg/[A-Z][A-Za-z0-9]*", re.ASCII)
 _FIELD = re.compile(r"[A-Za-z]\w*(\[[0-9]*\])?(\.[A-Za-z]\w*(\[[0-9]*\])?)*", re.ASCII)
@@ -37,14 +41,33 @@ def read_type(entry: Section, source: str) -> str:
     if source == "pose":
         return entry.choice("type", POSES)
     kind = entry.get("type", str, JOINT_STATE)
-    if not _TYPE.fullmatch(kind) or kind in POSES and source == "position":
+    is_pose = kind in POSES and source == "position"
+    named = kind in (JOINT_STATE, *ARRAYS, *SCALARS) or "field" in entry or "fields" in entry
+    if not _TYPE.fullmatch(kind) or not named or is_pose:
+        what = (
+            f"`{kind}` is no message type"
+            if not _TYPE.fullmatch(kind)
+            else f"the numbers of `{kind}` are not known here"
+        )
         raise entry.error(
             "type",
-            f"joints cannot be read from `{kind}`" if kind in POSES else f"`{kind}` is no message type",
-            allowed=[JOINT_STATE, *ARRAYS, "or another type with `field`"],
-            remedy="write it like `std_msgs/msg/Float64MultiArray`",
+            f"joints cannot be read from `{kind}`" if is_pose else what,
+            allowed=f"{JOINT_STATE}, {', '.join(list(ARRAYS)[:2])} and the other numbers of std_msgs, or another type with `field`",
+            remedy="read joints from another topic; `source: pose` is for slots of poses"
+            if is_pose
+            else _type_meant(kind),
         )
     return kind
+
+
+def _type_meant(kind: str) -> str:
+    """What to write for a type that is none, or one whose numbers nobody named."""
+    known = {known.rpartition("/")[2]: known for known in (JOINT_STATE, *ARRAYS, *SCALARS)}
+    near = misspelled(kind.rpartition("/")[2], known)
+    meant = f"did you mean `{known[near]}`? If not, " if near else ""
+    if not _TYPE.fullmatch(kind):
+        return f"{meant}write it like `{ARRAYS_LIKE}`"
+    return f"{meant}say with `field` (or `fields`) where its numbers are"
 
 
 def read_fields(entry: Section, kind: str, count: int | None) -> tuple[str, ...]:
@@ -79,6 +102,11 @@ def read_fields(entry: Section, kind: str, count: int | None) -> tuple[str, ...]
 
 
 def _indexed(entry: Section, kind: str, count: int | None) -> tuple[str, ...]:
+    if kind in SCALARS:
+        if entry.get("field", str, SCALARS[kind]) != SCALARS[kind] or "indices" in entry or count not in (1, None):
+            what, remedy = f"`{kind}` holds one number, `data`", f"use it for one joint, or write `{ARRAYS_LIKE}`"
+            raise entry.error("type", what, remedy=remedy)
+        return (SCALARS[kind],)
     field = ARRAYS[kind] if kind in ARRAYS else entry.get("field", str)
     if "indices" in entry:
         indices = entry.get("indices", list)

@@ -25,7 +25,8 @@ def read_view(entry: Section) -> dict[str, Any]:
     """
     found: dict[str, Any] = {"optional": entry.flag("optional", False)}
     if "undistort" in entry:
-        found["undistort"] = entry.topic("undistort")
+        beside = entry.topic("topic").strip("/").rpartition("/")[0]
+        found["undistort"] = entry.topic("undistort", f"{beside}/camera_info".strip("/"))
     found["rotate"] = entry.number("rotate", 0, kind=int, at_least=0, at_most=270)
     if found["rotate"] not in TURNS:
         raise entry.error("rotate", f"{found['rotate']} is no quarter turn", allowed=", ".join(map(str, TURNS)))
@@ -56,7 +57,7 @@ def _crop(entry: Section) -> tuple[int, ...]:
 
 
 def _depth(entry: Section) -> tuple[float, float, float]:
-    section = entry.section("depth")
+    section = entry.section("depth", hint="{near: 0.2, far: 1.5}")
     scale = section.number("scale", 0.001, above=1e-7, at_most=1.0)
     near = section.number("near", at_least=0.0, at_most=1000.0)
     far = section.number("far", above=0.0, at_most=1000.0)

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from beingh_core.contract.meant import position_meant
 from beingh_core.contract.reader import Section
 from beingh_core.contract.urdf import UrdfFacts
 from beingh_core.contract.wire_units import ANGLES, LENGTHS, SHARES, UNITS
 from beingh_core.errors import did_you_mean
 
 Ranges = Mapping[str, tuple[float, float]]  # joint -> positions that are closed and open
+NAMING = ("names", "add_prefix", "strip_prefix")
 # The smallest and largest factor between a number of a message and a position.
 MIN_FACTOR, MAX_FACTOR = 1e-9, 1e6
 # How far the zero of a message that has angles [rad] or lengths [m] may be from a joint's limits.
@@ -32,7 +34,7 @@ class Wire:
         joints: names in the URDF.
         names: names in messages, each once.
         factors, shifts: of each joint [rad or m a number of the message; rad or m].
-        counts: which of `unit`, `scale` and `offset` the contract gives.
+        counts: which of `unit`, `scale` and `offset` the contract gives, and `names` where it gives names or a prefix.
         ends: joint and its (closed, open) positions, of those whose `range` (or `closed` and `open`) is given.
         unit: of the messages, "" where the contract gives none.
     """
@@ -128,7 +130,10 @@ def read_ranges(
         closed, opened = ends = table.numbers(joint, 2)
         if not all(low <= end <= high for end in ends) or abs(opened - closed) < 1e-5:
             raise table.error(
-                joint, f"{list(ends)} is no range of this joint", allowed=f"[closed, open] within {low:g} to {high:g}"
+                joint,
+                f"{list(ends)} is no range of this joint",
+                allowed=f"[closed, open] within {low:g} to {high:g}",
+                remedy=position_meant(ends, urdf.joints[joint]),
             )
         found[joint] = (closed, opened)
     return found
@@ -164,7 +169,8 @@ def read_wire(entry: Section, joints: tuple[str, ...], urdf: UrdfFacts, ranges: 
         names=_names(entry, joints),
         factors=tuple(factors),
         shifts=tuple(shifts),
-        counts=frozenset(key for key in ("unit", "scale", "offset") if key in entry),
+        counts=frozenset(key for key in ("unit", "scale", "offset") if key in entry)
+        | (frozenset(("names",)) if any(key in entry for key in NAMING) else frozenset()),
         ends=tuple((joint, ranges[joint]) for joint in joints if joint in ranges),
         unit=unit or "",
     )
@@ -182,7 +188,14 @@ def _check_unit(entry: Section, unit: str | None, joint: str, urdf: UrdfFacts, r
     fitting = LENGTHS if urdf.joints[joint].type == "prismatic" else ANGLES
     if unit not in fitting:
         kind = "slides" if fitting is LENGTHS else "turns"
-        raise entry.error("unit", f"`{unit}` is no unit of `{joint}`, which {kind}", allowed=[*fitting, *SHARES])
+        number = "the opening of a gripper in mm" if fitting is ANGLES else "the turns of a spindle"
+        raise entry.error(
+            "unit",
+            f"`{unit}` is no unit of `{joint}`, which {kind}",
+            allowed=[*fitting, *SHARES],
+            remedy=f"where the number is something else ({number}), leave `unit` out and write `scale`, in {next(iter(fitting))} "
+            "a number; joints that slide and joints that turn stand in signals and groups of their own",
+        )
 
 
 def _check_offset(entry: Section, joint: str, factor: float, offset: float, urdf: UrdfFacts) -> None:
@@ -217,15 +230,16 @@ def _per_joint(entry: Section, key: str, joints: Sequence[str], default: float) 
 
 def _names(entry: Section, joints: tuple[str, ...]) -> tuple[str, ...]:
     """What messages call the joints: a table, or a prefix that one side has and the other has not."""
-    given = [key for key in ("names", "add_prefix", "strip_prefix") if key in entry]
+    given = [key for key in NAMING if key in entry]
     if len(given) > 1:
         raise entry.error(given[1], f"there is `{given[0]}` too", remedy="keep one of the two")
     table, add, strip = entry.texts("names"), entry.get("add_prefix", str, ""), entry.get("strip_prefix", str, "")
     for joint in table.values():
         if joint not in joints:
-            raise entry.error(
-                "names", f"`{joint}` is not among the joints here", allowed=joints, remedy=did_you_mean(joint, joints)
-            )
+            remedy = did_you_mean(joint, joints)
+            if any(name in joints for name in table):
+                remedy = f"write it the other way around, `{{{joint}: {next(n for n in table if table[n] == joint)}}}`"
+            raise entry.error("names", f"`{joint}` is not among the joints here", allowed=joints, remedy=remedy)
     for joint in joints:
         if add and not joint.startswith(add):
             raise entry.error("add_prefix", f"`{joint}` does not begin with `{add}`", remedy="use `names`")

@@ -48,7 +48,7 @@ def not_of_kind(value: object, kind: type) -> tuple[str, str]:
         return what, f"write {value:.0f}" if abs(value) < 1e15 else f"write {_HINTS[kind]}"
     if kind is str and isinstance(value, (int, float)):
         return what, f"write it in quotes: {json.dumps(quoted(value)[1:-1])}"
-    if kind is list and text is not None:
+    if kind is list and text is not None and "," not in text and not re.match("[0-9]", text):
         return what, f"write a list, also of one: `[{text}]`"
     return what, f"write {_HINTS[kind]}"
 

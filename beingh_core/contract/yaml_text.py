@@ -43,12 +43,15 @@ class _Loader(yaml.SafeLoader):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self._nodes = self._depth = 0
+        self.aliases: dict[tuple[int, int], int] = {}  # sequence and place in it -> line, of items that are aliases
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         self._nodes += 1
         self._depth += 1
         if self._nodes > MAX_ENTRIES or self._depth > MAX_DEPTH:
             raise _TooMuch(self.peek_event().start_mark.line + 1)
+        if isinstance(index, int) and self.check_event(yaml.AliasEvent):
+            self.aliases[id(parent), index] = self.peek_event().start_mark.line + 1
         node = super().compose_node(parent, index)
         self._depth -= 1
         return node
@@ -58,7 +61,32 @@ class _TooMuch(Exception):
     """More than a file may hold, from this line on."""
 
 
-def read_yaml_file(path: Path) -> tuple[object, dict[tuple[str, ...], int]]:
+class Lines(dict[tuple[str, ...], int]):
+    """The line of every path of keys; of what an alias (or `<<`) brings, that of the alias.
+
+    Attributes:
+        anchored: path of what an alias brings -> line in which it is written.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.anchored: dict[tuple[str, ...], int] = {}
+
+    def place(self, keys: tuple[str, ...], *, whole: bool = True) -> str:
+        """`LINE: key.path` of a key, or with the line of the nearest one above that is written; "" where none is.
+
+        Args:
+            keys: path of the key.
+            whole: whether the key is named that is asked for, or the one that is written.
+        """
+        found = next((keys[:n] for n in range(len(keys), 0, -1) if keys[:n] in self), ())
+        if not found:
+            return ""
+        anchor = f" (written in line {self.anchored[found]})" if found in self.anchored else ""
+        return f"{self[found]}: {'.'.join(keys if whole else found)}{anchor}"
+
+
+def read_yaml_file(path: Path) -> tuple[object, Lines]:
     """The data of a file and the line of every path of keys.
 
     Raises:
@@ -66,14 +94,33 @@ def read_yaml_file(path: Path) -> tuple[object, dict[tuple[str, ...], int]]:
     """
     text = _text(path)
     try:
-        root = yaml.compose(text, Loader=_Loader)
+        loader = _Loader(text)
+        root = loader.get_single_node()
     except yaml.YAMLError as error:
         raise _not_yaml(path, text, error) from None
     except _TooMuch as error:
         raise _too_much(f"{path}:{error}") from None
-    reader = _Reader(path)
+    reader = _Reader(path, loader.aliases)
     data = None if root is None else reader.value(root, (), 0)
     return data, reader.lines
+
+
+def read_yaml_value(text: str, where: str) -> object:
+    """The value that a text would have behind a key of a file, as a command line gives it.
+
+    Args:
+        text: YAML, of one value.
+        where: What to name in an error.
+
+    Raises:
+        BeingHError: not YAML, or more than such a value holds.
+    """
+    try:
+        loader = _Loader(text)
+        root = loader.get_single_node()
+    except (yaml.YAMLError, _TooMuch) as error:
+        raise BeingHError(f"{shown(text)} is no value in YAML ({type(error).__name__})", where=where) from None
+    return None if root is None else _Reader(Path(where), loader.aliases).value(root, (), 0)
 
 
 def _text(path: Path) -> str:
@@ -115,12 +162,15 @@ def _not_yaml(path: Path, text: str, error: yaml.YAMLError) -> BeingHError:
 class _Reader:
     """From nodes to data; counts entries again, since an alias stands for all that its anchor holds."""
 
-    def __init__(self, path: Path) -> None:
-        self.lines: dict[tuple[str, ...], int] = {}
-        self._path, self._entries = path, 0
+    def __init__(self, path: Path, aliases: dict[tuple[int, int], int]) -> None:
+        self.lines = Lines()
+        self._path, self._entries, self._aliases = path, 0, aliases
+        self._seen: set[int] = set()
+        self._used: int | None = None  # line of the alias whose value is read
 
     def value(self, node: yaml.Node, keys: tuple[str, ...], depth: int) -> object:
         self._entries += 1
+        self._seen.add(id(node))
         if self._entries > MAX_ENTRIES or depth > MAX_DEPTH:
             raise _too_much(self._where(node, keys))
         if isinstance(node, yaml.ScalarNode):
@@ -129,7 +179,10 @@ class _Reader:
             raise self._unknown_tag(node, keys)
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, keys, depth)
-        return [self._entry(str(index), item, item, keys, depth) for index, item in enumerate(node.value)]
+        return [
+            self._entry(str(i), item, keys, depth, self._aliases.get((id(node), i), item.start_mark.line + 1))
+            for i, item in enumerate(node.value)
+        ]
 
     def _mapping(self, node: yaml.MappingNode, keys: tuple[str, ...], depth: int) -> dict[str, object]:
         """The entries of a mapping, over those that it merges from others (`<<`)."""
@@ -138,7 +191,7 @@ class _Reader:
         first: dict[str, int] = {}
         for key, value in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value == "<<" and key.style is None:
-                merged = self._merged(value, keys, depth) | merged
+                merged = self._merged(value, keys, depth, key.start_mark.line + 1) | merged
         for key, value in node.value:
             name = self._key(key, keys)
             if name == "<<" and key.style is None:
@@ -147,23 +200,40 @@ class _Reader:
                 what = f"`{name}` is written twice (first in line {first[name]})"
                 raise self._error(key, (*keys, name), what, remedy="keep one of the two")
             first[name] = key.start_mark.line + 1
-            data[name] = self._entry(name, key, value, keys, depth)
+            data[name] = self._entry(name, value, keys, depth, key.start_mark.line + 1)
         return {**merged, **data}
 
-    def _merged(self, node: yaml.Node, keys: tuple[str, ...], depth: int) -> dict[str, object]:
+    def _merged(self, node: yaml.Node, keys: tuple[str, ...], depth: int, line: int) -> dict[str, object]:
         sources = node.value if isinstance(node, yaml.SequenceNode) else [node]
         merged: dict[str, object] = {}
         for source in sources:
             if not isinstance(source, yaml.MappingNode):
                 raise self._error(node, (*keys, "<<"), "only mappings can be merged", remedy="write `<<: *anchor`")
-            value = self.value(source, keys, depth + 1)
+            value = self._at(line, source, keys, depth)
             assert isinstance(value, dict), "of a mapping"
             merged = value | merged
         return merged
 
-    def _entry(self, name: str, marked: yaml.Node, value: yaml.Node, keys: tuple[str, ...], depth: int) -> object:
-        self.lines[(*keys, name)] = marked.start_mark.line + 1
-        return self.value(value, (*keys, name), depth + 1)
+    def _entry(self, name: str, node: yaml.Node, keys: tuple[str, ...], depth: int, line: int) -> object:
+        """What stands under a key (or as an item of a list) in a line."""
+        path = (*keys, name)
+        self.lines[path] = line if self._used is None else self._used
+        self.lines.anchored.pop(path, None)
+        if self._used is not None:
+            self.lines.anchored[path] = line
+        elif id(node) in self._seen:
+            self.lines.anchored[path] = node.start_mark.line + 1
+        return self._at(line, node, path, depth)
+
+    def _at(self, line: int, node: yaml.Node, keys: tuple[str, ...], depth: int) -> object:
+        """The value of a node that stands, or whose alias stands, in a line."""
+        used = self._used
+        if used is None and id(node) in self._seen:
+            self._used = line
+        try:
+            return self.value(node, keys, depth + 1)
+        finally:
+            self._used = used
 
     def _key(self, node: yaml.Node, keys: tuple[str, ...]) -> str:
         text = node.value if isinstance(node, yaml.ScalarNode) else None

@@ -19,6 +19,7 @@ from beingh_core.control.setpoints import Setpoints
 from beingh_core.control.stop_causes import (
     CHUNKS_SILENT,
     CLOCK,
+    COLLISION,
     DRIVER,
     ESTOP,
     FOR_JOINT_STATES,
@@ -38,6 +39,7 @@ from beingh_core.control.tracking import TrackingWatch, following_problem
 from beingh_core.errors import BeingHError
 from beingh_core.realtime.clock import exact_period_ns
 from beingh_core.realtime.commit_buffer import Chunk, Command, CommitBuffer, MergeResult
+from beingh_core.realtime.cut import PathCheck
 
 Values = Mapping[str, float]  # by joint name
 # Ticks that come later than this stop it: the robot may have been moved meanwhile.
@@ -49,7 +51,8 @@ REPEAT_NS = 1_000_000_000
 class Controller:
     """Owner of the tick clock and the commit buffer.
 
-    Every method may be called from any thread; one lock makes each of them atomic and is never held while sending.
+    Every method may be called from any thread; one lock makes each of them atomic and is never held while sending, nor
+    while a chunk is checked.
 
     Args:
         contract: Robot.
@@ -61,6 +64,7 @@ class Controller:
         topics: Of the joint states, for messages; the contract's where none are given.
         publishers: Gives who publishes joint states, for messages.
         changed: Called with every new status, under the lock: it must only hand over.
+        check: Says which rows of a chunk must not be commanded; see `path_check`.
         still: Whether what is commanded between the ticks has come to rest by itself, where they have ended.
     """
 
@@ -74,6 +78,7 @@ class Controller:
         topics: Iterable[str] = (),
         publishers: Callable[[], str] = str,
         changed: Callable[[Status], None] = lambda _status: None,
+        check: PathCheck | None = None,
         still: Callable[[], bool] = lambda: True,
     ) -> None:
         self._contract = contract
@@ -85,7 +90,7 @@ class Controller:
         self._is_joint = ~contract.limits.is_velocity  # the others command a base and are not measured
         self._measured = measured_joints(contract, timeout_s, topics, publishers)
         self._tracking = TrackingWatch(contract) if watch_tracking else None
-        self._ticks = TickPlan(contract)
+        self._ticks = TickPlan(contract, check)
         self._at_rest = True
         self._reset_wanted = self._chunk_runs = False
         self._estops: set[str] = set()
@@ -172,12 +177,14 @@ class Controller:
     def merge(self, chunk: Chunk) -> MergeResult | None:
         """Merge a chunk; None before the first epoch and while not active."""
         with self._lock:
-            if self._buffer is None or not self._active:
-                return None
-            result = self._buffer.merge(chunk)
-            if result.accepted and self._status.cause == CHUNKS_SILENT:
-                self._set(RUNNING)
-            return result
+            buffer = self._buffer if self._active else None
+        if buffer is None:
+            return None
+        result = buffer.merge(chunk)  # what has stopped or left this epoch meanwhile has told the buffer
+        with self._lock:
+            if self._status.state == RUNNING and chunk.epoch == self._ticks.epoch:
+                self._note_merged(result)
+        return result
 
     def stop(self, cause: str, reason: str, now_ns: int) -> None:
         """End the epoch: the coming ticks brake, then nothing is sent until `reset`. The first cause stands."""
@@ -306,12 +313,20 @@ class Controller:
         problem = self._measured.problem(now_ns)
         return problem[1] if problem else None
 
+    def _note_merged(self, result: MergeResult) -> None:
+        """Tell what is in a chunk's way, once, and that nothing is any more."""
+        reason = f"a chunk was cut, the joints brake and hold: {result.blocked}"
+        if result.blocked and (self._status.cause, self._status.reason) != (COLLISION, reason):
+            self._set(RUNNING, COLLISION, reason, self._ticks.next_ns())
+        elif result.accepted and not result.blocked and self._status.cause in (CHUNKS_SILENT, COLLISION):
+            self._set(RUNNING)
+
     def _note_sent(self, command: Command, stamp_ns: int) -> None:
         """Keep what the watchdogs need to know of a tick."""
         if self._tracking is not None:
             self._tracking.commanded(stamp_ns + round(self._dt_ns), command.positions)
         ran_dry, self._chunk_runs = command.held and self._chunk_runs, not command.held
-        if ran_dry and self._status.state == RUNNING:
+        if ran_dry and self._status.state == RUNNING and self._status.cause != COLLISION:
             self._set(RUNNING, CHUNKS_SILENT, "the last chunk is used up: the joints brake and hold", stamp_ns)
 
     def _wait(self, now_ns: int) -> None:

@@ -15,12 +15,13 @@ JOINT_STATES_INVALID = "joint_states_invalid"
 TRACKING_ERROR = "tracking_error"
 CLOCK = "clock"
 CHUNKS_SILENT = "chunks_silent"
+COLLISION = "collision"
 DRIVER = "driver"
 EXCEPTION = "exception"
 SHUTDOWN = "shutdown"
 RESET = "reset"
 
-# What each cause means. `CHUNKS_SILENT` is no stop: the plan runs out, the joints brake and hold, the next chunk moves.
+# What each cause means. `CHUNKS_SILENT` and `COLLISION` are no stops: the joints brake and hold, the next chunk moves.
 CAUSES = {
     ESTOP: "the emergency stop, by topic or service",
     STOP_SERVICE: "the stop service",
@@ -29,6 +30,7 @@ CAUSES = {
     TRACKING_ERROR: "a joint that does not follow its commands",
     CLOCK: "a clock that was set, or ticks that were held up for long",
     CHUNKS_SILENT: "no chunk came before the last one was used up",
+    COLLISION: "the newest chunk was cut: it would have run the robot into itself or into a box of `keep_out`",
     DRIVER: "a driver that cannot send, that nobody subscribes to, whose robot does not follow or gets others' commands",
     EXCEPTION: "a defect in the controller",
     SHUTDOWN: "the end or deactivation of the node",

@@ -18,6 +18,7 @@ from beingh_core.control.setpoints import Setpoints
 from beingh_core.control.tick_output import TickOutput
 from beingh_core.realtime.clock import TickClock, epoch_id, exact_period_ns
 from beingh_core.realtime.commit_buffer import Command, CommitBuffer
+from beingh_core.realtime.cut import PathCheck
 from beingh_core.realtime.interpolation import point_velocities
 
 # Time between the announcement of an epoch and its first tick.
@@ -39,6 +40,7 @@ class TickPlan:
 
     Args:
         contract: Robot.
+        check: Says which rows of a chunk must not be commanded.
 
     Attributes:
         buffer: The commit buffer; None before the first epoch.
@@ -46,8 +48,8 @@ class TickPlan:
         last_sent: (T, J) the newest tick and the committed ones after it; None before the first tick of an epoch.
     """
 
-    def __init__(self, contract: RobotContract) -> None:
-        self._contract = contract
+    def __init__(self, contract: RobotContract, check: PathCheck | None = None) -> None:
+        self._contract, self._check = contract, check
         self._dt_ns = exact_period_ns(contract.rate_hz)
         streamed = {
             name for driver in contract.drivers if driver.options.get("rate_hz") is not None for name in driver.joints
@@ -81,6 +83,7 @@ class TickPlan:
                 delay_steps=contract.uac.delay_steps,
                 commit_margin=contract.uac.commit_margin,
                 epoch=self.epoch,
+                check=self._check,
             )
         else:
             self.buffer.restart(start_J, self.epoch)

@@ -56,13 +56,15 @@ def _info(chosen: argparse.Namespace) -> int:
 
     dataset = Dataset(chosen.dataset, skip_unknown=True)
     checker = Checker(dataset)
-    problems = [f"episode {e.index}: {text}" for e in dataset.episodes for text in checker.problems(e)]
+    found_in = lambda episode: (*checker.problems(episode), *checker.problems_in_rows(episode))
+    problems = [f"episode {e.index}: {text}" for e in dataset.episodes for text in found_in(e)]
     spec = dataset.spec
     found = {
         "version": spec.version, "robot": spec.robot, "fps": spec.fps, "episodes": len(dataset.episodes),
         "frames": dataset.frames, "seconds": round(dataset.frames / spec.fps, 3), "tasks": dataset.tasks,
         "vectors": {vector.key: list(vector.names) for vector in spec.vectors},
-        "cameras": {c.key: f"{c.width}x{c.height}" + (" depth" if c.depth else "") for c in spec.cameras},
+        "cameras": {c.key: f"{c.width}x{c.height}" + (" depth" if c.depth else "") for c in spec.cameras}
+        | {key: f"{width}x{height} in rows" for key, (height, width) in dataset.images.items()},
         "contract_hash": contract_hash(dataset.root), "not_published": _waiting(dataset.root),
         "not_looked_at": dataset.skipped, "problems": problems,
     }  # fmt: skip

@@ -120,7 +120,8 @@ def convert(bag: Path, settings: Export, spec: DatasetSpec, opener: Opener, stag
         raise
     findings += _words(resampler.findings, settings.resampling)
     others, only = resampler.findings.others, settings.resampling.only
-    notes = [*told, *[f"{others} rows of others left out (--only {only})"] * bool(others)]
+    held = [f"a late tick of the controller: its last command held for {one}" for one in resampler.findings.held]
+    notes = [*told, *held, *[f"{others} rows of others left out (--only {only})"] * bool(others)]
     if not staged and not others:
         raise BeingHError("; ".join(findings) or "it holds no row", where=bag)
     return Converted(staged=staged, findings=findings, notes=notes)

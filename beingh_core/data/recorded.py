@@ -24,6 +24,9 @@ NS = 1_000_000_000
 DEPTH = 1 << 14
 _PHASE_OF = 64  # newest commands from which the ticks are known
 PATIENCE_NS = NS // 2  # how much later than its age allows a message may stand in the bag
+# A controller whose ticks are held up for more than a second stops; an epoch begins some ticks after it is announced.
+LONGEST_HOLD_NS = 6 * NS // 5
+_SAME = 1e-6  # commands that differ by less are one [rad or m]
 _BACK_NS = NS  # stamps that go back further are another clock
 
 
@@ -49,10 +52,12 @@ class Epoch(NamedTuple):
     Attributes:
         first_ns: when its first command is due [ns].
         before_ns: when the last one of the epoch before it is [ns].
+        held: whether the robot holds that one until the first.
     """
 
     first_ns: int
     before_ns: int
+    held: bool = False
 
 
 @dataclass
@@ -61,6 +66,7 @@ class Findings:
 
     Attributes:
         gaps: where it was cut and why, in words.
+        held: where it was not, since a command was held until the next epoch of the controller, in words.
         dropped: ticks that `drop` left out.
         without_stamp: messages whose log time stood in for a missing stamp.
         short: pieces that were too short.
@@ -71,6 +77,7 @@ class Findings:
     """
 
     gaps: list[str] = field(default_factory=list)
+    held: list[str] = field(default_factory=list)
     dropped: int = 0
     without_stamp: int = 0
     short: int = 0
@@ -165,6 +172,7 @@ class Recorded:
         self._first: dict[str, int] = {}
         self._period_ns = NS / contract.rate_hz
         self._epochs: deque[Epoch] = deque()
+        self._may_hold = not contract.limits.is_velocity.any()  # a base rests where no command comes
         self._due: deque[int] = deque(maxlen=_PHASE_OF)
         self._epoch: tuple[int, int] | None = None
         self._last_due_ns = 0
@@ -239,10 +247,31 @@ class Recorded:
         """The controller's epoch after the present one; None while there is none."""
         return self._epochs[0] if self._epochs else None
 
+    def goes_on(self) -> bool:
+        """Whether the next epoch begins with the last command of this one, soon: a tick was late, and nothing was lost."""
+        epoch = self._epochs[0]
+        last, first = self.command.at(epoch.before_ns), self.command.at(epoch.first_ns)
+        if not self._may_hold or last is None or first is None:
+            return False
+        soon = self._period_ns / 2 <= epoch.first_ns - epoch.before_ns <= LONGEST_HOLD_NS
+        return soon and bool(np.all(np.abs(first.value - last.value) <= _SAME))
+
+    def hold(self, ticks_ns: list[int]) -> None:
+        """Hold the last command until the next epoch, which goes on from it.
+
+        Args:
+            ticks_ns: Ticks of this epoch for which it holds, behind that of the command [ns].
+        """
+        epoch = self._epochs[0]
+        last = self.command.at(epoch.before_ns)
+        for tick_ns in (*ticks_ns, epoch.first_ns - round(self._period_ns)):
+            self._command_history.push(tick_ns, dict(zip(self.command.joints, last.value.tolist())))
+        self._epochs[0] = epoch._replace(before_ns=max((epoch.before_ns, *ticks_ns)), held=True)
+
     def begin_epoch(self) -> int:
-        """Go over to the next epoch: commands of the one before are forgotten. When its first command is due [ns]."""
-        first_ns = self._epochs.popleft().first_ns
-        self._command_history.drop_before(first_ns - ROUNDING_NS)
+        """Go over to the next epoch; commands before it are forgotten but for a held one. When its first is due [ns]."""
+        first_ns, _, held = self._epochs.popleft()
+        self._command_history.drop_before(first_ns - (round(self._period_ns) if held else 0) - ROUNDING_NS)
         while self._due and self._due[0] < first_ns - ROUNDING_NS:
             self._due.popleft()
         return first_ns

@@ -11,7 +11,8 @@ then. Where another stream has no sample within its `max_age`, the recording is 
 
 A command is that of the tick to which it stands nearest, since commands without stamps, or of a clock with jitter, stand around
 their ticks; a tick without one has the newest before it. Where the controller begins a new epoch, whose ticks stand elsewhere,
-a piece ends and the next begins.
+a piece ends and the next begins. It goes on, though, where the robot held its last command until the new epoch began with
+that one, as it does when a tick came late: rows that hold it, and then those on the new ticks.
 
 The action of a row is what the first step of a chunk that begins at its tick is: it leads from the command of the tick
 before, under which the robot is seen in the row, to the tick's own. Measured positions in place of commands lead from those
@@ -225,13 +226,28 @@ class Resampler:
         )  # fmt: skip
 
     def _turn(self) -> Iterator[None]:
-        """Cuts where the controller's epoch ends, and goes on with the ticks of the next one, which may stand elsewhere."""
+        """Goes on with the ticks of the controller's next epoch, which may stand elsewhere; cuts unless a command is held."""
+        held = self._streams.next_epoch().held
+        if not held and self._streams.goes_on():
+            self._hold()
+            return
         first_ns = self._streams.begin_epoch()
+        self._clock = TickClock(self._contract.rate_hz, first_ns)
+        if held:
+            self._tick = 0
+            return
         self._gap(f"a new epoch of the controller {self._when(self._logged_ns(first_ns))}")
         # The first tick has no command before it that would belong to its epoch.
-        self._clock, self._tick, self._is_whole = TickClock(self._contract.rate_hz, first_ns), 1, False
+        self._tick, self._is_whole = 1, False
         self._rows.restart()
         yield None
+
+    def _hold(self) -> None:
+        """Rows that hold the last command until the next epoch; between two rows there is half a period at least."""
+        first_ns, before_ns, _ = self._streams.next_epoch()
+        waited = range(self._tick, self._clock.tick_at_or_before(first_ns - self._period_ns // 2) + 1)
+        self._streams.hold([self._clock.stamp_ns(tick) for tick in waited])
+        self.findings.held.append(f"{(first_ns - before_ns) / NS:.2f} s {self._when(self._logged_ns(before_ns))}")
 
     def _row(self) -> Iterator[Row | None]:
         """Evaluates the tick and goes on to the next: its row, the mark of a cut, or nothing where it is left out."""

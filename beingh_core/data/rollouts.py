@@ -43,7 +43,9 @@ class Rollouts:
         self.contract, self._noise = contract, noise
         self.robot, self._expert = SimRobot.of(contract), ExpertPolicy(contract, inference_s=0.0)
         if not self._expert.picks:
-            raise BeingHError("this robot has nothing to grasp with, so there is nothing to record", where=contract.path)
+            raise BeingHError(
+                "this robot has nothing to grasp with, so there is nothing to record", where=contract.path
+            )
         self._rows = RowEncoder(contract)
         self._views = {camera.name: (self.robot.views[camera.name].camera, View(camera)) for camera in contract.cameras}
         self._moved = [(i, n) for i, n in enumerate(contract.joint_names) if n in self.robot.positions()]
@@ -80,9 +82,7 @@ class Rollouts:
             measured_J = np.array([positions.get(name, 0.0) for name in contract.joint_names])
             row_J = self._expert.plan(judge.wanted, cubes, sent_TJ, measured_J, 1)[0]
             row_J = self._disturbed(row_J, sent_TJ[-1], rng)
-            yield Frame(
-                vectors={STATE: state, ACTION: self._rows.action(sent_TJ[-1], row_J)}, images=images, task=task
-            )
+            yield Frame(vectors={STATE: state, ACTION: self._rows.action(sent_TJ[-1], row_J)}, images=images, task=task)
             self.robot.step(contract.dt_s, {name: float(row_J[i]) for i, name in self._moved})
             sent_TJ = np.vstack([sent_TJ[-1:], row_J])
 
@@ -109,7 +109,9 @@ def add_rollouts(commands) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DATASET", help="folder of the dataset")
     parser.add_argument("--episodes", type=int, default=50, help="how many successful ones the dataset is to have")
     parser.add_argument("--seed", type=int, default=0, help="scene of the first episode; the following ones count up")
-    parser.add_argument("--noise", type=float, default=0.0, help="of commands, as a share of the largest step: 0 to 0.5")
+    parser.add_argument(
+        "--noise", type=float, default=0.0, help="of commands, as a share of the largest step: 0 to 0.5"
+    )
     parser.add_argument("--codec", default="h264", help="of the videos: h264 or av1")
     parser.set_defaults(run=_rollouts)
 

@@ -10,16 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from beingh_core.evaluate.stream_figures import StreamFigures, fastest, stretches
+from beingh_core.evaluate.stream_figures import StreamFigures, ahead, stretches
 
 MOTORS, WEIGHT, ENABLE = 35, 29, 1
 _BYTES = 28 * MOTORS + 20
 # A weight is the square of a straight ramp as it rises, so it rises at most twice as fast as the ramp.
 _RISE, _FALL = 2.0, 1.0
-# Speeds are measured over so long, since a message may come late [s]; and may be so much too fast for that.
-_SPAN_S, _SHARE = 0.1, 1.15
-# A float's last place at the size of a joint's position, over that time [rad/s].
-_ROUNDING = 1e-5
+# A sender that was held up for so long may catch up [s]; a float's last place at the size of a joint's position [rad].
+_HELD_UP_S, _ROUNDING = 0.15, 1e-6
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -128,10 +126,12 @@ def _ramps(commands: LowCommands, ramp_in_s: float, ramp_out_s: float) -> list[s
             problems.append(f"the weight of arm_sdk ends with {weight[-1]:.3f}")
         if weight.min() < 0.0 or weight.max() > 1.0:
             problems.append(f"the weight of arm_sdk goes from {weight.min():.3f} to {weight.max():.3f}")
-        rise, fall = fastest(times_s, weight, _SPAN_S), fastest(times_s, -weight, _SPAN_S)
-        for what, speed, most in (("rises", rise, _RISE / ramp_in_s), ("falls", fall, _FALL / ramp_out_s)):
-            if speed > _SHARE * most:
-                problems.append(f"the weight of arm_sdk {what} by {speed:.2f} a second, {most:.2f} at most are right")
+        for what, values, most in (("rises", weight, _RISE / ramp_in_s), ("falls", -weight, _FALL / ramp_out_s)):
+            too_far = ahead(times_s, values, most)
+            if too_far > most * _HELD_UP_S:
+                problems.append(
+                    f"the weight of arm_sdk {what} by {too_far:.3f} more than {most:.2f} a second, which are right"
+                )
     return problems
 
 
@@ -150,7 +150,7 @@ def _speeds(commands: LowCommands, arms: Mapping[str, tuple[int, float]]) -> lis
         times_s = commands.sent_ns[rows] / 1e9
         for joint, (motor, limit) in arms.items():
             path = commands.positions[rows, motor]
-            speed = max(fastest(times_s, path, _SPAN_S), fastest(times_s, -path, _SPAN_S))
-            if speed > _SHARE * limit + _ROUNDING:
-                problems.append(f"{joint} was sent at {speed:.3f} rad/s to arm_sdk, {limit:.3f} are allowed")
+            too_far = max(ahead(times_s, path, limit), ahead(times_s, -path, limit))
+            if too_far > limit * _HELD_UP_S + _ROUNDING:
+                problems.append(f"{joint} was sent {too_far:.3f} rad further to arm_sdk than {limit:.3f} rad/s allow")
     return problems

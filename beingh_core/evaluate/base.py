@@ -14,8 +14,9 @@ from beingh_core.evaluate.stream_figures import StreamFigures, stretches
 
 # A base rests so long after the last moving command at the latest [s], then it is slower than this [m/s, rad/s].
 _SETTLES_S, _STILL = 1.0, 0.02
-# Rounding of what is sent; and a velocity that is held back may be caught up with by so much of a period.
-_ROUNDING, _SHARE = 1e-6, 1.05
+# Rounding of what is sent. Limits hold at the ticks: of a cubic through them, what is between two ticks may change faster, by
+# an eighth where the acceleration turns round.
+_ROUNDING, _SHARE = 1e-6, 1.15
 _MOVES = 1e-3
 
 

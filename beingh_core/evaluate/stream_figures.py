@@ -32,10 +32,7 @@ def stretches(sent_ns: np.ndarray, weight: np.ndarray | None = None) -> list[sli
     return [slice(a, b) for a, b in zip(cuts, cuts[1:])]
 
 
-def fastest(times_s: np.ndarray, values: np.ndarray, span_s: float) -> float:
-    """Largest rise a second over `span_s` or a little more; 0 in a shorter stretch."""
-    later = np.searchsorted(times_s, times_s + span_s)
-    first = np.flatnonzero(later < len(times_s))
-    later = later[first]
-    rises = (values[later] - values[first]) / (times_s[later] - times_s[first])
-    return float(rises.max(initial=0.0))
+def ahead(times_s: np.ndarray, values: np.ndarray, most: float) -> float:
+    """How far values (N,) get ahead of the fastest rise that is allowed, `most` a second, from any earlier one on."""
+    left = values - most * (times_s - times_s[0])
+    return float((left - np.minimum.accumulate(left)).max())

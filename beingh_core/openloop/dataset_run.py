@@ -14,6 +14,7 @@ import numpy as np
 
 from beingh_core.contract import RobotContract
 from beingh_core.data.contract_rows import ACTION, STATE
+from beingh_core.data.dataset_columns import Columns, find_columns
 from beingh_core.data.lerobot import Dataset
 from beingh_core.data.lerobot.reader import Episode
 from beingh_core.errors import BeingHError
@@ -21,7 +22,6 @@ from beingh_core.evaluate.evaluated import Evaluated
 from beingh_core.evaluate.openloop import Comparison, joined
 from beingh_core.evaluate.trivial import TRIVIAL
 from beingh_core.openloop import quantities
-from beingh_core.openloop.columns import Columns, find_columns
 from beingh_core.openloop.disturb import Disturbance
 from beingh_core.openloop.noise import GateTap, again_name, noise_seed
 from beingh_core.policy.observations import named_observation

@@ -10,6 +10,7 @@ from beingh_core.slots import check_no_overlap, check_width, slot
 
 MAX_VIEWS = 16
 NORMALIZATIONS = ("none", "q99", "mean_std", "min_max", "binary")
+PADDINGS = ("hold", "zero")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,8 @@ class KeySpec:
         rotation: representation of a rotation in the data (see `rotations`); the slot holds
             axis-angle. None: not a rotation, or axis-angle already.
         width: number of slot values, when fewer than the slot's (an arm with 5 or 6 joints).
+        padding: of an action whose chunk reaches beyond its episode: `hold` the last value where it says where to be,
+            `zero` where it says how far to go.
     """
 
     key: str
@@ -30,6 +33,7 @@ class KeySpec:
     normalization: str = "none"
     rotation: str | None = None
     width: int | None = None
+    padding: str = "hold"
 
     def __post_init__(self) -> None:
         if not self.slot:
@@ -43,6 +47,8 @@ class KeySpec:
             )
         if self.rotation is not None:
             rotations.width_of(self.rotation)
+        if self.padding not in PADDINGS:
+            raise BeingHError(f"unknown padding `{self.padding}`", where=self.key, allowed=PADDINGS)
 
     def bounds(self, kind: str) -> slice:
         """The half-open range of unified dimensions this key fills (kind: "state" or "action")."""
@@ -120,8 +126,8 @@ def get_data_config(name: str | DataConfig) -> DataConfig:
     return _REGISTRY[name]
 
 
-def _keys(*names: str) -> tuple[KeySpec, ...]:
-    return tuple(KeySpec(key=name) for name in names)
+def _keys(*names: str, padding: str = "hold") -> tuple[KeySpec, ...]:
+    return tuple(KeySpec(key=name, padding=padding) for name in names)
 
 
 register_data_config(
@@ -129,7 +135,7 @@ register_data_config(
         name="libero_nonorm",
         views=("top_view", "wrist_view"),
         state=_keys("eef_position", "eef_rotation", "libero_gripper_position"),
-        action=_keys("eef_position", "eef_rotation", "gripper_position"),
+        action=(*_keys("eef_position", "eef_rotation", padding="zero"), *_keys("gripper_position")),
     )
 )
 
@@ -142,9 +148,9 @@ register_data_config(
             KeySpec(key="base_rotation", rotation="quaternion_wxyz"),
         ),
         action=(
-            *_keys("eef_position", "eef_rotation"),
+            *_keys("eef_position", "eef_rotation", padding="zero"),
             KeySpec(key="gripper_position", normalization="binary"),
-            KeySpec(key="base_motion"),
+            *_keys("base_motion", padding="zero"),
             KeySpec(key="control_mode", normalization="binary"),
         ),
     )

@@ -10,7 +10,7 @@ from beingh_core.policy.data_configs import DataConfig, KeySpec
 from beingh_core.slots import PARTIAL_SLOTS
 
 if TYPE_CHECKING:
-    from beingh_core.contract import RobotContract
+    from beingh_core.contract import ActionSignal, RobotContract
 
 
 def data_config_for(contract: RobotContract) -> DataConfig:
@@ -45,6 +45,12 @@ def _specs(kind: str, signals: Iterable, normalization: dict[str, str]) -> tuple
             normalization=normalization.get(f"{kind}.{signal.slot}", "none"),
             rotation=None if signal.rotation == "axis_angle" else signal.rotation,
             width=signal.width if signal.slot in PARTIAL_SLOTS else None,
+            padding="zero" if kind == "action" and _says_how_far(signal) else "hold",
         )
         for signal in signals
     )
+
+
+def _says_how_far(signal: ActionSignal) -> bool:
+    """Whether the rows of a dataset hold steps or velocities; what counts from a chunk's start is recorded as absolute."""
+    return signal.slot == "base_motion" or (signal.mode == "delta" and signal.frame != "chunk_start")

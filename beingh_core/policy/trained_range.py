@@ -148,10 +148,14 @@ class TrainedRange:
                     f"{trained.physical.labels[worst]} is {values[worst]:.4g}, training saw "
                     f"{trained.least[worst]:.4g} to {trained.most[worst]:.4g}{likely_cause(values, trained)}"
                 )
+        return self.impossible()
+
+    def impossible(self, whose: str = "the checkpoint's statistics") -> str | None:
+        """What in the statistics this robot cannot have, with the numbers; None when all is possible."""
         for name, trained in self._impossible.items():
             worst = int(np.argmax(trained.impossible()))
             return (
-                f"the checkpoint's statistics of {name} are impossible for this robot: "
+                f"{whose} of {name} are impossible for this robot: "
                 f"{trained.physical.labels[worst]} was {trained.low[worst]:.4g} to {trained.high[worst]:.4g}, "
                 f"possible is {trained.physical.lower[worst]:.4g} to {trained.physical.upper[worst]:.4g}; the unit is wrong"
             )

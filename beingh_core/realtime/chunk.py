@@ -20,6 +20,7 @@ REFUSED = (
     "bad_dt",
     "bad_length",
     "nonfinite",
+    "blocked",
 )
 STATUSES = ACCEPTED + REFUSED
 
@@ -60,6 +61,8 @@ class MergeResult:
         reason: a sentence for the log.
         clips: values that the limits changed.
         consumed: c = n + 1 - n0, ticks sent since the base tick.
+        cut_at: number of its first step that was cut away; None where all are in the plan, or none is.
+        blocked: what is in the way of the steps that are not, "" where nothing is.
     """
 
     status: str
@@ -67,10 +70,38 @@ class MergeResult:
     reason: str
     clips: int
     consumed: int
+    cut_at: int | None = None
+    blocked: str = ""
 
     @property
     def accepted(self) -> bool:
         """Whether the chunk is in the plan."""
+        return self.status in ACCEPTED
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Draft:
+    """What would become of a chunk if nothing blocked it; see `MergeResult`.
+
+    Attributes:
+        epoch: the epoch in which that holds.
+        first: first tick that it may decide.
+        past_3J: (3, J) commands before that.
+        rows_KJ: (K, J) commands from there on, within the limits.
+    """
+
+    status: str
+    reason: str
+    epoch: str
+    first: int
+    consumed: int
+    past_3J: np.ndarray
+    rows_KJ: np.ndarray
+    clips: int
+
+    @property
+    def accepted(self) -> bool:
+        """Whether it may come into the plan."""
         return self.status in ACCEPTED
 
 

@@ -14,6 +14,9 @@ The rules (DESIGN 4.4), with n the last tick that was sent and n0 the base tick 
   that are ignored have no influence: the chunk is taken to continue from the last command that stands.
 * Only `stop` cuts committed ticks: the epoch ends at the last tick sent, the joints brake and hold, and no chunk is
   taken until `restart` begins another epoch. `uphold` gives back those that a robot is already moving towards.
+* With a check, nothing that it blocks gets into the plan: a chunk is cut at the step before, or earlier where the brake
+  behind that would be blocked, and the joints brake and hold there until the next chunk. Where even a brake at once would
+  be blocked the plan stays as it is, which was free. Committed ticks are not asked about, nor is the brake of a stop.
 * A column that commands a velocity (a base) obeys the same rules: its brake is a ramp to 0, its hold is 0, and an
   epoch begins with 0.
 
@@ -27,11 +30,13 @@ What becomes of a chunk, the first that fits; each has a counter and a reason in
     reordered       n0 before the newest merged; in time, but overtaken on its way  refused
     stale           n0 before the newest merged; too old, or seen before            refused
     useless         none of its points lies behind the committed ticks              refused
+    blocked         neither its first free step nor a brake before it is free       refused
     late            more than d ticks have run since n0                             merged from the first free tick
     merged          in time; another chunk of the same n0 replaces the newest       merged from n0 + d
 
 Threads: every public method may be called from any thread; one lock inside makes each of them atomic.
-`merge` holds it for well under 2 ms.
+`merge` holds it for well under 2 ms. A check runs outside that lock, so it may take longer than a tick: a chunk that
+ticks have overtaken meanwhile is judged again, and leaves as many ticks as they are as went by.
 """
 
 from __future__ import annotations
@@ -44,7 +49,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from beingh_core.errors import BeingHError, shown
-from beingh_core.realtime.chunk import ACCEPTED, STATUSES, Chunk, Command, MergeResult
+from beingh_core.realtime.chunk import ACCEPTED, STATUSES, Chunk, Command, Draft, MergeResult
+from beingh_core.realtime.cut import Blocked, PathCheck, free_steps
 from beingh_core.realtime.limits import JointLimits, brake, limit_forward
 
 # Chunk periods that differ from the tick by less than this are equal [s].
@@ -65,6 +71,7 @@ class CommitBuffer:
         delay_steps: d.
         commit_margin: ticks ahead of the next one that are committed.
         epoch: name of the first epoch.
+        check: says which rows must not be commanded; called by one thread at a time.
         log_length: commands that `log` remembers.
     """
 
@@ -79,6 +86,7 @@ class CommitBuffer:
         delay_steps: int,
         commit_margin: int,
         epoch: str,
+        check: PathCheck | None = None,
         log_length: int = 100_000,
     ) -> None:
         if not (0 <= delay_steps < chunk_length and commit_margin >= 0 and dt_s > 0):
@@ -91,6 +99,8 @@ class CommitBuffer:
         self.joints = tuple(joints)
         self.limits, self.dt_s = limits, dt_s
         self.chunk_length, self.delay_steps, self.commit_margin = chunk_length, delay_steps, commit_margin
+        self._check = check
+        self._merging = threading.Lock()  # taken before the other one, and held over a check
         self._lock = threading.Lock()
         self._log: deque[Command] = deque(maxlen=log_length)
         self._counters: Counter[str] = Counter()
@@ -125,24 +135,18 @@ class CommitBuffer:
 
         See the module for what becomes of which chunk.
         """
-        with self._lock:
-            consumed = self._next - chunk.base_tick
-            status, reason = self._judge(chunk)
-            first = self._first_free(chunk)
-            clips = 0
-            if status in ACCEPTED:
-                clips = self._replace_from(first, chunk)
-                self._newest_base, self._newest_chunk = chunk.base_tick, self._in_order(chunk)
-                self._seen_bases.append(chunk.base_tick)
-                self._counters["clips"] += clips
-            self._counters[status] += 1
-            return MergeResult(
-                status=status,
-                first_tick=first if status in ACCEPTED else None,
-                reason=reason,
-                clips=clips,
-                consumed=consumed,
-            )
+        with self._merging:
+            overtaken = 0
+            while True:
+                with self._lock:
+                    draft = self._draft(chunk, overtaken)
+                    if not draft.accepted or self._check is None:
+                        return self._take(chunk, draft, len(draft.rows_KJ), None)
+                steps, blocked = free_steps(draft.rows_KJ, draft.past_3J, self.limits, self.dt_s, self._check)
+                with self._lock:
+                    if self._still_fits(draft):
+                        return self._take(chunk, draft, steps, blocked)
+                    overtaken = self._next - chunk.base_tick - draft.consumed
 
     def planned(self, minimum: int | None = None) -> tuple[int, np.ndarray]:
         """What will be sent from now on, unless a chunk or a stop changes it.
@@ -226,20 +230,63 @@ class CommitBuffer:
 
     @property
     def counters(self) -> dict[str, int]:
-        """Chunks by status, and `sent`, `held` (ticks), `clips` (values), `stops`, since construction."""
+        """Chunks by status, and `sent`, `held` (ticks), `clips` (values), `stops`, `cuts` (chunks), since construction."""
         with self._lock:
-            names = (*STATUSES, "sent", "held", "clips", "stops")
+            names = (*STATUSES, "sent", "held", "clips", "stops", "cuts")
             return {name: self._counters[name] for name in names}
 
     def _first_free(self, chunk: Chunk) -> int:
         """The first tick that a chunk may decide."""
         return max(self._next + self.commit_margin, chunk.base_tick + self.delay_steps)
 
-    def _judge(self, chunk: Chunk) -> tuple[str, str]:
-        """Status and reason of a chunk, before anything is changed."""
+    def _draft(self, chunk: Chunk, overtaken: int) -> Draft:
+        """What would become of a chunk, before anything is changed; `overtaken` more ticks are left as they are."""
+        first = max(self._first_free(chunk), self._next + self.commit_margin + overtaken if overtaken else 0)
+        status, reason = self._judge(chunk, first)
+        past_3J = self._past_before(self._rows(max(0, first - self._next)) if status in ACCEPTED else [])
+        rows_KJ, clips = self._decided(first, chunk, past_3J) if status in ACCEPTED else (np.empty((0, 0)), 0)
+        return Draft(
+            status=status,
+            reason=reason,
+            epoch=self._epoch,
+            first=first,
+            consumed=self._next - chunk.base_tick,
+            past_3J=past_3J,
+            rows_KJ=rows_KJ,
+            clips=clips,
+        )
+
+    def _still_fits(self, draft: Draft) -> bool:
+        """Whether a draft is still what would become of its chunk: ticks that it leaves as they are may have been sent."""
+        same = self._epoch == draft.epoch and self._stop_reason is None
+        return same and draft.first >= self._next + self.commit_margin
+
+    def _take(self, chunk: Chunk, draft: Draft, steps: int | None, blocked: Blocked | None) -> MergeResult:
+        """Brings so many steps of a draft into the plan; says what has become of the chunk."""
+        status, reason, clips, first = draft.status, draft.reason, 0, draft.first
+        if steps is None and blocked is not None:
+            status, reason = "blocked", f"its steps from tick {first} on are not free: {blocked.reason}"
+        if status in ACCEPTED:
+            self._use(first, draft.rows_KJ[:steps])
+            self._newest_base, self._newest_chunk = chunk.base_tick, self._in_order(chunk)
+            self._seen_bases.append(chunk.base_tick)
+            clips = draft.clips
+        self._counters.update({status: 1, "clips": clips, "cuts": int(blocked is not None)})
+        return MergeResult(
+            status=status,
+            first_tick=first if status in ACCEPTED else None,
+            reason=reason,
+            clips=clips,
+            consumed=draft.consumed,
+            cut_at=None if blocked is None or steps is None else first + steps - chunk.base_tick,
+            blocked="" if blocked is None else blocked.reason,
+        )
+
+    def _judge(self, chunk: Chunk, first: int) -> tuple[str, str]:
+        """Status and reason of a chunk that may decide ticks from `first` on."""
         base, newest = chunk.base_tick, self._newest_base
         positions, wanted = chunk.array(), (self.chunk_length, len(self.joints))
-        consumed, ignored = self._next - base, self._first_free(chunk) - base
+        consumed, ignored = self._next - base, first - base
         if chunk.epoch != self._epoch:
             return "foreign_epoch", f"it is of epoch {shown(chunk.epoch)}, not {self._epoch}"
         if self._stop_reason is not None:
@@ -269,15 +316,14 @@ class CommitBuffer:
             return "late", f"{consumed} ticks have passed since its base tick, more than d = {self.delay_steps}"
         return "merged", f"{consumed} ticks have passed since its base tick"
 
-    def _replace_from(self, first: int, chunk: Chunk) -> int:
-        """Replaces the plan from tick `first` on; returns how many values the limits changed."""
-        kept = self._rows(first - self._next)
-        past_3J = self._past_before(kept)
-        targets = self._in_order(chunk)[first - chunk.base_tick :]
-        decided, clips = limit_forward(targets, past_3J, self.limits, self.dt_s)
-        made = [*kept, *((row, False) for row in _frozen(decided))]
+    def _decided(self, first: int, chunk: Chunk, past_3J: np.ndarray) -> tuple[np.ndarray, int]:
+        """(K, J) commands of a chunk from tick `first` on, behind these; and how many values the limits changed."""
+        return limit_forward(self._in_order(chunk)[first - chunk.base_tick :], past_3J, self.limits, self.dt_s)
+
+    def _use(self, first: int, rows_KJ: np.ndarray) -> None:
+        """Replaces the plan from tick `first` on."""
+        made = [*self._rows(first - self._next), *((row, False) for row in _frozen(rows_KJ))]
         self._plan = [*made, *self._stop_after(made)]
-        return clips
 
     def _in_order(self, chunk: Chunk) -> np.ndarray:
         """Its positions (H, J) with the columns in our order."""

@@ -15,6 +15,8 @@ from beingh_core.contract.kinematics import Kinematics
 # arms with five joints cannot have all [m/rad].
 _DIRECTION_M, _TURN_M = 0.15, 0.05
 _ITERATIONS, _MAX_STEP = 60, 0.25
+# Steps without gain after which it gives up.
+_PATIENCE = 6
 _DONE_M, _STALLED = 1e-5, 1e-4
 # Share of the way to the rest posture that free joints drift in one solution, and its cap [rad].
 _PULL, _MAX_PULL = 0.02, 0.02
@@ -84,14 +86,17 @@ class Fingers:
         """
         lower, upper = self.kinematics.lower, self.kinematics.upper
         q = np.clip(np.asarray(q_start, dtype=float), lower, upper)
-        best, least, still = q, np.inf, np.zeros(len(q))
+        best, least, still, waited = q, np.inf, np.zeros(len(q)), 0
         pull = np.clip(_PULL * (self.rest - q), -_MAX_PULL, _MAX_PULL)
         for iteration in range(iterations):
             error, rows = self._linearised(q, aim)
             size = float(np.linalg.norm(error))
             if size < least * (1.0 - _STALLED) and not (iteration == 0 and pull.any()):
+                waited = waited + 1 if size > 0.99 * least else 0
                 best, least = q, size
-            elif size > 4.0 * least:
+            else:
+                waited += 1
+            if waited > _PATIENCE:
                 break
             if size < _DONE_M:
                 break

@@ -9,20 +9,32 @@ import numpy as np
 
 from beingh_core.contract.urdf import UrdfFacts
 from beingh_core.errors import BeingHError
+from beingh_core.sim.completed import complete
 
 
 def robot_spec(urdf_path: str | Path) -> mujoco.MjSpec:
     """The robot alone, with all links of its URDF.
 
     Raises:
-        BeingHError: a file that MuJoCo cannot read.
+        BeingHError: a file that MuJoCo cannot read, or a robot that it cannot move.
     """
+    return _completed(urdf_path)[0]
+
+
+def left_open(urdf_path: str | Path) -> tuple[str, ...]:
+    """What the URDF does not tell and the simulation leaves out or assumes, a line each; see `robot_spec`."""
+    return _completed(urdf_path)[1]
+
+
+def _completed(urdf_path: str | Path) -> tuple[mujoco.MjSpec, tuple[str, ...]]:
     try:
         spec = mujoco.MjSpec.from_file(str(urdf_path))
+        spec.compiler.fusestatic = False
+        notes = complete(spec, Path(urdf_path).resolve().parent)
+        spec.compile()
     except ValueError as error:
-        raise BeingHError(f"MuJoCo cannot read this: {error}", where=urdf_path) from error
-    spec.compiler.fusestatic = False
-    return spec
+        raise BeingHError(f"MuJoCo cannot read this: {' '.join(str(error).split())}", where=urdf_path) from error
+    return spec, notes
 
 
 def followed(urdf: UrdfFacts, positions: dict[str, float]) -> dict[str, float]:

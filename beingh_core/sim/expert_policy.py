@@ -196,14 +196,14 @@ class ExpertPolicy:
         at_it = [picker for picker, state in zip(self._pickers, states) if picker.is_at(state, cube)]
         if at_it:
             return at_it[0]
-        able = [picker for picker in self._pickers if picker.can_reach(cube)]
-        if not able:
-            raise BeingHError(
-                f"no arm of `{self._contract.robot}` reaches the cube at {np.round(cube.centre, 3).tolist()}",
-                where="sim/objects",
-                remedy="reset the simulator with another seed",
-            )
-        return min(able, key=lambda picker: picker.distance_from_rest(cube))
+        for picker in sorted(self._pickers, key=lambda picker: picker.distance_from_rest(cube)):
+            if picker.can_reach(cube):
+                return picker
+        raise BeingHError(
+            f"no arm of `{self._contract.robot}` reaches the cube at {np.round(cube.centre, 3).tolist()}",
+            where="sim/objects",
+            remedy="reset the simulator with another seed",
+        )
 
     @staticmethod
     def _swing(motion: ReferenceMotion, commands_TJ: np.ndarray, steps: int) -> np.ndarray:

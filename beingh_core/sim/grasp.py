@@ -63,9 +63,13 @@ class GraspPlanner:
     def __init__(self, fingers: Fingers, tips_beyond_m: float, turns: bool = True) -> None:
         self._fingers, self._tips_beyond_m, self._turns = fingers, tips_beyond_m, turns
         self._last: Grasp | None = None
+        self._out_of_reach: Cube | None = None
 
     def plan(self, cube: Cube) -> Grasp | None:
         """The way to hold a cube, None where the arm reaches none."""
+        far = self._out_of_reach
+        if far is not None and np.linalg.norm(cube.centre - far.centre) < _SAME_M:
+            return None
         last = self._last
         moved = np.inf if last is None else float(np.linalg.norm(cube.centre - last.cube.centre))
         if last is not None and moved < _SAME_M:
@@ -76,6 +80,7 @@ class GraspPlanner:
                 self._last = again
                 return again
         self._last = self._choose(cube)
+        self._out_of_reach = cube if self._last is None else None
         return self._last
 
     def _choose(self, cube: Cube) -> Grasp | None:

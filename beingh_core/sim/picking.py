@@ -23,9 +23,11 @@ _SPEED, _HAND_SPEED, _ACCELERATION, _JERK = 0.5, 0.8, 0.35, 0.45
 _TRAVEL_M_S, _NEAR_M_S, _GAIN = 0.30, 0.12, 3.0
 # A hand squeezes for so long before it lifts [s], as if the cube were so much narrower than it is [m].
 _SQUEEZE_S, _SQUEEZE_M = 0.6, 0.025
-# How near the fingers must be to the line above the cube and to its end, and to a cube that they hold [m, rad].
+# Fingers so near to the line above the cube, and so far above it, slide to that line [m].
 _BESIDE_M, _ABOVE_M = 0.03, 0.04
+# How near they must be to that line, to its end, and to a cube that they hold [m, rad].
 _ALIGNED_M, _AT_M, _AT_RAD, _HELD_M = 0.008, 0.006, 0.15, 0.03
+# A hand is open above this share, was told to close within this of its goal, and may have opened by this much less to go down.
 _OPEN, _CLOSED, _OFF = 0.97, 0.01, 0.02
 
 

@@ -18,7 +18,7 @@ from beingh_core.contract.urdf import read_urdf
 from beingh_core.sim.describe import followed, robot_spec
 from beingh_core.sim.hand import hands_of
 from beingh_core.sim.layout import Layout, layout_of
-from beingh_core.sim.planar_base import BASE_JOINTS
+from beingh_core.sim.planar_base import BASE_JOINTS, add_planar_base
 from beingh_core.sim.scene import CUBE_COLOURS, build_model, sample_cubes
 from beingh_core.sim.standing import Standing
 from beingh_core.sim.things import DRAWER_JOINT, Thing, scatter, things_of
@@ -108,9 +108,12 @@ class SimRobot:
         Raises:
             BeingHError: MuJoCo cannot read its URDF, or nothing moves an arm.
         """
-        urdf, alone = read_urdf(contract.urdf_path), robot_spec(contract.urdf_path).compile()
-        layout = layout_of(contract, urdf, alone)
         home, drives = dict(zip(contract.joint_names, contract.home)), any(d.is_velocity for d in contract.drivers)
+        urdf, spec = read_urdf(contract.urdf_path), robot_spec(contract.urdf_path)
+        if drives:  # what drives must not stand in the table
+            add_planar_base(spec)
+        alone = spec.compile()
+        layout = layout_of(contract, urdf, alone)
         data = mujoco.MjData(alone)
         for name, value in followed(urdf, home).items():
             data.joint(name).qpos = value

@@ -111,6 +111,8 @@ def build_model(
 def _prepare_robot(spec: mujoco.MjSpec, urdf: UrdfFacts, world: SimWorld) -> None:
     fingers = {body for body in (geom.parent.name for geom in spec.geoms) if _is_finger(body, urdf)}
     for geom in spec.geoms:
+        if not geom.contype:  # drawn only
+            continue
         geom.contype, geom.conaffinity = _ROBOT, _WORLD
         if geom.parent.name in fingers:
             geom.friction = [1.5, 0.02, 0.001]

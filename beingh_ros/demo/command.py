@@ -27,12 +27,15 @@ from beingh_core.evaluate.seams import seams, sent_positions
 from beingh_core.evaluate.tracking import Followed
 from beingh_core.realtime.clock import TickClock
 from beingh_core.sim import CUBE_COLOURS
+from beingh_core.sim.describe import left_open
 from beingh_core.sim.hand import HAND_SLOTS, hands_of
 from beingh_ros.bringup import BringupOptions, ProcessGroup, check_start, processes
 from beingh_ros.demo.gallery import STILL, run_all
 from beingh_ros.demo.progress import PlainProgress, make_progress
+from beingh_ros.demo.recording import EpisodeRecording, episodes_only
 from beingh_ros.demo.session import FIRST_CHUNK_TIMEOUT_S, DemoSession
 from beingh_ros.monitor.viewer import VIEWERS, RerunViewer
+from beingh_ros.record.episode import make_writable
 
 ROBOT = "fr3"
 POLICIES = ("auto", "checkpoint", "expert")
@@ -59,6 +62,7 @@ class Demo:
         seconds: Longest time of an episode, in robot time [s].
         out: Directory of the report.
         viewer: One of VIEWERS.
+        record: Folder in which a bag of each episode is recorded; None for none.
     """
 
     def __init__(
@@ -72,8 +76,10 @@ class Demo:
         seconds: float,
         out: Path,
         viewer: str,
+        record: Path | None = None,
     ) -> None:
         self._contract, self._checkpoint, self._out, self._viewer = contract, checkpoint, out, viewer
+        self._record, self._recording = record, None
         self._seconds = seconds
         self._picks = checkpoint is not None or bool(hands_of(contract))
         told = [instruction or (_instruction(seed + i) if self._picks else REFERENCE) for i in range(episodes)]
@@ -100,16 +106,22 @@ class Demo:
             seed=self._seed,
             spectator_fps=SPECTATOR_FPS,
             markers=False,
+            record=self._record is not None,
+            record_out=str(self._record),
         )
         check_start(options)
+        if self._record is not None:
+            make_writable(self._record, "--record")
         self._out.mkdir(parents=True, exist_ok=True)
         status = 0
         with make_progress(len(self._plan)) as progress:
             progress.state("starting simulator, controller and policy")
-            group = ProcessGroup(processes(options), self._out / "logs")
+            group = ProcessGroup(episodes_only(processes(options)), self._out / "logs")
             with group, DemoSession(self._contract, group, self._out / "video.mp4", SPECTATOR_FPS) as session:
                 if self._viewer == "rerun":
                     RerunViewer(session.node, self._contract)
+                if self._record is not None:
+                    self._recording = EpisodeRecording(session, self._contract)
                 try:
                     self._run_episodes(session, progress)
                 except KeyboardInterrupt:
@@ -124,6 +136,8 @@ class Demo:
 
     def _run_episodes(self, session: DemoSession, progress: PlainProgress) -> None:
         session.discover()
+        if self._recording is not None:
+            self._recording.discover()
         progress.state("running")
         for index, (seed, instruction) in enumerate(self._plan):
             self._results.append(self._episode(session, progress, index, seed, instruction))
@@ -137,6 +151,8 @@ class Demo:
         known = len(session.observer.log.epochs())
         session.prepare(seed, instruction)
         judge = self._judge(instruction)
+        if self._recording is not None:
+            self._recording.start(instruction)
         session.recorder.start(judge, f"{index + 1}/{len(self._plan)}  {instruction}")
         chunks = session.observer.log.chunk_count
         session.release()
@@ -155,6 +171,8 @@ class Demo:
             )
         session.wait(over, 60.0 + 5 * self._seconds, "the end of the episode")
         session.recorder.stop()
+        if self._recording is not None:
+            self._recording.stop(judge.success)
         stopped = session.controller_status.get("state") == "stopped"
         if session.recorder.still is not None and (self._still is None or judge.success):
             self._still = session.recorder.still
@@ -224,6 +242,7 @@ class Demo:
             limits=SimpleNamespace(**{name: np.asarray(getattr(limits, name))[columns] for name in LIMITS}),
             followed=self._followed,
             stops=session.observer.stops,
+            planned=session.observer.planned,
         )
 
     def _report(self, data: RunData) -> int:
@@ -339,6 +358,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=0.0, help="longest time of an episode [s], 0 for the usual")
     parser.add_argument("--checkpoint", default="", help=f"checkpoint directory, default {CHECKPOINT}")
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="directory of the report")
+    parser.add_argument("--record", default="", metavar="DIR", help="record a bag of each episode in this folder")
     parser.add_argument("--viewer", choices=VIEWERS, default="none", help="live view; rerun needs a screen")
     return parser
 
@@ -352,9 +372,13 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         if given.episodes < 1:
             raise BeingHError(f"{given.episodes} episodes cannot be run", where="--episodes", allowed="1 or more")
+        if given.all and given.record:
+            raise BeingHError("--all records nothing", where="--record", remedy="give one robot: --robot NAME")
         if given.all:
             return run_all(given.out, given.episodes, given.seed)
         contract = load_contract(given.robot)
+        for note in left_open(contract.urdf_path):
+            print(f"note: {note}")
         checkpoint = policy_of(contract.path.stem, given.policy, given.checkpoint)
         isolate()
         print(f"to watch it: ROS_DOMAIN_ID={os.environ['ROS_DOMAIN_ID']} {sys.executable} -m beingh_ros.cli monitor")
@@ -367,6 +391,7 @@ def main(args: Sequence[str] | None = None) -> int:
             seconds=given.seconds or (EXPERT_SECONDS if checkpoint is None else SECONDS),
             out=given.out,
             viewer=given.viewer,
+            record=Path(given.record).resolve() if given.record else None,
         ).run()
     except BeingHError as error:
         print(f"error: {error}", file=sys.stderr)

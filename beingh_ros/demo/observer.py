@@ -45,7 +45,7 @@ class Observer:
 
     Attributes:
         log: Everything received.
-        seen: Joints whose commands themselves are seen.
+        planned: Joints of which the plan stands for what was sent.
         epoch: Newest epoch.
         stops: What the controller has reported of its stops.
         plan_received_s: When controller/buffer was received last, monotonic [s].
@@ -54,11 +54,11 @@ class Observer:
     def __init__(self, node: Node, contract: RobotContract, received: Callable[[], None]) -> None:
         joints = positioned(contract)
         groups = [g for driver in contract.drivers if driver.kind == "joint_trajectory" for g in driver.groups]
-        self.seen = tuple(joint for group in groups for joint in group.joints)
-        self._planned = tuple(joint for joint in joints if joint not in self.seen)
-        seen = [group.joints for group in groups]
+        seen = [joint for group in groups for joint in group.joints]
+        self.planned = tuple(joint for joint in joints if joint not in seen)
+        named = [group.joints for group in groups]
         self.log = WireLog(
-            joints=joints, groups=[*seen, self._planned] if self._planned else seen, rate_hz=contract.rate_hz
+            joints=joints, groups=[*named, self.planned] if self.planned else named, rate_hz=contract.rate_hz
         )
         self.epoch = ""
         self.plan_received_s = float("-inf")
@@ -99,11 +99,11 @@ class Observer:
     def _on_buffer(self, message: JointTrajectory, info: dict) -> None:
         read = self._read(message)
         if read is not None and len(read.positions):
-            if self._planned and set(self._planned) <= set(read.joints):
-                columns = [read.joints.index(joint) for joint in self._planned]
+            if self.planned and set(self.planned) <= set(read.joints):
+                columns = [read.joints.index(joint) for joint in self.planned]
                 row, group = np.asarray(read.positions)[:1, columns], len(self.log.groups) - 1
                 told = {"received_ns": _received_ns(info), "sent_ns": sent_ns(info) or None}
-                self.log.command(group, read.stamp_ns, self._planned, row, **told)
+                self.log.command(group, read.stamp_ns, self.planned, row, **told)
             self.log.buffer(read.frame_id, read.stamp_ns, read.joints, read.positions, sent_ns=sent_ns(info) or None)
             self.epoch, self.plan_received_s = read.frame_id, time.monotonic()
             self._note_plan(read.positions)

@@ -25,12 +25,16 @@ from beingh_ros.demo.recorder import Recorder, VideoThread
 from beingh_ros.messages.topics import OBJECTS_TOPIC
 from beingh_ros.nodes.graph import QUIET_PUBLISHER
 from beingh_ros.nodes.guard import GuardedNode
-from beingh_ros.nodes.sim_node import SPECTATOR_TOPIC
+from beingh_ros.nodes.sim_cameras import SPECTATOR_TOPIC
 
 START_TIMEOUT_S = 180.0
 CALL_TIMEOUT_S = 20.0
 REST_TIMEOUT_S = 5.0
 FIRST_CHUNK_TIMEOUT_S = 20.0
+# How often the controller is reset until it runs, and how long its report is waited for.
+RESETS, RUNS_TIMEOUT_S = 4, 6.0
+# Drivers that stream repeat the posture at rest for half a second.
+AFTER_REST_S = 0.8
 # The controller publishes every tick while it has anything to send.
 SILENT_TICKS = 5
 # Messages stamped that much after the reset's answer show the new scene.
@@ -160,19 +164,29 @@ class DemoSession:
             CALL_TIMEOUT_S,
             "fresh images, joint states and cubes after the reset of the simulator",
         )
-        epoch = self.observer.epoch
-        self._trigger(self._reset)
-        self.wait(lambda: self.observer.epoch != epoch, CALL_TIMEOUT_S, "a new epoch of the controller")
-        self.wait(
-            lambda: self.controller_status.get("state") == "running",
-            CALL_TIMEOUT_S,
-            "the controller's report that it runs",
-        )
+        self._start_controller()
+        self.wait_or_not(lambda: False, ramps_of(self._contract)[0])
         self.wait(
             lambda: self.policy_status.get("instruction") == instruction,
             CALL_TIMEOUT_S,
             "the policy's taking the instruction",
         )
+
+    def _start_controller(self) -> None:
+        """A new epoch; again where a busy machine has stopped it at once, or has told it late where the robot is."""
+        for tries_left in reversed(range(RESETS)):
+            epoch = self.observer.epoch
+            try:
+                self._trigger(self._reset)
+            except BeingHError:
+                if not tries_left:
+                    raise
+                self.wait_or_not(lambda: False, AFTER_REST_S)
+                continue
+            self.wait(lambda e=epoch: self.observer.epoch != e, CALL_TIMEOUT_S, "a new epoch of the controller")
+            if self.wait_or_not(self._is_running, RUNS_TIMEOUT_S):
+                return
+        self.wait(self._is_running, CALL_TIMEOUT_S, "the controller's report that it runs")
 
     def halt(self) -> None:
         """No more chunks; the robot comes to rest and the controller stops."""
@@ -180,6 +194,7 @@ class DemoSession:
         self.wait_or_not(lambda: self.observer.at_rest or self._is_silent(), REST_TIMEOUT_S)
         self._trigger(self._stop)
         self.wait(self._is_silent, CALL_TIMEOUT_S, "the controller's coming to rest")
+        self.wait_or_not(lambda: False, ramps_of(self._contract)[1])
 
     def release(self) -> None:
         """Let the policy act."""
@@ -203,6 +218,9 @@ class DemoSession:
     def controller_status(self) -> dict[str, str]:
         """Newest diagnostics of the commands."""
         return self.recorder.status.get("controller: commands", {})
+
+    def _is_running(self) -> bool:
+        return self.controller_status.get("state") == "running"
 
     def _is_silent(self) -> bool:
         return self.observer.silent_s() > SILENT_TICKS * self._contract.dt_s
@@ -233,3 +251,11 @@ class DemoSession:
     def _spin(self) -> None:
         while not self._ending.is_set():
             self._executor.spin_once(timeout_sec=0.1)
+
+
+def ramps_of(contract: RobotContract) -> tuple[float, float]:
+    """How long after its first command a robot is not wholly in the drivers' hands, and how long after the controller's last
+    plan they may still send something [s]."""
+    streams = any(driver.kind != "joint_trajectory" for driver in contract.drivers)
+    begin_s, end_s = (max(d.options.get(key, 0.0) for d in contract.drivers) for key in ("ramp_in_s", "ramp_out_s"))
+    return begin_s, end_s + (AFTER_REST_S if streams else 0.0)

@@ -21,6 +21,8 @@ SUCCEEDED, CANCELED = GoalStatus.STATUS_SUCCEEDED, GoalStatus.STATUS_CANCELED
 DISCOVERY_S = 1.0
 # A server takes a goal or refuses it within this time [s].
 ANSWER_S = 1.0
+# A goal that was cancelled ends within this time, or its server has been started anew and knows nothing of it [s].
+ENDS_S = 3.0
 SPIN_S = 0.05
 JOIN_S = 1.0
 # (key of the server, status, result, whether a newer goal has replaced it) -> what went wrong, or None.
@@ -38,7 +40,7 @@ class _Goal:
     sent_s: float = 0.0
     kept: bool = False  # neither overwritten nor cancelled by a newer one
     handle: Any = None
-    cancelled: bool = False
+    cancelled_s: float = 0.0  # 0 for never
     taken: threading.Event = field(default_factory=threading.Event)  # accepted, refused or given up
 
 
@@ -151,15 +153,17 @@ class ActionGoals:
             return self._missing
 
     def forget(self) -> None:
-        """Forget the events before a new start."""
+        """Forget the events before a new start, and a goal whose answer never came: its server may have been started anew."""
         with self._lock:
             self._events.clear()
+            self._unanswered = None
 
     def _spin(self) -> None:
         """Own thread."""
         try:
             while self._node.context.ok():
                 self._look_for_servers()
+                self._work()
                 self._executor.spin_once(timeout_sec=SPIN_S)
         except Exception as error:
             if isinstance(error, ExternalShutdownException) or not self._node.context.ok():
@@ -200,10 +204,12 @@ class ActionGoals:
                 self._unanswered = None
             running = self._running
             if running is not None and (running.kept or self._one_at_a_time):
-                if not running.kept and not running.cancelled:
-                    running.cancelled = True
-                    running.handle.cancel_goal_async()
-                return None
+                if running.kept or not running.cancelled_s or time.monotonic() < running.cancelled_s + ENDS_S:
+                    if not running.kept and not running.cancelled_s:
+                        running.cancelled_s = time.monotonic()
+                        running.handle.cancel_goal_async()
+                    return None
+                self._running = None
             if self._kept:
                 goal = self._kept.popleft()
             else:
@@ -233,7 +239,7 @@ class ActionGoals:
         """Own thread: a goal has come to its end."""
         response = future.result()
         with self._lock:
-            replaced = goal.cancelled or goal.number != self._numbers
+            replaced = goal.cancelled_s > 0.0 or goal.number != self._numbers
             if self._running is goal:
                 self._running = None
         text = None

@@ -2,6 +2,8 @@
 
 # The paths of the end effectors for RViz.
 PATHS_TOPIC = "markers/eef_path"
+# The robot where the plan ends, and the controller's state in words.
+GHOST_TOPIC, WORDS_TOPIC = "markers/ghost", "markers/state"
 # Of the simulator.
 OBJECTS_TOPIC, CONTACTS_TOPIC = "sim/objects", "sim/contacts"
 

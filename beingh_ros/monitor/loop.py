@@ -14,6 +14,7 @@ from rclpy.signals import SignalHandlerOptions
 from rich.console import Console
 from rich.live import Live
 
+from beingh_core.errors import BeingHError
 from beingh_ros.monitor.node import MonitorNode
 from beingh_ros.monitor.page import Surroundings, page
 
@@ -48,7 +49,7 @@ class Monitor:
         self._before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
         self.node = MonitorNode(namespace)
-        self._recording = None
+        self._recording, self._robot = None, robot
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
         try:
@@ -94,6 +95,39 @@ class Monitor:
         except KeyboardInterrupt:
             pass
         self._console.print(self._page())
+        return self.node.state.verdict(time.monotonic())[0]
+
+    def snapshot(self, path: Path, wait_s: float) -> int:
+        """Listen until everything has come, or for `wait_s`, write a picture, return 0, 1 or 2 as `once` does.
+
+        Raises:
+            BeingHError: Nobody tells which robot it is, or nothing can be drawn or written.
+        """
+        from beingh_ros.monitor.snapshot import Snapshot
+        from beingh_ros.monitor.which_robot import WhichRobot
+
+        which, snapshot, begun_s, complete_s = (
+            WhichRobot(self.node, self._robot, "the picture"),
+            None,
+            time.monotonic(),
+            0.0,
+        )
+        while time.monotonic() - begun_s < wait_s and not self._ending:
+            self._executor.spin_once(timeout_sec=SPIN_S)
+            contract = which.contract() if snapshot is None else None
+            snapshot = Snapshot(self.node, contract) if contract is not None else snapshot
+            if snapshot is None or snapshot.missing() or self.node.expects_more():
+                complete_s = 0.0
+            elif not complete_s:
+                complete_s = time.monotonic()
+            elif time.monotonic() - complete_s > SETTLE_S:
+                break
+        if snapshot is None:
+            hints = "; ".join(self.node.hints())
+            raise BeingHError("no controller tells which robot there is", remedy=f"{hints}; or name it with --robot")
+        missing = snapshot.missing()
+        snapshot.write(path, time.monotonic())
+        self._console.print(f"wrote {path}" + (f"; nothing came of: {', '.join(missing)}" if missing else ""))
         return self.node.state.verdict(time.monotonic())[0]
 
     def watch(self) -> int:

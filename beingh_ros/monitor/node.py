@@ -29,13 +29,15 @@ class MonitorNode(GuardedNode):
     Args:
         namespace: Of the robot's nodes, "" for the root.
         clock: Monotonic time [s].
+        options: Of the node, such as its context.
 
     Attributes:
         state: What was received.
     """
 
-    def __init__(self, namespace: str = "", clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__(f"beingh_monitor_{os.getpid()}", namespace=f"/{namespace}", start_parameter_services=False)
+    def __init__(self, namespace: str = "", clock: Callable[[], float] = time.monotonic, **options) -> None:
+        name = f"beingh_monitor_{os.getpid()}"
+        super().__init__(name, namespace=f"/{namespace}", start_parameter_services=False, **options)
         self.state = MonitorState(namespace=namespace)
         self._now_s = clock
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, QoSProfile(depth=50))

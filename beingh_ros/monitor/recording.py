@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rcl_interfaces.srv import GetParameters
-
-from beingh_core.contract import load_contract
-from beingh_core.errors import BeingHError
 from beingh_ros.monitor.node import MonitorNode
 from beingh_ros.monitor.rerun_log import rerun_sdk
 from beingh_ros.monitor.viewer import RerunViewer
+from beingh_ros.monitor.which_robot import WhichRobot
 
 
 class Recording:
@@ -29,10 +26,8 @@ class Recording:
         rerun_sdk()
         self._node, self._path = node, path
         self._viewer: RerunViewer | None = None
-        self._answer = None
-        self._client = None if robot else node.create_client(GetParameters, "controller/get_parameters")
-        if robot:
-            self._begin(robot)
+        self._robot = WhichRobot(node, robot, "the recording")
+        self.poll()
 
     @property
     def words(self) -> str:
@@ -41,24 +36,11 @@ class Recording:
 
     def poll(self) -> None:
         """Look for the controller's answer; call it often until it has begun."""
-        if self._viewer is not None:
-            return
-        if self._answer is None and self._client.service_is_ready():
-            self._answer = self._client.call_async(GetParameters.Request(names=["contract"]))
-        if self._answer is not None and self._answer.done():
-            values = self._answer.result().values
-            self._begin(values[0].string_value if values else "")
+        if self._viewer is None:
+            contract = self._robot.contract()
+            self._viewer = contract and RerunViewer(self._node, contract, path=self._path)
 
     def close(self) -> None:
         """Finish the file."""
         if self._viewer is not None:
             self._viewer.close()
-
-    def _begin(self, robot: str) -> None:
-        try:
-            contract = load_contract(robot)
-        except BeingHError as error:
-            raise BeingHError(
-                f"the recording needs the contract of the robot: {error}", remedy="give it with --robot"
-            ) from error
-        self._viewer = RerunViewer(self._node, contract, path=self._path)

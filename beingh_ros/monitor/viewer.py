@@ -65,7 +65,7 @@ class RerunViewer:
             *(make(s.type, topic, partial(self._on_state, s), qos_profile_sensor_data) for topic, s in states.items()),
             make(JointTrajectory, "controller/buffer", self._plans(self._on_buffer), few, raw=True),
             make(Header, "controller/accepted", self._on_accepted, few),
-            make(DiagnosticStatus, "controller/state", self._on_state, LATCHED),
+            make(DiagnosticStatus, "controller/state", self._on_control, LATCHED),
             make(JointTrajectory, "policy/chunk", self._plans(self._on_chunk), few, raw=True),
             make(Float32MultiArray, "policy/latency", self._on_latency, few),
             make(DiagnosticArray, "/diagnostics", self._on_diagnostics, few),
@@ -141,7 +141,7 @@ class RerunViewer:
         for name, value in zip(("chunk/inference_ms", "chunk/latency_ms"), message.data):
             self._log.number(name, self._now_ns(), value)
 
-    def _on_state(self, message: DiagnosticStatus) -> None:
+    def _on_control(self, message: DiagnosticStatus) -> None:
         values = read_status(message)
         words = [values.get("state", ""), values.get("cause", ""), message.message]
         stamp_ns = parse_stamp(values.get("stamp_ns", "")) or self._now_ns()

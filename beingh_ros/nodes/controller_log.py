@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 
 from beingh_core.control.stop_causes import (
+    COLLISION,
     DRIVER,
     FOR_JOINT_STATES,
     REQUESTED,
@@ -58,6 +59,8 @@ class ControllerLog:
                 self._log.info(f"the robot is at rest ({status.cause})")
         elif status.state == WAITING and not status.reason.startswith(WAITING):
             self._log.warning(f"{text}. {IDLE}")
+        elif status.state == RUNNING and status.cause == COLLISION:
+            self._log.warning(text, throttle_duration_sec=5.0)  # by itself: throttled by the line that says it
         elif status.state == RUNNING and status.cause:
             self._log.warning(text, throttle_duration_sec=5.0)
         elif status.sentence != before.sentence:

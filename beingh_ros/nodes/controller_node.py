@@ -27,6 +27,7 @@ from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
 from beingh_core.contract import RobotContract, load_contract
 from beingh_core.control.commander import Commander
 from beingh_core.control.controller import Controller
+from beingh_core.control.path_check import path_check
 from beingh_core.control.setpoints import Setpoints
 from beingh_core.control.stop_causes import DRIVER, EXCEPTION, STOP_SERVICE, Status
 from beingh_core.control.subscribers import SubscriberWatch
@@ -47,7 +48,7 @@ from beingh_ros.nodes.graph import resolved, rival_text, rivals
 from beingh_ros.nodes.guard import bounded
 from beingh_ros.nodes.joint_intake import JointIntake
 from beingh_ros.nodes.managed import ManagedNode
-from beingh_ros.nodes.runtime import declare, raise_priority, run_node, subscribe_latched_clock
+from beingh_ros.nodes.runtime import declare, raise_priority, rename, run_node, subscribe_latched_clock
 
 RELIABLE = QoSProfile(depth=10)
 FLUSH_S = 0.5
@@ -76,9 +77,10 @@ class ControllerNode(ManagedNode):
         self._change = self.create_guard_condition(self._tell)
         self._joints = JointIntake(self, contract)
         self._controller = self._make_controller(contract)
+        rename(self, "listener_settle_s", "subscriber_settle_s")
         settle_s = declare(
             self,
-            "listener_settle_s",
+            "subscriber_settle_s",
             4.0,
             "it starts when the subscribers of its commands and the publishers of joint states have been the same for so "
             "long [s], above 3 with Fast DDS; 0: as soon as there are any",
@@ -107,6 +109,7 @@ class ControllerNode(ManagedNode):
             self._ticks,
             dry_run=self._dry_run,
             setpoints=self._commander.statistics,
+            unchecked=self._unchecked,
         )
         self._connect(contract)
         self._look_around()
@@ -120,6 +123,9 @@ class ControllerNode(ManagedNode):
             self.tell_waiting()
 
     def _make_controller(self, contract: RobotContract) -> Controller:
+        check, self._unchecked = path_check(contract)
+        if self._unchecked:
+            self.get_logger().warning(self._unchecked)
         return Controller(
             contract,
             joint_state_timeout_s=declare(
@@ -136,6 +142,7 @@ class ControllerNode(ManagedNode):
             topics=self._joints.topics,
             publishers=self._joints.publishers,
             changed=self._on_change,
+            check=check,
             still=lambda: self._commander.still(),
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from beingh_core.contract import RobotContract
 from beingh_core.control.controller import Controller
-from beingh_core.control.stop_causes import RUNNING, Status
+from beingh_core.control.stop_causes import COLLISION, RUNNING, Status
 from beingh_core.control.tick_thread import TickThread
 from beingh_core.realtime.clock import TickClock
 from beingh_core.realtime.commit_buffer import MergeResult
@@ -18,7 +18,7 @@ from beingh_ros.messages.diagnostics import Report
 from beingh_ros.messages.thresholds import RECENT_S, RecentCounts, percent
 
 # Counters that are no verdict on a chunk.
-_NO_VERDICTS = ("sent", "held", "clips", "stops")
+_NO_VERDICTS = ("sent", "held", "clips", "stops", "cuts")
 _USED = ("merged", "late")
 
 
@@ -30,6 +30,7 @@ class ControllerReport:
         controller: Its controller.
         ticks: The thread that sends.
         dry_run: Whether nothing is sent.
+        unchecked: What of chunks is not checked for self-collision, a sentence; "" for nothing.
         setpoints: Gives what the drivers count, and counts and lateness of the setpoints between the ticks.
 
     Attributes:
@@ -46,8 +47,10 @@ class ControllerReport:
         *,
         dry_run: bool,
         setpoints: Callable[[], Mapping[str, float]] = dict,
+        unchecked: str = "",
     ) -> None:
         self._contract, self._controller, self.ticks, self._dry_run = contract, controller, ticks, dry_run
+        self._unchecked = unchecked
         self._consumed, self._setpoints = Samples(), setpoints
         self._recent = RecentCounts()
         self._newest: tuple[str, int] | None = None  # epoch and time of the last step [ns] of the newest chunk used
@@ -64,7 +67,8 @@ class ControllerReport:
         if result.accepted:
             self._consumed.add(result.consumed)
             clock = TickClock(self._contract.rate_hz, stamp_ns)
-            self._newest = epoch, clock.stamp_ns(self._contract.policy.chunk_length)
+            steps = self._contract.policy.chunk_length if result.cut_at is None else result.cut_at
+            self._newest = epoch, clock.stamp_ns(steps)
 
     def buffer_depth(self) -> int:
         """Ticks ahead for which the newest chunk has steps; 0 when the robot brakes or holds."""
@@ -104,6 +108,7 @@ class ControllerReport:
             "buffer_depth": self.buffer_depth(),
             "tracking_error_share": controller.tracking_share,
             "joint_state_clock_ahead_s": clock_ahead_s,
+            "self_collision_check": self._unchecked or "on",
             "chunk_length": self._contract.policy.chunk_length,
             "delay_steps": self._contract.uac.delay_steps,
         }
@@ -145,6 +150,8 @@ class ControllerReport:
             findings.append((thresholds.ERROR, f"another node commands the robot too, on {', '.join(rivals)}"))
         if status.state != RUNNING:
             findings.insert(0, (state_level(status)[0], status.sentence))
+        elif status.cause == COLLISION:
+            findings.append((thresholds.WARN, status.reason))
         elif accepted and depth == 0 and self._newest and self._newest[0] == status.epoch:
             findings.append((thresholds.WARN, "the plan has run out, the robot holds: no chunk arrives in time"))
         return findings

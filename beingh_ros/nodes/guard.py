@@ -46,6 +46,10 @@ class GuardedNode(Node):
 
         return guarded
 
+    def now_ns(self) -> int:
+        """The time of this node's clock [ns], 0 before anything was received on /clock when that is followed."""
+        return self.get_clock().now().nanoseconds
+
     def _drop(self, name: str, error: Exception) -> None:
         """Count, and tell once for each kind of error."""
         self.dropped[name] += 1

@@ -1,7 +1,7 @@
-"""Shows where the end effectors go: what is committed, what is planned, and what the newest chunk predicts.
+"""Shows where the robot goes: paths of its end effectors, the robot where the plan ends, and the controller's state in words.
 
-A process of its own, so that the tick thread has nothing to do with it. It subscribes to two topics; the path is that of the
-commands, so it needs no joint states. Topics and parameters are listed in `beingh_ros/__init__.py`.
+A process of its own, so that the tick thread has nothing to do with it. What is shown is that of the commands, so it needs no
+joint states. Topics and parameters are listed in `beingh_ros/__init__.py`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import sys
 from functools import partial
 
 import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import Point
 from rclpy.clock import Clock, ClockType
 from rclpy.qos import QoSProfile
@@ -17,14 +18,17 @@ from std_msgs.msg import ColorRGBA
 from trajectory_msgs.msg import JointTrajectory
 from visualization_msgs.msg import Marker, MarkerArray
 
-from beingh_core.contract import load_contract
-from beingh_core.contract.arms import Arm
+from beingh_core.contract import RobotContract, load_contract
+from beingh_core.contract.arms import Arm, base_frame
 from beingh_core.contract.eef_path import EefPaths, Trail, without_hold
+from beingh_core.control.stop_causes import Status
 from beingh_core.errors import BeingHError, shown
 from beingh_core.realtime.clock import TickClock
+from beingh_ros.messages import controller_state
 from beingh_ros.messages.conversions import Trajectory, ns_to_duration, ns_to_stamp, read_trajectory
 from beingh_ros.messages.plan_messages import most_bytes
-from beingh_ros.messages.topics import PATHS_TOPIC
+from beingh_ros.messages.topics import GHOST_TOPIC, PATHS_TOPIC, WORDS_TOPIC
+from beingh_ros.nodes.ghost_markers import GhostMarkers, StateMarker
 from beingh_ros.nodes.guard import GuardedNode, bounded
 from beingh_ros.nodes.runtime import declare, run_node
 
@@ -33,6 +37,8 @@ COMMITTED, PREDICTED, CHUNK = (0.10, 0.75, 0.35, 0.006), (0.95, 0.60, 0.10, 0.00
 MARKERS_PER_ARM = 5
 # Paths that are not renewed vanish after this time, or after three periods when those are longer [s].
 LIFETIME_S = 0.5
+# A robot of a hundred shapes takes 15 ms.
+GHOST_HZ = 5.0
 
 
 class MarkersNode(GuardedNode):
@@ -44,12 +50,7 @@ class MarkersNode(GuardedNode):
         rate_hz = declare(self, "rate_hz", 10.0, "how often the markers are renewed [1/s]", between=(0.5, 60.0))
         trail_s = declare(self, "trail_s", 1.0, "length of the path behind the robot [s]", between=(0.0, 60.0))
         self._paths = EefPaths(contract)
-        if not self._paths.arms:
-            raise BeingHError(
-                "no end effector frame with commanded joints is named",
-                where=contract.path,
-                remedy="add eef_frame and base_frame to the contract, or do without the markers",
-            )
+        self._ghost, self._shown, self._each = self._make_ghost(contract), 0, max(1, round(rate_hz / GHOST_HZ))
         self._margin, self._rate_hz = contract.uac.commit_margin, contract.rate_hz
         self._lifetime = ns_to_duration(round(1e9 * max(LIFETIME_S, 3 / rate_hz)))
         self._trail = Trail(round(trail_s * contract.rate_hz))
@@ -57,7 +58,13 @@ class MarkersNode(GuardedNode):
         self._chunk: Trajectory | None = None
         self._told: set[str] = set()
         # RViz receives reliable and best-effort publishers; a late display needs no old paths.
-        self._publisher = self.create_publisher(MarkerArray, PATHS_TOPIC, QoSProfile(depth=5))
+        self._publisher, self._ghosts, self._words = (
+            self.create_publisher(MarkerArray, topic, QoSProfile(depth=5))
+            for topic in (PATHS_TOPIC, GHOST_TOPIC, WORDS_TOPIC)
+        )
+        self._state: Status | None = None
+        self._state_marker = StateMarker(contract, base_frame(contract))
+        self.create_subscription(DiagnosticStatus, controller_state.TOPIC, self._on_state, controller_state.QOS)
         for topic, take, depth in (("controller/buffer", self._on_buffer, 10), ("policy/chunk", self._on_chunk, 1)):
             receive = bounded(JointTrajectory, most_bytes(contract), take, partial(self._refuse, topic))
             self.create_subscription(JointTrajectory, topic, receive, QoSProfile(depth=depth), raw=True)
@@ -65,6 +72,16 @@ class MarkersNode(GuardedNode):
 
     def close(self) -> None:
         """Nothing to end; what was shown vanishes by itself."""
+
+    def _make_ghost(self, contract: RobotContract) -> GhostMarkers | None:
+        try:
+            return GhostMarkers(contract)
+        except BeingHError as error:
+            self.get_logger().warning(f"the end of the plan is not shown as a robot: {error}")
+            return None
+
+    def _on_state(self, message: DiagnosticStatus) -> None:
+        self._state = controller_state.read_state(message)
 
     def _on_buffer(self, message: JointTrajectory) -> None:
         plan = self._read(message, "controller/buffer")
@@ -93,9 +110,18 @@ class MarkersNode(GuardedNode):
             self.get_logger().warning(f"{topic} is not shown: {error}")
 
     def _show(self) -> None:
-        """Publish what is new since the last time."""
+        """Publish what is new since the last time, to those who listen."""
+        if self._state is not None and self._words.get_subscription_count():
+            self._words.publish(MarkerArray(markers=[self._state_marker.of(self._state, self._lifetime)]))
         plan, chunk, self._plan = self._plan, self._chunk, None
-        if plan is None or not self._publisher.get_subscription_count():
+        if plan is None:
+            return
+        self._shown += 1
+        if self._ghost is not None and self._shown % self._each == 0 and self._ghosts.get_subscription_count():
+            end = dict(zip(plan.joints, plan.positions[-1].tolist()))
+            markers = self._ghost.at(end, ns_to_stamp(self._sent_ns(plan)), self._lifetime)
+            self._ghosts.publish(MarkerArray(markers=markers))
+        if not self._publisher.get_subscription_count():
             return
         if chunk is not None and not self._is_present(chunk, plan):
             chunk = None
@@ -103,6 +129,10 @@ class MarkersNode(GuardedNode):
         for index, arm in enumerate(self._paths.arms):
             message.markers += self._markers(index, arm, plan, chunk)
         self._publisher.publish(message)
+
+    def _sent_ns(self, plan: Trajectory) -> int:
+        """Time of the newest sent tick [ns]; it is in the past, so that a moving frame is known at that time."""
+        return max(0, TickClock(self._rate_hz, plan.stamp_ns).stamp_ns(-1))
 
     @staticmethod
     def _is_present(chunk: Trajectory, plan: Trajectory) -> bool:
@@ -119,8 +149,7 @@ class MarkersNode(GuardedNode):
         predicted = ahead[self._margin :]
         joined = np.vstack([committed[-1:], predicted]) if len(predicted) else predicted
         own = self._paths.along(arm, chunk.joints, chunk.positions) if chunk else np.empty((0, 3))
-        # The newest sent tick is in the past, so that a moving base frame is known at that time.
-        stamp_ns, first = max(0, TickClock(self._rate_hz, plan.stamp_ns).stamp_ns(-1)), MARKERS_PER_ARM * index
+        stamp_ns, first = self._sent_ns(plan), MARKERS_PER_ARM * index
 
         def marker(number: int, name: str, kind: int, points: np.ndarray, look: tuple) -> Marker:
             return self._marker(arm, stamp_ns, (f"{arm.eef_frame}/{name}", first + number), kind, points, look)

@@ -72,7 +72,7 @@ class PolicyNode(GuardedNode, ManagedNode):
         loading: Whether contract and checkpoint are being loaded, which a signal breaks off.
     """
 
-    _load_policy = staticmethod(load_policy)  # a node with another policy replaces it
+    _load_policy = staticmethod(load_policy)  # another policy: replace it
 
     def __init__(self) -> None:
         super().__init__("policy")
@@ -198,7 +198,7 @@ class PolicyNode(GuardedNode, ManagedNode):
             maker,
             self._publish,
             self._on_failure,
-            lambda: self.get_clock().now().nanoseconds,
+            self.now_ns,
             prefetch=value["early_start"],
         )
         self._inference.instruction = value["instruction"]
@@ -264,8 +264,8 @@ class PolicyNode(GuardedNode, ManagedNode):
             self._schedule.clear()
 
     def _match_cameras(self) -> None:
-        for camera in self._cameras.values():
-            camera.match_publishers()
+        for name, camera in self._cameras.items():
+            self._inputs.hints[name] = camera.match_publishers()
 
     def _refuse(self, name: str, reason: str) -> None:
         text = f"{self._inputs.topics[name]}: {reason}"
@@ -273,12 +273,12 @@ class PolicyNode(GuardedNode, ManagedNode):
         self._log_error(name, text)
 
     def _on_image(self, name: str, stamp_ns: int, pixels: np.ndarray) -> None:
-        unusable = self._inputs.push_image(name, stamp_ns, pixels, self.get_clock().now().nanoseconds)
+        unusable = self._inputs.push_image(name, stamp_ns, pixels, self.now_ns())
         if unusable is not None:
             self._log_error(name, f"{self._inputs.topics[name]}: a picture {unusable}. To fix: {CLOCKS}.")
 
     def _on_state(self, topic: str, message: Any) -> None:
-        now_ns = self.get_clock().now().nanoseconds
+        now_ns = self.now_ns()
         try:
             read = self._readers[topic].read(message, now_ns)
         except BeingHError as error:
@@ -310,14 +310,13 @@ class PolicyNode(GuardedNode, ManagedNode):
             if not abs(read.dt_s - self._contract.dt_s) <= SAME_PERIOD_S:
                 raise BeingHError(f"the points of a plan are not {self._contract.dt_s:g} s apart from its stamp on")
             rows = commanded(self._contract.joint_names, read.joints, read.positions)
-            self._schedule.buffer(read.frame_id, read.stamp_ns, rows, self.get_clock().now().nanoseconds)
+            self._schedule.buffer(read.frame_id, read.stamp_ns, rows, self.now_ns())
             self._inference.notify()
         except BeingHError as error:
             self._log_error("controller/buffer", str(error))
 
     def _on_accepted(self, message: Header) -> None:
-        now_ns = self.get_clock().now().nanoseconds
-        consumed = self._schedule.accepted(message.frame_id, stamp_to_ns(message.stamp), now_ns)
+        consumed = self._schedule.accepted(message.frame_id, stamp_to_ns(message.stamp), self.now_ns())
         if consumed is not None:
             self._consumed.add(consumed)
 
@@ -355,7 +354,7 @@ class PolicyNode(GuardedNode, ManagedNode):
         if base is not None:
             self._base_publisher.publish(base)
         self._chunk_publisher.publish(self._writer.joints(made.positions, request.stamp_ns, request.epoch))
-        latency_ms = (self.get_clock().now().nanoseconds - made.observation_ns) / 1e6
+        latency_ms = (self.now_ns() - made.observation_ns) / 1e6
         self._latency_publisher.publish(latency_message(made.inference_ms, latency_ms))
 
     def _on_failure(self, error: Exception) -> None:
@@ -372,7 +371,7 @@ class PolicyNode(GuardedNode, ManagedNode):
 
     def _rivals(self) -> str:
         """The nodes that publish a plan, when several do."""
-        if not self._schedule.has_rivals(self.get_clock().now().nanoseconds):
+        if not self._schedule.has_rivals(self.now_ns()):
             return ""
         infos = self.get_publishers_info_by_topic("controller/buffer")
         names = ", ".join(f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in infos)
@@ -384,7 +383,7 @@ class PolicyNode(GuardedNode, ManagedNode):
         camera = self._cameras.get(name)
         qos = (camera.reliability if camera else JOINT_STATES.reliability).name.lower()
         publishers = self.count_publishers(self._inputs.topics[name])
-        return self._report.stream(name, self.get_clock().now().nanoseconds, qos, publishers)
+        return self._report.stream(name, self.now_ns(), qos, publishers)
 
     @staticmethod
     def _unconfigured() -> Report:

@@ -65,6 +65,14 @@ def declare(
         raise BeingHError(str(error), where=f"parameter {name}", remedy=remedy) from error
 
 
+def rename(node: Node, old: str, new: str) -> None:
+    """Takes what is given for a parameter under its old name as given under the new one, and says so; before it is declared."""
+    given = node._parameter_overrides
+    if old in given:
+        node.get_logger().warning(f"parameter `{old}` is called `{new}` now: write that in its place")
+        given.setdefault(new, given.pop(old))
+
+
 def refuse_misspelled(node: Node) -> None:
     """Refuses a given parameter that the node does not have and that looks like one of its own.
 

@@ -51,16 +51,24 @@ class SimDrivers:
         contract: its drivers.
         robot: what they move.
         tell_dropped: told why a command is dropped.
+        received_ns: present time on the scale of physics: a simulator that is behind takes commands at the time at which they
+            came, not all of them at once. By default they are taken as they come.
 
     Raises:
         BeingHError: a joint that the simulator does not have, or messages that are not installed.
     """
 
     def __init__(
-        self, node: Node, contract: RobotContract, robot: SimRobot, tell_dropped: Callable[[Any], None]
+        self,
+        node: Node,
+        contract: RobotContract,
+        robot: SimRobot,
+        tell_dropped: Callable[[Any], None],
+        received_ns: Callable[[], int] = lambda: 0,
     ) -> None:
         self._node, self._contract, self._robot, self._tell_dropped = node, contract, robot, tell_dropped
-        self._inbox: deque[tuple[Any, Accept]] = deque()
+        self._received_ns = received_ns
+        self._inbox: deque[tuple[int, Any, Accept]] = deque()
         self._followers: list[Follower] = []
         self._grippers: list[GripperFollower] = []
         self._actions: list[SimActions] = []
@@ -71,9 +79,9 @@ class SimDrivers:
                 self._add(driver, group)
 
     def take(self, now_ns: int) -> None:
-        """Simulation thread: hand every command that has come to its follower."""
-        while self._inbox:
-            follower, accept = self._inbox.popleft()
+        """Simulation thread: hand every command that has come until then to its follower."""
+        while self._inbox and self._inbox[0][0] <= now_ns:
+            _, follower, accept = self._inbox.popleft()
             if reason := accept(follower, now_ns):
                 self._tell_dropped(reason)
         for follower in self._arm_sdks:
@@ -124,7 +132,10 @@ class SimDrivers:
     def _follow(self, follower: Follower) -> Callable[[Accept], None]:
         """Add a follower; what hands commands to it."""
         self._followers.append(follower)
-        return lambda accept: self._inbox.append((follower, accept))
+        return self._take_for(follower)
+
+    def _take_for(self, follower: Any) -> Callable[[Accept], None]:
+        return lambda accept: self._inbox.append((self._received_ns(), follower, accept))
 
     def _measured(self, joints: tuple[str, ...]) -> np.ndarray:
         measured = self._robot.positions()
@@ -175,7 +186,7 @@ class SimDrivers:
 
     def _add_base(self, driver: Driver, group: DriverGroup) -> None:
         self._base = follower = base_follower(self._contract, driver)
-        take = lambda accept: self._inbox.append((follower, accept))
+        take = self._take_for(follower)
         subscribe_twist(self._node, group.topic, driver.options["stamped"], take, self._tell_dropped)
 
 

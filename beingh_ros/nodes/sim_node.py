@@ -25,6 +25,7 @@ from beingh_core.contract.simulation import check_simulation
 from beingh_core.control.timing import SteadyTime
 from beingh_core.errors import BeingHError
 from beingh_core.sim import CUBE_COLOURS, SimRobot
+from beingh_core.sim.describe import left_open
 from beingh_ros.messages.conversions import ns_to_stamp
 from beingh_ros.messages.topics import CONTACTS_TOPIC, OBJECTS_TOPIC
 from beingh_ros.nodes.guard import GuardedNode
@@ -57,13 +58,15 @@ class SimNode(GuardedNode):
         )
         faults = declare_faults(self, contract.sim.faults)
         check_simulation(contract)
+        for note in left_open(contract.urdf_path):
+            self.get_logger().warning(note)
         self._robot = SimRobot.of(contract, faults)
         self._robot.reset(self.get_parameter("seed").value)
         self._base_frame = base_frame(contract)
         self._contacts = self.create_publisher(MarkerArray, CONTACTS_TOPIC, 10)
         self._lock = threading.Lock()  # physics state: simulation thread and reset service
         self._time = SteadyTime()
-        self._drivers = SimDrivers(self, contract, self._robot, self._tell_dropped)
+        self._drivers = SimDrivers(self, contract, self._robot, self._tell_dropped, self._time.now_ns)
         self._cameras = SimCameras(self, contract, self._robot, faults, self._time, spectator_fps)
         self._jobs = self._make_jobs(contract)
         self.create_service(Trigger, "sim/reset", self._reset)

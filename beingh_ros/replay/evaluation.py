@@ -117,7 +117,7 @@ def node_figures(contract: RobotContract, passes: Sequence[tuple[Recording, Pass
         found.chunks += len(one.predicted)
         found.late += counters.get("late", 0)
         found.useless += counters.get("useless", 0)
-        others = ("merged", "late", "useless", "sent", "held", "clips", "stops", "duplicate")
+        others = ("merged", "late", "useless", "sent", "held", "clips", "stops", "cuts", "duplicate")
         found.refused += sum(count for status, count in counters.items() if status not in others)
         found.observation_age_ms += one.ages_ms
         for text, times in Counter(one.stops).items():

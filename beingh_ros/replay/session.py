@@ -129,7 +129,7 @@ def arguments(checkpoint: str, options: Options) -> list[str]:
         "torch_threads": options.threads, "seed": options.seed, "early_start": options.realtime, "instruction": "",
         "allow_state_outside_statistics": options.allow_outside,
     }  # fmt: skip
-    controller = {"dry_run": True, "listener_settle_s": 0.0}
+    controller = {"dry_run": True, "subscriber_settle_s": 0.0}
     words = ["--ros-args", "--log-level", "error", "--disable-rosout-logs"]
     for prefix, values in (("", both), ("policy:", policy), ("controller:", controller)):
         for key, value in values.items():

@@ -14,6 +14,7 @@ from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
 
 from beingh_core.contract import RobotContract
+from beingh_ros.nodes.runtime import raise_priority
 from beingh_ros.soak.disturbance import DelayLine, Effect, apply_all
 from beingh_ros.soak.sway import Sway
 
@@ -22,6 +23,8 @@ CHUNK, BUFFER, ACCEPTED = "policy/chunk", "controller/buffer", "controller/accep
 # The other part of a chunk and of a plan, of a robot with a base.
 BASE_CHUNK, BASE_BUFFER = "policy/base_chunk", "controller/base_buffer"
 DEEP = QoSProfile(depth=100)
+# Behind another message, which leaves at the same time.
+AFTER_S = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,11 +93,11 @@ class Injector:
     """
 
     def __init__(self, node: Node, contract: RobotContract) -> None:
-        self._line = DelayLine()
+        self._line = DelayLine(raise_priority)
         self._lock = threading.Lock()
         self._effects: dict[str, tuple[Effect, ...]] = {}
         # The policies that a run has keep the base where it is.
-        self._always = {BASE_CHUNK: Sway(contract)} if has_base(contract) else {}
+        self._always = {BASE_CHUNK: Sway(node, contract)} if has_base(contract) else {}
         self.passed: dict[str, int] = {}
         self.last_ns: dict[str, int] = {}
         self.publishers, self.subscriptions = [], []
@@ -122,19 +125,37 @@ class Injector:
         self._line.close()
 
     def _receiver(self, topic: str, publisher):
+        under_way, last_s = 0, 0.0  # messages in the delay line, and when the last of them leaves [s]
+
         def leave(message: bytes) -> None:
             publisher.publish(message)
             self.passed[topic] = self.passed.get(topic, 0) + 1
             self.last_ns[topic] = time.time_ns()
 
+        def arrive(message: bytes) -> None:
+            nonlocal under_way
+            leave(message)
+            with self._lock:
+                under_way -= 1
+
+        def later(delay_s: float, message: bytes) -> None:
+            nonlocal under_way, last_s
+            with self._lock:
+                under_way, last_s = under_way + 1, max(last_s, time.monotonic() + delay_s)
+            self._line.put(delay_s, lambda: arrive(message))
+
         def receive(message: bytes) -> None:
             with self._lock:
                 effects = self._effects.get(topic, ())
+                behind_s = max(0.0, last_s - time.monotonic()) + AFTER_S if under_way else 0.0
             if topic in self._always:
                 message = self._always[topic](message)
+            if not effects and behind_s:  # what comes undisturbed overtakes nothing that is still under way
+                later(behind_s, message)
+                return
             for delay_s, changed in apply_all(effects, message):
                 if delay_s > 0:
-                    self._line.put(delay_s, lambda m=changed: leave(m))
+                    later(delay_s, changed)
                 else:
                     leave(changed)
 

@@ -11,6 +11,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
 from beingh_core.contract import Driver, RobotContract
+from beingh_core.contract.simulation import ODOMETRY
 from beingh_core.evaluate.arm_sdk import judge_arm_sdk, read_low_commands
 from beingh_core.evaluate.base import BaseRecord, judge_base
 from beingh_core.evaluate.stream_figures import StreamFigures
@@ -18,7 +19,6 @@ from beingh_ros.messages.conversions import stamp_to_ns
 from beingh_ros.messages.state_messages import message_type
 
 DEEP = QoSProfile(depth=5000)
-ODOMETRY = "nav_msgs/msg/Odometry"
 _UPPER_BODY = 12  # motor of the first joint of the waist
 _WAIST = ("waist_yaw_joint", "waist_roll_joint", "waist_pitch_joint")
 _ARM = ("shoulder_pitch", "shoulder_roll", "shoulder_yaw", "elbow", "wrist_roll", "wrist_pitch", "wrist_yaw")

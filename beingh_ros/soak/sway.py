@@ -2,40 +2,57 @@
 
 from __future__ import annotations
 
-import time
+from typing import Any
 
+from rclpy.node import Node
 from rclpy.serialization import deserialize_message, serialize_message
 from trajectory_msgs.msg import MultiDOFJointTrajectory
 
 from beingh_core.contract import RobotContract
+from beingh_core.contract.simulation import ODOMETRY
+from beingh_ros.messages.state_messages import message_type
 
-# A quarter of the way each way, at this share of the fastest.
-PERIOD_S, SHARE = 4.0, 0.3
+# At this share of the fastest, between these places: a little behind the start, clear of what is in front of it [m, rad].
+SHARE = 0.3
+BETWEEN = {"linear.x": (-0.12, -0.06), "linear.y": (-0.03, 0.03), "angular.z": (-0.05, 0.05)}
 
 
 class Sway:
-    """Puts velocities into the base's part of every chunk, behind the locked prefix: forward for half a period, then back.
+    """Puts velocities into the base's part of every chunk, behind the locked prefix. Executor thread.
 
     Args:
-        contract: of a robot with a base.
+        node: owner of the subscriptions.
+        contract: of a robot with a base, whose odometry says where to turn back.
     """
 
-    def __init__(self, contract: RobotContract) -> None:
-        self._delay, self._dt_s = contract.uac.delay_steps, contract.dt_s
-        names = list(contract.joint_names)
-        self._speeds = [
-            (*axis.split("."), SHARE * float(contract.limits.upper[names.index(joint)]))
+    def __init__(self, node: Node, contract: RobotContract) -> None:
+        self._delay, names = contract.uac.delay_steps, list(contract.joint_names)
+        self._speeds = {
+            axis: SHARE * float(contract.limits.upper[names.index(joint)])
             for driver in contract.drivers
             if driver.is_velocity
             for joint, axis in zip(driver.joints, driver.options["axes"])
+        }
+        topics = dict.fromkeys(signal.topic for signal in contract.state if signal.type == ODOMETRY)
+        self.subscriptions = [
+            node.create_subscription(message_type(ODOMETRY), topic, self._on_odometry, 10) for topic in topics
         ]
+
+    def _on_odometry(self, message: Any) -> None:
+        pose = message.pose.pose
+        # The turn is small, so its half is the sine.
+        place = {"linear.x": pose.position.x, "linear.y": pose.position.y, "angular.z": 2.0 * pose.orientation.z}
+        for axis, speed in self._speeds.items():
+            low, high = BETWEEN[axis]
+            if place[axis] < low:
+                self._speeds[axis] = abs(speed)
+            elif place[axis] > high:
+                self._speeds[axis] = -abs(speed)
 
     def __call__(self, data: bytes) -> bytes:
         message = deserialize_message(data, MultiDOFJointTrajectory)
-        now_s = time.time()
-        for step, point in enumerate(message.points):
-            if step >= self._delay and point.velocities:
-                forward = (now_s + step * self._dt_s) % PERIOD_S < PERIOD_S / 2
-                for part, axis, speed in self._speeds:
-                    setattr(getattr(point.velocities[0], part), axis, speed if forward else -speed)
+        for point in message.points[self._delay :]:
+            for name, speed in self._speeds.items() if point.velocities else ():
+                part, axis = name.split(".")
+                setattr(getattr(point.velocities[0], part), axis, speed)
         return serialize_message(message)

@@ -30,6 +30,7 @@ def _of(file: str, tests: str, *faults: tuple[str, str]) -> list[Mutant]:
 
 REALTIME = "beingh_core/realtime"
 LIMITS, REACH = "test_realtime_limits.py", "test_realtime_reach.py"
+PATHS, SHAPES = "test_path_check.py", "test_self_collision_path.py"
 LOGIC, CAUSES = "test_nodes_logic.py", "test_controller_causes.py"
 
 MUTANTS = [
@@ -169,7 +170,10 @@ MUTANTS = [
     *_of(
         "beingh_core/control/controller.py",
         CAUSES,
-        ("if result.accepted and self._status.cause == CHUNKS_SILENT:", "if False:"),
+        (
+            "elif result.accepted and not result.blocked and self._status.cause in (CHUNKS_SILENT, COLLISION):",
+            "elif False:",
+        ),
         ("if subscribed.lost and self._status.state == RUNNING:", "if False:"),
     ),
     *_of(
@@ -185,5 +189,53 @@ MUTANTS = [
         ("if not share[joint] > 1.0:", "if True:"),
         ("if now_ns - self._bad_since_ns < self._patience_ns:", "if False:"),
         ("since_ns = measured_ns - self._delay_ns", "since_ns = measured_ns"),
+    ),
+    *_of(
+        f"{REALTIME}/cut.py",
+        "test_realtime_cut.py",
+        ("return check(past_3J[-1], np.vstack([kept, tail]), known)", "return check(past_3J[-1], kept, known)"),
+        ("min(found.row, total - 1), 1", "min(found.row + 1, total - 1), 1"),
+        ("if count == 0:", "if count <= 1:"),
+        ("while too_many - count > 1:", "while False:"),
+    ),
+    *_of(
+        f"{REALTIME}/commit_buffer.py",
+        "test_realtime_cut.py",
+        ("if self._still_fits(draft):", "if True:"),
+        ("draft.epoch and self._stop_reason is None", "draft.epoch"),
+        ("same = self._epoch == draft.epoch and", "same ="),
+        ("overtaken = self._next - chunk.base_tick - draft.consumed", "overtaken = 0"),
+        ("made = [*self._rows(first - self._next), *", "made = [*self._rows(first - self._next - 1), *"),
+    ),
+    *_of(
+        "beingh_core/contract/self_collision.py",
+        PATHS,
+        ("request.security_margin = min(margin,", "request.security_margin = min(0.0,"),
+        ("if gap < already.get(pair, np.inf) - ROUNDING_M", "if gap < already.get(pair, -np.inf)"),
+        ("gap < already.get(pair, np.inf)", "gap < np.inf"),
+    ),
+    *_of(
+        "beingh_core/contract/self_collision.py",
+        SHAPES,
+        ("if not all(self._is_finger[joint] for joint in joints):", "if True:"),
+        ("np.ceil(self._motion.bound(np.diff(path, axis=0))", "np.ceil(0.0 * self._motion.bound(path[1:])"),
+    ),
+    *_of(
+        "beingh_core/contract/relative_motion.py",
+        SHAPES,
+        ("length += float(np.linalg.norm(model.jointPlacements[joint].translation))", "pass"),
+        ("arms.keys() - others.keys()]", "arms.keys() & others.keys()]"),
+    ),
+    *_of("beingh_core/control/path_check.py", SHAPES, ("if contract.keep_out:", "if False:")),
+    *_of(
+        "beingh_core/control/path_check.py",
+        PATHS,
+        ("rows_KJ[:, self._is_joint], known)", "rows_KJ[:, self._is_joint] * 0.0, known)"),
+    ),
+    *_of(
+        "beingh_core/control/controller.py",
+        CAUSES,
+        ("if result.blocked and (self._status.cause,", "if False and (self._status.cause,"),
+        (" and self._status.cause != COLLISION:", ":"),
     ),
 ]

@@ -20,11 +20,12 @@ from beingh_core.contract.codec import SignalCodec
 from beingh_core.contract.schema import POSITION_SLOTS
 from beingh_core.contract.state_messages import StateMessages
 from beingh_core.data.annotate.signals import Mark, Signals
-from beingh_core.data.bag_files import SUCCESS, TASK, ContractBag, full_name, of_other_contract
+from beingh_core.data.bag_files import SUCCESS, ContractBag, full_name, of_other_contract
 from beingh_core.data.bags.message import text_of
 from beingh_core.data.bags.writer import UNFINISHED
 from beingh_core.data.camera_reader import plain_pixels
 from beingh_core.data.recorded import NS
+from beingh_core.data.said_tasks import said_in
 from beingh_core.errors import BeingHError, shown
 
 EVENTS = "record/events"
@@ -120,6 +121,7 @@ def read(path: Path, contract: RobotContract, opener: Opener, namespace: str = "
         custom = dict(bag.custom)
         findings, name = (*bag.findings, *of_other_contract(custom, contract)), fingerprint(bag)
         begin_ns = bag.start_ns
+        found.task = found.task or said_in(named, custom).task
     if len(found.stamps) < 2:
         raise BeingHError(
             "has no joint states of this robot",
@@ -127,7 +129,6 @@ def read(path: Path, contract: RobotContract, opener: Opener, namespace: str = "
             allowed=[signal.topic for signal in contract.state],
             remedy="give the contract with which it was recorded, or --namespace",
         )
-    found.task = found.task or custom.get(TASK, "")
     if found.success is None:
         found.success = {"true": True, "false": False}.get(custom.get(SUCCESS, ""))
     origin_ns = _origin_ns(found, begin_ns)

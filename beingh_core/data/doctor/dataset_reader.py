@@ -12,7 +12,7 @@ import numpy as np
 from beingh_core.contract import RobotContract
 from beingh_core.data.contract_rows import IMAGES, IN_CHARGE, SUCCESS
 from beingh_core.data.doctor import known_contract
-from beingh_core.data.doctor.dataset_images import image_keys, read_images
+from beingh_core.data.doctor.dataset_images import read_images
 from beingh_core.data.doctor.dataset_views import read_view
 from beingh_core.data.doctor.facts import CAMERA, FAULT, NOTE, ROWS, Charge, Curve, EpisodeFacts, Finding, Mark, Stream
 from beingh_core.data.doctor.positions import GRIP_NAMES
@@ -47,9 +47,8 @@ class DatasetReader:
         self._dataset = Dataset(root, tolerant=True, skip_unknown=True)
         self.name = root.resolve().name
         self.trouble = [Finding(kind="damage", weight=FAULT, text=text) for text in self._dataset.damaged]
-        self._images = image_keys(self._dataset)
-        unknown = [text for text in self._dataset.skipped if not any(f"`{key}`" in text for key in self._images)]
-        self.trouble += [Finding(kind="column", weight=NOTE, text=text) for text in unknown]
+        self._images = list(self._dataset.images)
+        self.trouble += [Finding(kind="column", weight=NOTE, text=text) for text in self._dataset.skipped]
         path = root / "meta/contract.yaml"
         if contract is None and path.exists():
             contract, why = known_contract.from_text(path.read_text("utf-8", "replace"))

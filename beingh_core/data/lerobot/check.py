@@ -8,6 +8,7 @@ import av
 import numpy as np
 
 from beingh_core.data.lerobot import columns
+from beingh_core.data.lerobot.images import files_of
 from beingh_core.data.lerobot.reader import Dataset, Episode
 from beingh_core.errors import BeingHError
 
@@ -44,6 +45,17 @@ class Checker:
                 found += self._video(episode, key)
             except BeingHError as error:
                 found.append(f"{key}: {error.what}")
+        return found
+
+    def problems_in_rows(self, episode: Episode) -> list[str]:
+        """What is wrong with pictures that stand in the rows, which are not decoded."""
+        found = []
+        for key in self._dataset.images:
+            try:
+                without = sum(data is None for data in files_of(episode.data, episode.index, key))
+                found += [f"{key}: {without} rows have no picture"] if without else []
+            except BeingHError as error:
+                found.append(error.what)
         return found
 
     def _video(self, episode: Episode, key: str) -> list[str]:

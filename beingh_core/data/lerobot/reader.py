@@ -17,8 +17,10 @@ import pyarrow.parquet as pq
 
 from beingh_core.data.lerobot import columns, video
 from beingh_core.data.lerobot.episode import Record
+from beingh_core.data.lerobot.images import files_of, image_columns
 from beingh_core.data.lerobot.publish import is_whole
 from beingh_core.data.lerobot.schema import CHUNK, PATHS, SUBTASK_INDEX, VERSIONS, Camera, DatasetSpec, spec_of
+from beingh_core.data.pixels import compressed_pixels
 from beingh_core.errors import BeingHError, shown
 from beingh_core.files import read_json
 
@@ -52,11 +54,12 @@ class Dataset:
     Args:
         root: Folder that has meta/info.json.
         tolerant: Leave out files of episodes that cannot be read; `damaged` tells them.
-        skip_unknown: Leave out features of kinds that are not handled; `skipped` tells them.
+        skip_unknown: Only read: leave out features of kinds that are not handled; `skipped` tells them.
 
     Attributes:
         damaged, skipped: What was left out, in words.
         info: info.json.
+        images: Key -> (height, width) of the cameras whose pictures stand in the rows; without `skip_unknown` none.
         spec: Features, rate and version.
         episodes: All of them, in order.
 
@@ -80,6 +83,7 @@ class Dataset:
                 where=where, allowed=VERSIONS, remedy="convert it with LeRobot's own scripts",
             )  # fmt: skip
         self.spec: DatasetSpec = spec_of(self.info, where, self.skipped if skip_unknown else None)
+        self.images = image_columns(self.info) if skip_unknown else {}
         self.episodes = self._episodes_v3() if self.spec.version == "v3.0" else self._episodes_v21()
         if not tolerant and [episode.index for episode in self.episodes] != list(range(len(self.episodes))):
             raise BeingHError("episodes are not numbered 0, 1, 2, ...", where=self.root / "meta")
@@ -124,7 +128,7 @@ class Dataset:
         return found
 
     def rows(self, episode: Episode) -> pa.Table:
-        """All columns of an episode.
+        """All columns of an episode but pictures.
 
         Raises:
             BeingHError: The file cannot be read, or has other rows than promised.
@@ -142,7 +146,20 @@ class Dataset:
 
     def pictures(self, episode: Episode, key: str) -> Iterator[np.ndarray]:
         """An episode's pictures of a camera, in order: uint8 (H, W, 3), or depth (H, W) float32."""
+        if key in self.images:
+            return self._from_rows(episode, key)
         return video.decode(episode.videos[key], self.camera(key), self.spec.fps)
+
+    def _from_rows(self, episode: Episode, key: str) -> Iterator[np.ndarray]:
+        for row, data in enumerate(files_of(episode.data, episode.index, key)):
+            try:
+                if data is None:
+                    raise BeingHError("no picture")
+                yield compressed_pixels(data, text="")
+            except BeingHError as error:
+                raise BeingHError(
+                    f"episode {episode.index}, row {row} of `{key}`: {error.what}", where=episode.data
+                ) from None
 
     def subtasks_of(self, episode: Episode) -> list[tuple[float, str]]:
         """(start [s], text) of an episode's subtasks, from either form."""
@@ -176,14 +193,18 @@ class Dataset:
             self._kept = (key, self._small(episode.data))
         if self._kept[1] is not None:
             return self._kept[1].filter(pc.field("episode_index") == episode.index)
-        return pq.read_table(episode.data, filters=[("episode_index", "==", episode.index)], partitioning=None)
+        wanted = [("episode_index", "==", episode.index)]
+        return pq.read_table(episode.data, columns=self._names(episode.data), filters=wanted, partitioning=None)
 
-    @staticmethod
-    def _small(path: Path) -> pa.Table | None:
+    def _small(self, path: Path) -> pa.Table | None:
         """The rows of a file that holds many episodes, unless they would take much memory."""
         held = pq.read_metadata(path)
         size = sum(held.row_group(number).total_byte_size for number in range(held.num_row_groups))
-        return pq.read_table(path, partitioning=None) if size <= KEPT_BYTES else None
+        return pq.read_table(path, columns=self._names(path), partitioning=None) if size <= KEPT_BYTES else None
+
+    def _names(self, path: Path) -> list[str] | None:
+        """Columns without pictures; None for all."""
+        return [name for name in pq.read_schema(path).names if name not in self.images] if self.images else None
 
     def _lines(self, name: str) -> list[dict[str, Any]]:
         path = self.root / name

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from beingh_core.data.lerobot.depth import DepthScale
+from beingh_core.data.lerobot.images import IMAGE
 from beingh_core.errors import BeingHError, shown
 
 VERSIONS = ("v3.0", "v2.1")
@@ -200,7 +201,8 @@ def spec_of(info: Mapping[str, Any], where: object, skipped: list[str] | None = 
     Args:
         info: Content of the file.
         where: The file.
-        skipped: Is told of features that are not handled, which are left out then; None to refuse them.
+        skipped: Is told of features that are not handled, which are left out then; None to refuse them, and pictures that
+            stand in rows.
 
     Raises:
         BeingHError: Another version, a missing entry, or a kind of feature that is not handled.
@@ -217,6 +219,8 @@ def spec_of(info: Mapping[str, Any], where: object, skipped: list[str] | None = 
                 subtasks = "language"
             elif key == SUBTASK_INDEX:
                 subtasks = "index"
+            elif skipped is not None and dtype == IMAGE:
+                continue  # see `Dataset.images`
             elif key not in COMMON:
                 try:
                     vectors.append(_vector_of(key, dtype, shape, feature.get("names"), where))

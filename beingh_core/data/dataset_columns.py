@@ -1,4 +1,4 @@
-"""Which columns of a LeRobot dataset are which slots and views of a robot contract."""
+"""Which columns of a LeRobot dataset are which slots and views of a robot contract, or of a released data config."""
 
 from __future__ import annotations
 
@@ -47,33 +47,61 @@ def find_columns(dataset: Dataset, contract: RobotContract, views: Mapping[str, 
             where=dataset.root, allowed=f"{contract.rate_hz:g}",
             remedy="give the contract (a copy of it) with the dataset's rate_hz, if the checkpoint was trained at that",
         )  # fmt: skip
+    return match_columns(
+        dataset,
+        f"the contract of `{contract.robot}`",
+        {signal.slot: slot_names(signal) for signal in contract.state},
+        {signal.slot: slot_names(signal) for signal in contract.action},
+        [camera.name for camera in contract.cameras],
+        views,
+    )
+
+
+def match_columns(
+    dataset: Dataset,
+    whose: str,
+    state: Mapping[str, Sequence[str]],
+    action: Mapping[str, Sequence[str]],
+    views: Sequence[str],
+    given: Mapping[str, str] | None = None,
+) -> Columns:
+    """The same for whatever says which slots and views there are.
+
+    Args:
+        dataset: Anybody's.
+        whose: What says it, for errors.
+        state, action: slot -> a name for each of its numbers.
+        views: views.
+        given: view -> key of its pictures, for those whose names differ.
+
+    Raises:
+        BeingHError: A column, slot or view cannot be found.
+    """
     notes: list[str] = []
-    found = {}
-    for key, signals in ((STATE, contract.state), (ACTION, contract.action)):
-        found[key] = _order(dataset, contract, key, signals, notes)
-    return Columns(state=found[STATE], action=found[ACTION], views=_views(dataset, contract, views or {}),
-                   notes=tuple(notes))  # fmt: skip
+    order = {key: _order(dataset, whose, key, parts, notes) for key, parts in ((STATE, state), (ACTION, action))}
+    found = _views(dataset, whose, views, given or {})
+    return Columns(state=order[STATE], action=order[ACTION], views=found, notes=tuple(notes))
 
 
-def _order(dataset: Dataset, contract: RobotContract, key: str, signals: Sequence, notes: list[str]) -> np.ndarray:
+def _order(dataset: Dataset, whose: str, key: str, slots: Mapping[str, Sequence[str]], notes: list[str]) -> np.ndarray:
     vector = next((v for v in dataset.spec.vectors if v.key == key), None)
     if vector is None:
         raise BeingHError(f"has no column `{key}`", where=dataset.root, allowed=[v.key for v in dataset.spec.vectors])
-    wanted = [name for signal in signals for name in slot_names(signal)]
+    wanted = [name for names in slots.values() for name in names]
     parts = _modality(dataset).get("state" if key == STATE else "action", {})
-    if all(_fits(parts.get(s.slot), key, len(slot_names(s)), len(vector.names)) for s in signals):
-        return np.concatenate([np.arange(parts[s.slot]["start"], parts[s.slot]["end"]) for s in signals])
+    if all(_fits(parts.get(slot), key, len(names), len(vector.names)) for slot, names in slots.items()):
+        return np.concatenate([np.arange(parts[slot]["start"], parts[slot]["end"]) for slot in slots])
     have = list(vector.names)
     if len(set(have)) == len(have) and set(wanted) <= set(have):
         return np.array([have.index(name) for name in wanted])
     if len(have) != len(wanted):
         raise BeingHError(
-            f"`{key}` has {len(have)} numbers, {shown(have)}; the contract of `{contract.robot}` has {len(wanted)}",
+            f"`{key}` has {len(have)} numbers, {shown(have)}; {whose} has {len(wanted)}",
             where=dataset.root, allowed=wanted,
             remedy="give the contract of the robot that it was recorded with",
         )  # fmt: skip
     notes.append(
-        f"{key}: taken in the contract's order ({', '.join(wanted)}), since its names {shown(have)} say nothing"
+        f"{key}: taken in the order of {whose} ({', '.join(wanted)}), since its names {shown(have)} say nothing"
     )
     return np.arange(len(wanted))
 
@@ -91,20 +119,27 @@ def _fits(part: object, key: str, width: int, most: int) -> bool:
     return isinstance(start, int) and isinstance(end, int) and 0 <= start and end - start == width and end <= most
 
 
-def _views(dataset: Dataset, contract: RobotContract, given: Mapping[str, str]) -> dict[str, str]:
-    keys, names = [camera.key for camera in dataset.spec.cameras], [camera.name for camera in contract.cameras]
+def _views(dataset: Dataset, whose: str, names: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
+    keys = [*(camera.key for camera in dataset.spec.cameras), *dataset.images]
     foreign = [view for view in given if view not in names]
     if foreign:
-        raise BeingHError(f"--view names {shown(foreign[0])}, which is no view of `{contract.robot}`", allowed=names)
-    found = {}
+        raise BeingHError(f"--view names {shown(foreign[0])}, which is no view of {whose}", allowed=names)
+    told, found = _modality(dataset).get("video", {}), {}
     for view in names:
-        key = given.get(view, IMAGES + view)
+        key = given.get(view) or (IMAGES + view if IMAGES + view in keys else _original_key(told.get(view), keys))
+        key = key or IMAGES + view
         if key not in keys:
             raise BeingHError(
                 f"has no pictures `{key}` for the view `{view}`", where=dataset.root, allowed=keys,
                 remedy=f"name them: --view {view}=KEY",
             )  # fmt: skip
-        if dataset.camera(key).depth:
+        if key not in dataset.images and dataset.camera(key).depth:
             raise BeingHError(f"`{key}` is depth, and the view `{view}` a picture", where=dataset.root, allowed=keys)
         found[view] = key
     return found
+
+
+def _original_key(part: object, keys: Sequence[str]) -> str | None:
+    """The key that modality.json gives for a view, if it is there."""
+    key = part.get("original_key") if isinstance(part, Mapping) else None
+    return key if key in keys else None

@@ -1,0 +1,132 @@
+"""`beingh train` and `python -m beingh_core.train`: the command line of a training run."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from beingh_core.errors import BeingHError
+
+_DESCRIPTION = (
+    "Trains a checkpoint on LeRobot datasets, as a YAML file says (config/train, docs/training.md); key.of.section=value "
+    "changes what the file says. On several GPUs or hosts: torchrun --nproc-per-node N -m beingh_core.train. A run that is "
+    "found in `out` goes on. "
+)
+
+
+DOCTOR = "doctor"
+
+
+def add_train(commands) -> None:
+    """Adds `train` to the command line."""
+    parser = commands.add_parser(
+        "train", help="train a checkpoint; `doctor` looks at the data", description=_DESCRIPTION,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )  # fmt: skip
+    add_arguments(parser)
+    parser.set_defaults(run=run)
+    between_options(parser)
+
+
+def between_options(parser: argparse.ArgumentParser) -> None:
+    """Lets words stand before, between and behind options, which argparse does for whole command lines only."""
+    plain = parser.parse_known_args
+
+    def parse(args=None, namespace=None):
+        parser.parse_known_args = plain  # which the other one calls
+        try:
+            return parser.parse_known_intermixed_args(args, namespace)
+        finally:
+            parser.parse_known_args = parse
+
+    parser.parse_known_args = parse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of a run."""
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="what to train")
+    parser.add_argument(
+        "--device", default="auto", choices=("auto", "cpu", "cuda"), help="auto: a GPU where there is one"
+    )
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads of torch on each rank; 0 for its default")
+    parser.add_argument(
+        "--page",
+        type=Path,
+        default=Path("out/train_doctor.html"),
+        metavar="FILE",
+        help="of the doctor: where its page goes",
+    )
+    parser.add_argument(
+        "--gpus", default="1,4,8", metavar="N,N", help="of the doctor: how many GPUs memory is told for"
+    )
+    parser.add_argument("--gpu-gb", type=float, default=80.0, metavar="GB", help="of the doctor: memory of one GPU")
+    parser.add_argument(
+        "changes", nargs="*", metavar="[doctor] key=value",
+        help="`doctor` shows one batch, loss, speed and memory on a page, and trains nothing; changes of what the file says",
+    )  # fmt: skip
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """Trains, or looks at what would be trained on; the exit status.
+
+    Raises:
+        BeingHError: See `RunConfig.from_file`, `Run` and `doctor.examine`.
+    """
+    from beingh_core.train.settings import RunConfig
+
+    if chosen.threads < 0:
+        raise BeingHError(f"--threads {chosen.threads}", allowed="0 or more")
+    examine = chosen.changes[:1] == [DOCTOR]
+    config = RunConfig.from_file(chosen.config, chosen.changes[1:] if examine else chosen.changes)
+    import torch
+
+    if chosen.threads:
+        torch.set_num_threads(chosen.threads)
+    return _examine(chosen, config) if examine else _train(chosen, config)
+
+
+def _train(chosen: argparse.Namespace, config) -> int:
+    from beingh_core.train.ranks import Ranks
+    from beingh_core.train.run import Run
+
+    ranks = Ranks.join(chosen.device)
+    try:
+        Run(config, ranks).train()
+    finally:
+        ranks.leave()
+    return 0
+
+
+def _examine(chosen: argparse.Namespace, config) -> int:
+    """0, or 1 where the run would not begin."""
+    from beingh_core.train import doctor_page
+    from beingh_core.train.doctor import examine
+
+    report = examine(config, _numbers(chosen.gpus), _positive(chosen.gpu_gb))
+    try:
+        doctor_page.write(report, chosen.page)
+    except OSError as error:
+        raise BeingHError(f"the page cannot be written: {error.strerror}", where=chosen.page) from None
+    for line in report.refused:
+        print(line)
+    if report.loss:
+        print(f"action loss at the start {report.loss['action']:.4g}, of no prediction {report.loss['of nothing']:.4g}")
+    print(f"{report.speed['made_per_s']:.1f} samples/s are made by one process; {config.data.workers} would work")
+    for (gpus, again), sizes in report.memory.items():
+        name = f"{gpus} GPU{'s, sharded' if gpus > 1 else ''}{', activation checkpointing' if again else ''}"
+        print(f"{name}: {sizes['total']:.1f} GB of {chosen.gpu_gb:g}")
+    print(f"wrote {chosen.page}")
+    return 1 if report.refused else 0
+
+
+def _numbers(text: str) -> list[int]:
+    parts = text.split(",")
+    if not all(part.isdecimal() and 1 <= int(part) <= 100_000 for part in parts):
+        raise BeingHError(f"--gpus {text}", allowed="numbers from 1 with commas between them, such as 1,4,8")
+    return [int(part) for part in parts]
+
+
+def _positive(value: float) -> float:
+    if not 0 < value < 1e6:
+        raise BeingHError(f"--gpu-gb {value:g}", allowed="a number above 0 [GB]")
+    return value

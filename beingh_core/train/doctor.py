@@ -1,0 +1,255 @@
+"""`beingh train doctor`: what a run would learn from, shown before hours are spent: one batch, its loss, speed and memory."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from beingh_core.data.contract_rows import ACTION
+from beingh_core.data.lerobot import Dataset
+from beingh_core.errors import BeingHError
+from beingh_core.model import BeingH
+from beingh_core.train import memory
+from beingh_core.train.checks import Finding, findings, still
+from beingh_core.train.plan import TRAIN, Plan
+from beingh_core.train.samples import Made, SampleMaker, normalised
+from beingh_core.train.settings import RunConfig
+from beingh_core.train.sources import Source, open_sources
+from beingh_core.train.start import chunk_length, config_of, load_model, prompts_for, tokenizer_for
+from beingh_core.train.step import PackInputs, Stepper, longest_delay
+
+MOST_SHOWN = 8
+_TIMED_PACKS = 3
+_MODEL_SHARE = 0.5  # of the free memory that weights may take to be loaded for the loss
+
+
+@dataclass(kw_only=True)
+class Shown:
+    """One sample of the batch, as it is taught and as it was recorded.
+
+    Attributes:
+        dataset, episode, row: where it comes from.
+        task: its instruction.
+        pictures: view -> uint8 (S, S, 3).
+        slots: "state" or "action" -> key -> (first slot, behind the last one).
+        mask: (H, 200) what the loss looks at.
+        taught: action key -> (H, W), back in physical units.
+        recorded: action key -> (H, W) of the dataset itself, NaN behind the episode's end; without keys that count from the
+            chunk's start.
+    """
+
+    dataset: str
+    episode: int
+    row: int
+    task: str
+    pictures: dict[str, np.ndarray]
+    slots: dict[str, dict[str, tuple[int, int]]]
+    mask: np.ndarray
+    taught: dict[str, np.ndarray]
+    recorded: dict[str, np.ndarray]
+
+
+@dataclass(kw_only=True)
+class Report:
+    """What the doctor found.
+
+    Attributes:
+        config: Of the run.
+        sources: Its datasets.
+        findings: dataset -> contradictions.
+        still: dataset -> values that never moved.
+        account: the mixture after a few packs.
+        samples: Some of the batch.
+        batch: figures of the batch: samples, tokens, longest, left out.
+        difference: largest difference of taught and recorded actions, of all shown.
+        loss: at the start, and of a model that predicts nothing; {} when no model was loaded.
+        speed: samples a second that one process makes, and that one step takes on this machine.
+        parameters: part -> number.
+        memory: (GPUs, activation checkpointing) -> part -> GB.
+        gpu_gb: memory of the GPU that is asked about.
+        notes: what people should know.
+    """
+
+    config: RunConfig
+    sources: Sequence[Source]
+    findings: dict[str, list[Finding]]
+    still: dict[str, list[str]]
+    account: list[dict[str, Any]]
+    samples: list[Shown]
+    batch: dict[str, Any]
+    difference: float
+    loss: dict[str, float] = field(default_factory=dict)
+    speed: dict[str, float] = field(default_factory=dict)
+    parameters: dict[str, int] = field(default_factory=dict)
+    memory: dict[tuple[int, bool], dict[str, float]] = field(default_factory=dict)
+    gpu_gb: float = 80.0
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def refused(self) -> list[str]:
+        """Contradictions that would end the run, a line each."""
+        return [
+            str(finding.error(source))
+            for source in self.sources for finding in self.findings[source.title]
+            if finding.kind not in source.section.accept
+        ]  # fmt: skip
+
+
+def examine(
+    config: RunConfig, gpus: Sequence[int] = (1, 4, 8), gpu_gb: float = 80.0, say: Callable[[str], None] = print
+) -> Report:
+    """Looks at everything that a run would begin with; reads one batch of pictures.
+
+    Args:
+        config: The run.
+        gpus: For how many GPUs memory is told.
+        gpu_gb: Memory of one [GB].
+        say: Is told what is being done.
+
+    Raises:
+        BeingHError: What would end the run at once.
+    """
+    length = chunk_length(config)
+    with tempfile.TemporaryDirectory() as scratch:
+        say("reading the datasets' numbers")
+        sources = open_sources(config.data, Path(config.data.cache or scratch), length)
+        found = {source.title: findings(source, length) for source in sources}
+        longest = max(longest_delay(s.modality.name, s.modality.delay_steps, config.uac) for s in sources)
+        tokenizer = tokenizer_for(config, [task for source in sources for task in source.table.tasks])
+        prompts = prompts_for(config, tokenizer, longest)
+        sources = tuple(source.measured(prompts) for source in sources)
+        plan = Plan(sources, config.data, config.packing, config.training.seed, TRAIN)
+        maker = SampleMaker(sources, prompts, config.data, config.training.seed)
+        say("decoding a batch")
+        begin, packs = time.perf_counter(), []
+        for _ in range(_TIMED_PACKS):
+            packs.append(maker.make(plan.next()))
+        made_per_s = sum(len(one.rows) for one in packs) / (time.perf_counter() - begin)
+        made = next((one for one in packs if one.batch is not None), None)
+        if made is None:
+            why = "; ".join(f"{title}: {text}" for title, text in packs[0].left_out)
+            raise BeingHError(f"no sample of the first packs can be made ({why})", where="data.datasets")
+        samples = _shown(sources, maker, made)
+        report = Report(
+            config=config, sources=sources, findings=found, still={s.title: still(s) for s in sources},
+            account=plan.account(), samples=samples, batch=_batch(packs), difference=_difference(samples),
+            speed={"made_per_s": made_per_s}, gpu_gb=gpu_gb,
+            notes=[note for source in sources for note in source.notes],
+        )  # fmt: skip
+        raw = config_of(config, tokenizer, longest)
+        report.parameters = memory.parameters(raw)
+        for count in gpus:
+            for again in (False, True):
+                training = config.training.model_copy(update={"activation_checkpointing": again, "shard": count > 1})
+                report.memory[count, again] = memory.estimate(raw, training, _load(made), count)
+        if _fits(report.parameters):
+            say("loading the model, one step")
+            used = np.any([maker.transform(which).action_mask for which in range(len(sources))], axis=0)
+            _loss(report, load_model(config, tokenizer, longest, used.tolist()), made, config)
+        else:
+            report.notes.append("the model does not fit into this machine's memory: no loss was computed")
+    return report
+
+
+def _shown(sources: Sequence[Source], maker: SampleMaker, made: Made) -> list[Shown]:
+    """Some samples of a batch, of as many datasets and episodes as possible."""
+    episodes = [
+        (int(which), int(np.searchsorted(sources[which].table.starts, row, side="right")))
+        for which, row in zip(made.sources, made.rows)
+    ]
+    order = sorted(range(len(episodes)), key=lambda place: (episodes[:place].count(episodes[place]), place))
+    chosen, found = sorted(order[:MOST_SHOWN]), []
+    firsts = np.cumsum([0, *(len(sources[which].modality.config.views) for which in made.sources)])
+    length = len(made.batch["padded_action"]) // len(made.rows)
+    for place in chosen:
+        which, row = int(made.sources[place]), int(made.rows[place])
+        source, transform = sources[which], maker.transform(which)
+        config, table = source.modality.config, source.table
+        episode = int(np.searchsorted(table.starts, row, side="right")) - 1
+        pixels = made.batch["packed_vit_tokens"][firsts[place] : firsts[place + 1]].permute(0, 2, 3, 1).numpy()
+        rows = slice(place * length, (place + 1) * length)
+        slots = {
+            kind: {spec.key: (spec.bounds(kind).start, spec.bounds(kind).stop) for spec in specs}
+            for kind, specs in (("state", config.state), ("action", config.action))
+        }
+        number, at = table.episodes[episode], row - int(table.starts[episode])
+        found.append(Shown(
+            dataset=source.title, episode=number, row=at, task=maker.task(which, row),
+            pictures=dict(zip(config.views, pixels)), slots=slots,
+            mask=made.batch["padded_action_mask"][rows].numpy(),
+            taught=transform.action_from_unified(made.batch["padded_action"][rows].numpy()),
+            recorded=_recorded(source, number, at, length),
+        ))  # fmt: skip
+    return found
+
+
+def _recorded(source: Source, episode: int, row: int, length: int) -> dict[str, np.ndarray]:
+    """The actions of a dataset's own file, read anew."""
+    dataset = Dataset(source.section.path, tolerant=True, skip_unknown=True)
+    own = next(one for one in dataset.episodes if one.index == episode)
+    rows = dataset.values(own, ACTION)[:, source.columns.action].astype(float)[row : row + length]
+    rows = np.vstack([rows, np.full((length - len(rows), rows.shape[1]), np.nan)])
+    parts = source.modality.parts("action", rows)
+    return {key: values for key, values in parts.items() if key not in source.modality.starts}
+
+
+def _difference(samples: Sequence[Shown]) -> float:
+    """Largest difference where something was recorded, of keys that come back as they went in."""
+    worst = 0.0
+    for sample in samples:
+        for key, recorded in sample.recorded.items():
+            known = np.isfinite(recorded)
+            if known.any() and recorded.shape == sample.taught[key].shape:
+                worst = max(worst, float(np.abs(sample.taught[key] - recorded)[known].max()))
+    return worst
+
+
+def _batch(packs: Sequence[Made]) -> dict[str, Any]:
+    lengths = [int(n) for one in packs if one.batch for n in one.batch["sample_lens"]]
+    left_out = sum(one.left_out.total() for one in packs)
+    return {
+        "packs": len(packs), "samples": len(lengths), "tokens": sum(lengths) / len(packs),
+        "shortest": min(lengths), "longest": max(lengths), "left_out": left_out,
+    }  # fmt: skip
+
+
+def _load(made: Made) -> memory.Load:
+    batch = made.batch
+    act = batch["packed_action_indexes"].numel() + batch["packed_state_indexes"].numel()
+    labels = batch["ce_loss_indexes"].numel() if "ce_loss_indexes" in batch else 0
+    return memory.Load(und=made.tokens - act, act=act, views=len(batch["packed_vit_tokens"]), labels=labels)
+
+
+def _loss(report: Report, model: BeingH, made: Made, config: RunConfig) -> None:
+    """Loss at the start and the time of a forward and backward pass on this machine."""
+    training = config.training.model_copy(update={"precision": "fp32"})
+    stepper = Stepper(model, config.optimiser, training.model_copy(update={"ema_decay": 0.0}), config.loss)
+    pack = PackInputs(batch=normalised(made.batch, "cpu"), draws={"delays": torch.zeros(len(made.rows))}, seed=0)
+    begin = time.perf_counter()
+    losses = stepper.losses(pack)
+    total = losses["action_loss"] + config.loss.text_weight * losses["und_loss"]
+    total.backward()
+    report.speed["taken_per_s"] = len(made.rows) / (time.perf_counter() - begin)
+    actions, mask = made.batch["padded_action"].double(), made.batch["padded_action_mask"]
+    # The velocity is action minus noise of variance 1, drawn apart.
+    nothing = float(1.0 + actions[mask].square().mean())
+    report.loss = {
+        "action": losses["action_loss"].item(), "text": losses["und_loss"].item(), "of nothing": nothing,
+    }  # fmt: skip
+
+
+def _fits(parameters: dict[str, int]) -> bool:
+    """Whether weights and gradients may be held in this machine's memory."""
+    try:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        return False
+    return 2 * memory.FULL * sum(parameters.values()) <= _MODEL_SHARE * free

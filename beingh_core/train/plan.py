@@ -1,0 +1,222 @@
+"""Which rows stand in which pack: one plan for all ranks and workers, that can be continued exactly.
+
+The packs of a run are numbered through. Their content depends on the datasets, the settings and the seed alone, not on how
+many ranks there are: rank r of R takes the packs r, R + r, 2 R + r, ... So nothing is lost or taught twice when a run
+goes on with another number of ranks, and one rank that accumulates R packs does what R ranks do.
+
+Every dataset is cut into runs of neighbouring rows, which are shuffled anew each time that all were drawn. The next run
+comes from the dataset that is furthest behind its weight.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from beingh_core.errors import BeingHError
+from beingh_core.train.settings import DataSection, PackingSection
+from beingh_core.train.sources import Source
+
+TRAIN, HELD_OUT = "train", "held-out"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pack:
+    """One packed sequence: its number, and (source, row of its table) of each sample."""
+
+    number: int
+    samples: tuple[tuple[int, int], ...]
+
+
+class Stock:
+    """The rows of one dataset that may be drawn, in runs.
+
+    Args:
+        source: Measured.
+        run_length: rows of a run.
+        longest: most tokens of a sample.
+        held_out: share of its episodes that are held out.
+        part: `TRAIN` or `HELD_OUT`.
+
+    Attributes:
+        firsts, counts: first row and number of samples of each run.
+        samples: of all runs.
+        left_out: samples that are too long or without a prompt.
+    """
+
+    def __init__(self, source: Source, run_length: int, longest: int, held_out: float, part: str) -> None:
+        self.source, self.step = source, source.section.every
+        starts, held = source.table.starts, source.is_held_out(held_out)
+        chosen = np.flatnonzero(held if part == HELD_OUT else ~held)
+        firsts, counts = [], []
+        for episode in chosen:
+            rows = -(-int(starts[episode + 1] - starts[episode]) // self.step)
+            begin = np.arange(0, rows, run_length)
+            firsts.append(starts[episode] + begin * self.step)
+            counts.append(np.minimum(run_length, rows - begin))
+        self.firsts = np.concatenate(firsts) if firsts else np.zeros(0, np.int64)
+        self.counts = np.concatenate(counts) if counts else np.zeros(0, np.int64)
+        usable = (source.tokens > 0) & (source.tokens <= longest)
+        self._lengths = np.where(usable, source.tokens, 0)
+        of_row = self._lengths[np.asarray(source.table.task)]
+        taught = [of_row[f : f + c * self.step : self.step] for f, c in zip(self.firsts, self.counts)]
+        self.samples = int(sum((lengths > 0).sum() for lengths in taught))
+        self.tokens = int(sum(lengths.sum() for lengths in taught))
+        self.left_out = int(self.counts.sum()) - self.samples
+
+    def run(self, number: int) -> list[tuple[int, int]]:
+        """(row, tokens) of each sample of a run."""
+        rows = self.firsts[number] + self.step * np.arange(self.counts[number])
+        lengths = self._lengths[np.asarray(self.source.table.task[rows])]
+        return [(int(row), int(length)) for row, length in zip(rows, lengths) if length]
+
+    def amount(self, measure: str, samples: int, tokens: int) -> float:
+        """Samples, hours or tokens, of so many samples and tokens of this dataset."""
+        if measure == "tokens":
+            return float(tokens)
+        return samples * self.step / self.source.fps / 3600.0 if measure == "hours" else float(samples)
+
+
+class Plan:
+    """The packs of a run, one after another.
+
+    Args:
+        sources: Measured.
+        data: mixture, runs, held-out share.
+        packing: budget and buffer.
+        seed: of all order.
+        part: `TRAIN` or `HELD_OUT`.
+
+    Raises:
+        BeingHError: No dataset has a row for this part.
+    """
+
+    def __init__(
+        self, sources: Sequence[Source], data: DataSection, packing: PackingSection, seed: int, part: str = TRAIN
+    ) -> None:
+        longest = min(packing.max_tokens_per_sample, packing.max_tokens)
+        self.stocks = [Stock(source, data.run_length, longest, data.held_out, part) for source in sources]
+        empty = [stock.source.title for stock in self.stocks if not stock.samples]
+        if empty and (part == TRAIN or len(empty) == len(self.stocks)):
+            raise BeingHError(
+                f"`{empty[0]}` has no sample for {part} of at most {longest} tokens",
+                remedy="raise packing.max_tokens_per_sample, lower data.held_out, or leave the dataset out",
+            )
+        self._packing, self._seed, self._measure = packing, seed, data.measure
+        self.shares = _shares(self.stocks, data)
+        self._identity = _identity(self.stocks, data, packing, seed, part)
+        self._orders: list[tuple[int, np.ndarray] | None] = [None] * len(self.stocks)
+        self._rounds, self._places = [0] * len(self.stocks), [0] * len(self.stocks)
+        self._drawn = [[0, 0] for _ in self.stocks]  # samples, tokens
+        self._pending: list[tuple[int, int, int]] = []  # source, row, tokens
+        self.packs = 0
+
+    def next(self) -> Pack:
+        """The next pack: the oldest waiting samples, as long as they fit."""
+        while len(self._pending) < self._packing.buffer:
+            self._draw()
+        chosen, rest, total = [], [], 0
+        for sample in self._pending:
+            if total < self._packing.expected_tokens and total + sample[2] <= self._packing.max_tokens:
+                chosen.append(sample[:2])
+                total += sample[2]
+            else:
+                rest.append(sample)
+        self._pending = rest
+        self.packs += 1
+        return Pack(number=self.packs - 1, samples=tuple(chosen))
+
+    def state(self) -> dict[str, Any]:
+        """Where it stands; plain numbers and lists."""
+        return {
+            "identity": self._identity, "packs": self.packs, "rounds": list(self._rounds), "places": list(self._places),
+            "drawn": [list(pair) for pair in self._drawn], "pending": [list(sample) for sample in self._pending],
+        }  # fmt: skip
+
+    def go_on(self, state: dict[str, Any]) -> None:
+        """Continue where another plan of the same datasets and settings stood.
+
+        Raises:
+            BeingHError: It was a plan of others.
+        """
+        if state["identity"] != self._identity:
+            raise BeingHError(
+                "the datasets, their mixture or the packing are no longer those of the run that is to go on",
+                remedy="put them back, or start another run: another `out`",
+            )
+        self.packs, self._rounds, self._places = state["packs"], list(state["rounds"]), list(state["places"])
+        self._drawn = [list(pair) for pair in state["drawn"]]
+        self._pending = [tuple(sample) for sample in state["pending"]]
+
+    def account(self) -> list[dict[str, Any]]:
+        """What went into packs of each dataset so far, against what its weight asks for."""
+        packed = [list(pair) for pair in self._drawn]
+        for which, _, tokens in self._pending:
+            packed[which] = [packed[which][0] - 1, packed[which][1] - tokens]
+        amounts = [s.amount(self._measure, *drawn) for s, drawn in zip(self.stocks, packed)]
+        total = sum(amounts) or 1.0
+        return [
+            {
+                "dataset": stock.source.title, "samples": drawn[0], "tokens": drawn[1],
+                "hours": round(stock.amount("hours", *drawn), 4), "times": round(drawn[0] / max(1, stock.samples), 3),
+                "wanted": round(share, 4), "share": round(amount / total, 4), "measure": self._measure,
+                "left_out": stock.left_out,
+            }
+            for stock, drawn, amount, share in zip(self.stocks, packed, amounts, self.shares)
+        ]  # fmt: skip
+
+    def _draw(self) -> None:
+        """Puts the next run among the waiting samples."""
+        amounts = [s.amount(self._measure, *drawn) for s, drawn in zip(self.stocks, self._drawn)]
+        total = sum(amounts)
+        behind = [(share * total - amount) / share if share else -np.inf for share, amount in zip(self.shares, amounts)]
+        which = int(np.argmax(behind))
+        stock = self.stocks[which]
+        order = self._order(which)
+        for row, tokens in stock.run(int(order[self._places[which]])):
+            self._pending.append((which, row, tokens))
+            self._drawn[which][0] += 1
+            self._drawn[which][1] += tokens
+        self._places[which] += 1
+        if self._places[which] == len(order):
+            self._rounds[which], self._places[which] = self._rounds[which] + 1, 0
+
+    def _order(self, which: int) -> np.ndarray:
+        """The runs of a dataset in the order of its present round."""
+        known = self._orders[which]
+        if known is None or known[0] != self._rounds[which]:
+            rng = np.random.default_rng([self._seed, which, self._rounds[which]])
+            known = self._rounds[which], rng.permutation(len(self.stocks[which].firsts))
+            self._orders[which] = known
+        return known[1]
+
+
+def _shares(stocks: Sequence[Stock], data: DataSection) -> list[float]:
+    """Share of each dataset in the mixture: of its group by weight, of the groups by weight; else by what it holds."""
+    holds = [stock.amount(data.measure, stock.samples, stock.tokens) for stock in stocks]
+    weights = [stock.source.section.weight or held for stock, held in zip(stocks, holds)]
+    groups: dict[str, list[int]] = {}
+    for place, stock in enumerate(stocks):
+        groups.setdefault(stock.source.section.group, []).append(place)
+    of_group = {
+        name: data.group_weights.get(name, sum(holds[place] for place in places)) for name, places in groups.items()
+    }
+    every, shares = sum(of_group.values()), [0.0] * len(stocks)
+    for name, places in groups.items():
+        within = sum(weights[place] for place in places)
+        for place in places:
+            shares[place] = of_group[name] / every * weights[place] / within if within else 0.0
+    return shares
+
+
+def _identity(stocks: Sequence[Stock], data: DataSection, packing: PackingSection, seed: int, part: str) -> str:
+    """What the order of packs depends on, in 16 letters."""
+    told: list[Any] = [seed, part, data.measure, data.run_length, data.held_out, packing.model_dump()]
+    told += [[s.source.table.folder.name, s.source.section.every, s.source.tokens.tolist()] for s in stocks]
+    told.append(_shares(stocks, data))
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]

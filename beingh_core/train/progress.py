@@ -1,0 +1,87 @@
+"""What a run tells: a line on the terminal, a line of JSON, TensorBoard where it is installed."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+class Progress:
+    """Counts and tells; on the rank that prints.
+
+    Args:
+        out: folder of the run.
+        steps: of the run.
+        tensorboard: whether curves are written where the library is there.
+        quiet: counts only, as on the other ranks.
+    """
+
+    def __init__(self, out: Path, steps: int, tensorboard: bool = True, quiet: bool = False) -> None:
+        self._out, self._steps, self._quiet, self._writer = out, steps, quiet, None
+        self.left_out: Counter = Counter()
+        self._begin, self._step = time.monotonic(), 0
+        if tensorboard and not quiet and importlib.util.find_spec("tensorboard"):
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(out / "tensorboard"))
+
+    def start(self, step: int) -> None:
+        """From this step on, time is counted anew."""
+        self._begin, self._step = time.monotonic(), step
+
+    def tell(self, step: int, values: Mapping[str, float], samples: float, tokens: float) -> None:
+        """A line about the steps since the last one.
+
+        Args:
+            step: steps done.
+            values: name -> mean since the last line.
+            samples, tokens: taught since then, on all ranks.
+        """
+        seconds = max(1e-9, time.monotonic() - self._begin)
+        left_s = seconds / max(1, step - self._step) * (self._steps - step)
+        rates = {"samples_per_s": samples / seconds, "tokens_per_s": tokens / seconds}
+        self.start(step)
+        shown = "  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in values.items())
+        self.say(
+            f"step {step}/{self._steps}  {shown}  {rates['samples_per_s']:.1f} samples/s  "
+            f"{rates['tokens_per_s']:.0f} tokens/s  {duration(left_s)} left"
+        )
+        self.record("train", step, {**values, **rates, "seconds_left": left_s})
+
+    def record(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
+        """A line of log.jsonl, and points of curves."""
+        if self._quiet:
+            return
+        self._out.mkdir(parents=True, exist_ok=True)
+        with open(self._out / "log.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+        if self._writer is not None:
+            for name, value in values.items():
+                if isinstance(value, (int, float)):
+                    self._writer.add_scalar(f"{kind}/{name}", value, step)
+
+    def say(self, text: str) -> None:
+        """A line on the terminal."""
+        if not self._quiet:
+            print(text, flush=True)
+
+    def close(self) -> None:
+        """Writes what is left of the curves."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+def duration(seconds: float) -> str:
+    """As people say it: 45 s, 12 min, 3 h 20 min, 2 d 5 h."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"

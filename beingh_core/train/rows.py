@@ -1,0 +1,233 @@
+"""The numbers of a dataset, read once, checked, and kept where every worker can map them; pictures stay in their files.
+
+A folder of plain arrays stands in for the parquet files: state, action and task of every usable row, episode after
+episode. What cannot be taught on is left out by name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from beingh_core.data.contract_rows import ACTION, STATE
+from beingh_core.data.dataset_columns import Columns
+from beingh_core.data.lerobot import Dataset
+from beingh_core.data.lerobot.reader import Episode
+from beingh_core.errors import BeingHError
+from beingh_core.policy.transforms import MAX_VALUE
+
+VERSION = 1
+_ARRAYS = ("state", "action", "task")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowTable:
+    """The usable rows of one dataset.
+
+    Attributes:
+        folder: of the arrays.
+        episodes: numbers of the usable episodes, in order.
+        starts: (E + 1,) first row of each of them in the arrays, and the number of all rows.
+        tasks: instructions.
+        bad: episode -> why it is left out.
+    """
+
+    folder: Path
+    episodes: tuple[int, ...]
+    starts: np.ndarray
+    tasks: tuple[str, ...]
+    bad: dict[int, str]
+
+    @cached_property
+    def state(self) -> np.ndarray:
+        """(N, D) measured states, mapped."""
+        return np.load(self.folder / "state.npy", mmap_mode="r")
+
+    @cached_property
+    def action(self) -> np.ndarray:
+        """(N, D) actions, mapped."""
+        return np.load(self.folder / "action.npy", mmap_mode="r")
+
+    @cached_property
+    def task(self) -> np.ndarray:
+        """(N,) place of each row's instruction in `tasks`, mapped."""
+        return np.load(self.folder / "task.npy", mmap_mode="r")
+
+    def __getstate__(self) -> dict:
+        """Without the mapped arrays: another process maps them itself."""
+        return {name: value for name, value in self.__dict__.items() if name not in _ARRAYS}
+
+    @classmethod
+    def load(cls, folder: Path) -> RowTable:
+        """A table that `scan` wrote."""
+        told = json.loads((folder / "table.json").read_text())
+        return cls(
+            folder=folder, episodes=tuple(told["episodes"]), starts=np.array(told["starts"], np.int64),
+            tasks=tuple(told["tasks"]), bad={int(number): why for number, why in told["bad"].items()},
+        )  # fmt: skip
+
+
+def scan(dataset: Dataset, columns: Columns, cache: Path, task: str = "", episodes: Sequence[int] = ()) -> RowTable:
+    """Reads the numbers of a dataset, or finds what an earlier run has read.
+
+    Args:
+        dataset: Opened with `tolerant`.
+        columns: Which of its numbers are wanted.
+        cache: Folder for tables; the one of another dataset, or of this one before it changed, has another name.
+        task: Instruction of all episodes; "" for each row's own.
+        episodes: Numbers of the wanted ones; () for all.
+
+    Raises:
+        BeingHError: A wanted episode is not there, or no episode is usable.
+    """
+    have = {episode.index: episode for episode in dataset.episodes}
+    if missing := [number for number in episodes if number not in have]:
+        raise BeingHError(f"has no episode {missing[0]}", where=dataset.root, allowed=f"0 to {len(have) - 1}")
+    wanted = [have[number] for number in episodes] if episodes else list(have.values())
+    folder = cache / f"{dataset.root.name}-{_digest(dataset, columns, wanted, task)}"
+    if not (folder / "table.json").exists():
+        _write(dataset, columns, wanted, task, folder)
+    table = RowTable.load(folder)
+    if not table.episodes:
+        why = "; ".join(f"episode {number}: {reason}" for number, reason in list(table.bad.items())[:3])
+        raise BeingHError(f"has no episode that can be taught ({why or 'it is empty'})", where=dataset.root)
+    return table
+
+
+def _write(dataset: Dataset, columns: Columns, wanted: Sequence[Episode], task: str, folder: Path) -> None:
+    """The folder, complete or not at all."""
+    partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
+    partial.mkdir(parents=True)
+    tasks: dict[str, int] = {}
+    numbers, starts, bad = [], [0], {}
+    try:
+        with _Arrays(partial) as arrays:
+            for episode in wanted:
+                try:
+                    rows = _checked(dataset, columns, episode, task)
+                except BeingHError as error:
+                    bad[episode.index] = error.what
+                    continue
+                texts = rows.pop("texts")
+                rows["task"] = np.array([tasks.setdefault(text, len(tasks)) for text in texts], np.int32)
+                arrays.add(rows)
+                numbers.append(episode.index)
+                starts.append(starts[-1] + len(texts))
+        told = {"version": VERSION, "episodes": numbers, "starts": starts, "tasks": list(tasks), "bad": bad}
+        (partial / "table.json").write_text(json.dumps(told))
+        try:
+            partial.rename(folder)
+        except OSError:  # another process was faster
+            if not (folder / "table.json").exists():
+                raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+class _Arrays:
+    """Arrays that grow on disk and become .npy files at the end."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files = {name: open(folder / f"{name}.raw", "wb") for name in _ARRAYS}
+        self._kinds: dict[str, tuple[np.dtype, tuple[int, ...]]] = {}
+        self._count = 0
+
+    def add(self, rows: dict[str, np.ndarray]) -> None:
+        for name, file in self._files.items():
+            self._kinds[name] = rows[name].dtype, rows[name].shape[1:]
+            file.write(np.ascontiguousarray(rows[name]).tobytes())
+        self._count += len(rows["task"])
+
+    def __enter__(self) -> _Arrays:
+        return self
+
+    def __exit__(self, kind, *_) -> None:
+        for name, file in self._files.items():
+            file.close()
+            raw = self._folder / f"{name}.raw"
+            if kind is None and self._kinds:
+                dtype, shape = self._kinds[name]
+                target = np.lib.format.open_memmap(
+                    self._folder / f"{name}.npy", mode="w+", dtype=dtype, shape=(self._count, *shape)
+                )
+                with open(raw, "rb") as source:
+                    shutil.copyfileobj(source, _AsFile(target), 1 << 22)
+                target.flush()
+            raw.unlink()
+
+
+class _AsFile:
+    """Bytes written one after another into an array."""
+
+    def __init__(self, target: np.ndarray) -> None:
+        self._bytes, self._at = target.reshape(-1).view(np.uint8), 0
+
+    def write(self, data: bytes) -> None:
+        self._bytes[self._at : self._at + len(data)] = np.frombuffer(data, np.uint8)
+        self._at += len(data)
+
+
+def _checked(dataset: Dataset, columns: Columns, episode: Episode, task: str) -> dict:
+    """State, action (float32) and instructions of an episode.
+
+    Raises:
+        BeingHError: It cannot be taught on.
+    """
+    if episode.frames < 1:
+        raise BeingHError("it has no rows")
+    found: dict = {}
+    for name, key, order in (("state", STATE, columns.state), ("action", ACTION, columns.action)):
+        try:
+            rows = np.asarray(dataset.values(episode, key), dtype=np.float64)
+        except (ValueError, KeyError, TypeError):
+            raise BeingHError(f"rows of `{key}` are of different widths, or missing") from None
+        if rows.shape[1] != dataset.spec.width(key):
+            raise BeingHError(f"`{key}` has rows of {rows.shape[1]} numbers, not {dataset.spec.width(key)}")
+        rows = rows[:, order]
+        wrong = ~(np.abs(rows) <= MAX_VALUE).all(axis=1)
+        if wrong.any():
+            row, kind = int(wrong.argmax()), "NaN or infinity" if not np.isfinite(rows).all() else "values beyond 1e6"
+            raise BeingHError(f"`{key}` holds {kind} in {int(wrong.sum())} rows, first in row {row}")
+        found[name] = rows.astype(np.float32)
+    return found | {"texts": _texts(dataset, episode, task)}
+
+
+def _texts(dataset: Dataset, episode: Episode, task: str) -> list[str]:
+    """The instruction of every row.
+
+    Raises:
+        BeingHError: There is none.
+    """
+    if task:
+        return [task] * episode.frames
+    numbers = dataset.values(episode, "task_index")[:, 0]
+    tasks = dataset.tasks
+    if not all(number == number and 0 <= number < len(tasks) for number in numbers):
+        raise BeingHError("its task_index names no task")
+    texts = [tasks[int(number)] for number in numbers]
+    if not all(isinstance(text, str) and text.strip() for text in texts):
+        raise BeingHError("it has no task")
+    return texts
+
+
+def _digest(dataset: Dataset, columns: Columns, wanted: Sequence[Episode], task: str) -> str:
+    """What the table depends on, in 16 letters."""
+    files = []
+    for path in dict.fromkeys(episode.data for episode in wanted):
+        try:
+            found = os.stat(path)
+            files.append([str(path.relative_to(dataset.root)), found.st_size, found.st_mtime_ns])
+        except OSError:
+            files.append([str(path), 0, 0])
+    told = [VERSION, columns.state.tolist(), columns.action.tolist(), task, files, dataset.tasks]
+    told.append([[episode.index, episode.frames] for episode in wanted])
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]

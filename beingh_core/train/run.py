@@ -1,0 +1,313 @@
+"""A training run: datasets and model in, steps on all ranks, checkpoints in the released format out."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from beingh_core.errors import BeingHError
+from beingh_core.model import checkpoint
+from beingh_core.slots import WIDTH
+from beingh_core.train import checks, metadata
+from beingh_core.train.loader import load_packs
+from beingh_core.train.parts import freeze, recompute
+from beingh_core.train.plan import HELD_OUT, TRAIN, Plan
+from beingh_core.train.progress import Progress
+from beingh_core.train.ranks import Ranks
+from beingh_core.train.samples import Made, SampleMaker, normalised
+from beingh_core.train.saving import STATE, Checkpoints, read_state, told_of
+from beingh_core.train.settings import RunConfig
+from beingh_core.train.shards import shard, whole
+from beingh_core.train.sources import open_sources
+from beingh_core.train.start import chunk_length, load_model, prompts_for, tokenizer_for
+from beingh_core.train.step import PackInputs, Stepper, draw_delays, longest_delay
+from beingh_core.train.tokenizer import save_tokenizer
+
+_EVALUATION = 1 << 40  # seeds of held-out packs are none of training's
+
+
+class Run:
+    """One training run, ready to step; a run that is found in `config.out` goes on.
+
+    Args:
+        config: Everything.
+        ranks: Who works together.
+
+    Raises:
+        BeingHError: Data, checkpoint or settings are unusable or do not fit each other.
+    """
+
+    def __init__(self, config: RunConfig, ranks: Ranks | None = None) -> None:
+        self.config, self.ranks, self.out = config, ranks or Ranks(), Path(config.out)
+        self.progress = Progress(self.out, config.training.steps, config.log.tensorboard, not self.ranks.is_first)
+        self.checkpoints = Checkpoints(self.out, config.save.keep)
+        found = self._found()
+        self._steps_per_chunk = chunk_length(config)
+        self._open_data(told_of(found)["statistics"] if found is not None and self.ranks.is_first else None)
+        delays = [self._longest(source) for source in self.sources]
+        self.longest_delays, self.delay = delays, max(delays)
+        self.tokenizer = tokenizer_for(config, [task for source in self.sources for task in source.table.tasks])
+        self.prompts = prompts_for(config, self.tokenizer, self.delay)
+        self.sources = tuple(source.measured(self.prompts) for source in self.sources)
+        self.plan = self._plan(TRAIN)
+        self._held_out = self._plan(HELD_OUT) if config.evaluate.every else None
+        self.files = metadata.describe(self.sources, config.name, self._steps_per_chunk)
+        self._build_model()
+        self.best, self._saved = float("inf"), -1
+        self._stopping = False
+        if found is not None:
+            self._go_on(found)
+
+    def train(self) -> None:
+        """Steps to the last one, or to a SIGTERM, after which it saves; safe to interrupt and start again."""
+        config, progress = self.config, self.progress
+        before = signal.getsignal(signal.SIGTERM)
+        if _in_main_thread():
+            signal.signal(signal.SIGTERM, self._stop)
+        try:
+            for note in dict.fromkeys(note for source in self.sources for note in source.notes):
+                progress.say(f"note: {note}")
+            packs = self._packs()
+            progress.start(self.stepper.step_number)
+            gathered = _Gathered()
+            while self.stepper.step_number < config.training.steps and not self.ranks.any(self._stopping):
+                self._one_step(packs, gathered)
+                self._after_step(gathered)
+            if self._stopping:
+                progress.say(f"stopping at step {self.stepper.step_number} after SIGTERM")
+            if self.stepper.step_number != self._saved:
+                self.save()
+            for one in self.plan.account():
+                progress.say("drawn: " + ", ".join(f"{key} {value}" for key, value in one.items()))
+            progress.record("account", self.stepper.step_number, {"datasets": self.plan.account()})
+        finally:
+            if _in_main_thread():
+                signal.signal(signal.SIGTERM, before)
+            progress.close()
+
+    def inputs(self, made: Made) -> PackInputs:
+        """A made pack as the step takes it; what is drawn depends on the seed and the pack's number alone."""
+        seed = self.config.training.seed * 1_000_003 + made.number
+        generator = torch.Generator().manual_seed(seed + (1 << 50))
+        if made.batch is None:
+            return PackInputs(batch=None, seed=seed)
+        delays = draw_delays([self.longest_delays[which] for which in made.sources], self.config.uac, generator)
+        return PackInputs(batch=normalised(made.batch, self.ranks.device), draws={"delays": delays}, seed=seed)
+
+    def evaluate(self) -> dict[str, float]:
+        """Losses on held-out episodes with the weights that are saved, always over the same packs and draws."""
+        maker = SampleMaker(self.sources, self.prompts, self.config.data, self.config.training.seed, plain=True)
+        sums, was_training = [0.0, 0.0, 0.0], self.stepper.model.training
+        self.stepper.model.eval()
+        with torch.no_grad(), self.stepper.averaged_weights():
+            count = -(-self.config.evaluate.packs // self.ranks.count) * self.ranks.count
+            for made in load_packs(
+                lambda: self._plan(HELD_OUT), lambda: maker, rank=self.ranks.rank, ranks=self.ranks.count, most=count
+            ):
+                made.number += _EVALUATION
+                # Sharded weights are gathered by all ranks together: where one has nothing to look at, none looks.
+                missing = made.batch is None
+                if not (self.ranks.any(missing) if self.config.training.shard else missing):
+                    losses = self.stepper.losses(self.inputs(made))
+                    found = (float(losses["action_loss"]), float(losses["und_loss"]), 1.0)
+                    sums = [total + one for total, one in zip(sums, found)]
+        self.stepper.model.train(was_training)
+        action, und, count = self.ranks.sums(sums)
+        return {"action_loss": action / max(1.0, count), "und_loss": und / max(1.0, count)}
+
+    def save(self, best: bool = False) -> None:
+        """Writes a checkpoint; all ranks call it together."""
+        stepper, ranks = self.stepper, self.ranks
+        with stepper.averaged_weights():
+            weights = {name: whole(tensor) for name, tensor in stepper.model.state_dict().items()}
+        state = None if self.config.save.model_only else self._state()
+        failed = ""
+        if ranks.is_first:
+            try:
+                self.checkpoints.save(
+                    stepper.step_number, lambda folder: self._write(folder, weights, state), self._told(), best
+                )
+                self.progress.say(f"saved {self.checkpoints.path(stepper.step_number)}")
+            except BeingHError as error:
+                failed = str(error)
+        if failed := ranks.from_first(failed):
+            raise BeingHError(failed)
+        self._saved = stepper.step_number
+
+    def _one_step(self, packs: Iterator[Made], gathered: _Gathered) -> None:
+        made = [next(packs) for _ in range(self.config.training.accumulate)]
+        for _ in range(self.config.training.accumulate * self.ranks.count):
+            self.plan.next()
+        told = self.stepper.step([self.inputs(one) for one in made])
+        gathered.add(told, made)
+        for one in made:
+            self.progress.left_out += one.left_out
+        self._check_left_out(gathered)
+
+    def _after_step(self, gathered: _Gathered) -> None:
+        config, step = self.config, self.stepper.step_number
+        if step % config.log.every == 0 or step == config.training.steps:
+            samples, tokens = self.ranks.sums([gathered.samples, gathered.tokens])
+            self.progress.tell(step, gathered.means(), samples, tokens)
+            gathered.clear()
+        best = False
+        if config.evaluate.every and (step % config.evaluate.every == 0 or step == config.training.steps):
+            losses = self.evaluate()
+            total = losses["action_loss"] + config.loss.text_weight * losses["und_loss"]
+            best, self.best = total < self.best, min(total, self.best)
+            self.progress.say(f"held out: action loss {losses['action_loss']:.4g}, text loss {losses['und_loss']:.4g}")
+            self.progress.record("held_out", step, losses)
+            self.progress.start(step)
+        due = step >= config.save.start and step % config.save.every == 0
+        if due or step == config.training.steps or (best and config.save.best):
+            self.save(best and config.save.best)
+            self.progress.start(step)
+
+    def _check_left_out(self, gathered: _Gathered) -> None:
+        """Ends a run in which too many samples cannot be made."""
+        lost, made = self.progress.left_out.total(), gathered.all_samples
+        if lost > self.config.data.most_bad * (lost + made) and lost + made >= 100:
+            [((title, why), count), *_] = self.progress.left_out.most_common(1)
+            raise BeingHError(
+                f"{lost} of {lost + made} samples cannot be made, {count} of them of `{title}`: {why}",
+                allowed=f"a share of {self.config.data.most_bad:g} (data.most_bad)",
+                remedy="mend the dataset with `beingh dataset repair`, or name its good `episodes`",
+            )
+
+    def _open_data(self, known: dict | None) -> None:
+        """Rank 0 reads the datasets first; the others find what it has read."""
+        cache, data = Path(self.config.data.cache or self.out / "cache"), self.config.data
+        if self.ranks.is_first:
+            self.sources = open_sources(data, cache, self._steps_per_chunk, known)
+            checks.refuse(self.sources, self._steps_per_chunk)
+            known = {source.title: source.statistics for source in self.sources}
+        known = self.ranks.from_first(known)
+        if not self.ranks.is_first:
+            self.sources = open_sources(data, cache, self._steps_per_chunk, known)
+
+    def _build_model(self) -> None:
+        config, training = self.config, self.config.training
+        used = np.zeros(WIDTH, dtype=bool)
+        maker = SampleMaker(self.sources, self.prompts, config.data, training.seed)
+        for which in range(len(self.sources)):
+            used |= maker.transform(which).action_mask
+        model = load_model(config, self.tokenizer, self.delay, used.tolist())
+        freeze(model, training.freeze, training.freeze_act_layers)
+        model.to(self.ranks.device)
+        if training.activation_checkpointing:
+            recompute(model)
+        if training.shard:
+            if self.ranks.count == 1 and not torch.distributed.is_initialized():
+                raise BeingHError(
+                    "training.shard spreads weights over ranks, and there is one",
+                    remedy="start with `torchrun --nproc-per-node N -m beingh_core.train`, or leave training.shard out",
+                )
+            shard(model, self.ranks)
+        self.stepper = Stepper(model, config.optimiser, training, config.loss, self.ranks, training.shard)
+
+    def _plan(self, part: str) -> Plan:
+        return Plan(self.sources, self.config.data, self.config.packing, self.config.training.seed, part)
+
+    def _packs(self) -> Iterator[Made]:
+        config = self.config
+        maker = lambda: SampleMaker(self.sources, self.prompts, config.data, config.training.seed)
+        return load_packs(
+            lambda: self._plan(TRAIN), maker, state=self.plan.state(), rank=self.ranks.rank, ranks=self.ranks.count,
+            workers=config.data.workers, prefetch=config.data.prefetch,
+        )  # fmt: skip
+
+    def _longest(self, source) -> int:
+        longest = longest_delay(source.modality.name, source.modality.delay_steps, self.config.uac)
+        if longest >= self._steps_per_chunk:
+            raise BeingHError(
+                f"a prefix of {longest} steps leaves nothing of a chunk of {self._steps_per_chunk} to `{source.title}`",
+                where="uac.longest", allowed=f"0 to {self._steps_per_chunk - 1}",
+            )  # fmt: skip
+        return longest
+
+    def _found(self) -> Path | None:
+        """The checkpoint to go on from, the same on all ranks."""
+        found = self.checkpoints.resumable() if self.ranks.is_first else None
+        found = self.ranks.from_first(found)
+        if found is not None and not self.config.resume:
+            raise BeingHError(
+                f"there is a run in this folder, up to {found.name}", where=self.out,
+                remedy="give another `out`, or resume=true to go on with it",
+            )  # fmt: skip
+        return found
+
+    def _state(self) -> dict[str, Any]:
+        return {"stepper": self.stepper.state(), "plan": self.plan.state(), "best": self.best}
+
+    def _go_on(self, found: Path) -> None:
+        state = read_state(found)
+        self.plan.go_on(state["plan"])
+        self.stepper.go_on(state["stepper"])
+        self.best, self._saved = state["best"], self.stepper.step_number
+        self.progress.say(f"going on from {found}")
+
+    def _told(self) -> dict[str, Any]:
+        left_out = [[*key, count] for key, count in self.progress.left_out.items()]
+        return {
+            "step": self.stepper.step_number, "of": self.config.training.steps, "ranks": self.ranks.count,
+            "config": self.config.model_dump(), "account": self.plan.account(), "left_out": left_out,
+            "statistics": {source.title: source.statistics for source in self.sources},
+        }  # fmt: skip
+
+    def _write(self, folder: Path, weights: dict[str, torch.Tensor], state: dict | None) -> None:
+        model = self.stepper.model
+        if self.config.save.dtype == "bf16":
+            weights = {name: tensor.to(torch.bfloat16) for name, tensor in weights.items()}
+        checkpoint.save(folder, model.raw_config, weights)
+        save_tokenizer(self.tokenizer, folder)
+        metadata.write(self.files, folder)
+        if state is not None:
+            torch.save(state, folder / STATE)
+
+    def _stop(self, _signal, _frame) -> None:
+        self._stopping = True
+
+
+class _Gathered:
+    """Figures since the last line."""
+
+    def __init__(self) -> None:
+        self.all_samples = 0
+        self.clear()
+
+    def clear(self) -> None:
+        """From here on."""
+        self._steps, self.samples, self.tokens = 0, 0, 0
+        self._sums: dict[str, float] = {}
+
+    def add(self, told, made: list[Made]) -> None:
+        """A step."""
+        self._steps += 1
+        values = {
+            "action_loss": told.action_loss,
+            "text_loss": told.und_loss,
+            "norm": told.grad_norm,
+            "lr": told.learning_rate,
+        }
+        for name, value in values.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        count = sum(len(one.rows) for one in made)
+        self.samples += count
+        self.all_samples += count
+        self.tokens += sum(one.tokens for one in made)
+
+    def means(self) -> dict[str, float]:
+        """Name -> mean; a text loss that is always 0 is left out."""
+        means = {name: total / max(1, self._steps) for name, total in self._sums.items()}
+        return {name: value for name, value in means.items() if name != "text_loss" or value}
+
+
+def _in_main_thread() -> bool:
+    import threading
+
+    return threading.current_thread() is threading.main_thread()

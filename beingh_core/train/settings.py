@@ -1,0 +1,307 @@
+"""One training run, as written in config/train/*.yaml: every key, its type, bounds and default."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, Strict, model_validator
+
+from beingh_core.train.overrides import overridden
+from beingh_core.validation import Schema, at_most, check, positive, real, text, whole
+
+_REMEDY = "docs/training.md has a table of all keys; config/train/tiny.yaml is a short file that works"
+# Contradictions between a dataset and its contract that a dataset may accept (`checks`).
+ACCEPTABLE = ("names", "contract", "units", "statistics", "timestamps")
+FREEZABLE = ("vision", "connector", "und", "embeddings", "act")
+_COUNT = whole(0, 1_000_000_000)
+_SHARE = real(0, 1)
+_Name = text(200)
+
+
+class Section(Schema, extra="forbid"):
+    """A mapping of the file; an unknown key is refused."""
+
+
+class VisionSizes(Section):
+    """Sizes of the vision encoder of a model from nothing, in pixels and channels."""
+
+    image: int
+    patch: int
+    hidden: int
+    layers: int
+    heads: int
+    mlp: int
+
+
+class DecoderSizes(Section):
+    """Sizes of the decoder of a model from nothing."""
+
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    und_hidden: int
+    und_mlp: int
+    act_hidden: int
+    act_mlp: int
+
+
+class ModelSection(Section):
+    """What of the model is not the checkpoint's own; a model from nothing needs `vision` and `decoder`."""
+
+    action_chunk_length: whole(1, 1024) | None = None
+    num_inference_timesteps: whole(1, 100) | None = None
+    image_size: whole(1, 4096) | None = None
+    use_mpg: bool | None = None
+    mpg_lambda: real(0, 1000) | None = None
+    mpg_num_projections: whole(1, 1024) | None = None
+    mpg_gate_temperature: positive(1e6) | None = None
+    mpg_refinement_iters: whole(0, 16) | None = None
+    mpg_use_stop_gradient: bool | None = None
+    vision: VisionSizes | None = None
+    decoder: DecoderSizes | None = None
+
+
+class DatasetSection(Section):
+    """One LeRobot dataset.
+
+    `robot` (a contract) or `data_config` says what its numbers and pictures are. `group` and `weight` are its place in the
+    mixture: weights count among the datasets of a group; without one, a dataset weighs as much as it holds. `statistics` is a
+    file of statistics to take in place of its own, `accept` what may contradict the contract.
+    """
+
+    path: text(4096)
+    name: _Name = ""
+    robot: text(4096) = ""
+    data_config: _Name = ""
+    dataset_name: _Name = ""
+    embodiment_tag: _Name = ""
+    group: _Name = "all"
+    weight: positive(1e9) | None = None
+    episodes: text(10_000) = ""
+    views: Annotated[dict[str, _Name], at_most(16)] = Field(default_factory=dict)
+    task: text(1000) = ""
+    every: whole(1, 10_000) = 1
+    statistics: text(4096) = ""
+    accept: Annotated[list[Literal[ACCEPTABLE]], at_most(len(ACCEPTABLE))] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _one_modality(self) -> DatasetSection:
+        if bool(self.robot) == bool(self.data_config):
+            raise ValueError("give either `robot` (a contract) or `data_config`")
+        return self
+
+    @property
+    def title(self) -> str:
+        """Its name, by default that of its folder."""
+        return self.name or Path(self.path).name
+
+
+class PicturesSection(Section):
+    """Changes of the pictures in training, as released by default; 0 leaves one out.
+
+    `crop_share` is the smallest share of the area that is kept; jitter as in torchvision: factors in 1 - x .. 1 + x, hue in
+    turns.
+    """
+
+    crop_share: positive(1) = 0.95
+    brightness: _SHARE = 0.3
+    contrast: _SHARE = 0.4
+    saturation: _SHARE = 0.5
+    hue: real(0, 0.5) = 0.08
+
+
+class DataSection(Section):
+    """Where samples come from.
+
+    `measure` says in what a mixture's weights count. `run_length` neighbouring rows are drawn together, since a video is
+    decoded in runs. `held_out` is the share of episodes of each dataset that is never taught, for evaluation. Bad
+    episodes are left out and counted, up to the share `most_bad`.
+    """
+
+    datasets: Annotated[list[DatasetSection], Field(min_length=1, max_length=1000)]
+    group_weights: Annotated[dict[str, positive(1e9)], at_most(1000)] = Field(default_factory=dict)
+    measure: Literal["samples", "hours", "tokens"] = "samples"
+    run_length: whole(1, 1000) = 4
+    held_out: real(0, 0.9) = 0.0
+    most_bad: _SHARE = 0.1
+    statistics: Literal["embodiment", "dataset"] = "embodiment"
+    pictures: PicturesSection = Field(default_factory=PicturesSection)
+    state_dropout: _SHARE = 0.0
+    view_dropout: _SHARE = 0.0
+    workers: whole(0, 256) = 2
+    prefetch: whole(1, 64) = 2
+    decoders: whole(1, 1000) = 16
+    cache: text(4096) = ""
+
+
+class PackingSection(Section):
+    """Tokens of a packed sequence: closed at `expected_tokens`, never longer than `max_tokens`.
+
+    `buffer` samples wait to be packed; a sample longer than `max_tokens_per_sample` is left out and counted.
+    """
+
+    expected_tokens: whole(1, 1 << 22) = 8192
+    max_tokens: whole(1, 1 << 22) = 8704
+    max_tokens_per_sample: whole(1, 1 << 22) = 8192
+    buffer: whole(1, 100_000) = 64
+
+    @model_validator(mode="after")
+    def _ordered(self) -> PackingSection:
+        if not self.max_tokens_per_sample <= self.max_tokens or not self.expected_tokens <= self.max_tokens:
+            raise ValueError("expected_tokens and max_tokens_per_sample must not be more than max_tokens")
+        return self
+
+
+class UacSection(Section):
+    """Locked prefixes drawn in training, of 0 to `longest` steps.
+
+    `longest` is a number for all embodiments, or one for each name; a robot that it leaves out has its contract's delay
+    (rate, latency budget, margin), an embodiment without a contract none.
+    """
+
+    enabled: bool = True
+    distribution: Literal["exponential", "uniform"] = "exponential"
+    longest: whole(0, 1023) | Annotated[dict[str, whole(0, 1023)], at_most(1000)] = Field(default_factory=dict)
+
+
+class OptimiserSection(Section):
+    """AdamW over parameters that decay (of two and more dimensions) and those that do not.
+
+    Warm-up by steps or by a share of all steps; then a cosine down to `min_learning_rate`, or a constant.
+    """
+
+    learning_rate: positive(1000) = 1e-4
+    min_learning_rate: real(0, 1000) = 0.0
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup_steps: _COUNT = 0
+    warmup_ratio: _SHARE = 0.0
+    weight_decay: real(0, 1000) = 1e-5
+    betas: Annotated[tuple[real(0, 0.999999), real(0, 0.999999)], Strict(False)] = (0.9, 0.95)
+    eps: positive(1) = 1e-8
+    clip: positive(1e9) = 1.0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> OptimiserSection:
+        if self.warmup_steps and self.warmup_ratio:
+            raise ValueError("give either warmup_steps or warmup_ratio")
+        if self.min_learning_rate > self.learning_rate:
+            raise ValueError("min_learning_rate is more than learning_rate")
+        return self
+
+
+class LossSection(Section):
+    """loss = action loss + text_weight * text loss; `text_depths`: see `BeingH.loss`."""
+
+    text_weight: real(0, 1e6) = 1.0
+    text_depths: Annotated[list[whole(1, 256)], at_most(256)] = Field(default_factory=list)
+
+
+class TrainingSection(Section):
+    """Length and manner of a run.
+
+    A step consumes `accumulate` packs on each rank. `freeze` names parts that stay as they are (`FREEZABLE`),
+    `freeze_act_layers` the lowest act layers. `ema_decay` 0 keeps no average; else the averaged weights are saved. `shard`
+    spreads weights, gradients and optimiser over the ranks (FSDP2).
+    """
+
+    steps: whole(1, 1_000_000_000) = 60_000
+    accumulate: whole(1, 100_000) = 1
+    precision: Literal["bf16", "fp32"] = "bf16"
+    ema_decay: real(0, 0.999999) = 0.0
+    freeze: Annotated[list[Literal[FREEZABLE]], at_most(len(FREEZABLE))] = Field(default_factory=list)
+    freeze_act_layers: whole(0, 256) = 0
+    shard: bool = False
+    activation_checkpointing: bool = False
+    seed: whole(0, 2**32 - 1) = 0
+
+
+class EvaluateSection(Section):
+    """Loss on held-out episodes: every so many steps (0: never), over so many packs of all ranks together."""
+
+    every: _COUNT = 0
+    packs: whole(1, 100_000) = 8
+
+
+class LogSection(Section):
+    """A line every so many steps; TensorBoard where it is installed."""
+
+    every: whole(1, 1_000_000) = 10
+    tensorboard: bool = True
+
+
+class SaveSection(Section):
+    """Checkpoints: every so many steps from `start` on, the last `keep`, and the one with the best held-out loss.
+
+    `model_only` leaves out what a run needs to go on. `dtype` is that of the checkpoint's weights.
+    """
+
+    every: whole(1, 1_000_000_000) = 1000
+    start: _COUNT = 0
+    keep: whole(1, 10_000) = 2
+    best: bool = True
+    model_only: bool = False
+    dtype: Literal["fp32", "bf16"] = "fp32"
+
+
+class RunConfig(Section):
+    """One training run. `checkpoint` is where it starts from; without one it starts from nothing.
+
+    `resume` goes on with a run that is found in `out`; without it such a run is refused.
+    """
+
+    out: text(4096)
+    name: _Name = "beingh"
+    checkpoint: text(4096) = ""
+    resume: bool = True
+    model: ModelSection = Field(default_factory=ModelSection)
+    data: DataSection
+    packing: PackingSection = Field(default_factory=PackingSection)
+    uac: UacSection = Field(default_factory=UacSection)
+    loss: LossSection = Field(default_factory=LossSection)
+    optimiser: OptimiserSection = Field(default_factory=OptimiserSection)
+    training: TrainingSection = Field(default_factory=TrainingSection)
+    evaluate: EvaluateSection = Field(default_factory=EvaluateSection)
+    log: LogSection = Field(default_factory=LogSection)
+    save: SaveSection = Field(default_factory=SaveSection)
+
+    @classmethod
+    def from_file(cls, path: str | Path, changes: Sequence[str] = ()) -> RunConfig:
+        """Read a YAML file, with `key.of.section=value` in place of what it says.
+
+        Raises:
+            BeingHError: no such file, not YAML, or keys that are unknown, missing, of another type, out of bounds or
+                that contradict each other.
+        """
+        from beingh_core.contract.reader import read_yaml
+
+        path = Path(path)
+        return cls.from_dict(overridden(read_yaml(path).data, changes, cls), path)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], where: object = "configuration") -> RunConfig:
+        """The run of a mapping; see `from_file`."""
+        return check(cls, data, where=where, remedy=_REMEDY)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RunConfig:
+        sizes = (self.model.vision, self.model.decoder)
+        if self.checkpoint and any(sizes):
+            raise ValueError(
+                "model.vision and model.decoder are sizes of a model from nothing; `checkpoint` has its own"
+            )
+        if not self.checkpoint and not all(sizes):
+            raise ValueError("without `checkpoint`, model.vision and model.decoder must give the sizes of a model")
+        if self.evaluate.every and not self.data.held_out:
+            raise ValueError("evaluate.every needs held-out episodes: data.held_out")
+        if self.training.steps < self.optimiser.warmup_steps:
+            raise ValueError("optimiser.warmup_steps are more than training.steps")
+        titles = [dataset.title for dataset in self.data.datasets]
+        if twice := sorted({title for title in titles if titles.count(title) > 1}):
+            raise ValueError(f"two datasets are called {twice[0]}: give one of them a `name`")
+        groups = {dataset.group for dataset in self.data.datasets}
+        if strange := sorted(self.data.group_weights.keys() - groups):
+            raise ValueError(f"group_weights names {strange[0]}, and no dataset is in that group")
+        return self

@@ -1,0 +1,196 @@
+"""The datasets of a run, opened: what they hold, who may be taught on it, how long its samples are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from beingh_core.data.commands import parse_numbers
+from beingh_core.data.dataset_columns import Columns
+from beingh_core.data.lerobot import Dataset
+from beingh_core.data.lerobot.video import Segment
+from beingh_core.errors import BeingHError
+from beingh_core.policy.motion import still_values
+from beingh_core.policy.prompt import PromptBuilder
+from beingh_core.train.modality import Modality
+from beingh_core.train.rows import RowTable, scan
+from beingh_core.train.settings import DataSection, DatasetSection
+from beingh_core.train.statistics import read_statistics, statistics_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One dataset, ready to be taught.
+
+    Attributes:
+        title: its name.
+        section: what the configuration says of it.
+        modality: its embodiment.
+        columns: where its numbers and pictures are.
+        table: its numbers.
+        fps: rows per second.
+        videos: episode -> view -> pictures.
+        statistics: what its values are normalised with.
+        tokens: (tasks,) length of a sample of each instruction; () until `measured`.
+        notes: what people should know of it.
+    """
+
+    title: str
+    section: DatasetSection
+    modality: Modality
+    columns: Columns
+    table: RowTable
+    fps: int
+    videos: Mapping[int, Mapping[str, Segment]]
+    statistics: Mapping = field(default_factory=dict)
+    tokens: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    notes: tuple[str, ...] = ()
+
+    def measured(self, prompts: PromptBuilder) -> Source:
+        """The same with the lengths of its samples; an instruction that no prompt takes has length 0."""
+        lengths, notes = [], list(self.notes)
+        for text in self.table.tasks:
+            try:
+                lengths.append(prompts.build(text, len(self.modality.config.views)).length)
+            except BeingHError as error:
+                lengths.append(0)
+                notes.append(f"{self.title}: the task {text[:60]!r} is left out: {error.what}")
+        return replace(self, tokens=np.array(lengths, np.int64), notes=tuple(notes))
+
+    def is_held_out(self, share: float) -> np.ndarray:
+        """(E,) which of its usable episodes are never taught: every so many, at least one where there are two and more."""
+        count = len(self.table.episodes)
+        held = np.zeros(count, dtype=bool)
+        if share > 0 and count > 1:
+            wanted = min(count - 1, max(1, round(share * count)))
+            held[np.unique(np.linspace(0, count - 1, wanted + 2)[1:-1].round().astype(int))] = True
+        return held
+
+
+def open_source(section: DatasetSection, cache: Path) -> Source:
+    """Reads what a dataset holds, but no picture.
+
+    Raises:
+        BeingHError: No such dataset or robot, columns that do not fit, or nothing in it that can be taught.
+    """
+    modality = Modality.of(section)
+    dataset = Dataset(section.path, tolerant=True, skip_unknown=True)
+    columns = modality.columns(dataset, section.views)
+    for key in columns.views.values():
+        camera = dataset.camera(key)
+        if min(camera.height, camera.width) < 16:
+            raise BeingHError(f"`{key}` has pictures of {camera.width}x{camera.height}", where=dataset.root)
+    episodes = tuple(parse_numbers(section.episodes)) if section.episodes else ()
+    table = scan(dataset, columns, cache, section.task, episodes)
+    usable = set(table.episodes)
+    videos = {
+        episode.index: {view: episode.videos[key] for view, key in columns.views.items()}
+        for episode in dataset.episodes if episode.index in usable
+    }  # fmt: skip
+    notes = [f"{section.title}: {text}" for text in (*columns.notes, *dataset.skipped, *dataset.damaged)]
+    notes += [f"{section.title}: episode {number} is left out: {why}" for number, why in sorted(table.bad.items())]
+    return Source(
+        title=section.title, section=section, modality=modality, columns=columns, table=table, fps=dataset.spec.fps,
+        videos=videos, notes=tuple(notes),
+    )  # fmt: skip
+
+
+def open_sources(
+    settings: DataSection, cache: Path, chunk_length: int, known: Mapping[str, Mapping] | None = None
+) -> tuple[Source, ...]:
+    """All datasets of a run, with the statistics that each is normalised with.
+
+    Args:
+        settings: Which.
+        cache: Folder for what is read of them.
+        chunk_length: H.
+        known: title -> statistics, where they are not to be computed anew.
+
+    Raises:
+        BeingHError: See `open_source`; two datasets of one embodiment that disagree; too much is bad; nothing moves.
+    """
+    sources = [open_source(section, cache) for section in settings.datasets]
+    check_agreement(sources)
+    check_share(sources, settings.most_bad)
+    check_chunk_length(sources, chunk_length)
+    found = []
+    together: dict[str, dict] = {}
+    for source in sources:
+        name = source.modality.name
+        if known is not None and source.title not in known:
+            raise BeingHError(
+                f"the run that is to go on knew no dataset `{source.title}`", allowed=known,
+                remedy="put its datasets back, or start another run: another `out`",
+            )  # fmt: skip
+        if known is not None:
+            statistics = known[source.title]
+        elif source.section.statistics:
+            statistics = read_statistics(source.section.statistics)
+        elif settings.statistics == "dataset":
+            statistics = statistics_of([(source.modality, source.table)], chunk_length)
+        else:
+            if name not in together:
+                mine = [one for one in sources if one.modality.name == name and not one.section.statistics]
+                together[name] = statistics_of([(one.modality, one.table) for one in mine], chunk_length)
+            statistics = together[name]
+        still_values(source.modality.config, statistics, source.section.path)
+        found.append(replace(source, statistics=statistics))
+    return tuple(found)
+
+
+def check_agreement(sources: list[Source]) -> None:
+    """Refuses one name for two embodiments.
+
+    Raises:
+        BeingHError: Their views, slots or normalisation differ, or what a row means.
+    """
+    first: dict[str, Source] = {}
+    for source in sources:
+        other = first.setdefault(source.modality.name, source)
+        mine, its = source.modality, other.modality
+        for what, a, b in (
+            ("views", mine.config.views, its.config.views), ("state", mine.config.state, its.config.state),
+            ("action", mine.config.action, its.config.action), ("rate_hz", mine.rate_hz, its.rate_hz),
+            ("what chunks count from", mine.starts, its.starts),
+        ):  # fmt: skip
+            if a != b:
+                raise BeingHError(
+                    f"`{source.title}` and `{other.title}` are both of the embodiment `{mine.name}`, and their {what} differ",
+                    where=source.section.path,
+                    remedy="give one of them another `embodiment_tag`, or both the same robot or data config",
+                )  # fmt: skip
+
+
+def check_share(sources: list[Source], most_bad: float) -> None:
+    """Refuses a dataset that is mostly unusable.
+
+    Raises:
+        BeingHError: More of its episodes are bad than allowed.
+    """
+    for source in sources:
+        bad, good = len(source.table.bad), len(source.table.episodes)
+        if bad > most_bad * (bad + good):
+            number, why = next(iter(source.table.bad.items()))
+            raise BeingHError(
+                f"{bad} of {bad + good} episodes cannot be taught, such as episode {number}: {why}",
+                where=source.section.path, allowed=f"a share of {most_bad:g} (data.most_bad)",
+                remedy="look at it with `beingh doctor`, mend it with `beingh dataset repair`, or name the good `episodes`",
+            )  # fmt: skip
+
+
+def check_chunk_length(sources: list[Source], chunk_length: int) -> None:
+    """Refuses robots that ask for other chunks than the model makes.
+
+    Raises:
+        BeingHError: A contract says another number of steps.
+    """
+    for contract in filter(None, (source.modality.contract for source in sources)):
+        if contract.policy.chunk_length != chunk_length:
+            raise BeingHError(
+                f"the contract asks for chunks of {contract.policy.chunk_length} steps, the model makes {chunk_length}",
+                where=contract.path,
+                remedy="give policy.chunk_length of the contract and model.action_chunk_length one value",
+            )

@@ -1,0 +1,234 @@
+"""One optimiser step: losses of some packs, gradients of all ranks, clipping, AdamW, schedule, averaged weights."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from beingh_core.errors import BeingHError
+from beingh_core.model import BeingH, flow
+from beingh_core.train.parts import decay_groups
+from beingh_core.train.ranks import Ranks
+from beingh_core.train.settings import LossSection, OptimiserSection, TrainingSection, UacSection
+from beingh_core.train.shards import local, put, spread_like, whole, whole_of_local
+
+Watch = Callable[[Mapping[str, Tensor | None]], None]
+
+
+@dataclass(kw_only=True)
+class PackInputs:
+    """A pack as `BeingH.loss` takes it.
+
+    Attributes:
+        batch: packed names, normalised pictures; None where no sample is left.
+        draws: `noise`, `time`, `delays`, `projections`, `mpg_lambda`; what is not given is drawn.
+        seed: of what is drawn.
+    """
+
+    batch: Mapping[str, Any] | None
+    draws: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What a step says of itself; losses are means over the packs of all ranks, the norm is that before clipping."""
+
+    action_loss: float
+    und_loss: float
+    grad_norm: float
+    learning_rate: float
+
+
+class Stepper:
+    """The optimiser of a run. One thread on each rank; all ranks step together.
+
+    Args:
+        model: In training mode, on its device; frozen weights do not require gradients.
+        optimiser, training, loss: Settings.
+        ranks: Who works together.
+        sharded: whether FSDP2 holds the weights, and averages gradients itself.
+
+    Attributes:
+        step_number: steps done.
+        average: averaged weights by name, for a rank's shards; {} when none are kept.
+    """
+
+    def __init__(
+        self,
+        model: BeingH,
+        optimiser: OptimiserSection,
+        training: TrainingSection,
+        loss: LossSection,
+        ranks: Ranks | None = None,
+        sharded: bool = False,
+    ) -> None:
+        self.model, self._settings, self._training, self._loss = model, optimiser, training, loss
+        self._ranks, self._sharded = ranks or Ranks(), sharded
+        self.trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self.optimiser = torch.optim.AdamW(
+            decay_groups(model, optimiser.weight_decay), lr=optimiser.learning_rate, betas=tuple(optimiser.betas),
+            eps=optimiser.eps,
+        )  # fmt: skip
+        self.average = {n: local(p).detach().clone() for n, p in self.trained.items()} if training.ema_decay else {}
+        self.step_number = 0
+        self._last: Mapping[str, Any] | None = None
+
+    def step(self, packs: Sequence[PackInputs], watch: Watch | None = None) -> Told:
+        """One step over this rank's packs.
+
+        Args:
+            packs: as many on every rank.
+            watch: is shown the gradients by name before they are clipped.
+
+        Raises:
+            BeingHError: The loss is not finite; nothing has changed then.
+        """
+        rate = learning_rate(self.step_number, self._settings, self._training.steps)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.zero_grad(set_to_none=True)
+        sums = [0.0, 0.0]
+        for pack in packs:
+            losses = self._backward(pack, 1.0 / len(packs))
+            sums = [total + found / len(packs) for total, found in zip(sums, losses)]
+        if not self._sharded:
+            self._ranks.average_gradients(self.trained.values())
+        action, und = (total / self._ranks.count for total in self._ranks.sums(sums))
+        if watch is not None:
+            watch({name: p.grad for name, p in self.trained.items()})
+        norm = torch.nn.utils.clip_grad_norm_(self.trained.values(), self._settings.clip)
+        norm = float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
+        if not math.isfinite(action + und + norm):
+            raise BeingHError(
+                f"step {self.step_number}: action loss {action:g}, text loss {und:g}, gradient norm {norm:g}",
+                allowed="finite numbers",
+                remedy="lower optimiser.learning_rate, lengthen the warm-up, or go on from an earlier checkpoint",
+            )
+        self.optimiser.step()
+        self._follow()
+        self.step_number += 1
+        return Told(action_loss=action, und_loss=und, grad_norm=norm, learning_rate=rate)
+
+    def losses(self, pack: PackInputs) -> dict[str, Tensor]:
+        """Action and text loss of a pack, as they are trained on."""
+        generator = torch.Generator().manual_seed(pack.seed)
+        device = self._ranks.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=self._training.precision == "bf16"):
+            return self.model.loss(
+                pack.batch, generator=generator, text_depths=tuple(self._loss.text_depths), **pack.draws
+            )
+
+    def state(self) -> dict[str, Any]:
+        """What a run needs to go on, whole tensors in host memory; all ranks ask together."""
+        moments = {
+            name: {key: whole(value) for key, value in self.optimiser.state[p].items()}
+            for name, p in self.trained.items() if self.optimiser.state.get(p)
+        }  # fmt: skip
+        average = {name: whole_of_local(part, self.trained[name]) for name, part in self.average.items()}
+        weights = {name: whole(p) for name, p in self.trained.items()}
+        return {"step": self.step_number, "weights": weights, "moments": moments, "average": average}
+
+    def go_on(self, state: Mapping[str, Any]) -> None:
+        """Continue where another stepper stood, on any number of ranks.
+
+        Raises:
+            BeingHError: It trained other weights, or kept no average where this one does.
+        """
+        if state["weights"].keys() != self.trained.keys() or bool(state["average"]) != bool(self.average):
+            raise BeingHError(
+                "the run that is to go on trained other weights, or kept an average where this one does not",
+                remedy="put training.freeze and training.ema_decay back, or start another run: another `out`",
+            )
+        self.step_number = state["step"]
+        self.optimiser.state.clear()
+        for name, parameter in self.trained.items():
+            put(parameter, state["weights"][name])
+            if name in state["moments"]:
+                moments = state["moments"][name]
+                self.optimiser.state[parameter] = {
+                    key: spread_like(value, parameter) if value.shape == parameter.shape else value.clone()
+                    for key, value in moments.items()
+                }
+        for name, part in self.average.items():
+            part.copy_(local(spread_like(state["average"][name], self.trained[name])))
+
+    @contextlib.contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """Inside, the model has its averaged weights, if any are kept."""
+        self._exchange()
+        try:
+            yield
+        finally:
+            self._exchange()
+
+    @torch.no_grad()
+    def _exchange(self) -> None:
+        for name, part in self.average.items():
+            weights = local(self.trained[name])
+            kept = weights.clone()
+            weights.copy_(part)
+            part.copy_(kept)
+
+    def _backward(self, pack: PackInputs, share: float) -> tuple[float, float]:
+        """Adds a pack's gradients; its losses."""
+        if pack.batch is None:
+            if not self._sharded or self._last is None:
+                return 0.0, 0.0
+            # All ranks gather and scatter weights together: one that has nothing to teach goes along without effect.
+            pack, share = PackInputs(batch=self._last, draws={"delays": None}, seed=pack.seed), 0.0
+        self._last = pack.batch
+        losses = self.losses(pack)
+        total = losses["action_loss"] + self._loss.text_weight * losses["und_loss"]
+        (total * share).backward()
+        return tuple(float(losses[name].detach()) * bool(share) for name in ("action_loss", "und_loss"))
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Moves the averaged weights; early on the average is shorter, so that it forgets the start."""
+        if self.average:
+            decay = min(self._training.ema_decay, (1 + self.step_number) / (10 + self.step_number))
+            now = [local(p) for p in self.trained.values()]
+            torch._foreach_lerp_(list(self.average.values()), now, 1 - decay)
+
+
+def learning_rate(step: int, settings: OptimiserSection, steps: int) -> float:
+    """Of a step, counted from 0: linear warm-up, then a cosine to the minimum at the last step, or a constant."""
+    warmup = settings.warmup_steps or math.ceil(settings.warmup_ratio * steps)
+    if step < warmup:
+        return settings.learning_rate * (step + 1) / warmup
+    if settings.schedule == "constant":
+        return settings.learning_rate
+    done = min(1.0, (step - warmup) / max(1, steps - warmup))
+    return settings.min_learning_rate + (settings.learning_rate - settings.min_learning_rate) * 0.5 * (
+        1 + math.cos(math.pi * done)
+    )
+
+
+def longest_delay(name: str, contract_delay: int, uac: UacSection) -> int:
+    """Longest locked prefix that an embodiment is trained with [steps]."""
+    if not uac.enabled:
+        return 0
+    if isinstance(uac.longest, int):
+        return uac.longest
+    return uac.longest.get(name, contract_delay)
+
+
+def draw_delays(longest: Sequence[int], uac: UacSection, generator: torch.Generator) -> Tensor:
+    """Locked prefixes (B,) of samples [steps], each drawn from its own embodiment's distribution.
+
+    Args:
+        longest: of each sample's embodiment.
+        uac: Settings.
+        generator: Draws one number a sample, so that one sample's distribution changes no other's draw.
+    """
+    drawn = []
+    for most in longest:
+        drawn.append(flow.sample_delays(1, most, uac.distribution == "exponential", generator))
+    return torch.cat(drawn) if drawn else torch.zeros(0, dtype=torch.long)

@@ -1,0 +1,8 @@
+"""Run a Franka FR3 with an Inspire hand: `ros2 launch beingh_ros fr3_inspire.launch.py checkpoint:=DIR instruction:="pick up the red cube"`."""
+
+from beingh_ros.robots.launching import describe
+
+
+def generate_launch_description():
+    """Entry point of `ros2 launch`."""
+    return describe(__file__)

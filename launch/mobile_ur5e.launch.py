@@ -1,0 +1,8 @@
+"""Run a mobile base with a UR5e: `ros2 launch beingh_ros mobile_ur5e.launch.py checkpoint:=DIR instruction:="pick up the red cube"`."""
+
+from beingh_ros.robots.launching import describe
+
+
+def generate_launch_description():
+    """Entry point of `ros2 launch`."""
+    return describe(__file__)
