@@ -11,9 +11,8 @@ import numpy as np
 
 from beingh_core.contract.kinematics import IkResult, Kinematics
 from beingh_core.contract.schema import RobotContract
-from beingh_core.contract.self_collision import collisions_of
 from beingh_core.contract.urdf import UrdfFacts
-from beingh_core.sim.describe import carried_by, followed, lowest_points
+from beingh_core.sim.describe import carried_by, followed, lowest_points, shape_check
 from beingh_core.sim.fingers import corners
 from beingh_core.sim.hand import Hand
 
@@ -98,7 +97,7 @@ class ReachSearch:
         self._rest = np.array([self._home[joint] for joint in hand.arm_joints])
         self._joints = [n for n, is_velocity in zip(names, limits.is_velocity) if not is_velocity]
         self._open = hand.posture(1.0)
-        self._collisions = collisions_of(contract)
+        self._collisions = shape_check(contract)
         self._data = mujoco.MjData(model)
         self._place(self._rest, {})
         moved = carried_by(model, int(model.joint(hand.arm_joints[0]).bodyid[0]))
@@ -248,7 +247,8 @@ class ReachSearch:
         if (lowest_points(self._model, self._data)[self._moved] < np.minimum(top, self._home_low)).any():
             return None
         full = np.array([self._posture(row, self._open) for row in (found.positions, above.positions)])
-        return None if self._collisions.first_hit(full) is not None else found.positions
+        is_hit = self._collisions is not None and self._collisions.first_hit(full) is not None
+        return None if is_hit else found.positions
 
     def _is_under_home(self, place: np.ndarray) -> bool:
         """Whether a cube at a place is nearly touched by the arm at home."""

@@ -12,10 +12,9 @@ import mujoco
 import numpy as np
 
 from beingh_core.contract.schema import RobotContract
-from beingh_core.contract.self_collision import collisions_of
 from beingh_core.contract.simulated import SimFaults, SimWorld
 from beingh_core.contract.urdf import read_urdf
-from beingh_core.sim.describe import followed, robot_spec
+from beingh_core.sim.describe import followed, robot_spec, shape_check
 from beingh_core.sim.hand import hands_of
 from beingh_core.sim.layout import Layout, layout_of
 from beingh_core.sim.planar_base import BASE_JOINTS, add_planar_base
@@ -118,6 +117,7 @@ class SimRobot:
         for name, value in followed(urdf, home).items():
             data.joint(name).qpos = value
         mujoco.mj_kinematics(alone, data)
+        check = shape_check(contract)
         views, cameras = views_of(contract, layout, hands_of(contract), alone, data)
         return cls(
             contract.urdf_path,
@@ -127,7 +127,7 @@ class SimRobot:
             world=contract.sim if faults is None else replace(contract.sim, faults=faults),
             views=views,
             cameras=cameras,
-            touching=collisions_of(contract).pairs,
+            touching=check.pairs if check else (),
         )
 
     @property

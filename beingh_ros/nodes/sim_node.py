@@ -15,7 +15,7 @@ import traceback
 os.environ.setdefault("MUJOCO_GL", "egl")  # before mujoco is imported
 
 import rclpy
-from geometry_msgs.msg import Point
+from geometry_msgs.msg import Point, Quaternion
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import Marker, MarkerArray
 
@@ -26,6 +26,7 @@ from beingh_core.control.timing import SteadyTime
 from beingh_core.errors import BeingHError
 from beingh_core.sim import CUBE_COLOURS, SimRobot
 from beingh_core.sim.describe import left_open
+from beingh_core.sim.things import Thing
 from beingh_ros.messages.conversions import ns_to_stamp
 from beingh_ros.messages.topics import CONTACTS_TOPIC, OBJECTS_TOPIC
 from beingh_ros.nodes.guard import GuardedNode
@@ -133,16 +134,24 @@ class SimNode(GuardedNode):
         self.get_logger().error(f"dropped a command: {reason}", throttle_duration_sec=1.0)
 
     def _objects(self, stamp_ns: int) -> MarkerArray:
+        """The cubes, named by their colour, and the things beside them."""
+        edge = self._robot.layout.cube_m
+        told = {
+            colour: (Marker.CUBE, Thing(*pose, (edge,) * 3, CUBE_COLOURS[colour]))
+            for colour, pose in self._robot.objects().items()
+        }
+        for name, thing in self._robot.things().items():
+            told[name] = (Marker.CUBE if name == "drawer" else Marker.CYLINDER, thing)
         message = MarkerArray()
-        for index, (colour, (position, quaternion)) in enumerate(self._robot.objects().items()):
-            marker = Marker(ns=colour, id=index, type=Marker.CUBE, action=Marker.ADD)
+        for index, (name, (kind, thing)) in enumerate(told.items()):
+            marker = Marker(ns=name, id=index, type=kind, action=Marker.ADD)
             marker.header.frame_id, marker.header.stamp = self._base_frame, ns_to_stamp(stamp_ns)
-            marker.pose.position = Point(x=float(position[0]), y=float(position[1]), z=float(position[2]))
-            w, x, y, z = map(float, quaternion)
-            orientation = marker.pose.orientation
-            orientation.w, orientation.x, orientation.y, orientation.z = w, x, y, z
-            marker.scale.x = marker.scale.y = marker.scale.z = self._robot.layout.cube_m
-            marker.color.r, marker.color.g, marker.color.b, marker.color.a = map(float, CUBE_COLOURS[colour])
+            x, y, z = map(float, thing.position)
+            marker.pose.position = Point(x=x, y=y, z=z)
+            w, x, y, z = map(float, thing.quaternion)
+            marker.pose.orientation = Quaternion(w=w, x=x, y=y, z=z)
+            marker.scale.x, marker.scale.y, marker.scale.z = map(float, thing.size)
+            marker.color.r, marker.color.g, marker.color.b, marker.color.a = map(float, thing.colour)
             message.markers.append(marker)
         return message
 
