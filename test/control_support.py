@@ -13,8 +13,8 @@ H, J = FR3.policy.chunk_length, len(FR3.joint_names)
 HOME = dict(zip(FR3.joint_names, FR3.home))
 
 
-def controller():
-    return Controller(FR3, joint_state_timeout_s=1.0, max_late_ticks=2.0)
+def controller(check=None):
+    return Controller(FR3, joint_state_timeout_s=1.0, max_late_ticks=2.0, check=check)
 
 
 def measure_at_rest(target, now_ns, positions):
@@ -27,8 +27,8 @@ def measure_at_rest(target, now_ns, positions):
 class Robot:
     """Drives a controller tick by tick, with joint states that follow what is sent."""
 
-    def __init__(self):
-        self.controller = controller()
+    def __init__(self, check=None):
+        self.controller = controller(check)
         self.now_ns, self.sent = NOW, []
         self.measured = dict(HOME)
         self.now_ns = measure_at_rest(self.controller, self.now_ns, self.measured)

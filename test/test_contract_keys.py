@@ -82,6 +82,16 @@ EXTRA = {
     "start_tolerance": {ARM[0]: 0.02},
     "keep_out": {"wall": {"frame": "fr3_link0", "center": [0.0, 1.0, 0.5], "size": [2.0, 0.1, 1.0]}},
     "self_collision": {"check": True, "margin": 0.02, "allowed": {"fr3_link5": ["fr3_link7", "fr3_hand"]}},
+    "sim": {
+        "joints": {ARM[0]: dict.fromkeys(("stiffness", "damping", "friction", "armature", "effort"), 10.0)},
+        "cameras": {
+            "scene_view": {"link": "fr3_link0", "position": [1, 0, 1], "look": [-1, 0, -1], "up": [0, 0, 1]}
+            | {"fovy_deg": 60.0, "size": [320, 240], "rate_hz": 15.0, "noise": 2.0}
+        },
+        "faults": {"camera_latency_s": 0.05, "camera_jitter_s": 0.01, "actuator_delay_s": 0.02}
+        | {"joint_friction": 0.01, "joint_noise": 0.001},
+        "objects": ["cylinder", "bowl"],
+    },
     "assumed": {"uac.latency_budget_s": "time it with `beingh monitor`"},
 }
 

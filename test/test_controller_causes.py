@@ -5,12 +5,14 @@ import math
 import numpy as np
 import pytest
 from control_support import DT_NS, FR3, HOME, NOW, H, Robot, controller, measure_at_rest
+from realtime_schedules import check_of
 from ros_support import ROOT
 
 from beingh_core.control.stop_causes import (
     CAUSES,
     CHUNKS_SILENT,
     CLOCK,
+    COLLISION,
     ESTOP,
     RUNNING,
     SHUTDOWN,
@@ -139,6 +141,28 @@ def test_silent_chunks_are_told_and_the_next_chunk_goes_on():
     assert status.stamp_ns == robot.sent[5 + H].points.stamp_ns
     robot.controller.merge(robot.chunk(0.02))
     assert robot.controller.status.cause == ""
+
+
+def test_a_cut_chunk_is_told_once_and_until_one_is_free():
+    """Joint 1 must not go beyond 0.2 rad; the policy wants to twice, holds before it, and goes back."""
+    robot, received = Robot(check_of(lambda row: row[0] > 0.2)), []
+    robot.run(5)
+    robot.controller._changed = received.append
+    first = robot.controller.merge(robot.chunk(0.02))
+    assert first.accepted and first.cut_at and first.blocked == "a wall"
+    robot.run(30)
+    assert np.array_equal(robot.sent[-1].points.positions[0], robot.sent[-3].points.positions[0]), "it holds"
+    robot.controller.merge(robot.chunk(0.02))
+    robot.run(6)
+    assert [(status.state, status.cause) for status in received] == [(RUNNING, COLLISION)], "not silent chunks"
+    assert received[0].reason == "a chunk was cut, the joints brake and hold: a wall"
+    assert received[0].stamp_ns == robot.sent[5].points.stamp_ns
+    robot.controller.merge(robot.chunk(-0.02))
+    assert (robot.controller.status.cause, len(received)) == ("", 2)
+    robot.run(8)
+    robot.controller.stop(STOP_SERVICE, "test", robot.now_ns)
+    assert robot.controller.merge(robot.chunk(0.1)).status == "stopped"
+    assert_brakes_to_rest(robot, STOP_SERVICE)
 
 
 def test_every_status_is_handed_on_once_and_the_first_cause_stays():

@@ -148,6 +148,8 @@ def test_what_cannot_be_run_is_refused_before_anything_starts(tmp_path):
     )
     code, out, err = end(start("--checkpoint", tmp_path, "--episodes", 0))
     assert code == 1 and "0 episodes" in err
+    code, out, err = end(start("--all", "--record", tmp_path / "bags"))
+    assert code == 1 and "--robot NAME" in err
     (tmp_path / "file").touch()
     code, out, err = end(start("--episodes", 1, "--out", tmp_path / "out", "--record", tmp_path / "file"))
     assert code == 1 and "--record" in err and not (tmp_path / "out").exists()

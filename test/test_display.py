@@ -80,10 +80,10 @@ def test_a_robot_without_an_end_effector_has_no_paths_to_show():
 
 def test_cameras_frame_and_description_follow_the_robot():
     cameras = tuple(replace(FR3.cameras[0], name=f"c{i}", topic=f"/c{i}/image") for i in range(3))
-    state = tuple(replace(signal, base_frame="torso") for signal in FR3.state)
+    state = tuple(replace(signal, base_frame="fr3_link1") for signal in FR3.state)
     config = yaml.safe_load(rviz_config(replace(FR3, cameras=cameras, state=state), TEMPLATE, namespace="left"))
     found = displays(config)
-    assert config["Visualization Manager"]["Global Options"]["Fixed Frame"] == "torso"
+    assert config["Visualization Manager"]["Global Options"]["Fixed Frame"] == "base"
     images = [d for d in found.values() if d["Class"].endswith("/Image")]
     assert [(d["Name"], d["Topic"]["Value"]) for d in images] == [(c.name, c.topic) for c in cameras]
     assert {d["Topic"]["Reliability Policy"] for d in images} == {"Best Effort"}

@@ -17,7 +17,7 @@ from ros_support import ROOT, ros_graph, spun, wait_until
 from beingh_core.contract import load_contract
 from beingh_core.contract.paths import contract_files
 from beingh_core.errors import BeingHError
-from beingh_ros.bringup import BringupOptions, processes
+from beingh_ros.bringup import BringupOptions, check_start, processes
 from beingh_ros.nodes.usage import parameters_of
 from beingh_ros.robots.cells import CELL_ARGUMENTS, read_cell
 from beingh_ros.robots.launch_arguments import ARGUMENTS, arguments_of, check_family, family
@@ -99,6 +99,10 @@ def test_a_cell_holds_the_arguments_of_every_robot():
     assert left.keys() == ARGUMENTS.keys() and left["simulate"] == left["dry_run"] == "true" and left["seed"] == "1"
     assert set(CELL_ARGUMENTS) - {"cell"} < set(ARGUMENTS)
     assert options_from(left).checkpoint == str(ROOT / "checkpoints" / "fr3_cubes")
+    for path in (ROOT / "config" / "cells").glob("*.yaml"):
+        assert all(check_start(options_from(robot)) == "" for robot in read_cell(path.stem, {}))
+    with pytest.raises(BeingHError, match="no such cell. Allowed: .*two_fr3"):
+        read_cell("nobody", {})
 
 
 @pytest.mark.parametrize(
@@ -121,8 +125,6 @@ def test_a_mistake_in_a_cell_is_one_error_with_its_line(tmp_path, text, words):
     with pytest.raises(BeingHError, match=words) as caught:
         read_cell(str(path), {})
     assert str(path) in str(caught.value)
-    with pytest.raises(BeingHError, match="no such cell. Allowed: two_fr3"):
-        read_cell("nobody", {})
 
 
 def test_a_robot_that_runs_in_a_namespace_keeps_a_second_one_out(monkeypatch):
@@ -135,6 +137,36 @@ def test_a_robot_that_runs_in_a_namespace_keeps_a_second_one_out(monkeypatch):
             ):
                 refuse_second({"/left": ["controller", "policy"]}, 30.0)
             refuse_second({"/": ["controller"], "/right": ["controller"]}, 0.2)
+
+
+GRIPPER = "  gripper_position: {topic: joint_states, source: position, joints: &hand"
+MISTAKES = {
+    "a URDF that is cut off": (("urdf/fr3.urdf", "cut.urdf"), r"cut\.urdf:\d+: this is not XML"),
+    "no such URDF": (("urdf/fr3.urdf", "fr33.urdf"), r"robot\.yaml:\d+: urdf: .*fr33\.urdf"),
+    "a joint that is not there": (("fr3_joint4", "fr3_joint9"), r"robot\.yaml:\d+.*no movable joint `fr3_joint9`.*did you mean"),
+    "one slot twice": ((GRIPPER, f"{GRIPPER}2 [fr3_finger_joint1]}}\n{GRIPPER}"), r"`gripper_position` is written twice"),
+    "slots that overlap": (
+        (GRIPPER, GRIPPER.replace("gripper_position", "gripper_qpos").replace("&hand", "[fr3_finger_joint1, fr3_finger_joint2]")
+         + ", max_age_s: 0.2}\n" + GRIPPER.replace("gripper_position", "libero_gripper_position")
+         .replace("&hand", "[fr3_finger_joint1, fr3_finger_joint2]") + ", max_age_s: 0.2}\n" + GRIPPER),
+        r"robot\.yaml:\d+: state.*overlap",
+    ),
+    "a driver of no kind": (("kind: joint_trajectory", "kind: joint_trajectori"), r"unknown value `joint_trajectori`.*did you mean"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_a_contract_is_one_error_before_anything_starts(tmp_path, mistake):
+    (old, new), words = MISTAKES[mistake]
+    text = (ROOT / "config" / "robots" / "fr3.yaml").read_text()
+    urdf = (ROOT / "urdf" / "fr3.urdf").read_text()
+    (tmp_path / "cut.urdf").write_text(urdf[:5000])
+    assert old in text
+    path = tmp_path / "robot.yaml"
+    path.write_text(text.replace(old, new).replace("urdf/fr3.urdf", str(ROOT / "urdf" / "fr3.urdf")))
+    with pytest.raises(BeingHError, match=words) as caught:
+        check_start(options_from(DEFAULTS | {"robot": str(path)}))
+    assert len(str(caught.value)) < 1000 and "\n" not in str(caught.value)
 
 
 # Under launch itself, where it is installed.

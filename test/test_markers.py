@@ -13,7 +13,7 @@ from trajectory_msgs.msg import JointTrajectory
 from visualization_msgs.msg import Marker, MarkerArray
 
 from beingh_core.contract import load_contract
-from beingh_core.contract.arms import arms_of
+from beingh_core.contract.arms import arms_of, base_frame
 from beingh_core.contract.eef_path import EefPaths, Trail, without_hold
 from beingh_core.contract.shapes import BOX, CYLINDER, SPHERE, RobotShapes
 from beingh_core.control.stop_causes import Status
@@ -266,3 +266,14 @@ def test_a_robot_of_meshes_only_has_no_shapes(tmp_path):
     path.write_text(f'<robot name="x"><link name="a">{mesh}</link></robot>')
     with pytest.raises(BeingHError, match="no shapes that can be drawn.*boxes, cylinders and spheres"):
         RobotShapes(path)
+
+
+def test_objects_are_told_in_a_frame_that_the_robot_state_publisher_has():
+    """And that is where the simulator's origin is: the root link, or an arm's base in the same place."""
+    for robot in ("fr3", "ur5e", "aloha_eef", "g1_eef", "mobile_ur5e_eef"):
+        contract = load_contract(robot)
+        shapes = RobotShapes(contract.urdf_path)
+        position, axes = shapes.link(base_frame(contract), dict(zip(contract.joint_names, contract.home)))
+        np.testing.assert_allclose(position, 0.0, atol=1e-9)
+        np.testing.assert_allclose(axes, np.eye(3), atol=1e-9)
+    assert base_frame(load_contract("fr3")) == "fr3_link0" and base_frame(load_contract("ur5e")) == "base_link"

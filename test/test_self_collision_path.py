@@ -1,5 +1,6 @@
 """The check of a path: how densely it looks, which pairs it knows, and what it says where it cannot look."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -31,9 +32,28 @@ def test_robots_that_cannot_be_checked_say_so_unless_they_have_boxes():
     shapeless = load_contract(ROOT / "test" / "data" / "robots" / "degrees_arm.yaml")
     check, why = path_check(shapeless)
     assert check is None and "no collision shapes" in why
-    assert path_check(replace(FR3, self_collision=SelfCollision(check=False)))[1].startswith("the contract says so")
+    assert path_check(replace(FR3, self_collision=SelfCollision(check=False)))[1].endswith("is false")
     with pytest.raises(BeingHError, match="no collision shapes"):
         path_check(replace(shapeless, keep_out=(wall(),)))
+
+
+def test_meshes_are_not_looked_at_and_said(tmp_path):
+    """As in makers' descriptions: no file is needed, links that have other shapes too are checked by these."""
+    text, urdf = FR3.urdf_path.read_text(), tmp_path / "fr3.urdf"
+    mesh = '<collision><geometry><mesh filename="package://nowhere/LINK.stl"/></geometry></collision>'
+    for link in ("fr3_link3", "fr3_hand"):
+        start = text.index(f'<link name="{link}">')
+        text = text[:start] + text[start:].replace("<inertial>", f"{mesh}<inertial>", 1)
+    urdf.write_text(text)
+    assert path_check(replace(FR3, urdf_path=urdf))[1] == "" and "mesh" in text
+    start = text.index('<link name="fr3_link3">')
+    end = text.index("</link>", start)
+    urdf.write_text(text[:start] + '<link name="fr3_link3">' + mesh + text[end:])
+    check, note = path_check(replace(FR3, urdf_path=urdf))
+    assert check is not None and note.endswith("with 1 links, whose shapes are meshes (fr3_link3)")
+    only = re.sub(r"<(box|cylinder|sphere) [^>]*/>", '<mesh filename="package://nowhere/LINK.stl"/>', text)
+    urdf.write_text(only)
+    assert "no collision shapes but meshes" in path_check(replace(FR3, urdf_path=urdf))[1]
 
 
 def test_links_that_the_contract_allows_may_touch():

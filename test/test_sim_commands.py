@@ -9,7 +9,7 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from beingh_core.contract import load_contract
-from beingh_core.contract.simulation import PLAYED, check_simulation, sim_camera
+from beingh_core.contract.simulation import PLAYED, check_camera, check_simulation
 from beingh_core.contract.wire import Wire
 from beingh_core.errors import BeingHError
 from beingh_core.sim.trajectory_follower import TrajectoryFollower
@@ -92,8 +92,8 @@ def test_a_driver_that_is_not_played_is_one_error_before_anything_is_made():
 
 def test_a_camera_of_another_encoding_is_one_error():
     camera = load_contract("ur5e").cameras[0]
-    with pytest.raises(BeingHError, match="cannot publish bgr8"):
-        sim_camera(replace(camera, encoding="bgr8"))
+    with pytest.raises(BeingHError, match="cannot publish bayer_rggb8 on .*rgb8.*mono8"):
+        check_camera(replace(camera, encoding="bayer_rggb8"))
 
 
 def test_what_the_contract_may_send_is_what_is_read():

@@ -139,7 +139,7 @@ def test_a_run_refuses_what_is_not_accepted(cubes, tmp_path, capsys):
     assert main(words) == 2
     assert re.search("open 0.03.*let it pass with `accept: .contract.`", capsys.readouterr().err)
     target = tmp_path / "page.html"
-    doctor = [*words, "--page", str(target), "--gpus", "2", "doctor"]
+    doctor = ["train", "doctor", *words[1:], "--page", str(target), "--gpus", "2", "training.seed=1"]
     assert main(doctor) == 1 and "the run would not begin" in target.read_text()
     assert main([*words, "data.datasets.0.accept=[contract]"]) == 0
     capsys.readouterr()

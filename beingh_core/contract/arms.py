@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from beingh_core.contract.schema import ActionSignal, RobotContract, StateSignal
+from beingh_core.contract.urdf import read_urdf
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,24 @@ def arms_of(contract: RobotContract) -> tuple[Arm, ...]:
 
 
 def base_frame(contract: RobotContract) -> str:
-    """The frame in which positions of the hand and of objects are told; "world" for a robot without any."""
+    """The frame in which objects around the robot are told: the root link, or the arm's base where that is the same place."""
     signals: list[ActionSignal | StateSignal] = [*contract.state, *contract.action]
     frames = [signal.base_frame for signal in signals if signal.base_frame]
-    return frames[0] if frames else "world"
+    urdf = read_urdf(contract.urdf_path)
+    root = next(link for link in urdf.links if link not in urdf.carriers)
+    return frames[0] if frames and _is_at_root(contract, frames[0], root) else root
+
+
+def _is_at_root(contract: RobotContract, frame: str, root: str) -> bool:
+    import pinocchio as pin
+
+    from beingh_core.contract.kinematics import load_model
+
+    model = load_model(contract.urdf_path)
+    data = model.createData()
+    pin.framesForwardKinematics(model, data, pin.neutral(model))
+    one, other = (data.oMf[model.getFrameId(link, pin.FrameType.BODY)] for link in (frame, root))
+    return bool(one.isApprox(other, 1e-9))
 
 
 def gripper_ends(contract: RobotContract, joint: str) -> tuple[float, float]:

@@ -25,6 +25,7 @@ from beingh_core.contract.key import (
     text,
     topic,
 )
+from beingh_core.contract.simulated import OBJECTS
 from beingh_core.contract.sources import JOINT_STATE
 from beingh_core.contract.wire_units import UNITS
 
@@ -205,6 +206,46 @@ SELF_COLLISION = {
         "link -> links that it may touch, beside its neighbours and what touches at home", names("links"), default={}
     ),
 }
+SIM_JOINT = {
+    "stiffness": number("of its position controller", "N m/rad, N/m", absent="from its effort", above=0.0, at_most=1e6),
+    "damping": number("of the joint", "N m s/rad, N s/m", absent="critical", at_least=0.0, at_most=1e5),
+    "friction": number("dry friction", "N m, N", default=0.0, at_least=0.0, at_most=1e4),
+    "armature": number(
+        "inertia of rotor and gears, as the joint feels it",
+        "kg m^2, kg",
+        absent="from its stiffness",
+        at_least=1e-6,
+        at_most=100.0,
+    ),
+    "effort": number("the controller's most", "N m, N", absent="the URDF's", above=1e-3, at_most=1e5),
+}
+SIM_CAMERA = {
+    "link": text("link in whose axes the camera stands", absent="a place that the simulator chooses"),
+    "position": Key(type=NUMBERS, help="of the camera, [x, y, z]", unit="m", count=3, absent="without `link`"),
+    "look": Key(type=NUMBERS, help="direction in which it looks", count=3, absent="without `link`"),
+    "up": Key(type=NUMBERS, help="direction of its pictures' upper edge", count=3, absent="[0, 0, 1]"),
+    "fovy_deg": number(
+        "seen from the upper edge to the lower", "deg", absent="42, on a hand 80", above=1.0, at_most=150.0
+    ),
+    "size": Key(type=NUMBERS, help="of its pictures, [width, height]", unit="pixels", count=2, absent="[640, 480]"),
+    "rate_hz": number("pictures a second", "Hz", absent="the contract's `rate_hz`", above=0.1, at_most=120.0),
+    "noise": number("standard deviation of every value", "of 255", default=0.0, at_least=0.0, at_most=255.0),
+}
+SIM_FAULTS = {
+    "camera_latency_s": number(
+        "from the exposure (the stamp) to the message", "s", default=0.0, at_least=0.0, at_most=2.0
+    ),
+    "camera_jitter_s": number("up to so much is added for each picture", "s", default=0.0, at_least=0.0, at_most=2.0),
+    "actuator_delay_s": number("from a reference to the actuators", "s", default=0.0, at_least=0.0, at_most=1.0),
+    "joint_friction": number("dry friction of every joint", "of its effort", default=0.0, at_least=0.0, at_most=0.5),
+    "joint_noise": number("standard deviation of measured positions", "rad, m", default=0.0, at_least=0.0, at_most=0.1),
+}
+SIM = {
+    "joints": table("joints of the URDF that move by themselves", mapping("a joint", SIM_JOINT), default={}),
+    "cameras": table("view -> camera", mapping("a simulated camera", SIM_CAMERA), default={}),
+    "faults": mapping("what goes wrong on purpose", SIM_FAULTS, default={}),
+    "objects": names(f"things beside the cubes, of {', '.join(OBJECTS)}", absent="none"),
+}
 CONTRACT = mapping(
     "a robot contract",
     {
@@ -245,6 +286,7 @@ CONTRACT = mapping(
         "self_collision": mapping(
             "how chunks are checked for the robot running into itself", SELF_COLLISION, default={}
         ),
+        "sim": mapping("the simulated robot and its world", SIM, default={}),
         "assumed": table(
             "values that no source gives: path of the key, such as `limits.acceleration` -> what to measure",
             text("what to measure, and how"),

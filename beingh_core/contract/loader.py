@@ -25,6 +25,7 @@ from beingh_core.contract.meant import meant
 from beingh_core.contract.paths import contract_files, find_in_package, is_file
 from beingh_core.contract.reader import MAX_TEXT, Section, read_yaml
 from beingh_core.contract.signals import read_action, read_state
+from beingh_core.contract.simulated import read_sim
 from beingh_core.contract.start import read_start_tolerance
 from beingh_core.contract.urdf import UrdfFacts, read_urdf
 from beingh_core.contract.urdf_path import urdf_path
@@ -93,6 +94,7 @@ def load_contract(path_or_name: str | Path) -> schema.RobotContract:
         estop_topic=file.topic("estop_topic"),
         keep_out=read_keep_out(file, urdf, joint_names),
         self_collision=read_self_collision(file, urdf),
+        sim=read_sim(file, urdf),
         assumed=assumed,
         version=version,
         notes=notes + stale + doubts,

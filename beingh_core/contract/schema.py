@@ -13,6 +13,7 @@ from beingh_core.contract.assumed import Assumption
 from beingh_core.contract.collision_settings import SelfCollision
 from beingh_core.contract.keep_out import KeepOut
 from beingh_core.contract.key import Bounds
+from beingh_core.contract.simulated import SimWorld
 from beingh_core.contract.sources import JOINT_STATE
 from beingh_core.contract.wire import Wire, merged, plain
 from beingh_core.errors import BeingHError
@@ -285,6 +286,7 @@ class RobotContract:
         estop_topic: topic of the emergency stop (std_msgs/Bool).
         keep_out: boxes that no part of the robot may enter.
         self_collision: how chunks are checked for that and for the robot running into itself.
+        sim: what the simulator does not choose by itself.
         assumed: values that no source gives.
         version: of the file's format.
         notes: what its reader should know, such as that the format is an old one; a line each.
@@ -308,6 +310,7 @@ class RobotContract:
     estop_topic: str
     keep_out: tuple[KeepOut, ...] = ()
     self_collision: SelfCollision = field(default_factory=SelfCollision)
+    sim: SimWorld = SimWorld()
     assumed: tuple[Assumption, ...] = ()
     version: int = VERSION
     notes: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from xml.etree import ElementTree
 
 import coal
 import numpy as np
@@ -64,6 +65,9 @@ class Collisions:
         margin: the distance that they keep [m].
         allowed: link -> links that it may touch.
 
+    Attributes:
+        meshed: links that are not looked at, because all their shapes are meshes.
+
     Raises:
         BeingHError: unreadable URDF, one without shapes, or a box that the robot touches at home.
     """
@@ -85,7 +89,7 @@ class Collisions:
         self._columns = _columns(self._model, self._urdf, joints)
         self._rest = np.clip(pin.neutral(self._model), self._model.lowerPositionLimit, self._model.upperPositionLimit)
         self._data = self._model.createData()
-        self._shapes = _shapes(self._model, urdf_path)
+        self._shapes, self.meshed = _shapes(self._model, urdf_path)
         robot = self._shapes.ngeoms
         self._add_boxes(keep_out)
         self._allowed = {frozenset((link, other)) for link, others in allowed.items() for other in others}
@@ -221,15 +225,22 @@ class Collisions:
     def _drop_neighbours(self, home: np.ndarray, lower: np.ndarray, upper: np.ndarray, robot: int) -> None:
         rng = np.random.default_rng(0)
         low, high = np.maximum(lower, home - _TURN), np.minimum(upper, home + _TURN)
-        counts: dict[tuple[int, int], int] = {}
+        missed = dict.fromkeys(
+            range(len(self._shapes.collisionPairs)), 0
+        )  # times apart, of pairs that may be neighbours
         for posture in rng.uniform(low, high, (SAMPLES, len(home))):
             self._touches(posture)
-            for pair in self._touching():
-                counts[pair.first, pair.second] = counts.get((pair.first, pair.second), 0) + 1
+            results = self._contacts.collisionResults
+            for pair in [pair for pair in missed if not results[pair].isCollision()]:
+                missed[pair] += 1
+                if missed[pair] > SAMPLES - NEIGHBOURS_SHARE * SAMPLES:
+                    del missed[pair]
+                    self._contacts.deactivateCollisionPair(pair)
+        neighbours = [self._shapes.collisionPairs[pair] for pair in missed]
+        self._contacts = pin.GeometryData(self._shapes)
         self._touches(home)
-        counts |= {(pair.first, pair.second): SAMPLES for pair in self._touching()}
-        for (first, second), count in counts.items():
-            if second < robot and count >= NEIGHBOURS_SHARE * SAMPLES:
+        for first, second in {(pair.first, pair.second) for pair in [*neighbours, *self._touching()]}:
+            if second < robot:
                 self._shapes.removeCollisionPair(pin.CollisionPair(first, second))
 
     def _keep_apart(self, margin: float, home: np.ndarray) -> None:
@@ -273,17 +284,31 @@ def collisions_of(contract: RobotContract, margin: float | None = None) -> Colli
     )
 
 
-def _shapes(model: pin.Model, urdf_path: Path) -> pin.GeometryModel:
-    """The collision shapes of the URDF that are primitives; meshes are not read."""
+def _shapes(model: pin.Model, urdf_path: Path) -> tuple[pin.GeometryModel, tuple[str, ...]]:
+    """The collision shapes of the URDF that are primitives, and the links that have none but meshes.
+
+    Meshes are not looked at: that would take a thousand times as long.
+    """
+    root = ElementTree.fromstring(model_text(urdf_path))
+    meshed = {}
+    for link in root.iter("link"):
+        shapes = link.findall("collision")
+        meshes = [shape for shape in shapes if shape.find("geometry/mesh") is not None]
+        for mesh in meshes:
+            link.remove(mesh)
+        meshed[link.get("name", "")] = bool(meshes) and len(meshes) == len(shapes)
     try:
-        shapes = pin.buildGeomFromUrdfString(model, model_text(urdf_path), pin.GeometryType.COLLISION)
+        text = ElementTree.tostring(root, encoding="unicode")
+        found = pin.buildGeomFromUrdfString(model, text, pin.GeometryType.COLLISION)
     except (ValueError, RuntimeError) as error:
         raise BeingHError(
             f"its collision shapes cannot be read: {error}", where=urdf_path, remedy="use boxes, cylinders and spheres"
         ) from error
-    if not shapes.ngeoms:
-        raise BeingHError("the URDF has no collision shapes", where=urdf_path, remedy="add <collision> to its links")
-    return shapes
+    if not found.ngeoms:
+        kind = "shapes but meshes" if any(meshed.values()) else "shapes"
+        remedy = "add <collision> with boxes, cylinders and spheres to its links"
+        raise BeingHError(f"the URDF has no collision {kind}", where=urdf_path, remedy=remedy)
+    return found, tuple(link for link, is_meshed in meshed.items() if is_meshed)
 
 
 def _path_lengths(model: pin.Model) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from beingh_core.contract.encodings import IMAGE_ENCODINGS
 from beingh_core.contract.schema import BASE_POSE_SLOTS, CameraStream, RobotContract
 from beingh_core.contract.sources import JOINT_STATE
 from beingh_core.errors import BeingHError
@@ -52,19 +53,20 @@ def check_simulation(contract: RobotContract) -> None:
                 remedy=remedy,
             )
     for camera in contract.cameras:
-        sim_camera(camera)
+        check_camera(camera)
 
 
-def sim_camera(camera: CameraStream) -> str:
-    """The simulator's camera for a view of the contract: the hand's where its name or topic says wrist, else the scene's.
+def check_camera(camera: CameraStream) -> None:
+    """Refuses a view whose pictures the simulator cannot write.
 
     Raises:
-        BeingHError: another type or encoding than rgb8 images.
+        BeingHError: an encoding that takes more than choosing and ordering channels.
     """
-    if not camera.type.endswith("/Image") or camera.encoding != "rgb8":
+    encoding = IMAGE_ENCODINGS[camera.type][camera.encoding]
+    if encoding.needs_opencv:
+        written = [name for name, other in IMAGE_ENCODINGS[camera.type].items() if not other.needs_opencv]
         raise BeingHError(
             f"the simulator cannot publish {camera.encoding} on {camera.topic}",
             where=f"camera {camera.name}",
-            allowed="rgb8 of sensor_msgs/msg/Image",
+            allowed=written,
         )
-    return "wrist_camera" if "wrist" in camera.name or "wrist" in camera.topic else "scene_camera"

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 # Which modules look at shapes, and what brings them.
 NEEDED, BROUGHT_BY = ("pinocchio", "coal"), "pip install pin"
 
+UNCHECKED = "chunks are not checked for self-collision"
+
 
 class ShapeCheck:
     """The check of one robot. One thread at a time.
@@ -38,19 +40,22 @@ class ShapeCheck:
 
 
 def path_check(contract: RobotContract) -> tuple[ShapeCheck | None, str]:
-    """What checks the chunks of a robot; None and why, where nothing can.
+    """What checks the chunks of a robot, and a sentence where that is not all of it; None where nothing can.
 
     Raises:
         BeingHError: the contract has boxes to keep out of, and they cannot be checked or the robot is in one at home.
     """
     if not contract.self_collision.check:
-        return None, "the contract says so (`self_collision.check`)"
+        return None, f"{UNCHECKED}: `self_collision.check` is false"
     try:
-        return ShapeCheck(contract, _collisions(contract)), ""
+        collisions = _collisions(contract)
     except BeingHError as error:
         if contract.keep_out:
             raise
-        return None, str(error)
+        return None, f"{UNCHECKED}: {error}"
+    meshed = collisions.meshed
+    note = f"{UNCHECKED} with {len(meshed)} links, whose shapes are meshes ({', '.join(meshed)})" if meshed else ""
+    return ShapeCheck(contract, collisions), note
 
 
 def _collisions(contract: RobotContract) -> Collisions:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from beingh_core.contract import RobotContract, load_contract
-from beingh_core.contract.simulation import check_simulation, sim_camera
+from beingh_core.contract.simulation import check_simulation
 from beingh_core.errors import BeingHError
 
 _DESCRIPTION = (
@@ -47,7 +47,7 @@ class Rollouts:
                 "this robot has nothing to grasp with, so there is nothing to record", where=contract.path
             )
         self._rows = RowEncoder(contract)
-        self._views = {camera.name: (sim_camera(camera), View(camera)) for camera in contract.cameras}
+        self._views = {camera.name: (self.robot.views[camera.name].camera, View(camera)) for camera in contract.cameras}
         self._moved = [(i, n) for i, n in enumerate(contract.joint_names) if n in self.robot.positions()]
 
     def sizes(self) -> dict[str, tuple[int, int]]:

@@ -41,6 +41,7 @@ class PolicyInputs:
 
     Attributes:
         wanted: Topic of joint states, as in the contract -> the joints that are taken from it.
+        hints: Stream -> why nothing comes, from what its owner knows; told with what is missing or stale.
     """
 
     def __init__(self, contract: RobotContract, resolve: Callable[[str], str] = str) -> None:
@@ -73,6 +74,7 @@ class PolicyInputs:
         self._refused: dict[str, str] = {}
         self._not_finite: dict[str, dict[str, float]] = {name: {} for name in self._joints}
         self._unusable: dict[str, str] = {}
+        self.hints: dict[str, str] = {}
         self._arrivals: dict[str, _Arrival] = {}
 
     def push_image(self, name: str, stamp_ns: int, pixels: np.ndarray, now_ns: int | None = None) -> str | None:
@@ -271,7 +273,8 @@ class PolicyInputs:
         if isinstance(stream, JointStream) and stream.missing():
             foreign = next(self._foreign[t] for t, names in self._by_topic.items() if name in names)
             reason += foreign.told(stream.missing())
-        return f"{reason} ({topic})"
+        hint = self.hints.get(name)
+        return f"{reason} ({topic}: {hint})" if hint else f"{reason} ({topic})"
 
     def _need(self, name: str, sample: Sample | None) -> Sample:
         if sample is None:

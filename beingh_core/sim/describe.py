@@ -7,6 +7,8 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
+from beingh_core.contract.schema import RobotContract
+from beingh_core.contract.self_collision import Collisions, collisions_of
 from beingh_core.contract.urdf import UrdfFacts
 from beingh_core.errors import BeingHError
 from beingh_core.sim.completed import complete
@@ -35,6 +37,20 @@ def _completed(urdf_path: str | Path) -> tuple[mujoco.MjSpec, tuple[str, ...]]:
     except ValueError as error:
         raise BeingHError(f"MuJoCo cannot read this: {' '.join(str(error).split())}", where=urdf_path) from error
     return spec, notes
+
+
+def shape_check(contract: RobotContract) -> Collisions | None:
+    """What finds links that touch each other; None where the URDF has no shapes for that.
+
+    Raises:
+        BeingHError: the contract has boxes to keep out of, and they cannot be checked.
+    """
+    try:
+        return collisions_of(contract)
+    except BeingHError:
+        if contract.keep_out:
+            raise
+        return None
 
 
 def followed(urdf: UrdfFacts, positions: dict[str, float]) -> dict[str, float]:

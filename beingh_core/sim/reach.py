@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
@@ -11,9 +11,8 @@ import numpy as np
 
 from beingh_core.contract.kinematics import IkResult, Kinematics
 from beingh_core.contract.schema import RobotContract
-from beingh_core.contract.self_collision import collisions_of
 from beingh_core.contract.urdf import UrdfFacts
-from beingh_core.sim.describe import carried_by, followed, lowest_points
+from beingh_core.sim.describe import carried_by, followed, lowest_points, shape_check
 from beingh_core.sim.fingers import corners
 from beingh_core.sim.hand import Hand
 
@@ -70,6 +69,7 @@ class ReachSearch:
         hand: what grasps.
         height_m: how high above the table it grasps [m].
         cube_m: edge of the cubes [m]; none is where the arm at home nearly touches it.
+        sees: whether a place (3,) is seen, for robots whose cameras do not stand where the cubes are.
 
     Attributes:
         at_home: (3,) where the hand would grasp at home [m, root link].
@@ -84,7 +84,9 @@ class ReachSearch:
         hand: Hand,
         height_m: float,
         cube_m: float,
+        sees: Callable[[np.ndarray], bool] = lambda _: True,
     ) -> None:
+        self._sees = sees
         self._urdf, self._model, self._hand, self._height_m, self._cube_m = urdf, model, hand, height_m, cube_m
         names, limits = list(contract.joint_names), contract.limits
         columns = [names.index(joint) for joint in hand.arm_joints]
@@ -95,7 +97,7 @@ class ReachSearch:
         self._rest = np.array([self._home[joint] for joint in hand.arm_joints])
         self._joints = [n for n, is_velocity in zip(names, limits.is_velocity) if not is_velocity]
         self._open = hand.posture(1.0)
-        self._collisions = collisions_of(contract)
+        self._collisions = shape_check(contract)
         self._data = mujoco.MjData(model)
         self._place(self._rest, {})
         moved = carried_by(model, int(model.joint(hand.arm_joints[0]).bodyid[0]))
@@ -230,7 +232,7 @@ class ReachSearch:
         """The posture in which the hand grasps at a place from which it can rise, where nothing touches; else None."""
         if np.linalg.norm(place - self.shoulder) > self._far or (place - self.shoulder)[:2] @ self._ahead < _AHEAD_M:
             return None
-        if self._is_under_home(place):
+        if self._is_under_home(place) or not self._sees(place):
             return None
         found = self.grasp(place, rotation, start)
         if found.position_error_m > _NEAR_M or found.rotation_error_rad > _NEAR_RAD:
@@ -245,7 +247,8 @@ class ReachSearch:
         if (lowest_points(self._model, self._data)[self._moved] < np.minimum(top, self._home_low)).any():
             return None
         full = np.array([self._posture(row, self._open) for row in (found.positions, above.positions)])
-        return None if self._collisions.first_hit(full) is not None else found.positions
+        is_hit = self._collisions is not None and self._collisions.first_hit(full) is not None
+        return None if is_hit else found.positions
 
     def _is_under_home(self, place: np.ndarray) -> bool:
         """Whether a cube at a place is nearly touched by the arm at home."""

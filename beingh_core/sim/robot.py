@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,12 +12,19 @@ import mujoco
 import numpy as np
 
 from beingh_core.contract.schema import RobotContract
+from beingh_core.contract.simulated import SimFaults, SimWorld
 from beingh_core.contract.urdf import read_urdf
-from beingh_core.sim.describe import followed, robot_spec
+from beingh_core.sim.describe import followed, robot_spec, shape_check
+from beingh_core.sim.hand import hands_of
 from beingh_core.sim.layout import Layout, layout_of
 from beingh_core.sim.planar_base import BASE_JOINTS, add_planar_base
 from beingh_core.sim.scene import CUBE_COLOURS, build_model, sample_cubes
+from beingh_core.sim.standing import Standing
+from beingh_core.sim.things import DRAWER_JOINT, Thing, scatter, things_of
+from beingh_core.sim.views import SimView, views_of
 
+# Of the seed of the noise, beside that of the scene.
+_NOISE = 1
 FINGERS = ("fr3_finger_joint1", "fr3_finger_joint2")
 
 
@@ -39,6 +48,13 @@ class SimRobot:
         image_size: (height, width) of the rendered images [px].
         layout: where things stand around it, default the FR3's.
         drives: whether it stands on a base that drives; see `planar_base`.
+        world: what a contract says of joints, faults and objects.
+        views: of a contract.
+        cameras: that they need.
+        touching: pairs of its links that collide.
+
+    Attributes:
+        views: view of the contract -> what it shows.
     """
 
     def __init__(
@@ -48,9 +64,17 @@ class SimRobot:
         image_size: tuple[int, int] = (96, 96),
         layout: Layout | None = None,
         drives: bool = False,
+        world: SimWorld = SimWorld(),
+        views: Sequence[SimView] = (),
+        cameras: Sequence[Standing] = (),
+        touching: Collection[tuple[str, str]] = (),
     ):
-        self.layout = layout or Layout()
-        self.model = build_model(urdf_path, self.layout, drives=drives)
+        self.layout, self.views, self._faults = layout or Layout(), {view.name: view for view in views}, world.faults
+        self._things = world.objects
+        most = (max((v.height for v in views), default=0), max((v.width for v in views), default=0))
+        self.model = build_model(
+            urdf_path, self.layout, drives=drives, world=world, cameras=cameras, most_pixels=most, touching=touching
+        )
         self._urdf = read_urdf(Path(urdf_path))
         self.data = mujoco.MjData(self.model)
         self.home = dict(home)
@@ -63,7 +87,7 @@ class SimRobot:
         self._base_qpos = np.array([joint.qposadr[0] for joint in base], dtype=int)
         self._base_qvel = np.array([joint.dofadr[0] for joint in base], dtype=int)
         self._base = np.array([self.model.actuator(joint.name).id for joint in base], dtype=int)
-        joints = [joint for joint in joints if joint.name not in BASE_JOINTS]
+        joints = [joint for joint in joints if joint.name not in (*BASE_JOINTS, DRAWER_JOINT)]
         self.joint_names = tuple(j.name for j in joints)
         self._qpos = np.array([j.qposadr[0] for j in joints])
         self._qvel = np.array([j.dofadr[0] for j in joints])
@@ -77,18 +101,34 @@ class SimRobot:
         self.reset(0)
 
     @classmethod
-    def of(cls, contract: RobotContract) -> SimRobot:
-        """The robot of a contract.
+    def of(cls, contract: RobotContract, faults: SimFaults | None = None) -> SimRobot:
+        """The robot of a contract, with its faults or others.
 
         Raises:
             BeingHError: MuJoCo cannot read its URDF, or nothing moves an arm.
         """
         home, drives = dict(zip(contract.joint_names, contract.home)), any(d.is_velocity for d in contract.drivers)
-        spec = robot_spec(contract.urdf_path)
+        urdf, spec = read_urdf(contract.urdf_path), robot_spec(contract.urdf_path)
         if drives:  # what drives must not stand in the table
             add_planar_base(spec)
-        layout = layout_of(contract, read_urdf(contract.urdf_path), spec.compile())
-        return cls(contract.urdf_path, home, layout=layout, drives=drives)
+        alone = spec.compile()
+        layout = layout_of(contract, urdf, alone)
+        data = mujoco.MjData(alone)
+        for name, value in followed(urdf, home).items():
+            data.joint(name).qpos = value
+        mujoco.mj_kinematics(alone, data)
+        check = shape_check(contract)
+        views, cameras = views_of(contract, layout, hands_of(contract), alone, data)
+        return cls(
+            contract.urdf_path,
+            home,
+            layout=layout,
+            drives=drives,
+            world=contract.sim if faults is None else replace(contract.sim, faults=faults),
+            views=views,
+            cameras=cameras,
+            touching=check.pairs if check else (),
+        )
 
     @property
     def time_s(self) -> float:
@@ -98,9 +138,12 @@ class SimRobot:
     def reset(self, seed: int) -> None:
         """Put the arm at home and the cubes where `seed` says."""
         mujoco.mj_resetData(self.model, self.data)
+        self._rng = np.random.default_rng([seed, _NOISE])
+        self._late: deque[tuple[float, dict[str, float]]] = deque()
         self._base_goal = np.zeros(len(self._base))
         for colour, (position, yaw) in sample_cubes(np.random.default_rng(seed), self.layout).items():
             self.place_cube(colour, position, yaw)
+        scatter(self.model, self.data, self._things, seed)
         self.place_joints(self.home)
 
     def place_joints(self, positions: Mapping[str, float]) -> None:
@@ -127,7 +170,11 @@ class SimRobot:
         return dict(zip(names, self.data.ctrl[self._actuator[moved]].tolist()))
 
     def step(self, duration_s: float, positions: Mapping[str, float] | None = None) -> None:
-        """Advance physics by `duration_s`; references move linearly to `positions` over that time when given."""
+        """Advance physics by `duration_s`; references move linearly to `positions` over that time when given.
+
+        With a delay of the actuators these are the positions given so long ago.
+        """
+        positions = self._delayed(positions)
         steps = max(1, round(duration_s / self.model.opt.timestep))
         if positions is None:
             mujoco.mj_step(self.model, self.data, nstep=steps)
@@ -138,6 +185,16 @@ class SimRobot:
         for k in range(1, steps + 1):
             self.data.ctrl[ids] = start + (end - start) * (k / steps)
             mujoco.mj_step(self.model, self.data)
+
+    def _delayed(self, positions: Mapping[str, float] | None) -> Mapping[str, float] | None:
+        """What has reached the actuators by now."""
+        if positions is None or self._faults.actuator_delay_s <= 0.0:
+            return positions
+        self._late.append((self.time_s + self._faults.actuator_delay_s - 1e-9, dict(positions)))
+        reached = self.command()
+        while self._late and self._late[0][0] <= self.time_s:
+            reached = self._late.popleft()[1]
+        return reached
 
     def drive(self, pose: np.ndarray) -> None:
         """Where the base is to be (3,) after the next step: x, y [m] and turn [rad] in the world."""
@@ -152,11 +209,14 @@ class SimRobot:
         return pose, np.array([cos * x + sin * y, cos * y - sin * x, turn])
 
     def joint_state(self) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
-        """Names, positions (J,) [rad or m] and velocities (J,) of every joint."""
-        return self.joint_names, self.data.qpos[self._qpos].copy(), self.data.qvel[self._qvel].copy()
+        """Names, measured positions (J,) [rad or m] and velocities (J,) of every joint, with the noise of the faults."""
+        positions = self.data.qpos[self._qpos].copy()
+        if self._faults.joint_noise > 0.0:
+            positions += self._rng.normal(0.0, self._faults.joint_noise, len(positions))
+        return self.joint_names, positions, self.data.qvel[self._qvel].copy()
 
     def positions(self) -> dict[str, float]:
-        """Measured joint positions by name [rad or m]."""
+        """True joint positions by name [rad or m]."""
         return dict(zip(self.joint_names, self.data.qpos[self._qpos].tolist()))
 
     def effort(self, joint: str) -> float:
@@ -188,8 +248,12 @@ class SimRobot:
             found[colour] = (place, quaternion)
         return found
 
+    def things(self) -> dict[str, Thing]:
+        """Name -> where it is in the world, of the things beside the cubes."""
+        return things_of(self.data, self._things)
+
     def contacts(self) -> list[Contact]:
-        """Which links of the arm touch the table, the floor or a cube; one entry for each pair."""
+        """Which links of the arm touch something, also each other; one entry for each pair."""
         found: dict[tuple[str, str], list[tuple[np.ndarray, np.ndarray]]] = {}
         wrench = np.zeros(6)
         for index in np.flatnonzero(self._is_arm[self.data.contact.geom].any(axis=1)):
@@ -208,6 +272,12 @@ class SimRobot:
 
     def _geom_name(self, geom: int) -> str:
         return self.model.geom(geom).name or self.model.body(self.model.geom_bodyid[geom]).name
+
+    def snapshot(self, into: mujoco.MjData | None = None) -> mujoco.MjData:
+        """A copy of where everything is now, for `Pictures` in another thread; `into` an earlier one is faster."""
+        found = into or mujoco.MjData(self.model)
+        mujoco.mj_copyData(found, self.model, self.data)
+        return found
 
     def render(self, camera: str, size: tuple[int, int] | None = None) -> np.ndarray:
         """Image (H, W, 3) uint8 RGB of the named camera."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import count
+from collections.abc import Collection, Sequence
+from itertools import combinations, count
 from pathlib import Path
 
 import mujoco
 import numpy as np
 
+from beingh_core.contract.simulated import SimJoint, SimWorld
 from beingh_core.contract.urdf import UrdfFacts, read_urdf
 from beingh_core.sim.describe import robot_spec
 from beingh_core.sim.layout import (
@@ -19,6 +21,9 @@ from beingh_core.sim.layout import (
     Layout,
 )
 from beingh_core.sim.planar_base import add_planar_base
+from beingh_core.sim.standing import SCENE_FOVY_DEG, WRIST_FOVY_DEG, Standing, look_at
+from beingh_core.sim.things import add_things
+from beingh_core.sim.views import SCENE, SCENES, WRIST
 
 CUBE_COLOURS = {
     "red": (0.85, 0.08, 0.08, 1.0),
@@ -29,7 +34,7 @@ CUBE_MAX_YAW_RAD = 0.25
 TIMESTEP_S = 0.0025
 TOOL_FROM_HAND_M = 0.1034
 
-_WRIST_FOVY_DEG = 80
+_SPECTATOR = ((1.25, -0.80, 0.70), (0.36, 0.0, 0.24))
 
 # Stiffness of the vendor's own joint controllers [N m/rad].
 _ARM_GAINS = {f"fr3_joint{n}": 4000.0 if n < 3 else 3500.0 if n < 5 else 2000.0 for n in range(1, 8)}
@@ -47,17 +52,30 @@ _TIED_ARMATURE = 1e-4
 _STIFF_SOLREF, _STIFF_SOLIMP = [0.006, 1.0], [0.97, 0.995, 0.001, 0.5, 2.0]
 # Of a cube of `CUBE_SIZE_M`.
 _CUBE_KG = 0.06
-_ROBOT, _WORLD = 1, 2
+_ROBOT, _WORLD, _SELF = 1, 2, 4
 _FINGER = "finger"
 
 
-def build_model(urdf_path: str | Path, layout: Layout | None = None, *, drives: bool = False) -> mujoco.MjModel:
+def build_model(
+    urdf_path: str | Path,
+    layout: Layout | None = None,
+    *,
+    drives: bool = False,
+    world: SimWorld = SimWorld(),
+    cameras: Sequence[Standing] = (),
+    most_pixels: tuple[int, int] = (0, 0),
+    touching: Collection[tuple[str, str]] = (),
+) -> mujoco.MjModel:
     """Compile the scene.
 
     Args:
         urdf_path: the robot; joint and link names are used as they stand there.
         layout: where things stand, default the FR3's.
         drives: whether the robot stands on a planar base.
+        world: a contract's `sim`.
+        cameras: beside those that every scene has.
+        most_pixels: (height, width) of the largest picture.
+        touching: pairs of links that collide with each other; others of the robot pass through.
 
     Returns:
         A model with position actuators named after their joints, free bodies `cube_<colour>`, and the cameras
@@ -73,21 +91,24 @@ def build_model(urdf_path: str | Path, layout: Layout | None = None, *, drives: 
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
     spec.option.impratio = 10
-    spec.visual.global_.offwidth, spec.visual.global_.offheight = 640, 480
+    spec.visual.global_.offheight, spec.visual.global_.offwidth = np.maximum((480, 640), most_pixels).tolist()
     spec.visual.quality.shadowsize = 0
     spec.visual.quality.offsamples = 0
     spec.visual.headlight.diffuse = [0.15, 0.15, 0.15]
     spec.visual.headlight.ambient = [0.15, 0.15, 0.15]
     spec.visual.headlight.specular = [0.0, 0.0, 0.0]
-    _prepare_robot(spec, read_urdf(Path(urdf_path)))
+    _prepare_robot(spec, read_urdf(Path(urdf_path)), world)
+    if touching:
+        _let_touch(spec, touching)
     if drives:
         add_planar_base(spec)
     _add_world(spec, layout)
-    _add_cameras(spec, layout)
+    add_things(spec, world.objects, layout, {"contype": _WORLD, "conaffinity": _ROBOT | _WORLD})
+    _add_cameras(spec, layout, cameras)
     return spec.compile()
 
 
-def _prepare_robot(spec: mujoco.MjSpec, urdf: UrdfFacts) -> None:
+def _prepare_robot(spec: mujoco.MjSpec, urdf: UrdfFacts, world: SimWorld) -> None:
     fingers = {body for body in (geom.parent.name for geom in spec.geoms) if _is_finger(body, urdf)}
     for geom in spec.geoms:
         if not geom.contype:  # drawn only
@@ -102,19 +123,37 @@ def _prepare_robot(spec: mujoco.MjSpec, urdf: UrdfFacts) -> None:
         body.gravcomp = 1.0
     for joint in spec.joints:
         facts = urdf.joints[joint.name]
+        said = world.joints.get(joint.name, SimJoint())
         slides = facts.type == "prismatic"
         low, high = _EFFORT_BOUNDS[slides]
         effort = float(np.clip(facts.effort, low, high)) if facts.effort > 0.0 else high / 10.0
         stiffness = _ARM_GAINS.get(joint.name, effort / _FULL_EFFORT_AT[slides])
         if slides and _FINGER in joint.name:
             effort, stiffness = _FINGER_FORCE_N, _FINGER_GAIN_N_M
+        effort, stiffness = said.effort or effort, said.stiffness or stiffness
         joint.armature = _FINGER_KG if slides and _FINGER in joint.name else stiffness / _LOOP_RAD_S**2
         if facts.mimics is not None and not slides:
             joint.armature = _TIED_ARMATURE
             continue
+        joint.armature = said.armature or joint.armature
+        joint.frictionloss += said.friction + world.faults.joint_friction * effort
         actuator = spec.add_actuator(name=joint.name, target=joint.name, trntype=mujoco.mjtTrn.mjTRN_JOINT)
-        actuator.set_to_position(kp=stiffness, dampratio=1.0)
+        if said.damping is None:
+            actuator.set_to_position(kp=stiffness, dampratio=1.0)
+        else:
+            actuator.set_to_position(kp=stiffness, kv=said.damping)
         actuator.forcerange = [-effort, effort]
+
+
+def _let_touch(spec: mujoco.MjSpec, pairs: Collection[tuple[str, str]]) -> None:
+    """Links of these pairs collide, and no others of the robot."""
+    wanted = {frozenset(pair) for pair in pairs}
+    for geom in spec.geoms:
+        geom.contype, geom.conaffinity = _ROBOT | _SELF, _WORLD | _SELF
+    solid = sorted({geom.parent.name for geom in spec.geoms})
+    for first, second in combinations(solid, 2):
+        if frozenset((first, second)) not in wanted:
+            spec.add_exclude(bodyname1=first, bodyname2=second)
 
 
 def _is_finger(link: str, urdf: UrdfFacts) -> bool:
@@ -173,20 +212,15 @@ def _add_world(spec: mujoco.MjSpec, layout: Layout) -> None:
         )
 
 
-def _add_cameras(spec: mujoco.MjSpec, layout: Layout) -> None:
-    for name, eye, target in (
-        ("scene_camera", (1.02, 0.0, 0.62), (0.48, 0.0, 0.04)),
-        ("spectator_camera", (1.25, -0.80, 0.70), (0.36, 0.0, 0.24)),
-    ):
-        quat = _look_at(np.array(eye), np.array(target), np.array([0.0, 0.0, 1.0]))
-        spec.worldbody.add_camera(name=name, pos=np.array(eye) + layout.offset, fovy=42, quat=quat)
-    eye = np.array(layout.eye)
-    spec.body(layout.hand).add_camera(
-        name="wrist_camera",
-        pos=eye,
-        fovy=_WRIST_FOVY_DEG,
-        quat=_look_at(eye, eye + np.array(layout.ahead), np.array(layout.up)),
-    )
+def _add_cameras(spec: mujoco.MjSpec, layout: Layout, further: Sequence[Standing]) -> None:
+    for name, (eye, target) in ((SCENE, SCENES[0]), ("spectator_camera", _SPECTATOR)):
+        quat = look_at(np.array(eye), np.array(target), np.array([0.0, 0.0, 1.0]))
+        spec.worldbody.add_camera(name=name, pos=np.array(eye) + layout.offset, fovy=SCENE_FOVY_DEG, quat=quat)
+    first = Standing(WRIST, layout.hand, layout.eye, layout.ahead, layout.up, WRIST_FOVY_DEG)
+    for camera in (first, *further):
+        eye, ahead, up = (np.array(vector) for vector in (camera.eye, camera.ahead, camera.up))
+        body = spec.worldbody if camera.link is None else spec.body(camera.link)
+        body.add_camera(name=camera.name, pos=eye, fovy=camera.fovy_deg, quat=look_at(eye, eye + ahead, up))
 
 
 def wrist_view_of(point: np.ndarray, tool: np.ndarray) -> tuple[float, float]:
@@ -205,18 +239,8 @@ def wrist_view_of(point: np.ndarray, tool: np.ndarray) -> tuple[float, float]:
     if depth <= 0:
         return float("inf"), float("inf")
     up = np.array([WRIST_AHEAD[2], 0.0, -WRIST_AHEAD[0]])
-    half = depth * np.tan(np.deg2rad(_WRIST_FOVY_DEG / 2))
+    half = depth * np.tan(np.deg2rad(WRIST_FOVY_DEG / 2))
     return float(ray @ np.cross(WRIST_AHEAD, up) / half), float(ray @ up / half)
-
-
-def _look_at(eye: np.ndarray, target: np.ndarray, up: np.ndarray) -> np.ndarray:
-    """Quaternion (w, x, y, z) of a MuJoCo camera (looks along its -z, y up) at `eye` that looks at `target`."""
-    back = (eye - target) / np.linalg.norm(eye - target)
-    right = np.cross(up, back)
-    right /= np.linalg.norm(right)
-    quat = np.empty(4)
-    mujoco.mju_mat2Quat(quat, np.column_stack([right, np.cross(back, right), back]).ravel())
-    return quat
 
 
 def sample_cubes(rng: np.random.Generator, layout: Layout | None = None) -> dict[str, tuple[np.ndarray, float]]:

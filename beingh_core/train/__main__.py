@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from beingh_core.errors import BeingHError
-from beingh_core.train.command import add_arguments, run
+from beingh_core.train.command import add_arguments, between_options, run
 from beingh_core.train.config import TrainConfig
 from beingh_core.train.loop import Trainer
 
@@ -22,6 +22,7 @@ def main() -> None:
         _add_shard_arguments(parser)
     else:
         add_arguments(parser)
+        between_options(parser)
     args = parser.parse_args()
     try:
         if shards:
@@ -42,12 +43,13 @@ def _add_shard_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0: all")
+    parser.add_argument("changes", nargs="*", metavar="key=value", help="in place of what the file says")
 
 
 def _train_on_shards(args: argparse.Namespace) -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
-    Trainer(TrainConfig.from_file(args.config), args.data, args.out, args.device).run()
+    Trainer(TrainConfig.from_file(args.config, args.changes), args.data, args.out, args.device).run()
 
 
 if __name__ == "__main__":

@@ -20,11 +20,26 @@ DOCTOR = "doctor"
 def add_train(commands) -> None:
     """Adds `train` to the command line."""
     parser = commands.add_parser(
-        "train", help="train a checkpoint on datasets; `train doctor` looks at the data first", description=_DESCRIPTION,
+        "train", help="train a checkpoint; `doctor` looks at the data", description=_DESCRIPTION,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )  # fmt: skip
     add_arguments(parser)
     parser.set_defaults(run=run)
+    between_options(parser)
+
+
+def between_options(parser: argparse.ArgumentParser) -> None:
+    """Lets words stand before, between and behind options, which argparse does for whole command lines only."""
+    plain = parser.parse_known_args
+
+    def parse(args=None, namespace=None):
+        parser.parse_known_args = plain  # which the other one calls
+        try:
+            return parser.parse_known_intermixed_args(args, namespace)
+        finally:
+            parser.parse_known_args = parse
+
+    parser.parse_known_args = parse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

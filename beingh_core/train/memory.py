@@ -65,6 +65,7 @@ def estimate(raw_config: Mapping[str, Any], training: TrainingSection, load: Loa
         "gradients": FULL * trained / share,
         "AdamW": 2 * FULL * trained / share,
         "average": FULL * trained / share if training.ema_decay else 0.0,
+        "bf16 copies": _copies(model, training, every),
         "gathered layers": 0.0 if share == 1 else 2.0 * FULL * _largest_group(model),
         "activations": activations(config, training, load),
         "pictures": FULL * 3 * load.views * config.picture_size**2,
@@ -90,6 +91,13 @@ def activations(config: BeingHConfig, training: TrainingSection, load: Load) -> 
     tower = vision.num_layers * patches * (vision.hidden_size if training.activation_checkpointing else kept)
     again = max(deepest, patches * kept) if training.activation_checkpointing else 0.0
     return size * (layers + (0.0 if frozen else tower) + again)
+
+
+def _copies(model: BeingH, training: TrainingSection, every: int) -> float:
+    """Bytes of the weights in bf16 that autocast keeps for the backward pass: of all layers, or of those at work."""
+    if training.precision != "bf16":
+        return 0.0
+    return HALF * float(_largest_group(model) if training.activation_checkpointing else every)
 
 
 def _counted(model: BeingH, trained_only: bool) -> dict[str, int]:

@@ -372,6 +372,8 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         if given.episodes < 1:
             raise BeingHError(f"{given.episodes} episodes cannot be run", where="--episodes", allowed="1 or more")
+        if given.all and given.record:
+            raise BeingHError("--all records nothing", where="--record", remedy="give one robot: --robot NAME")
         if given.all:
             return run_all(given.out, given.episodes, given.seed)
         contract = load_contract(given.robot)

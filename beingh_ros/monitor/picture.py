@@ -44,14 +44,16 @@ def composed(scene: np.ndarray, views: Sequence[View], title: str, level: int, l
         views: The cameras.
         title: The first line, such as the robot and its state.
         level: Of the title, as in `thresholds`.
-        lines: Up to two more lines; long ones are broken.
+        lines: Up to two more lines; long ones are cut.
     """
     picture = Image.new("RGB", SIZE, _BACK)
     picture.paste(Image.fromarray(scene), (0, _HEAD))
     draw = ImageDraw.Draw(picture)
     draw.rectangle((0, 0, 8, _HEAD - 1), fill=LEVELS.get(level, LEVELS[ERROR]))
-    draw.text((22, 8), title[:80], font=_font(26), fill=LEVELS.get(level, LEVELS[ERROR]))
-    rows = [row for line in lines for row in textwrap.wrap(line, _LETTERS)][:2]
+    draw.text(
+        (22, 8), textwrap.shorten(title, 84, placeholder=" ..."), font=_font(26), fill=LEVELS.get(level, LEVELS[ERROR])
+    )
+    rows = [textwrap.shorten(line, _LETTERS, placeholder=" ...") for line in lines[:2]]
     for number, row in enumerate(rows):
         draw.text((22, 43 + 22 * number), row, font=_font(16), fill=_TEXT)
     _legend(draw)
@@ -72,18 +74,17 @@ def _views(picture: Image.Image, draw: ImageDraw.ImageDraw, views: Sequence[View
     columns = 1 if len(views) <= 3 else 2
     rows = -(-len(views) // columns) or 1
     width = (_SIDE - _GAP * (columns + 1)) // columns
-    height = (SIZE[1] - _HEAD - _GAP) // rows
+    height, lines = (SIZE[1] - _HEAD - _GAP) // rows, 2 if columns == 1 else 1
     for index, view in enumerate(views):
         left = SIZE[0] - _SIDE + _GAP + (index % columns) * (width + _GAP)
         top = _HEAD + _GAP + (index // columns) * height
-        box = (width, height - 34)
+        box = (width, height - 16 - 18 * lines)
         shown = _fitted(view.pixels, box) if view.pixels is not None else Image.new("RGB", box, (12, 13, 15))
         picture.paste(shown, (left, top))
         if view.pixels is None:
             draw.text((left + 12, top + 10), "no picture", font=_font(15), fill=LEVELS[ERROR])
-        letters = max(8, width // 8)
-        words = f"{view.name}  {view.words}"
-        draw.text((left, top + shown.height + 4), words[:letters], font=_font(14), fill=_DIM)
+        words = textwrap.wrap(f"{view.name}   {view.words}", max(8, width // 7), max_lines=lines, placeholder=" ...")
+        draw.text((left, top + shown.height + 4), "\n".join(words), font=_font(14), fill=_DIM)
 
 
 def _fitted(pixels: np.ndarray, box: tuple[int, int]) -> Image.Image:

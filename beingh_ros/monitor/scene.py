@@ -58,16 +58,32 @@ def drawn(bodies: Sequence[Body], lines: Sequence[Line], height: int, width: int
     try:
         data = mujoco.MjData(model)
         mujoco.mj_forward(model, data)
-        renderer.update_scene(data, _camera(mujoco, low, high, width / height))
+        camera = _camera(mujoco, low, high, width / height)
+        renderer.update_scene(data, camera)
         for body in bodies:
             for index, shape in enumerate(body.shapes):
                 colour = body.colour or (*shape.colour, 1.0)
                 _add_shape(mujoco, renderer.scene, shape, body.middles[index], body.axes[index], colour)
-        for line in lines:
-            _add_line(mujoco, renderer.scene, line)
-        return renderer.render()
+        picture = renderer.render()
+        return _over(picture, _lines_alone(mujoco, renderer, data, camera, lines)) if lines else picture
     finally:
         renderer.close()
+
+
+def _lines_alone(mujoco, renderer, data, camera, lines: Sequence[Line]) -> np.ndarray:
+    """The lines before black, so that a robot does not hide the path of its own hand."""
+    nothing = mujoco.MjvOption()
+    nothing.geomgroup[:] = 0
+    renderer.update_scene(data, camera, nothing)
+    renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SKYBOX] = 0
+    for line in lines:
+        _add_line(mujoco, renderer.scene, line)
+    return renderer.render()
+
+
+def _over(picture: np.ndarray, lines: np.ndarray) -> np.ndarray:
+    seen = lines.max(axis=-1, keepdims=True) > 0
+    return np.where(seen, lines, picture)
 
 
 def _mujoco():
@@ -98,7 +114,13 @@ def _world(mujoco, floor: float, height: int, width: int):
     material = spec.add_material(name="floor", texrepeat=[_FLOOR_M / _SQUARE_M] * 2, texuniform=False)
     material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "floor"
     world = spec.worldbody
-    world.add_light(pos=[1, -1, 3], dir=[-0.3, 0.4, -1], type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, castshadow=False)
+    world.add_light(
+        pos=[1, -1, 3],
+        dir=[-0.3, 0.4, -1],
+        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+        castshadow=False,
+        diffuse=[0.35] * 3,
+    )
     size = [_FLOOR_M, _FLOOR_M, 0.1]
     world.add_geom(type=mujoco.mjtGeom.mjGEOM_PLANE, size=size, pos=[0, 0, floor], material="floor")
     return spec.compile()

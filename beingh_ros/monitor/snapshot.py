@@ -16,6 +16,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 from beingh_core.contract import RobotContract
 from beingh_core.contract.eef_path import EefPaths, without_hold
 from beingh_core.contract.shapes import BOX, RobotShapes, Shape
+from beingh_core.contract.urdf import read_urdf
 from beingh_core.errors import BeingHError
 from beingh_core.policy.observations import image_key
 from beingh_ros.messages.conversions import Trajectory, read_trajectory
@@ -165,7 +166,7 @@ class Snapshot:
         status = self._node.state.statuses.get(INFERENCE)
         if status is None:
             return ["no policy reports"]
-        return [f"task: {status.values.get('instruction') or 'none'}   gate: {status.values.get('gate', '?')}"]
+        return [f"task: {status.values.get('instruction') or 'none'}; gate: {status.values.get('gate', '?')}"]
 
     def _on_picture(self, name: str, stamp_ns: int, pixels: np.ndarray) -> None:
         self._pictures[name] = stamp_ns, pixels
@@ -177,7 +178,7 @@ class Snapshot:
             return  # the nodes that need it say so
 
     def _on_objects(self, message: MarkerArray) -> None:
-        links = {shape.link for shape in self._shapes.shapes} | {self._shapes.root}
+        links = read_urdf(self._contract.urdf_path).links
         self._objects = [
             marker
             for marker in message.markers[:MOST_OBJECTS]

@@ -1,7 +1,8 @@
-"""One camera's subscription: QoS that fits its publishers, pixels into the stream."""
+"""One camera's subscription: QoS that fits its publishers, pixels into the stream, and why there are none."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -13,9 +14,13 @@ from beingh_core.contract import CameraStream
 from beingh_core.data.camera_reader import CameraReader, lens_of
 from beingh_core.errors import BeingHError
 from beingh_ros.messages.conversions import stamp_to_ns
+from beingh_ros.nodes.graph import listed, namesakes, of_other_type, publishers, resolved
 
 BEST_EFFORT, RELIABLE = ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABLE
 DEPTH = 5
+# Without a message for so long, the graph is asked why [s].
+SILENT_S = 1.0
+PICTURES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 # Best effort and volatile fits every publisher; a calibration comes with every picture.
 CALIBRATIONS = QoSProfile(depth=1, reliability=BEST_EFFORT)
 
@@ -50,16 +55,45 @@ class CameraInput:
         if camera.undistort:
             self._calibration = node.create_subscription(CameraInfo, camera.undistort, self._calibrate, CALIBRATIONS)
         self.reliability = BEST_EFFORT
+        self._received_s = -SILENT_S
         self._subscribe()
 
-    def match_publishers(self) -> None:
-        """Subscribe again when the publishers ask for another reliability; executor thread."""
+    def match_publishers(self) -> str:
+        """Subscribe again when the publishers ask for another reliability; executor thread.
+
+        Returns:
+            Why no message comes; see `absence`.
+        """
         offered = [info.qos_profile.reliability for info in self._node.get_publishers_info_by_topic(self._camera.topic)]
         wanted = RELIABLE if offered and all(policy == RELIABLE for policy in offered) else BEST_EFFORT
         if offered and wanted != self.reliability:
             self.reliability = wanted
             self._node.destroy_subscription(self._subscription)
             self._subscribe()
+        return self.absence()
+
+    def absence(self) -> str:
+        """Why no message comes, from what the graph shows; "" while they come. Executor thread."""
+        if time.monotonic() - self._received_s < SILENT_S:
+            return ""
+        node, topic, kind = self._node, resolved(self._node, self._camera.topic), self._camera.type
+        others = of_other_type(node, topic, kind)
+        if others:
+            name, wrong = next(iter(others.items()))
+            return f"{name} publishes {wrong} there, and the contract says {kind}"
+        who = publishers(node, topic)
+        if who:
+            qos = self.reliability.name.lower().replace("_", " ")
+            return f"{listed(who)} publishes there, and nothing comes ({qos}): is the camera running?"
+        elsewhere = namesakes(node, topic, kind) or self._pictures()
+        return "nobody publishes there" + (f"; there is {listed(elsewhere)}" if elsewhere else "")
+
+    def _pictures(self) -> list[str]:
+        """Other topics of this namespace on which pictures are published."""
+        space = self._node.get_namespace().rstrip("/") + "/"
+        found = self._node.get_topic_names_and_types()
+        names = [name for name, kinds in found if name.startswith(space) and set(kinds) & set(PICTURES)]
+        return [name for name in names if self._node.count_publishers(name)]
 
     def close(self) -> None:
         """Remove the subscriptions."""
@@ -75,6 +109,7 @@ class CameraInput:
         )
 
     def _receive(self, message: Image | CompressedImage) -> None:
+        self._received_s = time.monotonic()
         try:
             stamp_ns = stamp_to_ns(message.header.stamp)
             if stamp_ns == 0:

@@ -125,7 +125,7 @@ class ControllerNode(ManagedNode):
     def _make_controller(self, contract: RobotContract) -> Controller:
         check, self._unchecked = path_check(contract)
         if self._unchecked:
-            self.get_logger().warning(f"chunks are not checked for self-collision: {self._unchecked}")
+            self.get_logger().warning(self._unchecked)
         return Controller(
             contract,
             joint_state_timeout_s=declare(

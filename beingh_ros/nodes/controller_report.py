@@ -30,7 +30,7 @@ class ControllerReport:
         controller: Its controller.
         ticks: The thread that sends.
         dry_run: Whether nothing is sent.
-        unchecked: Why chunks are not checked for self-collision, "" where they are.
+        unchecked: What of chunks is not checked for self-collision, a sentence; "" for nothing.
         setpoints: Gives what the drivers count, and counts and lateness of the setpoints between the ticks.
 
     Attributes:
@@ -108,7 +108,7 @@ class ControllerReport:
             "buffer_depth": self.buffer_depth(),
             "tracking_error_share": controller.tracking_share,
             "joint_state_clock_ahead_s": clock_ahead_s,
-            "self_collision_check": f"off: {self._unchecked}" if self._unchecked else "on",
+            "self_collision_check": self._unchecked or "on",
             "chunk_length": self._contract.policy.chunk_length,
             "delay_steps": self._contract.uac.delay_steps,
         }

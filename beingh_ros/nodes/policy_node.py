@@ -264,8 +264,8 @@ class PolicyNode(GuardedNode, ManagedNode):
             self._schedule.clear()
 
     def _match_cameras(self) -> None:
-        for camera in self._cameras.values():
-            camera.match_publishers()
+        for name, camera in self._cameras.items():
+            self._inputs.hints[name] = camera.match_publishers()
 
     def _refuse(self, name: str, reason: str) -> None:
         text = f"{self._inputs.topics[name]}: {reason}"

@@ -1,7 +1,7 @@
 """A simulated robot that publishes and accepts what the real one's drivers do.
 
-In the namespace of the node, publishes the joint states that the contract reads (50 Hz), every camera of the contract at the
-contract's rate, sim/objects, sim/contacts while the arm touches something, and on request a spectator camera. Accepts what the
+In the namespace of the node, publishes the joint states that the contract reads (50 Hz), every camera of the contract with its
+CameraInfo (see `sim_cameras`), sim/objects, sim/contacts while the arm touches something, and on request a spectator camera. Accepts what the
 drivers of the contract send (see `sim_commands` and `sim_actions`), with the contract's names and units.
 """
 
@@ -11,42 +11,39 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable
 
 os.environ.setdefault("MUJOCO_GL", "egl")  # before mujoco is imported
 
 import rclpy
-from geometry_msgs.msg import Point
-from rclpy.qos import QoSProfile
-from sensor_msgs.msg import Image
+from geometry_msgs.msg import Point, Quaternion
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import Marker, MarkerArray
 
 from beingh_core.contract import RobotContract, load_contract
 from beingh_core.contract.arms import base_frame
-from beingh_core.contract.simulation import check_simulation, sim_camera
+from beingh_core.contract.simulation import check_simulation
 from beingh_core.control.timing import SteadyTime
 from beingh_core.errors import BeingHError
 from beingh_core.sim import CUBE_COLOURS, SimRobot
 from beingh_core.sim.describe import left_open
-from beingh_ros.messages.conversions import array_to_image, ns_to_stamp
+from beingh_core.sim.things import Thing
+from beingh_ros.messages.conversions import ns_to_stamp
 from beingh_ros.messages.topics import CONTACTS_TOPIC, OBJECTS_TOPIC
 from beingh_ros.nodes.guard import GuardedNode
 from beingh_ros.nodes.runtime import declare, raise_priority, run_node
+from beingh_ros.nodes.sim_cameras import SimCameras
 from beingh_ros.nodes.sim_contacts import contact_markers
 from beingh_ros.nodes.sim_drivers import SimDrivers
+from beingh_ros.nodes.sim_faults import declare_faults
 from beingh_ros.nodes.sim_states import publications
 
 STEP_NS = 10_000_000  # physics and reference update
 OBJECTS_RATE_HZ = 20.0
 MAX_LAG_NS = 200_000_000
-SPECTATOR = "spectator_camera"
-SPECTATOR_TOPIC = "spectator_camera/color/image_raw"
-SPECTATOR_SIZE = (480, 640)
 
 
 class SimNode(GuardedNode):
-    """One thread owns physics and rendering; callbacks hand over to it.
+    """One thread owns physics, another renders copies of it; callbacks hand over to the first.
 
     Attributes:
         exit_status: Set when the node must end because the simulation has a defect.
@@ -60,44 +57,37 @@ class SimNode(GuardedNode):
         spectator_fps = declare(
             self, "spectator_fps", 0.0, "rate of the spectator camera [1/s], 0 for none", between=(0.0, 60.0)
         )
+        faults = declare_faults(self, contract.sim.faults)
         check_simulation(contract)
         for note in left_open(contract.urdf_path):
             self.get_logger().warning(note)
-        self._robot = SimRobot.of(contract)
+        self._robot = SimRobot.of(contract, faults)
         self._robot.reset(self.get_parameter("seed").value)
         self._base_frame = base_frame(contract)
         self._contacts = self.create_publisher(MarkerArray, CONTACTS_TOPIC, 10)
         self._lock = threading.Lock()  # physics state: simulation thread and reset service
         self._time = SteadyTime()
         self._drivers = SimDrivers(self, contract, self._robot, self._tell_dropped, self._time.now_ns)
-        self._views: list[tuple[str, tuple[int, int] | None]] = []
-        self._jobs = self._make_jobs(contract, spectator_fps)
+        self._cameras = SimCameras(self, contract, self._robot, faults, self._time, spectator_fps)
+        self._jobs = self._make_jobs(contract)
         self.create_service(Trigger, "sim/reset", self._reset)
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="physics", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Stop the simulation thread, which releases its rendering context."""
+        """Stop the simulation, and the thread of the cameras, which releases its rendering context."""
         self._ending.set()
         self._thread.join(timeout=2.0)
+        self._cameras.close()
 
-    def _make_jobs(self, contract: RobotContract, spectator_fps: float) -> list[list]:
+    def _make_jobs(self, contract: RobotContract) -> list[list]:
         """[period in steps, next due step, function of the stamp] of everything that is published."""
         objects = self.create_publisher(MarkerArray, OBJECTS_TOPIC, 10)
         jobs = [[_steps(OBJECTS_RATE_HZ), 0, lambda stamp_ns: objects.publish(self._objects(stamp_ns))]]
         jobs += [[_steps(rate_hz), 0, publish] for rate_hz, publish in publications(self, contract, self._robot)]
-        cameras = [(sim_camera(camera), camera.topic, contract.rate_hz, None) for camera in contract.cameras]
-        if spectator_fps > 0:
-            cameras.append((SPECTATOR, SPECTATOR_TOPIC, spectator_fps, SPECTATOR_SIZE))
-        for name, topic, rate_hz, size in cameras:
-            jobs.append([_steps(rate_hz), 0, self._camera_job(name, topic, size)])
+        jobs += [[_steps(rate_hz), 0, expose] for rate_hz, expose in self._cameras.exposures()]
         return jobs
-
-    def _camera_job(self, name: str, topic: str, size: tuple[int, int] | None) -> Callable[[int], None]:
-        self._views.append((name, size))
-        publisher = self.create_publisher(Image, topic, QoSProfile(depth=5))
-        return lambda stamp_ns: publisher.publish(array_to_image(self._robot.render(name, size), stamp_ns, name))
 
     def _run(self) -> None:
         try:
@@ -105,13 +95,10 @@ class SimNode(GuardedNode):
         except Exception as error:
             self.get_logger().error("".join(traceback.format_exception(error)))
             self.exit_status = 1
-        finally:
-            self._robot.close()
 
     def _simulate(self) -> None:
         # Making the OpenGL context can take a second, which real time must not lose.
-        for name, size in self._views:
-            self._robot.render(name, size)
+        self._cameras.wait_until_ready()
         start_ns, step, due = self._time.now_ns(), 0, 0
         while not self._ending.is_set():
             stamp_ns = start_ns + due * STEP_NS
@@ -124,6 +111,7 @@ class SimNode(GuardedNode):
                 stamp_ns = start_ns + due * STEP_NS
             if self._time.wait_until(stamp_ns, self._ending):
                 break
+            self._cameras.check()
             with self._lock:
                 if rclpy.ok(context=self.context):
                     self._publish_due(step, stamp_ns)
@@ -146,16 +134,24 @@ class SimNode(GuardedNode):
         self.get_logger().error(f"dropped a command: {reason}", throttle_duration_sec=1.0)
 
     def _objects(self, stamp_ns: int) -> MarkerArray:
+        """The cubes, named by their colour, and the things beside them."""
+        edge = self._robot.layout.cube_m
+        told = {
+            colour: (Marker.CUBE, Thing(*pose, (edge,) * 3, CUBE_COLOURS[colour]))
+            for colour, pose in self._robot.objects().items()
+        }
+        for name, thing in self._robot.things().items():
+            told[name] = (Marker.CUBE if name == "drawer" else Marker.CYLINDER, thing)
         message = MarkerArray()
-        for index, (colour, (position, quaternion)) in enumerate(self._robot.objects().items()):
-            marker = Marker(ns=colour, id=index, type=Marker.CUBE, action=Marker.ADD)
+        for index, (name, (kind, thing)) in enumerate(told.items()):
+            marker = Marker(ns=name, id=index, type=kind, action=Marker.ADD)
             marker.header.frame_id, marker.header.stamp = self._base_frame, ns_to_stamp(stamp_ns)
-            marker.pose.position = Point(x=float(position[0]), y=float(position[1]), z=float(position[2]))
-            w, x, y, z = map(float, quaternion)
-            orientation = marker.pose.orientation
-            orientation.w, orientation.x, orientation.y, orientation.z = w, x, y, z
-            marker.scale.x = marker.scale.y = marker.scale.z = self._robot.layout.cube_m
-            marker.color.r, marker.color.g, marker.color.b, marker.color.a = map(float, CUBE_COLOURS[colour])
+            x, y, z = map(float, thing.position)
+            marker.pose.position = Point(x=x, y=y, z=z)
+            w, x, y, z = map(float, thing.quaternion)
+            marker.pose.orientation = Quaternion(w=w, x=x, y=y, z=z)
+            marker.scale.x, marker.scale.y, marker.scale.z = map(float, thing.size)
+            marker.color.r, marker.color.g, marker.color.b, marker.color.a = map(float, thing.colour)
             message.markers.append(marker)
         return message
 

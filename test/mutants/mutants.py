@@ -234,7 +234,7 @@ MUTANTS = [
     ),
     *_of(
         "beingh_core/control/controller.py",
-        PATHS,
+        CAUSES,
         ("if result.blocked and (self._status.cause,", "if False and (self._status.cause,"),
         (" and self._status.cause != COLLISION:", ":"),
     ),
