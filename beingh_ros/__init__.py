@@ -52,8 +52,9 @@ expert_node (lifecycle node `policy`), the scripted expert in its place, in simu
 markers_node (node `markers`), where the robot goes, for RViz; all gone after 0.5 s without news
     publishes   markers/eef_path (MarkerArray, in the arm's base frame), markers/ghost (MarkerArray: the robot where the plan
                 ends, each moving shape in the frame of the link under it), markers/state (MarkerArray: one text)
-    subscribes  controller/buffer, policy/chunk, controller/state
-    parameters  contract, rate_hz, trail_s, use_sim_time
+                with joint_states_hz also markers/joint_states (JointState: all topics' joints in the URDF's names and units)
+    subscribes  controller/buffer, policy/chunk, controller/state; with joint_states_hz joint state topics C
+    parameters  contract, rate_hz, trail_s, joint_states_hz, use_sim_time
 
 record (node `record`), episodes as bags; docs/record.md
     publishes   record/in_charge (Header, every tick: stamp of the tick, frame_id policy | person | nobody), record/events

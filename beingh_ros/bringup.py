@@ -25,6 +25,7 @@ from beingh_core.policy.remote.connection import address_of
 from beingh_core.policy.remote.protocol import read_token
 
 PACKAGE = "beingh_ros"
+G1_ARMS = "unitree_g1_arm_sdk"
 _SOURCE_ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -88,6 +89,7 @@ class BringupOptions:
         namespace: ROS namespace of all nodes.
         use_sim_time: Whether all nodes follow /clock.
         markers: Whether paths, the end of the plan and the state are published for RViz.
+        joint_states_hz: How often joint states are published in the URDF's words, for a robot state publisher [1/s]; 0: not.
         record: Whether a recorder waits for episodes; see docs/record.md.
         record_out: Folder of its bags.
     """
@@ -111,6 +113,7 @@ class BringupOptions:
     namespace: str = ""
     use_sim_time: bool = False
     markers: bool = True
+    joint_states_hz: float = 0.0
     record: bool = False
     record_out: str = "out/episodes"
 
@@ -154,6 +157,16 @@ def processes(options: BringupOptions) -> list[ProcessSpec]:
             namespace=options.namespace,
         )
     )
+    if not options.simulate and any(driver.kind == G1_ARMS for driver in contract.drivers):
+        # The robot publishes LowState only.
+        specs.append(
+            ProcessSpec(
+                name="joint_states",
+                executable="unitree_joint_states",
+                parameters={"use_sim_time": options.use_sim_time},
+                namespace=options.namespace,
+            )
+        )
     check_one_source(str(options.checkpoint), options.policy_url)
     _check_expert(options)
     if options.checkpoint or options.policy_url or options.expert:
@@ -212,7 +225,8 @@ def _onlookers(options: BringupOptions, contract: RobotContract, common: Mapping
     """Processes that only subscribe: the robot can do without them."""
     specs = []
     if options.markers:
-        specs.append(ProcessSpec(name="markers", executable="markers_node", parameters=common,
+        parameters = {**common, "joint_states_hz": float(options.joint_states_hz)}
+        specs.append(ProcessSpec(name="markers", executable="markers_node", parameters=parameters,
                                  namespace=options.namespace, essential=False))  # fmt: skip
     if options.record:
         parameters = {**common, "out": str(options.record_out), "task": options.instruction}

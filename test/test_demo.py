@@ -16,7 +16,8 @@ from untrained_checkpoint import write_untrained
 from beingh_core.contract import load_contract
 from beingh_core.data.bags import open_bag
 from beingh_core.errors import BeingHError
-from beingh_ros.demo.command import CHECKPOINT, Demo, _instruction
+from beingh_ros.demo.choice import CHECKPOINT
+from beingh_ros.demo.command import Demo, _instruction
 
 pytestmark = pytest.mark.nodes
 

@@ -17,7 +17,7 @@ from beingh_core.contract.schema import DriverGroup
 from beingh_core.contract.wire import Wire
 from beingh_core.errors import BeingHError
 from beingh_ros.bringup import BringupOptions, check_start, processes
-from beingh_ros.demo.command import POLICIES, policy_of
+from beingh_ros.demo.choice import POLICIES, policy_of
 from beingh_ros.demo.gallery import SHEET, STILL, TABLE, write_table
 from beingh_ros.demo.observer import in_contract, positioned
 from beingh_ros.messages.conversions import Trajectory

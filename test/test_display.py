@@ -80,6 +80,7 @@ def test_a_robot_without_an_end_effector_has_no_paths_to_show():
 
 def test_cameras_frame_and_description_follow_the_robot():
     cameras = tuple(replace(FR3.cameras[0], name=f"c{i}", topic=f"/c{i}/image") for i in range(3))
+    cameras = (*cameras[:2], replace(cameras[2], encoding="16UC1", depth=(0.001, 0.2, 2.0)))
     state = tuple(replace(signal, base_frame="fr3_link1") for signal in FR3.state)
     config = yaml.safe_load(rviz_config(replace(FR3, cameras=cameras, state=state), TEMPLATE, namespace="left"))
     found = displays(config)
@@ -87,6 +88,7 @@ def test_cameras_frame_and_description_follow_the_robot():
     images = [d for d in found.values() if d["Class"].endswith("/Image")]
     assert [(d["Name"], d["Topic"]["Value"]) for d in images] == [(c.name, c.topic) for c in cameras]
     assert {d["Topic"]["Reliability Policy"] for d in images} == {"Best Effort"}
+    assert [d["Normalize Range"] for d in images] == [False, False, True]
     assert found["Robot"]["Description Topic"]["Value"] == "/left/robot_description"
     assert found["Paths"]["Topic"]["Value"] == "/left/markers/eef_path"
     assert found["Objects"]["Topic"]["Value"] == "/left/sim/objects"

@@ -7,7 +7,9 @@ import numpy as np
 import pinocchio as pin
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
-from ros_support import ROOT, NodeProcess, Recorder, ros_graph, wait_matched, wait_until
+from rclpy.node import Node
+from ros_support import ROOT, NodeProcess, Recorder, ros_graph, spun, wait_matched, wait_until
+from sensor_msgs.msg import JointState
 from trajectories import trajectory_message
 from trajectory_msgs.msg import JointTrajectory
 from visualization_msgs.msg import Marker, MarkerArray
@@ -16,12 +18,15 @@ from beingh_core.contract import load_contract
 from beingh_core.contract.arms import arms_of, base_frame
 from beingh_core.contract.eef_path import EefPaths, Trail, without_hold
 from beingh_core.contract.shapes import BOX, CYLINDER, SPHERE, RobotShapes
+from beingh_core.contract.urdf import read_urdf
 from beingh_core.control.stop_causes import Status
 from beingh_core.errors import BeingHError
 from beingh_ros.messages.controller_state import QOS, state_message
 from beingh_ros.messages.controller_state import TOPIC as STATE_TOPIC
 from beingh_ros.messages.conversions import stamp_to_ns
-from beingh_ros.messages.topics import GHOST_TOPIC, PATHS_TOPIC, WORDS_TOPIC
+from beingh_ros.messages.topics import GHOST_TOPIC, JOINTS_TOPIC, PATHS_TOPIC, WORDS_TOPIC
+from beingh_ros.nodes.merged_joints import MergedJoints
+from beingh_ros.robots.launching import speaks_urdf
 
 FR3 = load_contract("fr3")
 MODEL = pin.buildModelFromUrdf(str(FR3.urdf_path))
@@ -277,3 +282,26 @@ def test_objects_are_told_in_a_frame_that_the_robot_state_publisher_has():
         np.testing.assert_allclose(position, 0.0, atol=1e-9)
         np.testing.assert_allclose(axes, np.eye(3), atol=1e-9)
     assert base_frame(load_contract("fr3")) == "fr3_link0" and base_frame(load_contract("ur5e")) == "base_link"
+
+
+def test_joint_states_of_several_topics_come_as_one_in_the_words_of_the_urdf():
+    """ALOHA's followers both say `waist`; the SO-101 has one topic that a robot state publisher can hear as it is."""
+    aloha = load_contract("aloha")
+    assert not speaks_urdf(aloha) and speaks_urdf(load_contract("so101")) and speaks_urdf(FR3)
+    with ros_graph() as graph, spun(Node("markers", context=graph.context)) as node:
+        MergedJoints(node, aloha, 50.0)
+        merged = Recorder(graph, JointState, JOINTS_TOPIC)
+        followers = {topic: graph.create_publisher(JointState, topic, 10) for topic in aloha.joint_state_topics}
+        expected = {}
+        for number, (topic, publisher) in enumerate(followers.items()):
+            wire = aloha.wire_of(topic)
+            values = [0.1 * index + number for index in range(len(wire.names))]
+            expected |= dict(zip(wire.joints, values))
+            wait_matched(graph, publisher)
+            message = JointState(name=list(wire.names), position=values)
+            message.header.stamp.sec = 1 + number
+            publisher.publish(message)
+        wait_until(lambda: merged.messages and len(merged.messages[-1].name) == len(expected), what="all joints")
+        newest = merged.messages[-1]
+        assert dict(zip(newest.name, newest.position)) == pytest.approx(expected) and newest.header.stamp.sec == 2
+        assert set(newest.name) <= set(read_urdf(aloha.urdf_path).joints)

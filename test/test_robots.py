@@ -1,6 +1,5 @@
 """The contracts of `config/robots`: they load, bring up, and their URDFs are where independent facts say."""
 
-import importlib.util
 import re
 
 import numpy as np
@@ -13,6 +12,8 @@ from beingh_core.errors import BeingHError
 from beingh_core.policy.from_contract import data_config_for
 from beingh_ros.bringup import processes
 from beingh_ros.drivers import DRIVERS
+from beingh_ros.robots.launch_arguments import ARGUMENTS
+from beingh_ros.robots.launching import options_from
 
 ROBOTS = sorted(path.stem for path in (ROOT / "config" / "robots").glob("*.yaml"))
 # name -> (commanded joints, kinds of drivers)
@@ -51,20 +52,12 @@ EXPECTED = {
 ENDLESS = {"joint_1", "joint_3", "joint_5", "joint_7"}
 
 
-@pytest.fixture(scope="module")
-def launch_file():
-    spec = importlib.util.spec_from_file_location("robot_launch", ROOT / "launch" / "robot.launch.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_no_robot_is_forgotten():
     assert set(EXPECTED) == set(ROBOTS)
 
 
 @pytest.mark.parametrize("name", ROBOTS)
-def test_a_robot_loads_and_its_launch_resolves(name, launch_file):
+def test_a_robot_loads_and_its_launch_resolves(name):
     contract = load_contract(name)
     if name in EXPECTED:
         joints, kinds = EXPECTED[name]
@@ -75,8 +68,8 @@ def test_a_robot_loads_and_its_launch_resolves(name, launch_file):
     assert np.isfinite(limits.lower[bounded]).all() and np.isfinite(limits.upper[bounded]).all()
     assert limits.velocity.max() <= 3.5, "no contract starts at the full speed of a motor"
     assert (np.array(contract.home) >= limits.lower).all() and (np.array(contract.home) <= limits.upper).all()
-    text = {key: default for key, (default, _) in launch_file.ARGUMENTS.items()} | {"robot": name}
-    (controller,) = (s for s in processes(launch_file.options_from(text)) if s.name == "controller")
+    text = {key: default for key, (default, _) in ARGUMENTS.items()} | {"robot": name, "checkpoint": "none"}
+    (controller,) = (s for s in processes(options_from(text)) if s.name == "controller")
     assert controller.parameters["contract"] == name
     assert data_config_for(contract).views == tuple(camera.name for camera in contract.cameras)
     header = contract.path.read_text().split("robot:")[0]

@@ -184,7 +184,8 @@ def test_every_shipped_robot_stands_at_home_and_follows_a_slow_motion(capsys):
             worst = max(worst, max(abs(robot.positions()[n] - goal[n]) for n in turns))
         lines.append(f"{name:18} rest {rest:.4f} following {worst:.4f}")
         assert np.isfinite(robot.data.qpos).all() and not touching, lines[-1]
-        assert rest < 0.005 and worst < 0.02, lines[-1]
+        # Damping over stiffness of ALOHA's wrist is 0.17 s: so much it is behind what moves with 0.16 rad/s.
+        assert rest < 0.005 and worst < 0.03, lines[-1]
     with capsys.disabled():
         print("", *lines, sep="\n")
 

@@ -21,9 +21,9 @@ from beingh_core.sim.layout import (
     Layout,
 )
 from beingh_core.sim.planar_base import add_planar_base
-from beingh_core.sim.standing import WRIST_FOVY_DEG, Standing, look_at
+from beingh_core.sim.standing import SCENE_FOVY_DEG, WRIST_FOVY_DEG, Standing, look_at
 from beingh_core.sim.things import add_things
-from beingh_core.sim.views import SCENE, SCENE_FOVY_DEG, SCENES, WRIST
+from beingh_core.sim.views import SCENE, SCENES, WRIST
 
 CUBE_COLOURS = {
     "red": (0.85, 0.08, 0.08, 1.0),

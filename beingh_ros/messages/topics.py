@@ -4,6 +4,8 @@
 PATHS_TOPIC = "markers/eef_path"
 # The robot where the plan ends, and the controller's state in words.
 GHOST_TOPIC, WORDS_TOPIC = "markers/ghost", "markers/state"
+# Joint states in the URDF's words, for the robot state publisher.
+JOINTS_TOPIC = "markers/joint_states"
 # Of the simulator.
 OBJECTS_TOPIC, CONTACTS_TOPIC = "sim/objects", "sim/contacts"
 

@@ -31,7 +31,12 @@ def rviz_config(contract: RobotContract, template: Path, namespace: str = "") ->
     for display in manager["Displays"]:
         if display is images[0]:
             displays += [
-                _with_topic(display | {"Name": camera.name}, "Topic", in_namespace(camera.topic, namespace))
+                # A depth picture is all but black where it is not spread.
+                _with_topic(
+                    display | {"Name": camera.name, "Normalize Range": bool(camera.depth)},
+                    "Topic",
+                    in_namespace(camera.topic, namespace),
+                )
                 for camera in contract.cameras
             ]
         elif display not in images and (arms_of(contract) or _topic(display, "Topic") != PATHS_TOPIC):

@@ -30,6 +30,7 @@ from beingh_ros.messages.plan_messages import most_bytes
 from beingh_ros.messages.topics import GHOST_TOPIC, PATHS_TOPIC, WORDS_TOPIC
 from beingh_ros.nodes.ghost_markers import GhostMarkers, StateMarker
 from beingh_ros.nodes.guard import GuardedNode, bounded
+from beingh_ros.nodes.merged_joints import MergedJoints
 from beingh_ros.nodes.runtime import declare, run_node
 
 # red, green, blue, and the width of the line [m]
@@ -49,6 +50,14 @@ class MarkersNode(GuardedNode):
         contract = load_contract(declare(self, "contract", "fr3", "robot contract: name or path"))
         rate_hz = declare(self, "rate_hz", 10.0, "how often the markers are renewed [1/s]", between=(0.5, 60.0))
         trail_s = declare(self, "trail_s", 1.0, "length of the path behind the robot [s]", between=(0.0, 60.0))
+        joints_hz = declare(
+            self,
+            "joint_states_hz",
+            0.0,
+            "how often joint states are published in the URDF's words, for a robot state publisher [1/s]; 0: not",
+            between=(0.0, 200.0),
+        )
+        self._joints = MergedJoints(self, contract, joints_hz) if joints_hz > 0.0 else None
         self._paths = EefPaths(contract)
         self._ghost, self._shown, self._each = self._make_ghost(contract), 0, max(1, round(rate_hz / GHOST_HZ))
         self._margin, self._rate_hz = contract.uac.commit_margin, contract.rate_hz

@@ -16,15 +16,18 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from beingh_core.contract import RobotContract, load_contract
 from beingh_core.errors import BeingHError
 from beingh_ros.bringup import PACKAGE, BringupOptions, ProcessSpec, check_start, processes
+from beingh_ros.messages.topics import JOINTS_TOPIC
 from beingh_ros.robots import launch_arguments as given
 
 # Two robots of one kind have the same frames: those in a namespace are kept there.
 FRAMES = [("/tf", "tf"), ("/tf_static", "tf_static")]
+FRAMES_HZ = 30.0
 # Statuses of a node that was told to end. asyncio reports 255 for one that was gone when it was sent the signal.
 AS_TOLD = (0, -signal.SIGINT, -signal.SIGTERM, 255)
 
@@ -103,6 +106,12 @@ def extras_from(text: Mapping[str, str], has_package: Callable[[str], bool], has
     return extras
 
 
+def speaks_urdf(contract: RobotContract) -> bool:
+    """Whether a robot state publisher can hear the joint states as they are: one topic, in the URDF's names and units."""
+    topics = contract.joint_state_topics
+    return len(topics) == 1 and contract.wire_of(topics[0]).is_plain
+
+
 def _description(path: Path, arguments: Mapping[str, tuple[str, str]], read: Callable):
     """Names are checked before the defaults are set: what is set then was typed, or comes from a file that includes this one."""
     from launch.actions import DeclareLaunchArgument, OpaqueFunction
@@ -134,11 +143,13 @@ def _start(robots: list[Mapping[str, str]], context) -> list:
     for text in robots:
         options = options_from(text)
         extras, warning = extras_from(text, _has_package, display), check_start(options)
+        contract = load_contract(options.contract)
+        if "robot_state_publisher" in extras and not speaks_urdf(contract):
+            options = replace(options, joint_states_hz=FRAMES_HZ)
         specs, space = processes(options), _full_namespace(context, options.namespace)
         if warning:
             get_logger(PACKAGE).warning(warning)
         found[space] = [spec.name for spec in specs]
-        contract = load_contract(options.contract)
         actions += [_node(spec, space) for spec in specs]
         if "robot_state_publisher" in extras:
             actions.append(_robot_state_publisher(contract, options, space))
@@ -227,7 +238,10 @@ def _robot_state_publisher(contract: RobotContract, options: BringupOptions, spa
         executable="robot_state_publisher",
         namespace=options.namespace,
         ros_arguments=["--params-file", file],
-        remappings=[("joint_states", contract.joint_state_topics[0]), *FRAMES],
+        remappings=[
+            ("joint_states", JOINTS_TOPIC if options.joint_states_hz else contract.joint_state_topics[0]),
+            *FRAMES,
+        ],
     )
 
 
