@@ -128,26 +128,7 @@ def processes(options: BringupOptions) -> list[ProcessSpec]:
     common = {"contract": str(options.contract), "use_sim_time": options.use_sim_time}
     specs = []
     if options.simulate:
-        if options.use_sim_time:
-            raise BeingHError(
-                "the simulator runs in real time and publishes no /clock", remedy="leave use_sim_time off"
-            )
-        check_simulation(contract)
-        from beingh_ros.drivers.interfaces import check_interfaces
-
-        check_interfaces(contract)
-        specs.append(
-            ProcessSpec(
-                name="sim",
-                executable="sim_node",
-                parameters={
-                    "contract": str(options.contract),
-                    "seed": options.seed,
-                    "spectator_fps": float(options.spectator_fps),
-                },
-                namespace=options.namespace,
-            )
-        )
+        specs.append(_simulator(options, contract))
     specs.append(
         ProcessSpec(
             name="controller",
@@ -179,6 +160,21 @@ def processes(options: BringupOptions) -> list[ProcessSpec]:
             )
         )
     return [*specs, *_onlookers(options, contract, common)]
+
+
+def _simulator(options: BringupOptions, contract: RobotContract) -> ProcessSpec:
+    if options.use_sim_time:
+        raise BeingHError("the simulator runs in real time and publishes no /clock", remedy="leave use_sim_time off")
+    check_simulation(contract)
+    from beingh_ros.drivers.interfaces import check_interfaces
+
+    check_interfaces(contract)
+    parameters = {
+        "contract": str(options.contract),
+        "seed": options.seed,
+        "spectator_fps": float(options.spectator_fps),
+    }
+    return ProcessSpec(name="sim", executable="sim_node", parameters=parameters, namespace=options.namespace)
 
 
 def check_start(options: BringupOptions) -> str:
