@@ -38,6 +38,7 @@ class Rollouts:
         from beingh_core.data.views import View
         from beingh_core.sim import SimRobot
         from beingh_core.sim.expert_policy import ExpertPolicy
+        from beingh_core.sim.pictures import Pictures
 
         check_simulation(contract)
         self.contract, self._noise = contract, noise
@@ -47,7 +48,11 @@ class Rollouts:
                 "this robot has nothing to grasp with, so there is nothing to record", where=contract.path
             )
         self._rows = RowEncoder(contract)
-        self._views = {camera.name: (self.robot.views[camera.name].camera, View(camera)) for camera in contract.cameras}
+        for camera in contract.cameras:
+            if camera.depth:
+                raise BeingHError("pictures of depth are not recorded", where=f"{contract.path}: cameras.{camera.name}")
+        self._pictures = Pictures(self.robot.model)
+        self._views = {camera.name: (self.robot.views[camera.name], View(camera)) for camera in contract.cameras}
         self._moved = [(i, n) for i, n in enumerate(contract.joint_names) if n in self.robot.positions()]
 
     def sizes(self) -> dict[str, tuple[int, int]]:
@@ -94,7 +99,13 @@ class Rollouts:
         return np.where(moves, np.clip(row_J + off, limits.lower, limits.upper), row_J) if self._noise else row_J
 
     def _images(self) -> dict[str, np.ndarray]:
-        return {name: view.apply(self.robot.render(camera)) for name, (camera, view) in self._views.items()}
+        shown = {name: self._pictures.colour(self.robot.data, sim_view) for name, (sim_view, _) in self._views.items()}
+        return {name: self._views[name][1].apply(pixels) for name, pixels in shown.items()}
+
+    def close(self) -> None:
+        """Release the rendering contexts."""
+        self._pictures.close()
+        self.robot.close()
 
 
 def add_rollouts(commands) -> None:
@@ -145,7 +156,7 @@ def _rollouts(given: argparse.Namespace) -> int:
                 raise BeingHError(f"{failed} picks failed", where=contract.path, remedy="look at `make demo ROBOT=...`")
         writer.describe(contract=contract, modality=contract_rows.modality(contract))
         made = writer.episodes
-    rollouts.robot.close()
+    rollouts.close()
     speed = robot_s / max(1e-9, time.monotonic() - begin_s)
     print(f"{given.out}: {made} episodes; {failed} failed picks were left out; {speed:.1f} times real time")
     return 0

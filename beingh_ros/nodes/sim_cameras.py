@@ -32,6 +32,7 @@ from beingh_core.sim.pictures import DEPTH_ENCODING, Pictures, written
 from beingh_core.sim.standing import SCENE_FOVY_DEG
 from beingh_core.sim.views import SimView
 from beingh_ros.messages.conversions import ns_to_stamp
+from beingh_ros.nodes.runtime import raise_priority
 
 SPECTATOR_TOPIC = "spectator_camera/color/image_raw"
 SPECTATOR = SimView(
@@ -44,6 +45,7 @@ SPECTATOR = SimView(
     fovy_deg=SCENE_FOVY_DEG,
 )
 MOST_WAITING = 2
+NICENESS = 5
 _READY_S = 60.0
 
 
@@ -158,6 +160,8 @@ class SimCameras:
             self._wake.notify()
 
     def _run(self) -> None:
+        # The node's other threads keep real time; rendering takes what is left, before its threads are made.
+        raise_priority(NICENESS)
         pictures = Pictures(self._robot.model)
         try:
             data = self._robot.snapshot()
