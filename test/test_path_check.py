@@ -23,7 +23,7 @@ NAMES = sorted(
 def test_a_robot_that_is_to_fold_into_itself_holds_before_it_and_comes_back(name):
     contract = load_contract(name)
     robot = Driven(contract)
-    robot.go(folded(contract), 16)
+    robot.go(folded(contract), 11)
     status, words = robot.controller.status, FOLDED[name][1]
     assert (status.state, status.cause) == (RUNNING, COLLISION) and words in status.reason
     assert robot.controller.counters["cuts"] == sum(bool(result.blocked) for result in robot.results) > 3
@@ -31,7 +31,7 @@ def test_a_robot_that_is_to_fold_into_itself_holds_before_it_and_comes_back(name
     held = robot.rows[-1]
     assert np.array_equal(held, robot.rows[-5]), "it rests"
     assert touching(contract, [held, held], margin=0.06) is not None, "near what it would have touched"
-    robot.go(np.array(contract.home), 16)
+    robot.go(np.array(contract.home), 11)
     assert robot.controller.status.cause == "" and touching(contract, robot.rows) is None
     np.testing.assert_allclose(robot.rows[-1], contract.home, atol=1e-6)
 
