@@ -16,7 +16,8 @@ from untrained_checkpoint import write_untrained
 from beingh_core.contract import load_contract
 from beingh_core.data.bags import open_bag
 from beingh_core.errors import BeingHError
-from beingh_ros.demo.command import CHECKPOINT, Demo, _instruction
+from beingh_ros.demo.choice import CHECKPOINT
+from beingh_ros.demo.command import Demo, _instruction
 
 pytestmark = pytest.mark.nodes
 
@@ -148,6 +149,8 @@ def test_what_cannot_be_run_is_refused_before_anything_starts(tmp_path):
     )
     code, out, err = end(start("--checkpoint", tmp_path, "--episodes", 0))
     assert code == 1 and "0 episodes" in err
+    code, out, err = end(start("--all", "--record", tmp_path / "bags"))
+    assert code == 1 and "--robot NAME" in err
     (tmp_path / "file").touch()
     code, out, err = end(start("--episodes", 1, "--out", tmp_path / "out", "--record", tmp_path / "file"))
     assert code == 1 and "--record" in err and not (tmp_path / "out").exists()

@@ -17,7 +17,7 @@ from beingh_core.contract.schema import DriverGroup
 from beingh_core.contract.wire import Wire
 from beingh_core.errors import BeingHError
 from beingh_ros.bringup import BringupOptions, check_start, processes
-from beingh_ros.demo.command import POLICIES, policy_of
+from beingh_ros.demo.choice import POLICIES, policy_of
 from beingh_ros.demo.gallery import SHEET, STILL, TABLE, write_table
 from beingh_ros.demo.observer import in_contract, positioned
 from beingh_ros.messages.conversions import Trajectory
@@ -83,10 +83,12 @@ def test_the_table_and_the_picture_show_every_robot_that_has_a_report(tmp_path):
         Image.new("RGB", (640, 480), "red").save(tmp_path / robot / STILL)
     write_table(tmp_path, ["g1", "so101", "ur5e"])
     lines = (tmp_path / TABLE).read_text().splitlines()
-    assert len(lines) == 4 and "| `so101` | 5 of 5 picked | 0 | 0 | 0.100 / 0.125 | 0.020, 60 ms behind |" in lines
+    assert (
+        len(lines) == 4 and "| `so101` | 5 of 5 picked | 0 | 0 | 0.100 / 0.125 | 0.010 / 0.020, 60 ms behind |" in lines
+    )
     assert "`ur5e` | 4 of 5 followed" in lines[3]
     with Image.open(tmp_path / SHEET) as sheet:
-        assert sheet.size[0] == 5 * 320 and sheet.getpixel((100, 100)) == (255, 0, 0)
+        assert sheet.size[0] == 5 * 324 and sheet.getpixel((100, 100)) == (255, 0, 0)
 
 
 @pytest.mark.slow

@@ -104,7 +104,7 @@ def test_an_interrupted_soak_says_after_how_long_and_promises_nothing_for_the_re
     monkeypatch.setattr(session, "isolate", lambda: None)
     monkeypatch.setattr(session, "_on_the_wire", lambda *_: (recording.record(), cut))
     monkeypatch.setattr(session.signal, "signal", lambda *_: None)
-    monkeypatch.setattr(session, "checkpoint_directory", lambda text: tmp_path)
+    monkeypatch.setattr(session, "policy_of", lambda *_: tmp_path)
     words = ["soak", "--out", str(tmp_path), "--json", str(tmp_path / "f.json"), "--checkpoint", str(tmp_path)]
     assert ros_cli.main(words) == 130
     told = capsys.readouterr().out

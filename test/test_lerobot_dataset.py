@@ -307,7 +307,7 @@ def test_lerobot_itself_gives_the_rows_of_a_recording(tmp_path):
     )
     assert export([bag], settings, open_bag)[0].state == "exported"
     run_lerobot(ALL, tmp_path / "d", tmp_path / "rows.npz")
-    loaded = np.load(tmp_path / "rows.npz")
+    loaded = dict(np.load(tmp_path / "rows.npz"))
     with open_bag(bag) as opened:
         named = ContractBag(opened, contract)
         commands = command_topics(contract, named.topics, None)

@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from beingh_core.model import BeingH
-from beingh_core.train.parts import PARTS, gradient_norms
+from beingh_core.train.parts import PARTS
+from beingh_core.train.ranks import Ranks
 from beingh_core.train.settings import LossSection, OptimiserSection, TrainingSection
 from beingh_core.train.step import PackInputs, Stepper
+from beingh_core.train.watching import Watcher
 
 DATA = Path(__file__).parent / "data"
 STEPS = 20
@@ -33,7 +35,7 @@ def replay(curves):
     start = {name: tensor.detach().clone() for name, tensor in model.named_parameters()}
     optimiser = OptimiserSection(learning_rate=1e-3, schedule="constant", weight_decay=0.01, clip=1.0)
     stepper = Stepper(model, optimiser, TrainingSection(steps=STEPS, precision="fp32"), LossSection())
-    told, gradients = [], {}
+    told, gradients, watcher = [], {}, Watcher(model, Ranks())
     for k in range(STEPS):
         prefix = f"b{curves['step.batch'][k]}."
         batch = {name.removeprefix(prefix): value for name, value in curves.items() if name.startswith(prefix)}
@@ -41,14 +43,15 @@ def replay(curves):
         pack = PackInputs(batch=batch, draws={**draws, "mpg_lambda": float(curves["step.mpg_lambda"][k])})
 
         def watch(found):
+            watcher.look(found)
             gradients.update({name: None if grad is None else grad.clone() for name, grad in found.items()})
 
         step = stepper.step([pack], watch)
-        norms = gradient_norms(gradients)
+        norms = watcher.take()
         told.append(
             {"action_loss": step.action_loss, "und_loss": step.und_loss, "grad_norm": step.grad_norm}
             | {"without": sorted(name for name, g in gradients.items() if g is None)}
-            | {f"of.{GROUPS[part]}": norms[part] for part in PARTS if part != "embeddings"}
+            | {f"of.{GROUPS[part]}": norms.get(f"gradient_{part}", 0.0) for part in PARTS if part != "embeddings"}
         )
         for group, layer in (("embed", "model.embed_tokens"), ("lm_head", "lm_head")):
             grad = gradients.get(f"language_model.{layer}.weight")

@@ -353,3 +353,33 @@ def test_messages_are_judged_by_rate_and_age():
     received.take(3 * s, 2 * s)
     with pytest.raises(BeingHError, match="stamps are -1 to 0.02 s old"):
         received.check("camera", 0.25)
+
+
+@pytest.mark.parametrize(
+    ("added", "level", "told"),
+    [
+        ("", OK, r"34 pairs keep 0\.01 m"),
+        ("self_collision: {margin: 0.03}", OK, r"34 pairs keep 0\.03 m"),
+        ("self_collision: {check: false}", OK, "chunks are NOT checked"),
+        ("keep_out: {lamp: {center: [0.5, 0, 0.4], size: [0.4, 0.4, 0.4]}}", ERROR, "at home .* is in the box `keep_out.lamp`"),
+    ],
+)  # fmt: skip
+def test_what_is_checked_for_self_collision_is_told(tmp_path, added, level, told):
+    _, rows = check_contract(written(tmp_path, ("estop_topic:", f"{added}\nestop_topic:")))
+    (row,) = [row for row in rows if row.subject == "self_collision"]
+    assert row.level == level and re.search(told, row.found), row
+
+
+@pytest.mark.parametrize(
+    ("added", "told"),
+    [
+        ("self_collision: {margin: 0.001}", "self_collision.margin: 0.001 is out of range.*at least 0.005"),
+        ("self_collision: {margins: 0.01}", "unknown key `margins`"),
+        ("self_collision: {allowed: {fr3_hnd: [fr3_link2]}}", "unknown link `fr3_hnd`"),
+        ("self_collision: {allowed: {fr3_hand: [fr3_lnk2]}}", "the URDF has no link `fr3_lnk2`"),
+        ("self_collision: {check: false}\nkeep_out: {a: {center: [0, 1, 0], size: [1, 1, 1]}}", "leaves `keep_out` without"),
+    ],
+)  # fmt: skip
+def test_a_wrong_setting_of_the_check_is_one_error(tmp_path, added, told):
+    with pytest.raises(BeingHError, match=re.compile(told, re.DOTALL)):
+        load_contract(written(tmp_path, ("estop_topic:", f"{added}\nestop_topic:")))

@@ -1,10 +1,12 @@
 """The simulated robot and the scripted expert, in real physics."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import mujoco
 import numpy as np
 import pytest
+from PIL import Image
 
 from beingh_core.contract import load_contract
 from beingh_core.contract.kinematics import Kinematics
@@ -16,6 +18,9 @@ from beingh_core.sim.expert import ExpertLimits, Goal, HandState, foresee, held_
 from beingh_core.sim.layout import CUBE_AREA_XY, CUBE_SPACING_M
 from beingh_core.sim.robot import FINGERS
 
+DATA = Path(__file__).parent / "data"
+TAUGHT_CUBES = [[0.56100058, 0.09238224], [0.50306511, -0.06425959], [0.41078614, -0.03498934]]
+TAUGHT_AFTER = [-0.00041404, 0.53472181, -0.00121733, -2.32549077, -0.00044095, 1.97877868, 0.78756183]
 GRIPPER_DOWN = np.diag([1.0, -1.0, -1.0])
 
 
@@ -179,7 +184,8 @@ def test_every_shipped_robot_stands_at_home_and_follows_a_slow_motion(capsys):
             worst = max(worst, max(abs(robot.positions()[n] - goal[n]) for n in turns))
         lines.append(f"{name:18} rest {rest:.4f} following {worst:.4f}")
         assert np.isfinite(robot.data.qpos).all() and not touching, lines[-1]
-        assert rest < 0.005 and worst < 0.02, lines[-1]
+        # Damping over stiffness of ALOHA's wrist is 0.17 s: so much it is behind what moves with 0.16 rad/s.
+        assert rest < 0.005 and worst < 0.03, lines[-1]
     with capsys.disabled():
         print("", *lines, sep="\n")
 
@@ -197,3 +203,19 @@ def test_coupled_fingers_follow_as_the_urdf_says(name):
         if joint.mimics is not None:
             wanted = joint.multiplier * (joints[joint.mimics].lower + joints[joint.mimics].upper) / 2 + joint.offset
             assert found[follower] == pytest.approx(wanted, abs=0.02), follower
+
+
+def test_the_fr3s_scene_is_that_in_which_its_checkpoint_was_taught(contract):
+    """Pictures and motion of seed 5 as they were when `checkpoints/` was trained."""
+    robot = SimRobot.of(contract)
+    robot.reset(5)
+    for camera in ("scene_camera", "wrist_camera"):
+        with Image.open(DATA / f"fr3_{camera}.png") as taught:
+            difference = np.abs(robot.render(camera, (240, 240)).astype(int) - np.asarray(taught).astype(int))
+        # Another machine's renderer rounds otherwise, and at edges.
+        assert difference.mean() < 0.5 and (difference.max(axis=2) > 8).mean() < 0.005, camera
+    robot.close()
+    places = np.array([robot.data.body(f"cube_{colour}").xpos[:2] for colour in CUBE_COLOURS])
+    np.testing.assert_allclose(places, TAUGHT_CUBES, atol=1e-8)
+    robot.step(0.5, robot.home | {"fr3_joint2": 0.7, "fr3_finger_joint1": 0.0})
+    np.testing.assert_allclose(robot.data.qpos[:7], TAUGHT_AFTER, atol=1e-4)

@@ -22,6 +22,7 @@ from beingh_core.model import BeingH
 from beingh_core.policy.loading import load_for_contract
 from beingh_core.policy.metadata import load_metadata
 from beingh_core.policy.observations import named_observation
+from beingh_core.train.parts import PARTS
 from beingh_core.train.progress import duration
 from beingh_core.train.run import Run
 from beingh_core.train.saving import Checkpoints
@@ -75,6 +76,7 @@ def losses(out):
 def test_a_run_makes_a_policy_of_its_robot(cubes, tmp_path, capsys):
     out = tmp_path / "out"
     raw = small(cubes, out=out, cache=tmp_path / "cache", save={"every": 2, "keep": 1, "dtype": "bf16"})
+    raw["model"]["use_mpg"] = True
     run = train(raw)
     assert [path.name for path in out.glob("step-*")] == ["step-00000004"] and (
         out / "last"
@@ -90,6 +92,9 @@ def test_a_run_makes_a_policy_of_its_robot(cubes, tmp_path, capsys):
     assert stored.dtype == torch.bfloat16 and stored.raw_config["simulated_delay"] == CONTRACT.uac.delay_steps + 1
     entry = load_metadata(out / "last", CONTRACT.policy.dataset_name).merged
     assert entry["contract_hash"] == CONTRACT.hash and entry["statistics"] == run.sources[0].statistics
+    for line in told(out):
+        parts = sum(line[f"gradient_{part}"] ** 2 for part in PARTS if f"gradient_{part}" in line)
+        assert 0 < line["mpg_gate"] < 1 and line["norm"] == pytest.approx(parts**0.5, rel=1e-4)
     said = capsys.readouterr().out
     assert "samples/s" in said and "tokens/s" in said and "left" in said and "drawn: dataset cubes" in said
 

@@ -2,7 +2,8 @@
 
 Cases: no joint violates a limit (the chunk is taken as it is), every joint does in most of its steps, and every joint
 is led beyond its position limit. Times are of `CommitBuffer.merge` as a whole, with its lock, checks, limits and the
-stop behind the last step. With a robot, also what its check for self-collision costs. For comparison, ruckig following the same targets from tick to tick, where it is installed.
+stop behind the last step. With a robot, also what its check for self-collision costs. For comparison, ruckig following
+the same targets from tick to tick, where it is installed.
 
 Letters: H steps, J joints.
 """

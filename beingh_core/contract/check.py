@@ -91,7 +91,7 @@ def check_contract(path_or_name: str | Path) -> tuple[RobotContract | None, list
         *(Row(level=WARN, subject="names", found=found) for found in differences(contract)),
         checked("kinematics", lambda: _kinematics(contract), contract, ("eef_frame",)),
         checked("codec", lambda: _codec(contract), contract, ("home",)),
-        _self_collision(contract),
+        checked("self_collision", lambda: _self_collision(contract), contract, ("keep_out",)),
     ]
     return contract, rows
 
@@ -116,11 +116,10 @@ def _limits(contract: RobotContract) -> Row:
     return Row(level=WARN, subject="limits", found=f"{found}. To fix: {remedy}")
 
 
-def _self_collision(contract: RobotContract) -> Row:
-    """A warning where nothing keeps the robot off itself; an error where that leaves its boxes unchecked."""
-    settings, subject = contract.self_collision, "self_collision"
-    if not settings.check:
-        return Row(level=WARN, subject=subject, found="chunks are not checked: `self_collision.check` is false")
+def _self_collision(contract: RobotContract) -> str:
+    """What keeps chunks from running the robot into itself; an error only where boxes are left unchecked."""
+    if not contract.self_collision.check:
+        return "chunks are NOT checked: `self_collision.check` is false"
     try:
         if find_spec("coal") is None:
             raise BeingHError("coal is not installed, which looks at shapes", remedy="pip install pin")
@@ -129,12 +128,10 @@ def _self_collision(contract: RobotContract) -> Row:
         check = collisions_of(contract)
     except BeingHError as error:
         if contract.keep_out:
-            return Row(level=ERROR, subject=subject, found=str(placed(error, place(contract.path, "keep_out"))))
-        return Row(level=WARN, subject=subject, found=f"chunks are not checked: {error}")
-    found = f"{len(check.pairs)} pairs keep {check.margin:g} m from each other"
-    if not check.meshed:
-        return Row(level=OK, subject=subject, found=found)
-    return Row(level=WARN, subject=subject, found=f"{found}; not looked at, as meshes: {', '.join(check.meshed)}")
+            raise
+        return f"chunks are NOT checked: {error}"
+    meshes = f"; NOT looked at, as their shapes are meshes: {', '.join(check.meshed)}" if check.meshed else ""
+    return f"{len(check.pairs)} pairs keep {check.margin:g} m from each other{meshes}"
 
 
 def _uac(contract: RobotContract) -> str:

@@ -28,6 +28,8 @@ SAMPLES, NEIGHBOURS_SHARE = 200, 0.8
 NEIGHBOURS_REACH = 0.12
 # Shapes that are nearer than the margin at home keep this share of that distance.
 HOME_SHARE = 0.5
+# Fingers of two hands, which may give each other things, keep this share of the margin.
+FINGERS_SHARE = 0.3
 # What a pair that touches may come nearer by computing it [m].
 ROUNDING_M = 1e-6
 # Looks between two rows, at most: limits bound what a robot moves in a tick, no limit bounds what a caller asks.
@@ -53,7 +55,7 @@ class Collisions:
     Left out are pairs on one link, on links that one joint joins, or joints close together; those of a hand with itself and its
     palm, which grasp; those that touch at home, or in nearly all postures (as MoveIt's setup assistant does); those that no
     commanded joint moves; those that are allowed. Pairs that are near at home keep half of that distance, if that is less;
-    fingers of two hands, which may give each other things, only must not touch.
+    fingers of two hands keep less, since they may give each other things.
 
     Args:
         urdf_path: the robot's URDF, with collision shapes that are primitives.
@@ -225,9 +227,8 @@ class Collisions:
     def _drop_neighbours(self, home: np.ndarray, lower: np.ndarray, upper: np.ndarray, robot: int) -> None:
         rng = np.random.default_rng(0)
         low, high = np.maximum(lower, home - _TURN), np.minimum(upper, home + _TURN)
-        missed = dict.fromkeys(
-            range(len(self._shapes.collisionPairs)), 0
-        )  # times apart, of pairs that may be neighbours
+        # How often those were apart that may be neighbours, by number of the pair.
+        missed = dict.fromkeys(range(len(self._shapes.collisionPairs)), 0)
         for posture in rng.uniform(low, high, (SAMPLES, len(home))):
             self._touches(posture)
             results = self._contacts.collisionResults
@@ -251,8 +252,8 @@ class Collisions:
             requests, results = self._contacts.collisionRequests, self._contacts.distanceResults
             for pair, request, result in zip(self._shapes.collisionPairs, requests, results):
                 joints = (self._shapes.geometryObjects[i].parentJoint for i in (pair.first, pair.second))
-                if not all(self._is_finger[joint] for joint in joints):
-                    request.security_margin = min(margin, HOME_SHARE * result.min_distance)
+                share = FINGERS_SHARE if all(self._is_finger[joint] for joint in joints) else 1.0
+                request.security_margin = min(share * margin, HOME_SHARE * result.min_distance)
         self._pairs = [(pair.first, pair.second) for pair in self._shapes.collisionPairs]
         # It takes its boxes from these margins, so they must be there first.
         self._broad = pin.BroadPhaseManager_DynamicAABBTreeCollisionManager(self._model, self._shapes, self._contacts)

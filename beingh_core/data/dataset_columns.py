@@ -13,6 +13,8 @@ from beingh_core.data.lerobot import Dataset
 from beingh_core.errors import BeingHError, shown
 from beingh_core.files import read_json
 
+BY_OPTION = "--view {view}=KEY"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
@@ -30,13 +32,16 @@ class Columns:
     notes: tuple[str, ...]
 
 
-def find_columns(dataset: Dataset, contract: RobotContract, views: Mapping[str, str] | None = None) -> Columns:
+def find_columns(
+    dataset: Dataset, contract: RobotContract, views: Mapping[str, str] | None = None, how: str = BY_OPTION
+) -> Columns:
     """Columns by meta/modality.json, else by the names of the numbers, else in the contract's order where widths agree.
 
     Args:
         dataset: Anybody's.
         contract: The robot.
         views: view -> key of its pictures, for those whose names differ.
+        how: How a user gives these.
 
     Raises:
         BeingHError: The rate differs, or a column, slot or view cannot be found.
@@ -54,6 +59,7 @@ def find_columns(dataset: Dataset, contract: RobotContract, views: Mapping[str, 
         {signal.slot: slot_names(signal) for signal in contract.action},
         [camera.name for camera in contract.cameras],
         views,
+        how,
     )
 
 
@@ -64,6 +70,7 @@ def match_columns(
     action: Mapping[str, Sequence[str]],
     views: Sequence[str],
     given: Mapping[str, str] | None = None,
+    how: str = BY_OPTION,
 ) -> Columns:
     """The same for whatever says which slots and views there are.
 
@@ -73,13 +80,14 @@ def match_columns(
         state, action: slot -> a name for each of its numbers.
         views: views.
         given: view -> key of its pictures, for those whose names differ.
+        how: How a user gives these.
 
     Raises:
         BeingHError: A column, slot or view cannot be found.
     """
     notes: list[str] = []
     order = {key: _order(dataset, whose, key, parts, notes) for key, parts in ((STATE, state), (ACTION, action))}
-    found = _views(dataset, whose, views, given or {})
+    found = _views(dataset, whose, views, given or {}, how)
     return Columns(state=order[STATE], action=order[ACTION], views=found, notes=tuple(notes))
 
 
@@ -119,11 +127,13 @@ def _fits(part: object, key: str, width: int, most: int) -> bool:
     return isinstance(start, int) and isinstance(end, int) and 0 <= start and end - start == width and end <= most
 
 
-def _views(dataset: Dataset, whose: str, names: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
+def _views(dataset: Dataset, whose: str, names: Sequence[str], given: Mapping[str, str], how: str) -> dict[str, str]:
     keys = [*(camera.key for camera in dataset.spec.cameras), *dataset.images]
     foreign = [view for view in given if view not in names]
     if foreign:
-        raise BeingHError(f"--view names {shown(foreign[0])}, which is no view of {whose}", allowed=names)
+        raise BeingHError(
+            f"{how.partition(' ')[0].rstrip(':')} names {shown(foreign[0])}, which is no view of {whose}", allowed=names
+        )
     told, found = _modality(dataset).get("video", {}), {}
     for view in names:
         key = given.get(view) or (IMAGES + view if IMAGES + view in keys else _original_key(told.get(view), keys))
@@ -131,7 +141,7 @@ def _views(dataset: Dataset, whose: str, names: Sequence[str], given: Mapping[st
         if key not in keys:
             raise BeingHError(
                 f"has no pictures `{key}` for the view `{view}`", where=dataset.root, allowed=keys,
-                remedy=f"name them: --view {view}=KEY",
+                remedy=f"name them: {how.format(view=view)}",
             )  # fmt: skip
         if key not in dataset.images and dataset.camera(key).depth:
             raise BeingHError(f"`{key}` is depth, and the view `{view}` a picture", where=dataset.root, allowed=keys)

@@ -24,8 +24,7 @@ NS = 1_000_000_000
 DEPTH = 1 << 14
 _PHASE_OF = 64  # newest commands from which the ticks are known
 PATIENCE_NS = NS // 2  # how much later than its age allows a message may stand in the bag
-# A controller whose ticks are held up for more than a second stops; an epoch begins some ticks after it is announced.
-LONGEST_HOLD_NS = 6 * NS // 5
+LONGEST_HOLD_NS = NS  # a controller whose ticks are held up for longer stops
 _SAME = 1e-6  # commands that differ by less are one [rad or m]
 _BACK_NS = NS  # stamps that go back further are another clock
 

@@ -228,7 +228,7 @@ class Resampler:
     def _turn(self) -> Iterator[None]:
         """Goes on with the ticks of the controller's next epoch, which may stand elsewhere; cuts unless a command is held."""
         held = self._streams.next_epoch().held
-        if not held and self._streams.goes_on():
+        if not held and self._is_whole and self._streams.goes_on():
             self._hold()
             return
         first_ns = self._streams.begin_epoch()
@@ -236,7 +236,8 @@ class Resampler:
         if held:
             self._tick = 0
             return
-        self._gap(f"a new epoch of the controller {self._when(self._logged_ns(first_ns))}")
+        if self._is_whole:
+            self._gap(f"a new epoch of the controller {self._when(self._logged_ns(first_ns))}")
         # The first tick has no command before it that would belong to its epoch.
         self._tick, self._is_whole = 1, False
         self._rows.restart()

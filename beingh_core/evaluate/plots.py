@@ -91,7 +91,7 @@ def latency_histogram(inference_ms: Sequence[float], latency_ms: Sequence[float]
     axis.axvline(locked_ms, color=_INK, ls="--", lw=1.2, label="covered by the locked prefix")
     axis.set_xlabel("[ms]; the last bar holds everything beyond")
     axis.set_ylabel("chunks")
-    axis.legend(frameon=False)
+    axis.legend(loc="upper right", frameon=False)
     axis.spines[["top", "right"]].set_visible(False)
     figure.subplots_adjust(0.06, 0.2, 0.99, 0.96)
     return png(figure)

@@ -96,6 +96,7 @@ class SoakRecord:
         timing_judged: whether the machine was left to itself, so that its timing means something.
         planned: whether the wire has the controller's plans in the place of its commands, because those are streams between
             the ticks: what is sent for the tick of a stop, and how the next ones differ from it, is not known then.
+        settling_ms: this much after what was sent the robot rests too [ms].
         streams: figures and problems of what is no trajectory.
     """
 
@@ -114,6 +115,7 @@ class SoakRecord:
     seam: Mapping[str, SeamFigures] = field(default_factory=dict)
     timing_judged: bool = False
     planned: bool = False
+    settling_ms: float = SETTLING_MS
     streams: Sequence[StreamFigures] = ()
 
 
@@ -175,7 +177,7 @@ def judge(record: SoakRecord) -> Verdict:
         *_promises(figures, stops, record),
         *(f"the robot itself jumped: {_in_words(jump, wire.joints)}" for jump in jumps if jump.touch is None),
         *(problem for stream in record.streams for problem in stream.problems),
-        *(text for note, stop in stops if (text := _still_moving(note, stop, measured_ns, measured))),
+        *(text for note, stop in stops if (text := _still_moving(note, stop, record, measured_ns, measured))),
         *(f"{n.kind} at {n.at_s:.0f} s: {n.problem}" for n in record.faults if n.problem),
     ]
     return Verdict(
@@ -247,9 +249,11 @@ def _in_words(jump: Jump, joints: tuple[str, ...]) -> str:
     return f"{text}, after {link} pressed against {other} with {jump.touch.force_n:.0f} N"
 
 
-def _still_moving(note: StopNote, stop: StopFigures, measured_ns: np.ndarray, measured: np.ndarray) -> str:
+def _still_moving(
+    note: StopNote, stop: StopFigures, record: SoakRecord, measured_ns: np.ndarray, measured: np.ndarray
+) -> str:
     """In words, when the robot itself was not at rest after what was sent to it was."""
-    since_ns = note.cause_ns + round(1e6 * (PROMISED_MS + stop.deceleration_ms + note.held_up_ms + SETTLING_MS))
+    since_ns = note.cause_ns + round(1e6 * (PROMISED_MS + stop.deceleration_ms + note.held_up_ms + record.settling_ms))
     moved = moved_after(measured_ns, measured, since_ns, note.still_until_ns or note.until_ns)
     if moved is None or (moved <= AT_REST).all():
         return ""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import mujoco
 import numpy as np
 
 from beingh_core.contract.schema import RobotContract
+from beingh_core.contract.simulated import SimCamera
 from beingh_core.contract.urdf import UrdfFacts
 from beingh_core.errors import BeingHError
 from beingh_core.sim.describe import carried_by, followed
 from beingh_core.sim.hand import HAND_SLOTS, Hand, hands_of
 from beingh_core.sim.reach import ENOUGH, ReachSearch
-from beingh_core.sim.standing import at_hand
+from beingh_core.sim.standing import SCENE_FOVY_DEG, Standing, at_hand, is_wrist, sees
 
 CUBE_SIZE_M = 0.04
 # Where cubes are placed [m, base frame]; all of it is in view of the FR3's wrist camera at its home.
@@ -110,7 +112,10 @@ def layout_of(contract: RobotContract, urdf: UrdfFacts, model: mujoco.MjModel) -
         data.joint(name).qpos = value
     mujoco.mj_forward(model, data)
     hands = hands_of(contract)
-    place = _within_reach(contract, urdf, model, data, hands[0]) if hands else None
+    place = None
+    if hands:
+        place = _within_reach(contract, urdf, model, data, hands[0], _seen_by(contract, data))
+        place = place or _within_reach(contract, urdf, model, data, hands[0])
     body = int(model.joint(joints[-1]).bodyid[0])
     place = place or _below_hand(contract, model, data, body)
     lowest = float(_boxes(model, data)[1][:, 2].min(initial=0.0))
@@ -122,16 +127,22 @@ def layout_of(contract: RobotContract, urdf: UrdfFacts, model: mujoco.MjModel) -
 
 
 def _within_reach(
-    contract: RobotContract, urdf: UrdfFacts, model: mujoco.MjModel, data: mujoco.MjData, hand: Hand
+    contract: RobotContract,
+    urdf: UrdfFacts,
+    model: mujoco.MjModel,
+    data: mujoco.MjData,
+    hand: Hand,
+    is_seen: Callable[[np.ndarray], bool] = lambda _: True,
 ) -> Layout | None:
     """The highest table on which the hand reaches enough; None where it reaches nothing on any."""
     cube_m = _cube_size(hand)
     height = max(cube_m / 2.0, hand.beyond_m + _ABOVE_TABLE_M)
-    search = ReachSearch(contract, urdf, model, hand, height, cube_m)
+    search = ReachSearch(contract, urdf, model, hand, height, cube_m, is_seen)
     first = int(model.joint(hand.arm_joints[0]).bodyid[0])
     base = float(data.xpos[model.body_parentid[first], 2])
     link = model.body(hand.link).id
-    moved, low, high = _boxes(model, data)
+    # What carries an arm may stand in the table, but for a base that drives.
+    moved, low, high = _boxes(model, data, all_shapes=any(driver.is_velocity for driver in contract.drivers))
     lowest = float(low[np.isin(moved, carried_by(model, link)), 2].min())
     best = None
     for lower in _LOWER_M:
@@ -155,6 +166,20 @@ def _within_reach(
         if found.places >= ENOUGH:
             break
     return best[1] if best else None
+
+
+def _seen_by(contract: RobotContract, data: mujoco.MjData) -> Callable[[np.ndarray], bool]:
+    """Whether one of the robot's own cameras sees a place; all are seen where a camera stands by the table or on a hand alone."""
+    found = []
+    for stream in contract.cameras:
+        said = contract.sim.cameras.get(stream.name, SimCamera())
+        if not is_wrist(stream) and said.link is None:
+            return lambda _: True
+        if said.link is not None:
+            fovy_deg = said.fovy_deg or SCENE_FOVY_DEG
+            camera = Standing(stream.name, said.link, said.position, said.look, said.up, fovy_deg)
+            found.append((camera, said.size[0] / said.size[1]))
+    return lambda place: not found or any(sees(camera, aspect, data, place) for camera, aspect in found)
 
 
 def _cube_size(hand: Hand) -> float:
@@ -197,12 +222,14 @@ def _touches(low: np.ndarray, high: np.ndarray, centre: np.ndarray, top: float) 
     return bool(((low < most - 1e-6) & (high > least + 1e-6)).all(axis=1).any())
 
 
-def _boxes(model: mujoco.MjModel, data: mujoco.MjData) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Body (N,) and corners (N, 3) of the boxes around all shapes that joints move [m]."""
+def _boxes(
+    model: mujoco.MjModel, data: mujoco.MjData, all_shapes: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Body (N,) and corners (N, 3) of the boxes around all shapes that joints move, or around all [m]."""
     axes = data.geom_xmat.reshape(-1, 3, 3)
     half = np.einsum("nij,nj->ni", np.abs(axes), model.geom_aabb[:, 3:])
     middle = data.geom_xpos + np.einsum("nij,nj->ni", axes, model.geom_aabb[:, :3])
-    moved = model.body_weldid[model.geom_bodyid] != 0
+    moved = (model.body_weldid[model.geom_bodyid] != 0) | all_shapes
     return model.geom_bodyid[moved], (middle - half)[moved], (middle + half)[moved]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
@@ -70,6 +70,7 @@ class ReachSearch:
         hand: what grasps.
         height_m: how high above the table it grasps [m].
         cube_m: edge of the cubes [m]; none is where the arm at home nearly touches it.
+        sees: whether a place (3,) is seen, for robots whose cameras do not stand where the cubes are.
 
     Attributes:
         at_home: (3,) where the hand would grasp at home [m, root link].
@@ -84,7 +85,9 @@ class ReachSearch:
         hand: Hand,
         height_m: float,
         cube_m: float,
+        sees: Callable[[np.ndarray], bool] = lambda _: True,
     ) -> None:
+        self._sees = sees
         self._urdf, self._model, self._hand, self._height_m, self._cube_m = urdf, model, hand, height_m, cube_m
         names, limits = list(contract.joint_names), contract.limits
         columns = [names.index(joint) for joint in hand.arm_joints]
@@ -230,7 +233,7 @@ class ReachSearch:
         """The posture in which the hand grasps at a place from which it can rise, where nothing touches; else None."""
         if np.linalg.norm(place - self.shoulder) > self._far or (place - self.shoulder)[:2] @ self._ahead < _AHEAD_M:
             return None
-        if self._is_under_home(place):
+        if self._is_under_home(place) or not self._sees(place):
             return None
         found = self.grasp(place, rotation, start)
         if found.position_error_m > _NEAR_M or found.rotation_error_rad > _NEAR_RAD:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +12,7 @@ import mujoco
 import numpy as np
 
 from beingh_core.contract.schema import RobotContract
+from beingh_core.contract.self_collision import collisions_of
 from beingh_core.contract.simulated import SimFaults, SimWorld
 from beingh_core.contract.urdf import read_urdf
 from beingh_core.sim.describe import followed, robot_spec
@@ -20,6 +21,7 @@ from beingh_core.sim.layout import Layout, layout_of
 from beingh_core.sim.planar_base import BASE_JOINTS, add_planar_base
 from beingh_core.sim.scene import CUBE_COLOURS, build_model, sample_cubes
 from beingh_core.sim.standing import Standing
+from beingh_core.sim.things import DRAWER_JOINT, Thing, scatter, things_of
 from beingh_core.sim.views import SimView, views_of
 
 # Of the seed of the noise, beside that of the scene.
@@ -50,6 +52,7 @@ class SimRobot:
         world: what a contract says of joints, faults and objects.
         views: of a contract.
         cameras: that they need.
+        touching: pairs of its links that collide.
 
     Attributes:
         views: view of the contract -> what it shows.
@@ -65,10 +68,14 @@ class SimRobot:
         world: SimWorld = SimWorld(),
         views: Sequence[SimView] = (),
         cameras: Sequence[Standing] = (),
+        touching: Collection[tuple[str, str]] = (),
     ):
         self.layout, self.views, self._faults = layout or Layout(), {view.name: view for view in views}, world.faults
+        self._things = world.objects
         most = (max((v.height for v in views), default=0), max((v.width for v in views), default=0))
-        self.model = build_model(urdf_path, self.layout, drives=drives, world=world, cameras=cameras, most_pixels=most)
+        self.model = build_model(
+            urdf_path, self.layout, drives=drives, world=world, cameras=cameras, most_pixels=most, touching=touching
+        )
         self._urdf = read_urdf(Path(urdf_path))
         self.data = mujoco.MjData(self.model)
         self.home = dict(home)
@@ -81,7 +88,7 @@ class SimRobot:
         self._base_qpos = np.array([joint.qposadr[0] for joint in base], dtype=int)
         self._base_qvel = np.array([joint.dofadr[0] for joint in base], dtype=int)
         self._base = np.array([self.model.actuator(joint.name).id for joint in base], dtype=int)
-        joints = [joint for joint in joints if joint.name not in BASE_JOINTS]
+        joints = [joint for joint in joints if joint.name not in (*BASE_JOINTS, DRAWER_JOINT)]
         self.joint_names = tuple(j.name for j in joints)
         self._qpos = np.array([j.qposadr[0] for j in joints])
         self._qvel = np.array([j.dofadr[0] for j in joints])
@@ -120,6 +127,7 @@ class SimRobot:
             world=contract.sim if faults is None else replace(contract.sim, faults=faults),
             views=views,
             cameras=cameras,
+            touching=collisions_of(contract).pairs,
         )
 
     @property
@@ -135,6 +143,7 @@ class SimRobot:
         self._base_goal = np.zeros(len(self._base))
         for colour, (position, yaw) in sample_cubes(np.random.default_rng(seed), self.layout).items():
             self.place_cube(colour, position, yaw)
+        scatter(self.model, self.data, self._things, seed)
         self.place_joints(self.home)
 
     def place_joints(self, positions: Mapping[str, float]) -> None:
@@ -239,8 +248,12 @@ class SimRobot:
             found[colour] = (place, quaternion)
         return found
 
+    def things(self) -> dict[str, Thing]:
+        """Name -> where it is in the world, of the things beside the cubes."""
+        return things_of(self.data, self._things)
+
     def contacts(self) -> list[Contact]:
-        """Which links of the arm touch the table, the floor or a cube; one entry for each pair."""
+        """Which links of the arm touch something, also each other; one entry for each pair."""
         found: dict[tuple[str, str], list[tuple[np.ndarray, np.ndarray]]] = {}
         wrench = np.zeros(6)
         for index in np.flatnonzero(self._is_arm[self.data.contact.geom].any(axis=1)):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import count
+from collections.abc import Collection, Sequence
+from itertools import combinations, count
 from pathlib import Path
 
 import mujoco
@@ -21,8 +21,9 @@ from beingh_core.sim.layout import (
     Layout,
 )
 from beingh_core.sim.planar_base import add_planar_base
-from beingh_core.sim.standing import WRIST_FOVY_DEG, Standing, look_at
-from beingh_core.sim.views import SCENE, SCENE_FOVY_DEG, SCENES, WRIST
+from beingh_core.sim.standing import SCENE_FOVY_DEG, WRIST_FOVY_DEG, Standing, look_at
+from beingh_core.sim.things import add_things
+from beingh_core.sim.views import SCENE, SCENES, WRIST
 
 CUBE_COLOURS = {
     "red": (0.85, 0.08, 0.08, 1.0),
@@ -51,7 +52,7 @@ _TIED_ARMATURE = 1e-4
 _STIFF_SOLREF, _STIFF_SOLIMP = [0.006, 1.0], [0.97, 0.995, 0.001, 0.5, 2.0]
 # Of a cube of `CUBE_SIZE_M`.
 _CUBE_KG = 0.06
-_ROBOT, _WORLD = 1, 2
+_ROBOT, _WORLD, _SELF = 1, 2, 4
 _FINGER = "finger"
 
 
@@ -63,6 +64,7 @@ def build_model(
     world: SimWorld = SimWorld(),
     cameras: Sequence[Standing] = (),
     most_pixels: tuple[int, int] = (0, 0),
+    touching: Collection[tuple[str, str]] = (),
 ) -> mujoco.MjModel:
     """Compile the scene.
 
@@ -70,9 +72,10 @@ def build_model(
         urdf_path: the robot; joint and link names are used as they stand there.
         layout: where things stand, default the FR3's.
         drives: whether the robot stands on a planar base.
-        world: joints and faults of a contract's `sim`.
+        world: a contract's `sim`.
         cameras: beside those that every scene has.
         most_pixels: (height, width) of the largest picture.
+        touching: pairs of links that collide with each other; others of the robot pass through.
 
     Returns:
         A model with position actuators named after their joints, free bodies `cube_<colour>`, and the cameras
@@ -95,9 +98,12 @@ def build_model(
     spec.visual.headlight.ambient = [0.15, 0.15, 0.15]
     spec.visual.headlight.specular = [0.0, 0.0, 0.0]
     _prepare_robot(spec, read_urdf(Path(urdf_path)), world)
+    if touching:
+        _let_touch(spec, touching)
     if drives:
         add_planar_base(spec)
     _add_world(spec, layout)
+    add_things(spec, world.objects, layout, {"contype": _WORLD, "conaffinity": _ROBOT | _WORLD})
     _add_cameras(spec, layout, cameras)
     return spec.compile()
 
@@ -137,6 +143,17 @@ def _prepare_robot(spec: mujoco.MjSpec, urdf: UrdfFacts, world: SimWorld) -> Non
         else:
             actuator.set_to_position(kp=stiffness, kv=said.damping)
         actuator.forcerange = [-effort, effort]
+
+
+def _let_touch(spec: mujoco.MjSpec, pairs: Collection[tuple[str, str]]) -> None:
+    """Links of these pairs collide, and no others of the robot."""
+    wanted = {frozenset(pair) for pair in pairs}
+    for geom in spec.geoms:
+        geom.contype, geom.conaffinity = _ROBOT | _SELF, _WORLD | _SELF
+    solid = sorted({geom.parent.name for geom in spec.geoms})
+    for first, second in combinations(solid, 2):
+        if frozenset((first, second)) not in wanted:
+            spec.add_exclude(bodyname1=first, bodyname2=second)
 
 
 def _is_finger(link: str, urdf: UrdfFacts) -> bool:

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
+from beingh_core.contract.schema import CameraStream
 from beingh_core.sim.hand import Hand
 
-WRIST_FOVY_DEG = 80.0
+SCENE_FOVY_DEG, WRIST_FOVY_DEG = 42.0, 80.0
+# Of half the picture counts as well inside.
+_INSIDE = 0.9
 # The camera of a hand: so far before what it grasps and beside the line to it, looking so far beyond [m].
 _BEFORE_M, _BESIDE_M, _BEYOND_M = 0.13, 0.08, 0.03
 
@@ -26,6 +29,11 @@ class Standing:
     fovy_deg: float
 
 
+def is_wrist(stream: CameraStream) -> bool:
+    """Whether a view is that of a hand."""
+    return "wrist" in stream.name or "wrist" in stream.topic
+
+
 def at_hand(name: str, hand: Hand, model: mujoco.MjModel, data: mujoco.MjData) -> Standing:
     """A camera beside a hand, on the side that is above at home or else away from the robot, which sees what the hand grasps."""
     axes = data.body(hand.link).xmat.reshape(3, 3)
@@ -37,6 +45,19 @@ def at_hand(name: str, hand: Hand, model: mujoco.MjModel, data: mujoco.MjData) -
     eye = place - _BEFORE_M * approach + _BESIDE_M * across
     look = place + _BEYOND_M * approach - eye
     return Standing(name, hand.link, *(tuple(vector.tolist()) for vector in (eye, look, across)), WRIST_FOVY_DEG)
+
+
+def sees(camera: Standing, aspect: float, data: mujoco.MjData, place: np.ndarray) -> bool:
+    """Whether a place (3,) [m] is well inside the pictures of a camera, whose width is `aspect` times their height."""
+    link = data.body(camera.link or "world")
+    axes = link.xmat.reshape(3, 3)
+    eye, ahead, up = (np.array(vector) for vector in (camera.eye, camera.ahead, camera.up))
+    quat = look_at(eye, eye + ahead, up)
+    turn = np.empty(9)
+    mujoco.mju_quat2Mat(turn, quat)
+    right, above, back = turn.reshape(3, 3).T @ (axes.T @ (place - link.xpos) - eye)
+    most = _INSIDE * np.tan(np.deg2rad(camera.fovy_deg / 2.0)) * -back
+    return bool(back < 0.0 and abs(above) < most and abs(right) < most * aspect)
 
 
 def look_at(eye: np.ndarray, target: np.ndarray, up: np.ndarray) -> np.ndarray:

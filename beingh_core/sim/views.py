@@ -12,10 +12,9 @@ from beingh_core.contract.schema import CameraStream, RobotContract
 from beingh_core.contract.simulated import SimCamera
 from beingh_core.sim.hand import Hand
 from beingh_core.sim.layout import Layout
-from beingh_core.sim.standing import WRIST_FOVY_DEG, Standing, at_hand
+from beingh_core.sim.standing import SCENE_FOVY_DEG, WRIST_FOVY_DEG, Standing, at_hand, is_wrist
 
 SCENE, WRIST = "scene_camera", "wrist_camera"
-SCENE_FOVY_DEG = 42.0
 # Views of the scene: from where to where, as seen from the FR3 [m].
 SCENES = (
     ((1.02, 0.0, 0.62), (0.48, 0.0, 0.04)),
@@ -95,11 +94,6 @@ def views_of(
             )
         )
     return tuple(views), tuple(standing)
-
-
-def is_wrist(stream: CameraStream) -> bool:
-    """Whether a view is that of a hand."""
-    return "wrist" in stream.name or "wrist" in stream.topic
 
 
 def _of_scene(name: str, layout: Layout, index: int) -> Standing:

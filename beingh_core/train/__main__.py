@@ -43,12 +43,13 @@ def _add_shard_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0: all")
+    parser.add_argument("changes", nargs="*", metavar="key=value", help="in place of what the file says")
 
 
 def _train_on_shards(args: argparse.Namespace) -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
-    Trainer(TrainConfig.from_file(args.config), args.data, args.out, args.device).run()
+    Trainer(TrainConfig.from_file(args.config, args.changes), args.data, args.out, args.device).run()
 
 
 if __name__ == "__main__":

@@ -1,79 +1,40 @@
-"""A training run, as written in config/train/*.yaml."""
+"""A training run on demonstrations of the simulator, as config/train/fr3_cubes.yaml has it, and config.json of a model from sizes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-import pydantic
-from pydantic import Field, Strict
-from pydantic.dataclasses import dataclass
+from pydantic import Field, Strict, model_validator
 
 from beingh_core.contract.reader import read_yaml
 from beingh_core.model.config import BeingHConfig
-from beingh_core.validation import Schema, check, positive, real, text, whole
+from beingh_core.train.overrides import overridden
+from beingh_core.train.settings import (
+    DecoderSizes,
+    LossSection,
+    OptimiserSection,
+    Section,
+    TrainingSection,
+    VisionSizes,
+)
+from beingh_core.validation import check, text, whole
 
-_STRICT = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False)
 _REMEDY = "see config/train/fr3_cubes.yaml for a file with every key"
-_Flag = Annotated[bool, Strict()]
-_Count = whole(1, 1_000_000_000)
+_COUNT = whole(1, 1_000_000_000)
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class DataConfig:
+class DemonstrationsSection(Section):
     """What a batch holds: robot frames, each with every instruction `draws_per_instruction` times."""
 
-    frames: _Count
+    frames: _COUNT
     frames_per_batch: whole(1, 1_000_000)
     draws_per_instruction: whole(1, 1000)
-    ask_for_words: _Flag
+    ask_for_words: bool
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class OptimiserConfig:
-    """AdamW with linear warm-up and a cosine to zero; `ema_decay` averages the weights that are saved.
-
-    `text_depths`: see `BeingH.loss`."""
-
-    steps: _Count
-    learning_rate: positive(1000)
-    warmup_steps: whole(0, 1_000_000_000)
-    weight_decay: real(0, 1000)
-    betas: tuple[real(0, 0.999999), real(0, 0.999999)]
-    gradient_clip: positive(1e9)
-    text_loss_weight: real(0, 1e6)
-    text_depths: Annotated[tuple[whole(1, 256), ...], Field(max_length=256)]
-    ema_decay: real(0, 1)
-    precision: Literal["bf16", "fp32"]
-    seed: whole(0, 2**32 - 1)
-
-
-class _Vision(Schema, extra="forbid"):
-    """Sizes of the vision encoder, in pixels and channels."""
-
-    image: int
-    patch: int
-    hidden: int
-    layers: int
-    heads: int
-    mlp: int
-
-
-class _Decoder(Schema, extra="forbid"):
-    """Sizes of the decoder."""
-
-    layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    und_hidden: int
-    und_mlp: int
-    act_hidden: int
-    act_mlp: int
-
-
-class _Model(Schema, extra="forbid"):
+class _Model(Section):
     """The compact `model` section; what its numbers may be is for the config.json that they make."""
 
     action_chunk_length: int
@@ -83,32 +44,41 @@ class _Model(Schema, extra="forbid"):
     mpg_refinement_iters: int
     use_training_time_rtc: bool
     trained_delay: int
-    vision: _Vision
-    decoder: _Decoder
+    vision: VisionSizes
+    decoder: DecoderSizes
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class TrainConfig:
-    """One training run."""
+class TrainConfig(Section):
+    """One training run; optimiser, training and loss are those of every run (`settings`)."""
 
     robot: text(500)
     embodiment_tag: text(200)
-    tasks: Annotated[tuple[text(1000), ...], Field(min_length=1, max_length=1000)]
-    data: DataConfig
-    optimiser: OptimiserConfig
-    model: Mapping[str, Any]
+    tasks: Annotated[tuple[text(1000), ...], Strict(False), Field(min_length=1, max_length=1000)]
+    data: DemonstrationsSection
+    optimiser: OptimiserSection
+    training: TrainingSection
+    loss: LossSection
+    model: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _nothing_ignored(self) -> TrainConfig:
+        default = TrainingSection()
+        for name in ("accumulate", "shard", "activation_checkpointing", "freeze", "freeze_act_layers"):
+            if getattr(self.training, name) != getattr(default, name):
+                raise ValueError(f"training.{name} is for runs over datasets")
+        return self
 
     @classmethod
-    def from_file(cls, path: str | Path) -> TrainConfig:
-        """Read a YAML file.
+    def from_file(cls, path: str | Path, changes: Sequence[str] = ()) -> TrainConfig:
+        """Read a YAML file, with `key.of.section=value` in place of what it says.
 
         Raises:
             BeingHError: no such file, not YAML, or keys that are unknown, missing, of another type or out of bounds.
         """
         path = Path(path)
-        found = check(cls, read_yaml(path).data, where=path, remedy=_REMEDY)
+        found = check(cls, overridden(read_yaml(path).data, changes, cls), where=path, remedy=_REMEDY)
         where = f"{path}: model"
-        check(_Model, dict(found.model), where=where, remedy=_REMEDY)
+        check(_Model, found.model, where=where, remedy=_REMEDY)
         # The vocabulary is made of the tasks, later.
         BeingHConfig.from_dict(model_config(found.model, vocab_size=1), where, remedy=_REMEDY)
         return found

@@ -140,7 +140,7 @@ def examine(
         samples = _shown(sources, maker, made)
         report = Report(
             config=config, sources=sources, findings=found, still={s.title: still(s) for s in sources},
-            account=plan.account(), samples=samples, batch=_batch(packs), difference=_difference(samples),
+            account=plan.account(), samples=samples, batch=_batch(packs), difference=_difference(samples, sources),
             speed={"made_per_s": made_per_s}, gpu_gb=gpu_gb,
             notes=[note for source in sources for note in source.notes],
         )  # fmt: skip
@@ -201,13 +201,21 @@ def _recorded(source: Source, episode: int, row: int, length: int) -> dict[str, 
     return {key: values for key, values in parts.items() if key not in source.modality.starts}
 
 
-def _difference(samples: Sequence[Shown]) -> float:
+def _thresholded(sources: Sequence[Source]) -> set[tuple[str, str]]:
+    """(dataset, key) of the actions that are taught as 0 or 1, whatever was recorded."""
+    return {
+        (source.title, spec.key)
+        for source in sources for spec in source.modality.config.action if spec.normalization == "binary"
+    }  # fmt: skip
+
+
+def _difference(samples: Sequence[Shown], sources: Sequence[Source]) -> float:
     """Largest difference where something was recorded, of keys that come back as they went in."""
-    worst = 0.0
+    worst, thresholded = 0.0, _thresholded(sources)
     for sample in samples:
         for key, recorded in sample.recorded.items():
             known = np.isfinite(recorded)
-            if known.any() and recorded.shape == sample.taught[key].shape:
+            if known.any() and (sample.dataset, key) not in thresholded:
                 worst = max(worst, float(np.abs(sample.taught[key] - recorded)[known].max()))
     return worst
 

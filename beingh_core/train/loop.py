@@ -1,10 +1,8 @@
-"""The training loop: batches in, a checkpoint in the released format out; continues where it was interrupted."""
+"""Training on demonstrations of the simulator: a checkpoint in the released format out; goes on where it was interrupted."""
 
 from __future__ import annotations
 
-import copy
 import json
-import math
 import time
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,8 @@ from beingh_core.policy.transforms import UnifiedTransform
 from beingh_core.train.batches import BatchMaker, Demonstrations, shuffled
 from beingh_core.train.config import TrainConfig, model_config
 from beingh_core.train.language import task_phrases
+from beingh_core.train.ranks import Ranks
+from beingh_core.train.step import PackInputs, Stepper
 from beingh_core.train.tokenizer import build_tokenizer, save_tokenizer
 
 VALIDATION_FRAMES = 64
@@ -60,64 +60,55 @@ class Trainer:
         self.tokenizer = build_tokenizer(task_phrases(config.tasks, COLOURS, config.model["action_chunk_length"]))
         transform = UnifiedTransform(data_config_for(self.contract), self.statistics)
         raw = model_config(config.model, self.tokenizer.get_vocab_size())
-        self.model = BeingH.from_config(raw, seed=config.optimiser.seed).to(device).train()
+        self.model = BeingH.from_config(raw, seed=config.training.seed).to(device).train()
         with torch.no_grad():
             # Slots of other robots carry noise only; without weight they do not drown the few that matter.
             self.model.action_encoder.W1.weight[:, ~torch.from_numpy(transform.action_mask)] = 0.0
-        self.average = copy.deepcopy(self.model).requires_grad_(False)
         prompts = PromptBuilder(self.tokenizer, PromptConfig.from_model_config(self.model.config))
         self.batches = BatchMaker(
             self.data, prompts, transform, config.tasks, config.data.draws_per_instruction, config.data.ask_for_words
         )
-        o = config.optimiser
-        self.optimiser = torch.optim.AdamW(
-            _decay_groups(self.model, o.weight_decay), lr=o.learning_rate, betas=tuple(o.betas), fused=True
+        self.stepper = Stepper(
+            self.model, config.optimiser, config.training, config.loss, Ranks(device=torch.device(device))
         )
         self.chunks_per_step = config.data.frames_per_batch * len(COLOURS) * config.data.draws_per_instruction
-        self.step, self.seconds = 0, 0.0
+        self.seconds = 0.0
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        return self.stepper.step_number
 
     def run(self, log_every: int = 100, save_every: int = 500) -> None:
         """Train to the last step; safe to interrupt and start again."""
-        o, d = self.config.optimiser, self.config.data
+        training, d = self.config.training, self.config.data
         self._resume()
         usable = self.config.data.frames - VALIDATION_FRAMES
-        batches = shuffled(usable, d.frames_per_batch, o.seed, self.step)
+        batches = shuffled(usable, d.frames_per_batch, training.seed, self.step)
         window: list[tuple[float, float]] = []
         started, first = time.monotonic(), self.step
-        while self.step < o.steps:
+        while self.step < training.steps:
             window.append(self._train_step(next(batches)))
-            self.step += 1
             if self.step % log_every == 0:
                 action, words = np.mean(window, axis=0)
                 rate = (self.step - first) * self.chunks_per_step / (time.monotonic() - started)
                 print(
-                    f"step {self.step}/{o.steps}  action {action:.4f}  text {words:.4f}  {rate:.0f} samples/s",
+                    f"step {self.step}/{training.steps}  action {action:.4f}  text {words:.4f}  {rate:.0f} samples/s",
                     flush=True,
                 )
                 window.clear()
-            if self.step % save_every == 0 or self.step == o.steps:
+            if self.step % save_every == 0 or self.step == training.steps:
                 self.seconds += time.monotonic() - started
                 started, first = time.monotonic(), self.step
                 self.save()
                 self._validate()
 
     def _train_step(self, frames: np.ndarray) -> tuple[float, float]:
-        o = self.config.optimiser
-        torch.manual_seed(o.seed * 1_000_003 + self.step)
-        for group in self.optimiser.param_groups:
-            group["lr"] = o.learning_rate * _schedule(self.step, o.warmup_steps, o.steps)
-        batch, delays = self.batches.make(frames, np.random.default_rng([o.seed, self.step]))
-        with self._autocast():
-            losses = self.model.loss(batch, delays=delays, text_depths=tuple(o.text_depths))
-        total = losses["action_loss"] + o.text_loss_weight * losses["und_loss"]
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), o.gradient_clip)
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
-        decay = min(o.ema_decay, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
-        return float(losses["action_loss"].detach()), float(losses["und_loss"].detach())
+        seed = self.config.training.seed
+        batch, delays = self.batches.make(frames, np.random.default_rng([seed, self.step]))
+        pack = PackInputs(batch=batch, draws={"delays": delays}, seed=seed * 1_000_003 + self.step)
+        told = self.stepper.step([pack])
+        return told.action_loss, told.und_loss
 
     @torch.no_grad()
     def _validate(self) -> None:
@@ -128,7 +119,6 @@ class Trainer:
         count = len(index) * chunks
         shape = (count, self.contract.policy.chunk_length, batch["padded_action"].shape[-1])
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-        told = self.average.loss(batch, noise=noise, time=torch.zeros(count), delays=delays)
         swapped = dict(batch)
         swapped["padded_action"] = (
             batch["padded_action"]
@@ -136,7 +126,9 @@ class Trainer:
             .roll(self.config.data.draws_per_instruction, 1)
             .reshape(-1, shape[-1])
         )
-        other = self.average.loss(swapped, noise=noise, time=torch.zeros(count), delays=delays)["action_loss"]
+        draws = {"noise": noise, "time": torch.zeros(count), "delays": delays}
+        with self.stepper.averaged_weights():
+            told, other = self.model.loss(batch, **draws), self.model.loss(swapped, **draws)["action_loss"]
         print(
             f"held-out error {told['action_loss']:.4f}, with another instruction {other:.4f}, text {told['und_loss']:.3f}",
             flush=True,
@@ -145,7 +137,8 @@ class Trainer:
     def save(self) -> None:
         """Write the checkpoint (averaged weights) and the state to go on from."""
         self.out.mkdir(parents=True, exist_ok=True)
-        self.average.save_pretrained(self.out)
+        with self.stepper.averaged_weights():
+            self.model.save_pretrained(self.out)
         save_tokenizer(self.tokenizer, self.out)
         write_metadata(
             self.out,
@@ -155,14 +148,13 @@ class Trainer:
             robot=self.contract.robot,
             contract_hash=self.contract.hash,
         )
-        o, d = self.config.optimiser, self.config.data
         (self.out / "training.json").write_text(
             json.dumps(
                 {
                     "steps": self.step,
-                    "of": o.steps,
+                    "of": self.config.training.steps,
                     "samples": self.step * self.chunks_per_step,
-                    "frames": d.frames,
+                    "frames": self.config.data.frames,
                     "seconds": round(self.seconds),
                     "device": self.device,
                     "parameters": sum(p.numel() for p in self.model.parameters()),
@@ -170,13 +162,7 @@ class Trainer:
                 indent=1,
             )
         )
-        state = {
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "step": self.step,
-            "seconds": self.seconds,
-        }
+        state = {"stepper": self.stepper.state(), "seconds": self.seconds}
         partial = self.out / "train_state.tmp"
         torch.save(state, partial)
         partial.rename(self.out / "train_state.pt")
@@ -186,27 +172,6 @@ class Trainer:
         if not path.exists():
             return
         state: dict[str, Any] = torch.load(path, weights_only=True, map_location=self.device)
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.step, self.seconds = state["step"], state["seconds"]
+        self.stepper.go_on(state["stepper"])
+        self.seconds = state["seconds"]
         print(f"going on from step {self.step}", flush=True)
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(
-            self.device.split(":")[0], dtype=torch.bfloat16, enabled=self.config.optimiser.precision == "bf16"
-        )
-
-
-def _schedule(step: int, warmup: int, steps: int) -> float:
-    """Share of the learning rate: linear warm-up, then a cosine to zero."""
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
-
-
-def _decay_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices decay; biases, norms and scales do not."""
-    matrices = [p for p in model.parameters() if p.ndim >= 2]
-    rest = [p for p in model.parameters() if p.ndim < 2]
-    return [{"params": matrices, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]

@@ -22,6 +22,7 @@ from beingh_core.rotations import from_axis_angle, to_axis_angle
 from beingh_core.train.settings import DatasetSection
 
 RELATIVE, CHUNK_START = "relative", "chunk_start"
+_BY_KEY = "views: {{{view}: KEY}} of the dataset"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,13 +80,13 @@ class Modality:
             BeingHError: Another rate, or a column or view that is not there.
         """
         if self.contract is not None:
-            return find_columns(dataset, self.contract, views)
+            return find_columns(dataset, self.contract, views, _BY_KEY)
         state, action = (
             {spec.key: _number_names(spec, kind) for spec in specs}
             for kind, specs in (("state", self.config.state), ("action", self.config.action))
         )
         whose = f"the data config `{self.config.name}`"
-        return match_columns(dataset, whose, state, action, self.config.views, views)
+        return match_columns(dataset, whose, state, action, self.config.views, views, _BY_KEY)
 
     def parts(self, kind: str, rows: np.ndarray) -> dict[str, np.ndarray]:
         """key -> (..., W) of rows (..., D) in the order of `columns` (kind: "state" or "action")."""

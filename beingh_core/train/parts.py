@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -60,15 +59,6 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     trained = [p for p in model.parameters() if p.requires_grad]
     groups = [([p for p in trained if p.ndim >= 2], weight_decay), ([p for p in trained if p.ndim < 2], 0.0)]
     return [{"params": params, "weight_decay": decay} for params, decay in groups if params]
-
-
-def gradient_norms(named: Mapping[str, torch.Tensor | None]) -> dict[str, float]:
-    """Norm of the gradients of each part, of name -> gradient (None counts as 0)."""
-    squares = dict.fromkeys(PARTS, 0.0)
-    for name, gradient in named.items():
-        if gradient is not None:
-            squares[part_of(name)] += float(gradient.double().square().sum())
-    return {part: square**0.5 for part, square in squares.items()}
 
 
 def recompute(model: BeingH) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from beingh_core.errors import BeingHError
+from beingh_core.train.rows import RowTable
 from beingh_core.train.settings import DataSection, PackingSection
 from beingh_core.train.sources import Source
 
@@ -63,10 +64,10 @@ class Stock:
         self.counts = np.concatenate(counts) if counts else np.zeros(0, np.int64)
         usable = (source.tokens > 0) & (source.tokens <= longest)
         self._lengths = np.where(usable, source.tokens, 0)
-        of_row = self._lengths[np.asarray(source.table.task)]
-        taught = [of_row[f : f + c * self.step : self.step] for f, c in zip(self.firsts, self.counts)]
-        self.samples = int(sum((lengths > 0).sum() for lengths in taught))
-        self.tokens = int(sum(lengths.sum() for lengths in taught))
+        within = np.arange(self.counts.sum()) - np.repeat(np.cumsum(self.counts) - self.counts, self.counts)
+        rows = np.repeat(self.firsts, self.counts) + self.step * within
+        lengths = self._lengths[np.asarray(source.table.task)[rows]]
+        self.samples, self.tokens = int((lengths > 0).sum()), int(lengths.sum())
         self.left_out = int(self.counts.sum()) - self.samples
 
     def run(self, number: int) -> list[tuple[int, int]]:
@@ -217,6 +218,17 @@ def _shares(stocks: Sequence[Stock], data: DataSection) -> list[float]:
 def _identity(stocks: Sequence[Stock], data: DataSection, packing: PackingSection, seed: int, part: str) -> str:
     """What the order of packs depends on, in 16 letters."""
     told: list[Any] = [seed, part, data.measure, data.run_length, data.held_out, packing.model_dump()]
-    told += [[s.source.table.folder.name, s.source.section.every, s.source.tokens.tolist()] for s in stocks]
+    for stock in stocks:
+        table = stock.source.table
+        rows = [hashlib.sha256(np.ascontiguousarray(ends)).hexdigest() for ends in _ends(table)]
+        told.append(
+            [stock.source.title, table.starts.tolist(), table.tasks, rows, stock.step, stock.source.tokens.tolist()]
+        )
     told.append(_shares(stocks, data))
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+
+def _ends(table: RowTable) -> list[np.ndarray]:
+    """The first and last numbers of every episode: enough to know a dataset again, wherever and whenever it was copied."""
+    places = np.concatenate([table.starts[:-1], table.starts[1:] - 1])
+    return [table.state[places], table.action[places], table.task[places]]

@@ -34,13 +34,16 @@ class Progress:
         """From this step on, time is counted anew."""
         self._begin, self._step = time.monotonic(), step
 
-    def tell(self, step: int, values: Mapping[str, float], samples: float, tokens: float) -> None:
+    def tell(
+        self, step: int, values: Mapping[str, float], samples: float, tokens: float, more: Mapping[str, float]
+    ) -> None:
         """A line about the steps since the last one.
 
         Args:
             step: steps done.
             values: name -> mean since the last line.
             samples, tokens: taught since then, on all ranks.
+            more: further figures of this step, for the curves alone.
         """
         seconds = max(1e-9, time.monotonic() - self._begin)
         left_s = seconds / max(1, step - self._step) * (self._steps - step)
@@ -51,7 +54,7 @@ class Progress:
             f"step {step}/{self._steps}  {shown}  {rates['samples_per_s']:.1f} samples/s  "
             f"{rates['tokens_per_s']:.0f} tokens/s  {duration(left_s)} left"
         )
-        self.record("train", step, {**values, **rates, "seconds_left": left_s})
+        self.record("train", step, {**values, **more, **rates, "seconds_left": left_s})
 
     def record(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
         """A line of log.jsonl, and points of curves."""

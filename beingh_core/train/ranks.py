@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -82,6 +83,14 @@ class Ranks:
     def any(self, flag: bool) -> bool:
         """Whether it is so on any rank."""
         return self.sums([float(flag)])[0] > 0
+
+    def together(self, counted: Counter) -> Counter:
+        """The counts of all ranks; all ranks ask together."""
+        if self.count == 1:
+            return counted
+        found: list[Any] = [None] * self.count
+        dist.all_gather_object(found, dict(counted))
+        return sum((Counter(one) for one in found), Counter())
 
     def from_first(self, value: Any) -> Any:
         """What rank 0 has."""

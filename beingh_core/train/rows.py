@@ -188,6 +188,8 @@ def _checked(dataset: Dataset, columns: Columns, episode: Episode, task: str) ->
     for name, key, order in (("state", STATE, columns.state), ("action", ACTION, columns.action)):
         try:
             rows = np.asarray(dataset.values(episode, key), dtype=np.float64)
+        except OSError as error:
+            raise BeingHError(f"its parquet file cannot be read ({str(error).splitlines()[0][:100]})") from None
         except (ValueError, KeyError, TypeError):
             raise BeingHError(f"rows of `{key}` are of different widths, or missing") from None
         if rows.shape[1] != dataset.spec.width(key):

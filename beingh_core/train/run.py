@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from beingh_core.train.sources import open_sources
 from beingh_core.train.start import chunk_length, load_model, prompts_for, tokenizer_for
 from beingh_core.train.step import PackInputs, Stepper, draw_delays, longest_delay
 from beingh_core.train.tokenizer import save_tokenizer
+from beingh_core.train.watching import Watcher
 
 _EVALUATION = 1 << 40  # seeds of held-out packs are none of training's
 
@@ -124,13 +126,13 @@ class Run:
         """Writes a checkpoint; all ranks call it together."""
         stepper, ranks = self.stepper, self.ranks
         with stepper.averaged_weights():
-            weights = {name: whole(tensor) for name, tensor in stepper.model.state_dict().items()}
+            weights = {name: whole(t, ranks.is_first) for name, t in stepper.model.state_dict().items()}
         state = None if self.config.save.model_only else self._state()
-        failed = ""
+        left_out, failed = ranks.together(self.progress.left_out), ""
         if ranks.is_first:
             try:
                 self.checkpoints.save(
-                    stepper.step_number, lambda folder: self._write(folder, weights, state), self._told(), best
+                    stepper.step_number, lambda folder: self._write(folder, weights, state), self._told(left_out), best
                 )
                 self.progress.say(f"saved {self.checkpoints.path(stepper.step_number)}")
             except BeingHError as error:
@@ -143,7 +145,8 @@ class Run:
         made = [next(packs) for _ in range(self.config.training.accumulate)]
         for _ in range(self.config.training.accumulate * self.ranks.count):
             self.plan.next()
-        told = self.stepper.step([self.inputs(one) for one in made])
+        is_told = (self.stepper.step_number + 1) % self.config.log.every == 0
+        told = self.stepper.step([self.inputs(one) for one in made], self.watcher.look if is_told else None)
         gathered.add(told, made)
         for one in made:
             self.progress.left_out += one.left_out
@@ -153,7 +156,7 @@ class Run:
         config, step = self.config, self.stepper.step_number
         if step % config.log.every == 0 or step == config.training.steps:
             samples, tokens = self.ranks.sums([gathered.samples, gathered.tokens])
-            self.progress.tell(step, gathered.means(), samples, tokens)
+            self.progress.tell(step, gathered.means(), samples, tokens, self.watcher.take())
             gathered.clear()
         best = False
         if config.evaluate.every and (step % config.evaluate.every == 0 or step == config.training.steps):
@@ -199,6 +202,7 @@ class Run:
         model = load_model(config, self.tokenizer, self.delay, used.tolist())
         freeze(model, training.freeze, training.freeze_act_layers)
         model.to(self.ranks.device)
+        self.watcher = Watcher(model, self.ranks)
         if training.activation_checkpointing:
             recompute(model)
         if training.shard:
@@ -251,11 +255,10 @@ class Run:
         self.best, self._saved = state["best"], self.stepper.step_number
         self.progress.say(f"going on from {found}")
 
-    def _told(self) -> dict[str, Any]:
-        left_out = [[*key, count] for key, count in self.progress.left_out.items()]
+    def _told(self, left_out: Counter) -> dict[str, Any]:
         return {
             "step": self.stepper.step_number, "of": self.config.training.steps, "ranks": self.ranks.count,
-            "config": self.config.model_dump(), "account": self.plan.account(), "left_out": left_out,
+            "config": self.config.model_dump(), "account": self.plan.account(), "left_out": [[*key, count] for key, count in left_out.items()],
             "statistics": {source.title: source.statistics for source in self.sources},
         }  # fmt: skip
 

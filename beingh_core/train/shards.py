@@ -40,23 +40,24 @@ def local(tensor: Tensor) -> Tensor:
     return tensor.to_local() if is_sharded(tensor) else tensor
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """The whole tensor in host memory; all ranks ask together."""
+def whole(tensor: Tensor, keep: bool = True) -> Tensor:
+    """The whole tensor in host memory; all ranks ask together, and those that do not keep it get an empty one."""
     tensor = tensor.detach()
-    return (tensor.full_tensor() if is_sharded(tensor) else tensor).cpu().clone()
+    tensor = tensor.full_tensor() if is_sharded(tensor) else tensor
+    return tensor.cpu().clone() if keep else tensor.new_empty(0)
 
 
-def whole_of_local(part: Tensor, parameter: nn.Parameter) -> Tensor:
-    """The whole tensor, in host memory, of parts that lie as a parameter's do; all ranks ask together."""
+def whole_of_local(part: Tensor, parameter: nn.Parameter, keep: bool = True) -> Tensor:
+    """The same of parts that lie as a parameter's do."""
     if not is_sharded(parameter):
-        return part.detach().cpu().clone()
+        return whole(part, keep)
     from torch.distributed.tensor import DTensor
 
     spread = DTensor.from_local(
         part, parameter.device_mesh, parameter.placements, run_check=False, shape=parameter.shape,
         stride=parameter.stride(),
     )  # fmt: skip
-    return whole(spread)
+    return whole(spread, keep)
 
 
 def spread_like(tensor: Tensor, parameter: nn.Parameter) -> Tensor:

@@ -126,13 +126,14 @@ class Stepper:
             )
 
     def state(self) -> dict[str, Any]:
-        """What a run needs to go on, whole tensors in host memory; all ranks ask together."""
+        """What a run needs to go on, whole tensors in the memory of rank 0's host; all ranks ask together."""
+        keep = self._ranks.is_first
         moments = {
-            name: {key: whole(value) for key, value in self.optimiser.state[p].items()}
+            name: {key: whole(value, keep) for key, value in self.optimiser.state[p].items()}
             for name, p in self.trained.items() if self.optimiser.state.get(p)
         }  # fmt: skip
-        average = {name: whole_of_local(part, self.trained[name]) for name, part in self.average.items()}
-        weights = {name: whole(p) for name, p in self.trained.items()}
+        average = {name: whole_of_local(part, self.trained[name], keep) for name, part in self.average.items()}
+        weights = {name: whole(p, keep) for name, p in self.trained.items()}
         return {"step": self.step_number, "weights": weights, "moments": moments, "average": average}
 
     def go_on(self, state: Mapping[str, Any]) -> None:

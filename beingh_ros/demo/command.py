@@ -16,7 +16,6 @@ from PIL import Image
 
 from beingh_core.colours import colour_named
 from beingh_core.contract import RobotContract, load_contract
-from beingh_core.contract.paths import find_in_package
 from beingh_core.contract.urdf import read_urdf
 from beingh_core.errors import BeingHError
 from beingh_core.evaluate.episodes import EpisodeResult, EpisodeTrace
@@ -30,6 +29,7 @@ from beingh_core.sim import CUBE_COLOURS
 from beingh_core.sim.describe import left_open
 from beingh_core.sim.hand import HAND_SLOTS, hands_of
 from beingh_ros.bringup import BringupOptions, ProcessGroup, check_start, processes
+from beingh_ros.demo.choice import CHECKPOINT, POLICIES, ROBOT, policy_of
 from beingh_ros.demo.gallery import STILL, run_all
 from beingh_ros.demo.progress import PlainProgress, make_progress
 from beingh_ros.demo.recording import EpisodeRecording, episodes_only
@@ -37,12 +37,9 @@ from beingh_ros.demo.session import FIRST_CHUNK_TIMEOUT_S, DemoSession
 from beingh_ros.monitor.viewer import VIEWERS, RerunViewer
 from beingh_ros.record.episode import make_writable
 
-ROBOT = "fr3"
-POLICIES = ("auto", "checkpoint", "expert")
 # What the expert does takes longer on slow robots than what the checkpoint was trained for [s]; time of a reference path [s].
 EXPERT_SECONDS, REFERENCE_SECONDS = 45.0, 12.0
 REFERENCE = "follow the reference path"
-CHECKPOINT = "checkpoints/fr3_cubes"
 INSTRUCTION = "pick up the {colour} cube"
 SPECTATOR_FPS = 10.0
 SECONDS = 20.0
@@ -301,46 +298,6 @@ def _free_domain() -> int:
     raise BeingHError("every ROS domain of this machine is in use", remedy="end other ROS programs")
 
 
-def checkpoint_directory(text: str) -> Path:
-    """The checkpoint directory that a user names, the demo's own for "".
-
-    Raises:
-        BeingHError: When there is none.
-    """
-    path = Path(text) if text else (find_in_package(CHECKPOINT) or Path(CHECKPOINT))
-    if not (path / "config.json").is_file():
-        raise BeingHError(
-            "there is no checkpoint",
-            where=path,
-            remedy="give --checkpoint DIR (make demo CHECKPOINT=DIR), or train one: make checkpoint",
-        )
-    return path
-
-
-def policy_of(robot: str, policy: str, checkpoint: str) -> Path | None:
-    """The checkpoint directory that a demo runs, None for the scripted expert.
-
-    Args:
-        robot: Name of the contract.
-        policy: One of POLICIES; auto is the checkpoint that is given or that the robot has, else the expert.
-        checkpoint: Checkpoint directory; "" for the demo's own.
-
-    Raises:
-        BeingHError: There is no such checkpoint, or one beside the expert.
-    """
-    if policy == "expert" and checkpoint:
-        raise BeingHError("the expert takes no checkpoint", where="--policy expert", remedy="leave --checkpoint out")
-    if policy == "expert" or (policy == "auto" and robot != ROBOT and not checkpoint):
-        return None
-    if robot != ROBOT and not checkpoint:
-        raise BeingHError(
-            f"`{robot}` has no checkpoint of its own",
-            where="--policy checkpoint",
-            remedy="give --checkpoint DIR (make demo CHECKPOINT=DIR), or take --policy expert",
-        )
-    return checkpoint_directory(checkpoint)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--robot", default=ROBOT, help="robot contract: name or path")
@@ -372,6 +329,8 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         if given.episodes < 1:
             raise BeingHError(f"{given.episodes} episodes cannot be run", where="--episodes", allowed="1 or more")
+        if given.all and given.record:
+            raise BeingHError("--all records nothing", where="--record", remedy="give one robot: --robot NAME")
         if given.all:
             return run_all(given.out, given.episodes, given.seed)
         contract = load_contract(given.robot)

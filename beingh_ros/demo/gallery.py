@@ -17,7 +17,7 @@ from beingh_core.contract.simulation import check_simulation
 from beingh_core.errors import BeingHError
 
 STILL, TABLE, SHEET = "still.png", "table.md", "demos.png"
-_TILE, _COLUMNS, _LINE = (320, 240), 5, 22
+_TILE, _COLUMNS, _LINE, _GAP = (320, 240), 5, 22, 4
 
 
 def run_all(out: Path, episodes: int, seed: int) -> int:
@@ -45,7 +45,7 @@ def write_table(out: Path, robots: Sequence[str]) -> None:
     """Write the table and the picture of the robots whose demo has left a report in `out`/ROBOT."""
     found = {robot: json.loads(path.read_text()) for robot in robots if (path := out / robot / "report.json").exists()}
     lines = [
-        "| robot | told | broken promises | limit violations | largest seam jump / inside [rad/s] | tracking [rad] |",
+        "| robot | told | broken promises | limit violations | largest jump at a seam / inside [rad/s] | tracking, 95 % / most [rad] |",
         "|---|---|---|---|---|---|",
         *(_row(robot, values) for robot, values in found.items()),
     ]
@@ -67,7 +67,8 @@ def _row(robot: str, values: Mapping) -> str:
     lag = "" if tracking["lag_ms"] is None else f", {tracking['lag_ms']} ms behind"
     return (
         f"| `{robot}` | {_told(values)} {what} | {values['prefix_violations']} | {values['limit_violations']} | "
-        f"{_number(seam['max'])} / {_number(inside['max'])} | {_number(tracking['max'])}{lag} |"
+        f"{_number(seam['max'])} / {_number(inside['max'])} | "
+        f"{_number(tracking['p95'])} / {_number(tracking['max'])}{lag} |"
     )
 
 
@@ -78,10 +79,10 @@ def _number(value: float | None) -> str:
 def _sheet(stills: Mapping[str, tuple[Path, str]]) -> Image.Image:
     """Stills beside each other, each with its robot's name and result."""
     rows = math.ceil(len(stills) / _COLUMNS)
-    sheet = Image.new("RGB", (_COLUMNS * _TILE[0], rows * (_TILE[1] + _LINE)), "white")
+    sheet = Image.new("RGB", (_COLUMNS * (_TILE[0] + _GAP), rows * (_TILE[1] + _LINE)), "white")
     draw = ImageDraw.Draw(sheet)
     for index, (robot, (path, told)) in enumerate(stills.items()):
-        left, top = index % _COLUMNS * _TILE[0], index // _COLUMNS * (_TILE[1] + _LINE)
+        left, top = index % _COLUMNS * (_TILE[0] + _GAP), index // _COLUMNS * (_TILE[1] + _LINE)
         with Image.open(path) as still:
             sheet.paste(still.resize(_TILE), (left, top + _LINE))
         draw.text((left + 6, top + 4), f"{robot}: {told}", fill="black", font_size=14)

@@ -25,7 +25,7 @@ from beingh_ros.demo.recorder import Recorder, VideoThread
 from beingh_ros.messages.topics import OBJECTS_TOPIC
 from beingh_ros.nodes.graph import QUIET_PUBLISHER
 from beingh_ros.nodes.guard import GuardedNode
-from beingh_ros.nodes.sim_node import SPECTATOR_TOPIC
+from beingh_ros.nodes.sim_cameras import SPECTATOR_TOPIC
 
 START_TIMEOUT_S = 180.0
 CALL_TIMEOUT_S = 20.0

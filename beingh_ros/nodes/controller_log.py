@@ -60,7 +60,8 @@ class ControllerLog:
         elif status.state == WAITING and not status.reason.startswith(WAITING):
             self._log.warning(f"{text}. {IDLE}")
         elif status.state == RUNNING and status.cause == COLLISION:
-            self._log.warning(text, throttle_duration_sec=5.0)  # by itself: throttled by the line that says it
+            # A line of its own, since each is throttled by itself.
+            self._log.warning(text, throttle_duration_sec=5.0)
         elif status.state == RUNNING and status.cause:
             self._log.warning(text, throttle_duration_sec=5.0)
         elif status.sentence != before.sentence:

@@ -29,7 +29,8 @@ from beingh_core.contract.schema import CameraStream, RobotContract
 from beingh_core.contract.simulated import SimFaults
 from beingh_core.sim import SimRobot
 from beingh_core.sim.pictures import DEPTH_ENCODING, Pictures, written
-from beingh_core.sim.views import SCENE_FOVY_DEG, SimView
+from beingh_core.sim.standing import SCENE_FOVY_DEG
+from beingh_core.sim.views import SimView
 from beingh_ros.messages.conversions import ns_to_stamp
 
 SPECTATOR_TOPIC = "spectator_camera/color/image_raw"

@@ -102,9 +102,13 @@ class DelayLine:
     """Hands messages over when their delay is over, in the order of those times.
 
     `put` from any thread; `close` drops what still waits.
+
+    Args:
+        begin: called first in its thread.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, begin: Callable[[], None] = lambda: None) -> None:
+        self._begin = begin
         self._waiting: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
         self._changed = threading.Condition()
@@ -127,6 +131,7 @@ class DelayLine:
         self._thread.join()
 
     def _run(self) -> None:
+        self._begin()
         while True:
             with self._changed:
                 left_s = self._waiting[0][0] - time.monotonic() if self._waiting else None

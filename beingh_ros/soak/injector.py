@@ -14,6 +14,7 @@ from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
 
 from beingh_core.contract import RobotContract
+from beingh_ros.nodes.runtime import raise_priority
 from beingh_ros.soak.disturbance import DelayLine, Effect, apply_all
 from beingh_ros.soak.sway import Sway
 
@@ -92,7 +93,7 @@ class Injector:
     """
 
     def __init__(self, node: Node, contract: RobotContract) -> None:
-        self._line = DelayLine()
+        self._line = DelayLine(raise_priority)
         self._lock = threading.Lock()
         self._effects: dict[str, tuple[Effect, ...]] = {}
         # The policies that a run has keep the base where it is.

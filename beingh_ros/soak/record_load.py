@@ -14,6 +14,7 @@ from typing import Any
 
 from beingh_core.data.bags import open_bag
 from beingh_core.data.bags.writer import STORAGES, UNFINISHED
+from beingh_core.data.in_charge import EVENTS
 from beingh_core.errors import BeingHError
 from beingh_ros.bringup import ProcessGroup, ProcessSpec
 from beingh_ros.demo.command import isolate
@@ -94,7 +95,8 @@ def _report(path: Path, bench: RecordBench) -> dict[str, Any]:
     sent = {topic: round(bench.seconds * hz) for topic, hz in rates().items()}
     with open_bag(path) as bag:
         recorded = {topic: bag.topics[topic].count if topic in bag.topics else 0 for topic in sent}
-        told = json.loads(bag.custom["beingh_lost"])
+        events = [json.loads(bag.deserialise(message).data) for message in bag.messages([f"/{EVENTS}"])]
+    told = events[-1]["topics"].values()
     size_mb = sum(file.stat().st_size for file in path.iterdir()) / 1e6
     return {
         "seconds": bench.seconds,
@@ -103,6 +105,7 @@ def _report(path: Path, bench: RecordBench) -> dict[str, Any]:
         "sent": sent,
         "recorded": recorded,
         "missing": sum(sent.values()) - sum(recorded.values()),
-        "missing_as_the_recorder_tells": sum(told.values()),
+        "lost": sum(topic["lost"] for topic in told),
+        "dropped": sum(topic["dropped"] for topic in told),
         "mb_per_s": round(size_mb / bench.seconds, 1),
     }

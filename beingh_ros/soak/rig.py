@@ -24,6 +24,7 @@ from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError
 from beingh_core.sim import CUBE_COLOURS
 from beingh_ros.nodes.graph import QUIET_PUBLISHER
+from beingh_ros.nodes.runtime import raise_priority
 from beingh_ros.soak.injector import PREFIX, Injector, joint_state_topics
 from beingh_ros.soak.onlooker import Onlooker
 from beingh_ros.soak.processes import (
@@ -37,6 +38,8 @@ from beingh_ros.soak.processes import (
 from beingh_ros.soak.strangers import Strangers
 
 START_S, CALL_S, DISCOVERY_S = 180.0, 20.0, 4.0
+# While everything starts, a busy machine may hold the robot up; this often it is reset.
+START_STOPS = 3
 
 
 class Rig:
@@ -134,14 +137,16 @@ class Rig:
         self.start_policy(served=False)
         self.need(lambda: self.onlooker.joint_states, START_S, "joint states of the simulator")
         self.need(lambda: self.running, START_S, "a running controller")
-        end_s = time.monotonic() + START_S
+        end_s, stops = time.monotonic() + START_S, 0
         while not self.wait(lambda: self.onlooker.accepted_count, 1.0):
             self.keep_telling()
             if self.stopped:
-                raise BeingHError(
-                    f"the controller stopped before the first fault: {self.onlooker.state.reason}",
-                    remedy="remove the cause; a busy machine holds up joint states, too",
-                )
+                stops += 1
+                told = f"the controller stopped before the first fault: {self.onlooker.state.reason}"
+                if stops > START_STOPS:
+                    raise BeingHError(told, remedy="remove the cause; a busy machine holds up joint states, too")
+                print(f"{told}; reset", flush=True)
+                self.reset()
             if time.monotonic() > end_s:
                 why = self.onlooker.policy.get("gate") or self.onlooker.policy.get("message", "it says nothing")
                 raise BeingHError(f"no chunk was accepted within {START_S:g} s; the policy: {why}")
@@ -269,6 +274,7 @@ class Rig:
             self._news.notify_all()
 
     def _spin(self, node: Node) -> None:
+        raise_priority()  # of this thread: a harness that is held up would be a fault of its own
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         while not self._ending.is_set():

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from beingh_core.contract import RobotContract
 from beingh_core.errors import BeingHError
-from beingh_core.evaluate.soak import FaultNote, SoakRecord, StopNote
+from beingh_core.evaluate.soak import SETTLING_MS, FaultNote, SoakRecord, StopNote
 from beingh_ros.soak.fault import HOLDS, RUNS, STOPS, Fault
 from beingh_ros.soak.faults import catalogue, schedule
 from beingh_ros.soak.onlooker import STOPPED_STATES
@@ -25,6 +25,8 @@ REPORT_S, REST_S = 5.0, 5.0
 STAYS_S = 0.4
 # A controller that has told no plan for longer has none [s].
 SILENT_S = 0.5
+# A G1's arms are soft (80 N m/rad, 3 N m s/rad): they swing with some 14 rad/s, and a third of it is left after 0.3 s.
+SOFT, SOFT_MS = "unitree_g1_arm_sdk", 800.0
 # Chunks in a row that show that the robot goes on.
 CHUNKS_AGAIN = 2
 
@@ -66,6 +68,7 @@ class Soak:
             delay_steps=contract.uac.delay_steps,
             must_follow=rig.onlooker.seen.must_follow,
             planned=rig.onlooker.seen.planned,
+            settling_ms=SOFT_MS if any(driver.kind == SOFT for driver in contract.drivers) else SETTLING_MS,
         )
 
     def run(self, seconds: float) -> None:

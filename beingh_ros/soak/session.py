@@ -14,7 +14,8 @@ from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError
 from beingh_core.evaluate.soak import judge
 from beingh_core.interrupts import INTERRUPTED
-from beingh_ros.demo.command import isolate, policy_of
+from beingh_ros.demo.choice import policy_of
+from beingh_ros.demo.command import isolate
 from beingh_ros.soak.processes import POLICY, TIMER, SystemProcesses
 from beingh_ros.soak.rig import Rig
 from beingh_ros.soak.runner import Soak

@@ -210,14 +210,14 @@ MUTANTS = [
     *_of(
         "beingh_core/contract/self_collision.py",
         PATHS,
-        ("request.security_margin = min(margin,", "request.security_margin = min(0.0,"),
+        ("request.security_margin = min(share * margin,", "request.security_margin = min(0.0,"),
         ("if gap < already.get(pair, np.inf) - ROUNDING_M", "if gap < already.get(pair, -np.inf)"),
         ("gap < already.get(pair, np.inf)", "gap < np.inf"),
     ),
     *_of(
         "beingh_core/contract/self_collision.py",
         SHAPES,
-        ("if not all(self._is_finger[joint] for joint in joints):", "if True:"),
+        ("FINGERS_SHARE if all(self._is_finger[joint] for joint in joints) else 1.0", "1.0"),
         ("np.ceil(self._motion.bound(np.diff(path, axis=0))", "np.ceil(0.0 * self._motion.bound(path[1:])"),
     ),
     *_of(
