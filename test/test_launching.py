@@ -241,7 +241,7 @@ def test_a_robot_that_fails_ends_the_launch_with_a_status_and_one_that_is_told_t
 
 
 def test_what_is_written_for_rviz_and_the_robot_state_publisher_is_removed(start, tmp_path):
-    names = {"controller_node": WAITS, "robot_state_publisher": EXTRA, "rviz2": EXTRA}
+    names = {"controller_node": WAITS, "markers_node": WAITS, "robot_state_publisher": EXTRA, "rviz2": EXTRA}
     words = ("checkpoint:=none", "robot_state_publisher:=true", "rviz:=true", "namespace:=a/b")
     with ros_graph() as graph:
         launch, text = start("ur5e.launch.py", *words, environment=graph.environment, **names)
