@@ -212,6 +212,8 @@ def test_memory_of_the_2b_model_is_split_over_gpus():
         alone["AdamW"] / 8
     )
     light = memory.estimate(raw, TrainingSection(freeze=["vision", "und", "embeddings"]), load, 1)
+    low = memory.estimate(raw, TrainingSection(freeze=["vision"], lora={"rank": 16, "parts": ["und", "act"]}), load, 1)
+    assert low["AdamW"] < 0.15 * alone["AdamW"]
     assert light["AdamW"] < 0.3 * alone["AdamW"] and light["weights"] == alone["weights"]
     again = memory.estimate(raw, TrainingSection(activation_checkpointing=True), load, 1)
     assert again["activations"] < 0.3 * alone["activations"]

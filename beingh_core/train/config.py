@@ -63,7 +63,7 @@ class TrainConfig(Section):
     @model_validator(mode="after")
     def _nothing_ignored(self) -> TrainConfig:
         default = TrainingSection()
-        for name in ("accumulate", "shard", "activation_checkpointing", "freeze", "freeze_act_layers"):
+        for name in ("accumulate", "shard", "activation_checkpointing", "freeze", "freeze_act_layers", "lora"):
             if getattr(self.training, name) != getattr(default, name):
                 raise ValueError(f"training.{name} is for runs over datasets")
         return self

@@ -8,6 +8,7 @@ from typing import Any
 
 from beingh_core.model import BeingH, BeingHConfig
 from beingh_core.model.initialise import without_weights
+from beingh_core.train.lora import add_lora
 from beingh_core.train.parts import PARTS, freeze, part_of
 from beingh_core.train.settings import TrainingSection
 
@@ -56,7 +57,8 @@ def estimate(raw_config: Mapping[str, Any], training: TrainingSection, load: Loa
     """
     with without_weights():
         model = BeingH(raw_config)
-    freeze(model, training.freeze, training.freeze_act_layers)
+        freeze(model, training.freeze, training.freeze_act_layers)
+        add_lora(model, training.lora)
     config, every = model.config, sum(_counted(model, trained_only=False).values())
     trained = sum(_counted(model, trained_only=True).values())
     share = gpus if training.shard else 1

@@ -16,6 +16,7 @@ from beingh_core.model import checkpoint
 from beingh_core.slots import WIDTH
 from beingh_core.train import checks, metadata
 from beingh_core.train.loader import load_packs
+from beingh_core.train.lora import add_lora, merged
 from beingh_core.train.parts import freeze, recompute
 from beingh_core.train.plan import HELD_OUT, TRAIN, Plan
 from beingh_core.train.progress import Progress
@@ -126,7 +127,7 @@ class Run:
         """Writes a checkpoint; all ranks call it together."""
         stepper, ranks = self.stepper, self.ranks
         with stepper.averaged_weights():
-            weights = {name: whole(t, ranks.is_first) for name, t in stepper.model.state_dict().items()}
+            weights = merged(stepper.model, lambda tensor: whole(tensor, ranks.is_first))
         state = None if self.config.save.model_only else self._state()
         left_out, failed = ranks.together(self.progress.left_out), ""
         if ranks.is_first:
@@ -201,6 +202,7 @@ class Run:
             used |= maker.transform(which).action_mask
         model = load_model(config, self.tokenizer, self.delay, used.tolist())
         freeze(model, training.freeze, training.freeze_act_layers)
+        add_lora(model, training.lora, training.seed)
         model.to(self.ranks.device)
         self.watcher = Watcher(model, self.ranks)
         if training.activation_checkpointing:

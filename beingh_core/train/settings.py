@@ -199,6 +199,19 @@ class LossSection(Section):
     text_depths: Annotated[list[whole(1, 256)], at_most(256)] = Field(default_factory=list)
 
 
+class LoraSection(Section):
+    """Low-rank changes of the matrices `modules` of the parts `parts`, whose weights are frozen themselves; rank 0 for none."""
+
+    rank: whole(0, 4096) = 0
+    alpha: positive(1e6) = 16.0
+    parts: Annotated[list[Literal["und", "act", "vision"]], Field(min_length=1, max_length=3)] = Field(
+        default_factory=lambda: ["und"]
+    )
+    modules: Annotated[list[_Name], Field(min_length=1, max_length=20)] = Field(
+        default_factory=lambda: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    )
+
+
 class TrainingSection(Section):
     """Length and manner of a run.
 
@@ -213,6 +226,7 @@ class TrainingSection(Section):
     ema_decay: real(0, 0.999999) = 0.0
     freeze: Annotated[list[Literal[FREEZABLE]], at_most(len(FREEZABLE))] = Field(default_factory=list)
     freeze_act_layers: whole(0, 256) = 0
+    lora: LoraSection = Field(default_factory=LoraSection)
     shard: bool = False
     activation_checkpointing: bool = False
     seed: whole(0, 2**32 - 1) = 0
