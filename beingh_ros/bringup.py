@@ -126,28 +126,7 @@ def processes(options: BringupOptions) -> list[ProcessSpec]:
     """
     contract = load_contract(options.contract)
     common = {"contract": str(options.contract), "use_sim_time": options.use_sim_time}
-    specs = []
-    if options.simulate:
-        if options.use_sim_time:
-            raise BeingHError(
-                "the simulator runs in real time and publishes no /clock", remedy="leave use_sim_time off"
-            )
-        check_simulation(contract)
-        from beingh_ros.drivers.interfaces import check_interfaces
-
-        check_interfaces(contract)
-        specs.append(
-            ProcessSpec(
-                name="sim",
-                executable="sim_node",
-                parameters={
-                    "contract": str(options.contract),
-                    "seed": options.seed,
-                    "spectator_fps": float(options.spectator_fps),
-                },
-                namespace=options.namespace,
-            )
-        )
+    specs = [_simulator(options, contract)] if options.simulate else _drivers(options, contract)
     specs.append(
         ProcessSpec(
             name="controller",
@@ -157,16 +136,6 @@ def processes(options: BringupOptions) -> list[ProcessSpec]:
             namespace=options.namespace,
         )
     )
-    if not options.simulate and any(driver.kind == G1_ARMS for driver in contract.drivers):
-        # The robot publishes LowState only.
-        specs.append(
-            ProcessSpec(
-                name="joint_states",
-                executable="unitree_joint_states",
-                parameters={"use_sim_time": options.use_sim_time},
-                namespace=options.namespace,
-            )
-        )
     check_one_source(str(options.checkpoint), options.policy_url)
     _check_expert(options)
     if options.checkpoint or options.policy_url or options.expert:
@@ -179,6 +148,31 @@ def processes(options: BringupOptions) -> list[ProcessSpec]:
             )
         )
     return [*specs, *_onlookers(options, contract, common)]
+
+
+def _simulator(options: BringupOptions, contract: RobotContract) -> ProcessSpec:
+    """In place of the robot's drivers; refuses what it cannot play."""
+    if options.use_sim_time:
+        raise BeingHError("the simulator runs in real time and publishes no /clock", remedy="leave use_sim_time off")
+    check_simulation(contract)
+    from beingh_ros.drivers.interfaces import check_interfaces
+
+    check_interfaces(contract)
+    parameters = {
+        "contract": str(options.contract),
+        "seed": options.seed,
+        "spectator_fps": float(options.spectator_fps),
+    }
+    return ProcessSpec(name="sim", executable="sim_node", parameters=parameters, namespace=options.namespace)
+
+
+def _drivers(options: BringupOptions, contract: RobotContract) -> list[ProcessSpec]:
+    """What a robot's own drivers lack: the G1 publishes LowState, and no joint states."""
+    if not any(driver.kind == G1_ARMS for driver in contract.drivers):
+        return []
+    parameters = {"use_sim_time": options.use_sim_time}
+    name, node = "joint_states", "unitree_joint_states"
+    return [ProcessSpec(name=name, executable=node, parameters=parameters, namespace=options.namespace)]
 
 
 def check_start(options: BringupOptions) -> str:
