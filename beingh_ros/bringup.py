@@ -126,7 +126,7 @@ def processes(options: BringupOptions) -> list[ProcessSpec]:
     """
     contract = load_contract(options.contract)
     common = {"contract": str(options.contract), "use_sim_time": options.use_sim_time}
-    specs = [_simulator(options, contract)] if options.simulate else []
+    specs = [_simulator(options, contract)] if options.simulate else _drivers(options, contract)
     specs.append(
         ProcessSpec(
             name="controller",
@@ -136,16 +136,6 @@ def processes(options: BringupOptions) -> list[ProcessSpec]:
             namespace=options.namespace,
         )
     )
-    if not options.simulate and any(driver.kind == G1_ARMS for driver in contract.drivers):
-        # The robot publishes LowState only.
-        specs.append(
-            ProcessSpec(
-                name="joint_states",
-                executable="unitree_joint_states",
-                parameters={"use_sim_time": options.use_sim_time},
-                namespace=options.namespace,
-            )
-        )
     check_one_source(str(options.checkpoint), options.policy_url)
     _check_expert(options)
     if options.checkpoint or options.policy_url or options.expert:
@@ -161,7 +151,7 @@ def processes(options: BringupOptions) -> list[ProcessSpec]:
 
 
 def _simulator(options: BringupOptions, contract: RobotContract) -> ProcessSpec:
-    """What plays the robot.
+    """What plays the robot, in place of its drivers.
 
     Raises:
         BeingHError: A robot that cannot be simulated, or simulated time.
@@ -178,6 +168,15 @@ def _simulator(options: BringupOptions, contract: RobotContract) -> ProcessSpec:
         "spectator_fps": float(options.spectator_fps),
     }
     return ProcessSpec(name="sim", executable="sim_node", parameters=parameters, namespace=options.namespace)
+
+
+def _drivers(options: BringupOptions, contract: RobotContract) -> list[ProcessSpec]:
+    """What a robot's own drivers lack: the G1 publishes LowState, and no joint states."""
+    if not any(driver.kind == G1_ARMS for driver in contract.drivers):
+        return []
+    parameters = {"use_sim_time": options.use_sim_time}
+    name, node = "joint_states", "unitree_joint_states"
+    return [ProcessSpec(name=name, executable=node, parameters=parameters, namespace=options.namespace)]
 
 
 def check_start(options: BringupOptions) -> str:

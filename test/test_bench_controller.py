@@ -38,7 +38,7 @@ def test_mistakes_are_told_in_one_line(capsys, option):
 def test_a_robots_check_is_timed_on_chunks_that_are_free():
     found = measure("so101", 5, max)
     assert (found["robot"], found["blocked"]) == ("so101", 0) and found["pairs"] > 5
-    assert found["us_per_row"] > 0 and found["advance_beside_merges_with_ms"] > 0
+    assert 0 < found["us_per_row"] < 1e6 and found["advance_beside_merges_with_ms"] > 0
 
 
 def test_without_a_robot_no_check_is_timed(report):

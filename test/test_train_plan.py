@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from train_support import CONTRACT, LENGTHS, H, config_of, opened, picture, task_of, write
+from train_support import LENGTHS, H, config_of, opened, picture, task_of, write
 
 from beingh_core.errors import BeingHError
 from beingh_core.policy.image import eval_transform
@@ -277,4 +277,3 @@ def test_pictures_are_those_of_the_rows(both):
         for view in (0, 1):
             shown = picture(view, at + which, row - int(table.starts[at]))
             assert abs(seen[view] - shown[0, 0, 2]) <= 3
-    assert CONTRACT.cameras[0].name == "scene_view"

@@ -50,13 +50,14 @@ def measure(robot: str, repeats: int, summary: Callable[[list[float]], dict[str,
         return hit and Blocked(row=hit.row, reason="")
 
     plain, checked = _merges(contract, None, repeats), _merges(contract, check, repeats)
+    costs_s = float(np.median(checked) - np.median(plain))
     return {
         "robot": contract.robot,
         "pairs": len(collisions.pairs),
         "built_s": round(built_s, 3),
         "merge_without_ms": summary(plain),
         "merge_with_ms": summary(checked),
-        "us_per_row": round((sum(checked) - sum(plain)) / max(rows_seen, 1) * 1e6, 1),
+        "us_per_row": round(1e6 * costs_s * repeats / rows_seen, 1),
         "blocked": blocked,
         "advance_beside_merges_without_ms": summary(_ticks_beside(contract, None, 5 * repeats)),
         "advance_beside_merges_with_ms": summary(_ticks_beside(contract, check, 5 * repeats)),

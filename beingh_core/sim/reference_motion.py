@@ -10,19 +10,26 @@ from __future__ import annotations
 import numpy as np
 
 from beingh_core.contract.schema import POSITION_SLOTS, RobotContract
+from beingh_core.contract.self_collision import collisions_of
+from beingh_core.errors import BeingHError
 
 # Half the swing of a joint, unless its limits or speeds allow less [rad]; time of one swing [s].
 _SWING_RAD, _PERIOD_S = 0.25, 8.0
 # Shares of the limits that are used; ticks in which the swing grows to its size.
 _SPEED, _ACCELERATION, _JERK, _GROWTH_TICKS = 0.4, 0.35, 0.45, 100
+# Shares of the swing that are tried where a wider one would run the robot into itself.
+_SHARES = (1.0, 0.8, 0.6, 0.45, 0.3, 0.2, 0.1)
 _ARMS = ("arm_joint_position", "left_arm_joint_position", *POSITION_SLOTS)
 
 
 class ReferenceMotion:
-    """Commands of the path. Immutable.
+    """Commands of the path, no wider than the robot keeps clear of itself and of `keep_out`. Immutable.
 
     Args:
         contract: the robot.
+
+    Raises:
+        BeingHError: even a small swing about home would run it into itself.
     """
 
     def __init__(self, contract: RobotContract) -> None:
@@ -41,6 +48,7 @@ class ReferenceMotion:
         self._phases = np.arange(len(joints)) * np.pi / 3
         most = np.minimum(_ACCELERATION * limits.acceleration, _JERK * limits.jerk * dt_s)
         self._change = most[self.columns] * dt_s**2
+        self._narrow(contract)
 
     def next(self, q_J: np.ndarray, step_J: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Positions (J,) of the arm joints [rad] and their change at the next tick, from the last of both."""
@@ -57,3 +65,27 @@ class ReferenceMotion:
         )
         change = np.clip(np.clip(ways, -most, most) - step_J, -self._change, self._change)
         return q_J + step_J + change, step_J + change
+
+    def _narrow(self, contract: RobotContract) -> None:
+        """Take the widest share of the swing that is free."""
+        wide = self._swing
+        moving = ~contract.limits.is_velocity
+        home = np.array(contract.home)
+        try:
+            collisions = collisions_of(contract)
+        except BeingHError:
+            return  # nothing can be looked at: the controller says so
+        for share in _SHARES:
+            self._swing = share * wide
+            rows = np.tile(home, (_GROWTH_TICKS + round(_PERIOD_S / contract.dt_s), 1))
+            q, step = home[self.columns], np.zeros(len(self.columns))
+            for row in rows:
+                q, step = self.next(q, step)
+                row[self.columns] = q
+            if collisions.first_on_path(home[moving], rows[:, moving]) is None:
+                return
+        raise BeingHError(
+            "a swing of the arms about home runs the robot into itself",
+            where=f"{contract.path}: home",
+            remedy="give a home with room around it",
+        )
