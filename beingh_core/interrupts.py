@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,11 +46,19 @@ def raise_on_interrupt() -> None:
 @contextlib.contextmanager
 def held_back() -> Iterator[None]:
     """A process that is started meanwhile never sees a Ctrl-C of the terminal; one that comes meanwhile waits."""
+    # A mask is one thread's, and the kernel hands the signal to any other; what Python does about it waits as well.
+    came: list[int] = []
+    in_main = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGINT, lambda number, _frame: came.append(number)) if in_main else None
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if in_main:
+            signal.signal(signal.SIGINT, handler)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 def was_interrupted(error: BaseException | None) -> bool:

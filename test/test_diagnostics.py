@@ -174,6 +174,9 @@ class Maker:
 
     prefetch = False
 
+    def closed(self, _now_ns):
+        return []
+
 
 @pytest.fixture
 def inference():

@@ -326,7 +326,7 @@ def test_the_shipped_robot_commands_the_same_as_before():
 MISTAKES = {
     "unknown key": (forward("/f", ARM) | {"rate": 20}, "did you mean `rate_hz`"),
     "no rate": ({"kind": "forward_command", "topic": "/f", "joints": ARM}, "`rate_hz` is missing"),
-    "topic for an action": ({"kind": "follow_joint_trajectory", "topic": "/f", "joints": ARM}, "`groups` is missing"),
+    "topic for an action": ({"kind": "follow_joint_trajectory", "topic": "/f", "joints": ARM}, "write `action:` in place of `topic:`"),
     "gripper with many joints": (
         {"kind": "gripper_command", "action": "/g", "joints": ARM, "min_change": 0.1, "max_effort": 1.0}, "7 joints are given",
     ),

@@ -53,7 +53,7 @@ def policy_takes(message):
         _readers={TOPIC: StateReader(FR3, TOPIC)},
         _log_error=lambda _name, text: log.append(text),
         resolve_topic_name=lambda topic: f"/cell{topic}",
-        get_clock=lambda: SimpleNamespace(now=lambda: SimpleNamespace(nanoseconds=NOW)),
+        now_ns=lambda: NOW,
     )
     message.header.stamp.sec = NOW // 10**9
     PolicyNode._on_state(node, TOPIC, message)

@@ -149,12 +149,18 @@ def test_a_dataset_without_a_usable_episode_is_refused(tmp_path):
         open_source(section(root), tmp_path / "cache")
 
 
+def another_view(raw):
+    """A contract whose camera has another name than the dataset's."""
+    raw["cameras"]["top_view"] = raw["cameras"].pop("scene_view")
+    raw["sim"]["cameras"].pop("scene_view")
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     (
         (lambda raw: raw.update(rate_hz=10), "20 rows per second"),
         (lambda raw: raw["policy"].update(chunk_length=20), "chunks of 20 steps, the model makes 16"),
-        (lambda raw: raw["cameras"].update(top_view=raw["cameras"].pop("scene_view")), "no pictures"),
+        (another_view, "no pictures"),
     ),
 )
 def test_a_contract_that_does_not_fit_is_refused(root, tmp_path, change, said):

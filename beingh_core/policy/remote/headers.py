@@ -117,6 +117,7 @@ class Key(Schema):
     normalization: Name
     rotation: Name | None
     width: Annotated[int, Field(ge=1, le=200)] | None
+    padding: Name = "hold"
 
 
 class Config(Schema):
