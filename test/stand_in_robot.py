@@ -164,6 +164,8 @@ def controller_beside_robot(log_dir):
             processes.append(process)
             return robot, process
 
-        yield start
-        for process in processes:
-            process.__exit__()
+        try:
+            yield start
+        finally:
+            for process in processes:
+                process.__exit__()
