@@ -70,8 +70,9 @@ def run(bench: RecordBench) -> dict[str, Any]:
         out = Path(name) / "episodes"
         given = {"contract": ROBOT, "out": str(out), "storage": bench.storage, "start": True, "preroll_s": 0.0,
                  "min_free_mb": 0.0, "max_s": bench.seconds + LEAD_S}  # fmt: skip
-        specs = [_Streams(name=kind, executable="soak.record_streams", parameters={"kind": kind, "seconds": bench.seconds})
-                 for kind in ("cameras", "joints")]  # fmt: skip
+        # A process each, as drivers are: two cameras of one process share its shared memory, and overwrite each other there.
+        specs = [_Streams(name=topic.strip("/").replace("/", "_"), executable="soak.record_streams",
+                          parameters={"topic": topic, "seconds": bench.seconds}) for topic in rates()]  # fmt: skip
         specs.append(ProcessSpec(name="record", executable="record", parameters=given))
         print(f"recording for {bench.seconds + LEAD_S:g} s ...", file=sys.stderr)
         with ProcessGroup(specs, Path(name) / "logs") as group:

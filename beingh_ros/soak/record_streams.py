@@ -1,6 +1,6 @@
-"""Publishes two raw cameras (`cameras`) or joints (`joints`) as their drivers would, once somebody hears all of them.
+"""Publishes a raw camera or joints as its driver would, once somebody subscribes to all of them.
 
-`python -m beingh_ros.soak.record_streams cameras|joints SECONDS`; it stays until it is told to end, as a driver does.
+`python -m beingh_ros.soak.record_streams TOPIC SECONDS`; it stays until it is told to end, as a driver does.
 """
 
 from __future__ import annotations
@@ -30,27 +30,26 @@ def rates() -> dict[str, int]:
     return cameras | {f"/{topic}": JOINTS_HZ for topic in contract.joint_state_topics}
 
 
-def main(kind: str, seconds: float) -> None:
-    """Publishes `seconds` of one kind of streams, then waits for SIGINT."""
+def main(topic: str, seconds: float) -> None:
+    """Publishes `seconds` of one of `rates`, then waits for SIGINT."""
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-    node = rclpy.create_node(f"{kind}_load", start_parameter_services=False)
-    rate = CAMERA_HZ if kind == "cameras" else JOINTS_HZ
-    if kind == "cameras":
+    node = rclpy.create_node(f"load{topic.replace('/', '_')}", start_parameter_services=False)
+    rate = rates()[topic]
+    if rate == CAMERA_HZ:
         pixels = array.array("B", os.urandom(HEIGHT * WIDTH * 3))
         message = Image(height=HEIGHT, width=WIDTH, encoding="rgb8", step=3 * WIDTH, data=pixels)
     else:
         names = load_contract(ROBOT).joint_names
         message = JointState(name=list(names), position=[0.0] * len(names))
-    publishers = [node.create_publisher(type(message), topic, 50) for topic, hz in rates().items() if hz == rate]
+    publisher = node.create_publisher(type(message), topic, 50)
     try:
-        while not all(node.count_subscribers(topic) for topic in rates()):
+        while not all(node.count_subscribers(other) for other in rates()):
             time.sleep(0.05)
         time.sleep(SETTLE_S)
         begin_s = time.monotonic()
         for step in range(round(rate * seconds)):
             message.header.stamp = node.get_clock().now().to_msg()
-            for publisher in publishers:
-                publisher.publish(message)
+            publisher.publish(message)
             time.sleep(max(0.0, begin_s + (step + 1) / rate - time.monotonic()))
         while True:
             time.sleep(1.0)
