@@ -131,6 +131,17 @@ def test_feasible_input_is_untouched(jerk):
     np.testing.assert_array_equal(positions, targets)
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_chunk_may_not_end_with_a_push_that_carries_the_brake_beyond_the_velocity_limit(sign):
+    """Speeds 0.1, 0.3, 0.6, 1.0 keep each limit by themselves, but behind them the push of 0.4 a tick falls by 0.1 a tick only."""
+    limits = make_limits(joints=1, lower=-9.0, upper=9.0, acceleration=8.0, jerk=40.0)
+    targets = sign * np.cumsum([0.1, 0.3, 0.6, 1.0])[:, None] * DT
+    rows, clips = follow(targets, limits)
+    past = np.vstack([rest(limits), rows])
+    assert_within(np.vstack([rows, brake(past[-3:], limits, DT)]), limits, rest(limits))
+    assert clips > 0
+
+
 @pytest.mark.parametrize("jerk", [np.inf, 60.0])
 def test_position_limit_is_reached_without_overshoot(jerk):
     limits = make_limits(joints=1, upper=0.5, jerk=jerk)
