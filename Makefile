@@ -96,10 +96,11 @@ $(STAMP): requirements.txt requirements-ros.txt requirements-robot.txt setup.py
 
 # Messages of grippers, bases and vendors that no wheel brings; a ROS installation has them, or a workspace on it.
 $(READY): $(STAMP) $(wildcard interfaces/*.py interfaces/*/*/*)
-ifndef ROS_DISTRO
-	@$(RUN) interfaces/build.py
-endif
+ifdef ROS_DISTRO
 	@touch $@
+else
+	@$(RUN) interfaces/build.py --done $@
+endif
 
 define CHECK_PYTHON
 import importlib.util, os, platform, sys

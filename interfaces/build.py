@@ -207,6 +207,7 @@ def _idl(package: str, kind: str, source: Path) -> str:
 def main() -> int:
     """Builds what is not installed; exit status 0 also where nothing can be built, which is told."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--done", type=Path, help="file that is written once all are there")
     parser.add_argument("--into", type=Path, help="folder of the packages; default this environment's")
     given = parser.parse_args()
     folder = given.into or Path(sysconfig.get_paths()["purelib"])
@@ -216,6 +217,8 @@ def main() -> int:
         return 0
     for package in missing:
         build(package, folder)
+    if given.done:
+        given.done.touch()
     return 0
 
 

@@ -39,3 +39,22 @@ def test_what_cannot_be_recorded_is_refused(tmp_path, capsys):
     assert run(tmp_path / "d", "--noise", 2) == 2 and "noise 0 to 0.5" in capsys.readouterr().err
     with pytest.raises(BeingHError, match="nothing to grasp with"):
         Rollouts(load_contract("ur5e"))
+
+
+@pytest.mark.slow
+def test_a_cube_that_is_knocked_out_of_reach_is_a_failed_pick():
+    rollouts = Rollouts(load_contract("vx300s"))
+    step, count = rollouts.robot.step, 0
+
+    def knock(*words):
+        nonlocal count
+        count += 1
+        if count == 5:
+            for colour in rollouts.robot.objects():
+                rollouts.robot.place_cube(colour, np.array([9.0, 0.0, 0.1]), 0.0)
+        step(*words)
+
+    rollouts.robot.step = knock
+    frames, picked = rollouts.episode(0)
+    assert 0 < len(frames) < 50 and not picked
+    rollouts.close()

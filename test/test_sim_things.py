@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+import mujoco
 import numpy as np
 import pytest
 
 from beingh_core.contract import load_contract
 from beingh_core.sim import CUBE_COLOURS, SimRobot
+from beingh_core.sim.planar_base import BASE_JOINTS
 from beingh_core.sim.things import DRAWER_JOINT, DRAWER_M
 
 
@@ -83,3 +85,15 @@ def test_hands_close_as_before_and_nothing_touches_at_home():
     robot.step(0.5)
     assert robot.contacts() == [], "the fingers meet as they always did, without a contact"
     assert robot.positions()["fr3_finger_joint1"] == pytest.approx(0.0, abs=5e-4)
+
+
+def test_cubes_and_things_are_told_from_where_the_base_has_driven():
+    contract = load_contract("mobile_ur5e")
+    robot = SimRobot.of(replace(contract, sim=replace(contract.sim, objects=("bowl",))))
+    seen = lambda: np.array([*(place for place, _ in robot.objects().values()), robot.things()["bowl"].position])
+    before, away = seen(), np.array([-0.3, 0.1, np.pi / 2])
+    for joint, value in zip(BASE_JOINTS, away):
+        robot.data.joint(joint).qpos = value
+    mujoco.mj_forward(robot.model, robot.data)
+    expected = (before - [*away[:2], 0.0]) @ np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    np.testing.assert_allclose(seen(), expected, atol=1e-9)

@@ -73,7 +73,7 @@ class Rollouts:
     def _frames(self, judge, rng: np.random.Generator) -> Iterator:
         from beingh_core.data.contract_rows import ACTION, IMAGES, STATE
         from beingh_core.data.lerobot.episode import Frame
-        from beingh_core.sim.expert_policy import cubes_of
+        from beingh_core.sim.expert_policy import OutOfReach, cubes_of
 
         contract, still = self.contract, np.asarray(self.contract.limits.is_velocity)
         sent_TJ = np.tile(np.where(still, 0.0, contract.home), (2, 1))
@@ -85,7 +85,10 @@ class Rollouts:
             state = self._rows.state(positions)
             images = {IMAGES + name: image for name, image in self._images().items()}
             measured_J = np.array([positions.get(name, 0.0) for name in contract.joint_names])
-            row_J = self._expert.plan(judge.wanted, cubes, sent_TJ, measured_J, 1)[0]
+            try:
+                row_J = self._expert.plan(judge.wanted, cubes, sent_TJ, measured_J, 1)[0]
+            except OutOfReach:  # it has been knocked away: a failed pick
+                return
             row_J = self._disturbed(row_J, sent_TJ[-1], rng)
             yield Frame(vectors={STATE: state, ACTION: self._rows.action(sent_TJ[-1], row_J)}, images=images, task=task)
             self.robot.step(contract.dt_s, {name: float(row_J[i]) for i, name in self._moved})

@@ -30,6 +30,10 @@ MAX_AGE_S = 0.5
 _KEPT = 40
 
 
+class OutOfReach(BeingHError):
+    """No arm reaches the cube."""
+
+
 class SeenCubes:
     """Where the cubes were lately. Any thread."""
 
@@ -167,7 +171,7 @@ class ExpertPolicy:
             steps: how many.
 
         Raises:
-            BeingHError: no arm reaches the cube.
+            OutOfReach: no arm reaches the cube.
         """
         cubes = dict(cubes)
         states = [arm_state(picker, commands_TJ) for picker in self._pickers]
@@ -191,7 +195,7 @@ class ExpertPolicy:
         """The arm that has the cube between its fingers, else the one at home nearest to it that reaches it.
 
         Raises:
-            BeingHError: no arm reaches it.
+            OutOfReach: no arm reaches it.
         """
         at_it = [picker for picker, state in zip(self._pickers, states) if picker.is_at(state, cube)]
         if at_it:
@@ -199,7 +203,7 @@ class ExpertPolicy:
         for picker in sorted(self._pickers, key=lambda picker: picker.distance_from_rest(cube)):
             if picker.can_reach(cube):
                 return picker
-        raise BeingHError(
+        raise OutOfReach(
             f"no arm of `{self._contract.robot}` reaches the cube at {np.round(cube.centre, 3).tolist()}",
             where="sim/objects",
             remedy="reset the simulator with another seed",

@@ -237,20 +237,25 @@ class SimRobot:
     def objects(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Colour -> (position (3,) [m], quaternion (4,) w x y z) of every cube, as seen from the root link."""
         bodies = {colour: self.data.body(f"cube_{colour}") for colour in CUBE_COLOURS}
-        if not len(self._base):
-            return {colour: (body.xpos.copy(), body.xquat.copy()) for colour, body in bodies.items()}
-        pose, _ = self.base()
-        turn, found = np.array([np.cos(pose[2] / 2), 0.0, 0.0, -np.sin(pose[2] / 2)]), {}
-        for colour, body in bodies.items():
-            place, quaternion = np.zeros(3), np.zeros(4)
-            mujoco.mju_rotVecQuat(place, body.xpos - [pose[0], pose[1], 0.0], turn)
-            mujoco.mju_mulQuat(quaternion, turn, body.xquat)
-            found[colour] = (place, quaternion)
-        return found
+        return {colour: self._from_root(body.xpos.copy(), body.xquat.copy()) for colour, body in bodies.items()}
 
     def things(self) -> dict[str, Thing]:
-        """Name -> where it is in the world, of the things beside the cubes."""
-        return things_of(self.data, self._things)
+        """Name -> the thing, of those beside the cubes, as seen from the root link."""
+        found = {}
+        for name, thing in things_of(self.data, self._things).items():
+            place, quaternion = self._from_root(thing.position, thing.quaternion)
+            found[name] = thing._replace(position=place, quaternion=quaternion)
+        return found
+
+    def _from_root(self, position: np.ndarray, quaternion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A pose (3,) [m], (4,) of the world in the axes of the root link, which a base may have driven away."""
+        if not len(self._base):
+            return position, quaternion
+        pose, _ = self.base()
+        turn, place, turned = np.array([np.cos(pose[2] / 2), 0.0, 0.0, -np.sin(pose[2] / 2)]), np.zeros(3), np.zeros(4)
+        mujoco.mju_rotVecQuat(place, position - [pose[0], pose[1], 0.0], turn)
+        mujoco.mju_mulQuat(turned, turn, quaternion)
+        return place, turned
 
     def contacts(self) -> list[Contact]:
         """Which links of the arm touch something, also each other; one entry for each pair."""

@@ -25,18 +25,21 @@ def run_all(out: Path, episodes: int, seed: int) -> int:
     folder = find_in_package("config/robots")
     if folder is None:
         raise BeingHError("the robot contracts are not installed", remedy="install the package again")
-    robots, failed = sorted(path.stem for path in folder.glob("*.yaml")), []
-    for robot in robots:
+    run, failed = [], []
+    for robot in sorted(path.stem for path in folder.glob("*.yaml")):
         try:
             check_simulation(load_contract(robot))
         except BeingHError as error:
             print(f"{robot}: left out: {error}", flush=True)
             continue
         print(f"{robot}", flush=True)
+        run.append(robot)
+        for earlier in ("report.json", STILL):
+            (out / robot / earlier).unlink(missing_ok=True)
         words = ["--robot", robot, "--episodes", str(episodes), "--seed", str(seed), "--out", str(out / robot)]
         if subprocess.run([sys.executable, "-m", "beingh_ros.demo", *words, "--policy", "expert"]).returncode:
             failed.append(robot)
-    write_table(out, robots)
+    write_table(out, run)
     print(f"table: {out / TABLE}, picture: {out / SHEET}" + (f"; failed: {', '.join(failed)}" if failed else ""))
     return 1 if failed else 0
 

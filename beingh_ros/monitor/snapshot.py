@@ -15,7 +15,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from beingh_core.contract import RobotContract
 from beingh_core.contract.eef_path import EefPaths, without_hold
-from beingh_core.contract.shapes import BOX, RobotShapes, Shape
+from beingh_core.contract.shapes import BOX, CYLINDER, RobotShapes, Shape
 from beingh_core.contract.urdf import read_urdf
 from beingh_core.errors import BeingHError
 from beingh_core.policy.observations import image_key
@@ -31,6 +31,7 @@ from beingh_ros.nodes.camera_input import CameraInput
 from beingh_ros.nodes.guard import bounded
 
 MOST_OBJECTS = 50
+DRAWN = {Marker.CUBE: BOX, Marker.CYLINDER: CYLINDER}
 
 
 class Snapshot:
@@ -120,11 +121,11 @@ class Snapshot:
         """The simulator's objects."""
         shapes, middles, axes = [], [], []
         for marker in self._objects:
-            origin, turned = self._shapes.link(marker.header.frame_id, here)
+            origin, turned = self._shapes.link(marker.header.frame_id.lstrip("/"), here)
             at, by = marker.pose.position, marker.pose.orientation
             edges = float(marker.scale.x), float(marker.scale.y), float(marker.scale.z)
             colour = float(marker.color.r), float(marker.color.g), float(marker.color.b)
-            shapes.append(Shape(kind=BOX, size=edges, link="", colour=colour))
+            shapes.append(Shape(kind=DRAWN[marker.type], size=edges, link="", colour=colour))
             middles.append(origin + turned @ [at.x, at.y, at.z])
             axes.append(turned @ Rotation.from_quat([by.x, by.y, by.z, by.w]).as_matrix())
         return Body(shapes=shapes, middles=np.array(middles).reshape(-1, 3), axes=np.array(axes).reshape(-1, 3, 3))
@@ -182,7 +183,7 @@ class Snapshot:
         self._objects = [
             marker
             for marker in message.markers[:MOST_OBJECTS]
-            if marker.type == Marker.CUBE and marker.header.frame_id.lstrip("/") in links
+            if marker.type in DRAWN and marker.header.frame_id.lstrip("/") in links
         ]
 
     def _taker(self, name: str) -> Callable[[JointTrajectory], None]:
