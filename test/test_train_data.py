@@ -88,6 +88,25 @@ def test_a_video_that_cannot_be_read_is_told(tmp_path):
     assert len(decoders.pictures(segments[4], [2, 0], 20)) == 2
 
 
+def test_bytes_that_flip_in_a_video_are_a_reason_and_never_anything_else(tmp_path):
+    """The library has faults of its own beside those of the system, by what the flipped bytes mean."""
+    dataset = Dataset(write(tmp_path / "d", lengths=(8,), version="v2.1"))
+    segment = dataset.episodes[0].videos["observation.images.scene_view"]
+    good, rng, told = segment.path.read_bytes(), np.random.default_rng(0), 0
+    for _ in range(150):
+        data = bytearray(good)
+        for place in rng.integers(0, len(data), 20):
+            data[place] = rng.integers(256)
+        segment.path.write_bytes(data)
+        decoders = Decoders(2)
+        try:
+            decoders.pictures(segment, [7], 20)
+        except BeingHError:
+            told += 1
+        decoders.close()
+    assert told > 20
+
+
 def spoil(root, episode, change):
     """Writes an episode's parquet file of a v2.1 dataset anew, with columns changed."""
     path = root / f"data/chunk-000/episode_{episode:06d}.parquet"
@@ -140,6 +159,13 @@ def test_episodes_that_cannot_be_taught_are_left_out_by_name(tmp_path):
         open_sources(config_of(root).data, tmp_path / "cache", H)
     allowed = config_of(root, data={**config_of(root).data.model_dump(), "most_bad": 0.9})
     assert len(open_sources(allowed.data, tmp_path / "cache", H)) == 1
+
+
+def test_an_episode_without_the_column_of_tasks_is_left_out_by_name(tmp_path):
+    root = write(tmp_path / "d", (5, 6), version="v2.1")
+    spoil(root, 0, lambda columns: columns.pop("task_index"))
+    source = open_source(section(root), tmp_path / "cache")
+    assert source.table.episodes == (1,) and "task_index" in source.table.bad[0]
 
 
 def test_a_dataset_without_a_usable_episode_is_refused(tmp_path):

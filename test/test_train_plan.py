@@ -277,3 +277,15 @@ def test_pictures_are_those_of_the_rows(both):
         for view in (0, 1):
             shown = picture(view, at + which, row - int(table.starts[at]))
             assert abs(seen[view] - shown[0, 0, 2]) <= 3
+
+
+def test_a_dataset_that_holds_nothing_out_is_not_drawn_from_whatever_its_weight(cubes, cache, tmp_path):
+    """One episode is all taught, so there is none to hold out; its weight is that of teaching."""
+    one = write(tmp_path / "one", lengths=(12,))
+    entries = [{"path": str(cubes), "robot": "fr3"}, {"path": str(one), "name": "one", "robot": "fr3", "weight": 5.0}]
+    entries[1]["group"] = "b"
+    config = config_of("x", data={"datasets": entries, "group_weights": {"b": 3.0}, "held_out": 0.4})
+    sources, _ = opened(config, tmp_path / "cache")
+    plan = Plan(sources, config.data, config.packing, 0, HELD_OUT)
+    assert plan.shares == [1.0, 0.0]
+    assert {which for which, *_ in rows_of([plan.next() for _ in range(5)])} == {0}

@@ -9,7 +9,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from beingh_core.data.lerobot.video import Segment
+from beingh_core.data.lerobot.video import UNREADABLE, Segment
 from beingh_core.errors import BeingHError
 
 # Decoding forward over so many pictures costs about as much as a seek to a key frame does.
@@ -39,7 +39,7 @@ class Decoders:
         file = self._opened(segment)
         try:
             found = file.read(segment, sorted(set(rows)), fps)
-        except (OSError, IndexError, ValueError, BeingHError) as error:
+        except (*UNREADABLE, BeingHError) as error:
             self._forget(segment)
             what = error.what if isinstance(error, BeingHError) else f"no video that can be read ({error})"
             raise BeingHError(what, where=segment.path) from None
@@ -57,7 +57,7 @@ class Decoders:
                 self._open.popitem(last=False)[1].close()
             try:
                 file = _File(segment)
-            except (OSError, IndexError, ValueError) as error:
+            except UNREADABLE as error:
                 raise BeingHError(f"no video that can be read ({error})", where=segment.path) from None
         self._open[segment.path] = file
         return file

@@ -200,15 +200,19 @@ class Plan:
 def _shares(stocks: Sequence[Stock], data: DataSection) -> list[float]:
     """Share of each dataset in the mixture: of its group by weight, of the groups by weight; else by what it holds."""
     holds = [stock.amount(data.measure, stock.samples, stock.tokens) for stock in stocks]
-    weights = [stock.source.section.weight or held for stock, held in zip(stocks, holds)]
+    # What holds nothing of this part is not drawn from, whatever its weight.
+    weights = [(stock.source.section.weight or held) if held else 0.0 for stock, held in zip(stocks, holds)]
     groups: dict[str, list[int]] = {}
     for place, stock in enumerate(stocks):
         groups.setdefault(stock.source.section.group, []).append(place)
     of_group = {
-        name: data.group_weights.get(name, sum(holds[place] for place in places)) for name, places in groups.items()
+        name: data.group_weights.get(name, held)
+        for name, places in groups.items()
+        if (held := sum(holds[place] for place in places))
     }
     every, shares = sum(of_group.values()), [0.0] * len(stocks)
-    for name, places in groups.items():
+    for name in of_group:
+        places = groups[name]
         within = sum(weights[place] for place in places)
         for place in places:
             shares[place] = of_group[name] / every * weights[place] / within if within else 0.0

@@ -211,7 +211,10 @@ def _texts(dataset: Dataset, episode: Episode, task: str) -> list[str]:
     """
     if task:
         return [task] * episode.frames
-    numbers = dataset.values(episode, "task_index")[:, 0]
+    try:
+        numbers = dataset.values(episode, "task_index")[:, 0]
+    except KeyError:
+        raise BeingHError("it has no column `task_index`, so no task") from None
     tasks = dataset.tasks
     if not all(number == number and 0 <= number < len(tasks) for number in numbers):
         raise BeingHError("its task_index names no task")

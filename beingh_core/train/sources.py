@@ -80,6 +80,12 @@ def open_source(section: DatasetSection, cache: Path) -> Source:
     dataset = Dataset(section.path, tolerant=True, skip_unknown=True)
     columns = modality.columns(dataset, section.views)
     for key in columns.views.values():
+        if key in dataset.images:
+            raise BeingHError(
+                f"`{key}` stands in the rows as pictures, which training does not read yet",
+                where=dataset.root,
+                remedy="write the dataset with videos (in LeRobot `use_videos=True`)",
+            )
         camera = dataset.camera(key)
         if min(camera.height, camera.width) < 16:
             raise BeingHError(f"`{key}` has pictures of {camera.width}x{camera.height}", where=dataset.root)

@@ -10,7 +10,7 @@ import numpy as np
 from beingh_core.data.doctor.facts import FAULT, Finding, View
 from beingh_core.data.doctor.looks import LOOK_S, Looker
 from beingh_core.data.lerobot.schema import Camera
-from beingh_core.data.lerobot.video import Segment
+from beingh_core.data.lerobot.video import UNREADABLE, Segment
 
 _FAR, _NEAR = 50, 230  # grey of the depths that are shown
 
@@ -22,7 +22,7 @@ def read_view(segment: Segment, camera: Camera, label: str, fps: int, findings: 
     try:
         for time_s, picture in _pictures(segment, camera, fps):
             looker.picture(time_s, picture)
-    except (OSError, IndexError, ValueError) as error:
+    except UNREADABLE as error:
         text = f"its video cannot be decoded ({error})"
         findings.append(Finding(kind="video", weight=FAULT, text=text, topic=camera.key))
     return looker.finish()

@@ -10,6 +10,7 @@ import numpy as np
 from beingh_core.data.lerobot import columns
 from beingh_core.data.lerobot.images import files_of
 from beingh_core.data.lerobot.reader import Dataset, Episode
+from beingh_core.data.lerobot.video import UNREADABLE
 from beingh_core.errors import BeingHError
 
 TOLERANCE_S = 1e-4  # LeRobot's, between a row's time and its picture's
@@ -77,6 +78,6 @@ def _times(path: Path) -> tuple[np.ndarray, np.ndarray]:
         with av.open(str(path)) as source:
             video = source.streams.video[0]
             pairs = [(float(p.pts * video.time_base), p.is_keyframe) for p in source.demux(video) if p.pts is not None]
-    except (OSError, IndexError, ValueError) as error:
+    except UNREADABLE as error:
         raise BeingHError(f"no video that can be read ({error})", where=path) from None
     return np.array([time for time, _ in pairs]), np.array([key for _, key in pairs], bool)

@@ -21,6 +21,8 @@ try:
 except ImportError:
     cv2 = None
 
+# What a damaged file raises: the library names its faults after those of the system, and has some of its own.
+UNREADABLE = (av.error.FFmpegError, OSError, EOFError, IndexError, ValueError)
 QUEUE = 8  # pictures that wait for an encoder; whoever adds more waits too, and nothing is dropped
 
 
@@ -192,7 +194,7 @@ def count(path: Path) -> int:
     try:
         with av.open(str(path)) as source:
             return sum(packet.pts is not None for packet in source.demux(source.streams.video[0]))
-    except (OSError, IndexError, ValueError) as error:
+    except UNREADABLE as error:
         raise BeingHError(f"no video that can be read ({error})", where=path) from None
 
 
@@ -229,7 +231,7 @@ def decode(segment: Segment, camera: Camera, fps: int) -> Iterator[np.ndarray]:
                     break
                 found += 1
                 yield _pixels(frame, camera)
-    except (OSError, IndexError, ValueError) as error:
+    except UNREADABLE as error:
         raise BeingHError(f"no video that can be read ({error})", where=segment.path) from None
     if found != segment.frames:
         raise BeingHError(f"holds {found} pictures where {segment.frames} should be", where=segment.path)
