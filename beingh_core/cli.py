@@ -90,7 +90,9 @@ def export_dataset(arguments: Sequence[str] | None = None) -> int:
 
 def build_parser(registers: Sequence[Register] = ()) -> argparse.ArgumentParser:
     """The whole command line; `registers` add further sub-commands."""
-    parser = argparse.ArgumentParser(prog="beingh", description="Being-H policies: measurements and services.")
+    parser = argparse.ArgumentParser(
+        prog="beingh", description="Being-H on robots: run, watch, record, look, train, measure."
+    )
     commands = parser.add_subparsers(metavar="COMMAND [OPTION]", required=True)  # as wide as the longest name needs
     _add_serve(commands)
     add_evaluate(commands)

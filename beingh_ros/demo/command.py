@@ -108,8 +108,8 @@ class Demo:
         )
         check_start(options)
         if self._record is not None:
-            make_writable(self._record, "--record")
-        self._out.mkdir(parents=True, exist_ok=True)
+            make_writable(self._record, "--record", "make demo RECORD=out/bags")
+        make_writable(self._out, "--out", "make demo OUT=out/demo")
         status = 0
         with make_progress(len(self._plan)) as progress:
             progress.state("starting simulator, controller and policy")

@@ -139,12 +139,13 @@ class Episode:
             self.failure = f"the disk failed: {error.strerror or error}"
 
 
-def make_writable(directory: Path, where: str) -> None:
+def make_writable(directory: Path, where: str, example: str) -> None:
     """Make a folder, and see that files can be written in it.
 
     Args:
         directory: The folder.
         where: Who has named it, for the error.
+        example: How another one is given, for the error.
 
     Raises:
         BeingHError: It is a file, or cannot be made or written.
@@ -158,7 +159,7 @@ def make_writable(directory: Path, where: str) -> None:
         file = next((path for path in there if not path.is_dir()), None)
         what = f"{file} is a file" if file else f"{directory} cannot be written: {error.strerror or error}"
         raise BeingHError(what, where=where, allowed="a folder that can be written, or made",
-                          remedy="give another one, as in `-p out:=$HOME/episodes`") from None  # fmt: skip
+                          remedy=f"give another one, as in `{example}`") from None  # fmt: skip
 
 
 def free_mb(directory: Path) -> float:

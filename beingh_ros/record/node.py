@@ -57,7 +57,7 @@ class RecordNode(GuardedNode):
         named = declare(self, "contract", "", "robot contract: name or path; empty: fr3")
         self._contract = contract = load_contract(named or "fr3")
         settings = self._settings()
-        make_writable(settings.out, "parameter out")
+        make_writable(settings.out, "parameter out", "-p out:=$HOME/episodes")
         extra = declare(self, "topics", [""], "further topics to record, such as depth images")
         without = declare(self, "without", [""], "topics of the contract that are not recorded")
         rule = declare(self, "in_charge", AUTO, "who is in charge when no person takes over: auto, policy or person")
