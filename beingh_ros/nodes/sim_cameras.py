@@ -32,6 +32,7 @@ from beingh_core.sim.pictures import DEPTH_ENCODING, Pictures, written
 from beingh_core.sim.standing import SCENE_FOVY_DEG
 from beingh_core.sim.views import SimView
 from beingh_ros.messages.conversions import ns_to_stamp
+from beingh_ros.nodes.apart import end_apart, node_apart
 from beingh_ros.nodes.runtime import raise_priority
 
 SPECTATOR_TOPIC = "spectator_camera/color/image_raw"
@@ -75,10 +76,10 @@ class _Due:
 
 
 class SimCameras:
-    """Publishes every camera of a contract.
+    """Publishes every camera of a contract, each as a participant of its own, as cameras' drivers are.
 
     Args:
-        node: owner of the publishers.
+        node: what the cameras stand beside.
         contract: its cameras.
         robot: what they look at.
         faults: latency and jitter.
@@ -92,6 +93,7 @@ class SimCameras:
         self._node, self._robot, self._faults, self._clock = node, robot, faults, clock
         self._rng = np.random.default_rng(0)
         self._infos: dict[str, Any] = {}
+        self._nodes: list[Node] = []
         self._cameras = [
             (self._camera(robot.views[one.name], one), robot.views[one.name].rate_hz) for one in contract.cameras
         ]
@@ -127,18 +129,25 @@ class SimCameras:
             self._ending = True
             self._wake.notify()
         self._thread.join(timeout=2.0)
+        while self._nodes:
+            end_apart(self._nodes.pop())
 
     def _camera(self, view: SimView, stream: CameraStream) -> _Camera:
         is_compressed = stream.type == COMPRESSED_TYPE
         quality = QoSProfile(depth=5)
-        topic = stream.undistort or info_topic(stream.topic, is_compressed)
+        node = node_apart(self._node, f"{self._node.get_name()}_{view.name}")
+        self._nodes.append(node)
+        resolved = self._node.resolve_topic_name
+        topic = resolved(stream.undistort or info_topic(stream.topic, is_compressed))
         if topic not in self._infos:
-            self._infos[topic] = self._node.create_publisher(CameraInfo, topic, quality)
+            self._infos[topic] = node.create_publisher(CameraInfo, topic, quality)
         return _Camera(
             view=view,
             encoding=stream.encoding,
             is_compressed=is_compressed,
-            publisher=self._node.create_publisher(CompressedImage if is_compressed else Image, stream.topic, quality),
+            publisher=node.create_publisher(
+                CompressedImage if is_compressed else Image, resolved(stream.topic), quality
+            ),
             info_publisher=self._infos[topic],
             info=camera_info(view),
         )
