@@ -165,6 +165,24 @@ def test_what_a_base_must_not_do_is_told(broken, what):
     assert any(what in problem for problem in judge_base(base_record(**broken), [STOP_NS]).problems)
 
 
+def test_a_base_that_goes_on_through_a_stop_is_told():
+    record = base_record()
+    record.velocities[10:, 0] = 0.3
+    record.measured[:] = 0.3
+    judged = judge_base(record, [STOP_NS])
+    assert judged.figures["base_stops_in_motion"] == 1
+    told = " ".join(judged.problems)
+    assert "a stop did not bring the commands of the base to zero" in told and "the base still moved at 0.300" in told
+
+
+def test_what_is_no_number_is_told():
+    record, stream = base_record(), g1_stream()
+    record.velocities[12, 0] = np.nan
+    assert judge_base(record).problems == ("1 values that were sent to the base are no finite numbers",)
+    stream.weight[900], stream.positions[800, 25] = np.nan, np.inf
+    assert g1_problems(stream)[1] == ("2 values that were sent to arm_sdk are no finite numbers",)
+
+
 def test_parts_of_a_stream_and_its_speed():
     times_ns = np.array([0, 1, 2, 10, 11]) * NS // 10
     assert stretches(times_ns) == [slice(0, 3), slice(3, 5)]

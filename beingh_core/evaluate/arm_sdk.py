@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from beingh_core.evaluate.stream_figures import StreamFigures, ahead, stretches
+from beingh_core.evaluate.stream_figures import StreamFigures, ahead, not_numbers, stretches
 
 MOTORS, WEIGHT, ENABLE = 35, 29, 1
 _BYTES = 28 * MOTORS + 20
@@ -88,6 +88,8 @@ def judge_arm_sdk(
         ramp_in_s, ramp_out_s: the contract's.
     """
     used = sorted({motor for motor, _ in arms.values()} | set(held.values()))
+    if unclear := not_numbers("arm_sdk", commands.weight, commands.positions[:, used]):
+        return StreamFigures(figures={"arm_sdk_messages": len(commands.sent_ns)}, problems=tuple(unclear))
     wrong = int((~commands.right).sum())
     apart = int((commands.modes[:, used] != ENABLE).any(axis=1).sum())
     ramps = _ramps(commands, ramp_in_s, ramp_out_s)

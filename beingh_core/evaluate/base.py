@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from beingh_core.evaluate.stream_figures import StreamFigures, stretches
+from beingh_core.evaluate.stream_figures import StreamFigures, not_numbers, stretches
 
 # A base rests so long after the last moving command at the latest [s], then it is slower than this [m/s, rad/s].
 _SETTLES_S, _STILL = 1.0, 0.02
@@ -47,12 +47,14 @@ class BaseRecord:
 
 def judge_base(record: BaseRecord, stopped_ns: Sequence[int] = ()) -> StreamFigures:
     """Everything that can be said of a base; `stopped_ns` are times from which on it must come to rest and stay so for a second."""
+    if problems := not_numbers("the base", record.velocities):
+        return StreamFigures(figures={"base_commands": len(record.sent_ns)}, problems=tuple(problems))
     problems = [*_limits(record), *_ends(record)]
     if not len(record.sent_ns):
         problems.append("no velocity was sent to the base")
     if not len(record.odometry_ns):
         problems.append("no odometry was received")
-    rests, moving = _rests(record, stopped_ns)
+    rests, moving, restless = _rests(record, stopped_ns)
     figures = {
         "base_commands": len(record.sent_ns),
         "base_odometry": len(record.odometry_ns),
@@ -61,7 +63,7 @@ def judge_base(record: BaseRecord, stopped_ns: Sequence[int] = ()) -> StreamFigu
         "base_stops_in_motion": moving,
         "base_stop_s_max": round(max(rests, default=0.0), 3),
     }
-    return StreamFigures(figures=figures, problems=tuple(problems + _late(record, stopped_ns)))
+    return StreamFigures(figures=figures, problems=tuple(problems + restless + _late(record, stopped_ns)))
 
 
 def _limits(record: BaseRecord) -> list[str]:
@@ -95,28 +97,38 @@ def _ends(record: BaseRecord) -> list[str]:
     ]
 
 
-def _rests(record: BaseRecord, stopped_ns: Sequence[int]) -> tuple[list[float], int]:
-    """How long each stop took until zero was sent [s], of those that found the base in motion, and how many these are."""
-    found = []
+def _longest_s(record: BaseRecord) -> float:
+    """The time in which the base comes to rest from any speed [s]."""
+    return float((np.maximum(record.upper, -record.lower) / record.acceleration).max())
+
+
+def _rests(record: BaseRecord, stopped_ns: Sequence[int]) -> tuple[list[float], int, list[str]]:
+    """Of the stops that found the base in motion: how long each took until zero was sent [s], how many these are, and those
+    that never did."""
+    found, restless = [], []
     for since_ns in stopped_ns:
-        rows = np.flatnonzero((record.sent_ns >= since_ns) & (record.sent_ns < since_ns + 3_000_000_000))
+        until_ns = since_ns + round(1e9 * (_longest_s(record) + _SETTLES_S))
+        rows = np.flatnonzero((record.sent_ns >= since_ns) & (record.sent_ns < until_ns))
         moving = rows[np.abs(record.velocities[rows]).max(axis=1, initial=0.0) > _MOVES]
         if len(moving) and moving[0] == rows[0]:
             still = np.flatnonzero(np.abs(record.velocities[rows]).max(axis=1) <= _MOVES)
             if len(still):
                 found.append((record.sent_ns[rows[still[0]]] - since_ns) / 1e9)
-    return found, len(found)
+            else:
+                restless.append("a stop did not bring the commands of the base to zero")
+    return found, len(found) + len(restless), restless
 
 
 def _late(record: BaseRecord, stopped_ns: Sequence[int]) -> list[str]:
     """The base itself rests soon after a stop."""
     problems = []
-    longest_s = float((np.maximum(record.upper, -record.lower) / record.acceleration).max())
+    longest_s = _longest_s(record)
     for since_ns in stopped_ns:
         from_ns = since_ns + round(1e9 * (longest_s + _SETTLES_S))
         rows = (record.odometry_ns >= from_ns) & (record.odometry_ns <= from_ns + 200_000_000)
         sent = (record.sent_ns >= since_ns) & (record.sent_ns <= from_ns + 200_000_000)
-        if np.abs(record.velocities[sent][-1:]).max(initial=0.0) > _MOVES:
+        moving = np.abs(record.velocities[sent]).max(axis=1, initial=0.0) > _MOVES
+        if moving[-1:].any() and not moving.all():
             continue  # it has been reset meanwhile, and goes again
         speed = np.abs(record.measured[rows]).max(initial=0.0)
         if speed > _STILL:

@@ -32,6 +32,12 @@ def stretches(sent_ns: np.ndarray, weight: np.ndarray | None = None) -> list[sli
     return [slice(a, b) for a, b in zip(cuts, cuts[1:])]
 
 
+def not_numbers(what: str, *values: np.ndarray) -> list[str]:
+    """A problem where something that was sent is no finite number, which no comparison with a limit would find."""
+    wrong = sum(int((~np.isfinite(part)).sum()) for part in values)
+    return [f"{wrong} values that were sent to {what} are no finite numbers"] if wrong else []
+
+
 def ahead(times_s: np.ndarray, values: np.ndarray, most: float) -> float:
     """How far values (N,) get ahead of the fastest rise that is allowed, `most` a second, from any earlier one on."""
     left = values - most * (times_s - times_s[0])
