@@ -143,6 +143,18 @@ def test_silent_chunks_are_told_and_the_next_chunk_goes_on():
     assert robot.controller.status.cause == ""
 
 
+def test_chunks_that_stay_away_after_a_cut_are_told_as_such():
+    robot = Robot(check_of(lambda row: row[0] > 0.2))
+    robot.run(5)
+    robot.controller.merge(robot.chunk(0.02))
+    robot.run(H)
+    assert robot.controller.status.cause == COLLISION
+    robot.run(3)
+    assert (robot.controller.status.state, robot.controller.status.cause) == (RUNNING, CHUNKS_SILENT)
+    robot.controller.merge(robot.chunk(0.02))
+    assert robot.controller.status.cause == COLLISION
+
+
 def test_a_cut_chunk_is_told_once_and_until_one_is_free():
     """Joint 1 must not go beyond 0.2 rad; the policy wants to twice, holds before it, and goes back."""
     robot, received = Robot(check_of(lambda row: row[0] > 0.2)), []
@@ -150,7 +162,7 @@ def test_a_cut_chunk_is_told_once_and_until_one_is_free():
     robot.controller._changed = received.append
     first = robot.controller.merge(robot.chunk(0.02))
     assert first.accepted and first.cut_at and first.blocked == "a wall"
-    robot.run(30)
+    robot.run(H)
     assert np.array_equal(robot.sent[-1].points.positions[0], robot.sent[-3].points.positions[0]), "it holds"
     robot.controller.merge(robot.chunk(0.02))
     robot.run(6)

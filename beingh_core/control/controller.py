@@ -93,6 +93,7 @@ class Controller:
         self._ticks = TickPlan(contract, check)
         self._at_rest = True
         self._reset_wanted = self._chunk_runs = False
+        self._judged_tick = 0
         self._estops: set[str] = set()
         self._waiting = f"{FOR_JOINT_STATES} on {topics}"
         self._status = Status(state=WAITING, reason=self._waiting)
@@ -183,7 +184,7 @@ class Controller:
         result = buffer.merge(chunk)  # what has stopped or left this epoch meanwhile has told the buffer
         with self._lock:
             if self._status.state == RUNNING and chunk.epoch == self._ticks.epoch:
-                self._note_merged(result)
+                self._note_merged(result, buffer.next_tick)
         return result
 
     def stop(self, cause: str, reason: str, now_ns: int) -> None:
@@ -313,8 +314,9 @@ class Controller:
         problem = self._measured.problem(now_ns)
         return problem[1] if problem else None
 
-    def _note_merged(self, result: MergeResult) -> None:
+    def _note_merged(self, result: MergeResult, next_tick: int) -> None:
         """Tell what is in a chunk's way, once, and that nothing is any more."""
+        self._judged_tick = next_tick
         reason = f"a chunk was cut, the joints brake and hold: {result.blocked}"
         if result.blocked and (self._status.cause, self._status.reason) != (COLLISION, reason):
             self._set(RUNNING, COLLISION, reason, self._ticks.next_ns())
@@ -326,7 +328,9 @@ class Controller:
         if self._tracking is not None:
             self._tracking.commanded(stamp_ns + round(self._dt_ns), command.positions)
         ran_dry, self._chunk_runs = command.held and self._chunk_runs, not command.held
-        if ran_dry and self._status.state == RUNNING and self._status.cause != COLLISION:
+        if self._status.cause == COLLISION:  # until no chunk comes any more that could be cut
+            ran_dry = command.held and command.tick - self._judged_tick > self._contract.policy.chunk_length
+        if ran_dry and self._status.state == RUNNING:
             self._set(RUNNING, CHUNKS_SILENT, "the last chunk is used up: the joints brake and hold", stamp_ns)
 
     def _wait(self, now_ns: int) -> None:

@@ -236,6 +236,7 @@ MUTANTS = [
         "beingh_core/control/controller.py",
         CAUSES,
         ("if result.blocked and (self._status.cause,", "if False and (self._status.cause,"),
-        (" and self._status.cause != COLLISION:", ":"),
+        ("if self._status.cause == COLLISION:  #", "if False:  #"),
+        ("command.tick - self._judged_tick > self._contract.policy.chunk_length", "False"),
     ),
 ]
