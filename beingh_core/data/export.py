@@ -145,7 +145,8 @@ def _spec(
 def _journal(out: Path) -> set[str]:
     """Names of the bags that are done."""
     path = out / JOURNAL
-    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    with storage.told_when_full(out):
+        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     if lines and not is_whole(lines[-1]):
         storage.write(path, b"".join(lines[:-1]))
     return {json.loads(line)["bag"] for line in lines if is_whole(line)}

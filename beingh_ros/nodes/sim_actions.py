@@ -26,6 +26,8 @@ from beingh_ros.drivers.interfaces import interface
 from beingh_ros.nodes.sim_commands import Accept, read_command
 
 MONITOR_S = 0.05
+# Ended goals are kept for this time; every status message lists them [s].
+RESULT_S = 10
 SUCCEED, ABORT, CANCELED = "succeed", "abort", "canceled"
 Take = Callable[[Accept], None]
 
@@ -83,6 +85,7 @@ class SimActions:
                 partial(self._execute, job),
                 goal_callback=partial(self._judge, name, job),
                 cancel_callback=lambda _: CancelResponse.ACCEPT,
+                result_timeout=RESULT_S,
             )
         )
 
