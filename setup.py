@@ -67,7 +67,7 @@ setup(
         "cluster": ["ray"],
         "monitor": ["rich"],
         "viewer": ["rerun-sdk"],
-        "test": ["pytest", "hypothesis", "ruckig", "pyzmq", "mcap-ros2-support"],
+        "test": ["pytest", "pytest-timeout", "hypothesis", "ruckig", "pyzmq", "mcap-ros2-support"],
     },
     zip_safe=False,
     entry_points={
