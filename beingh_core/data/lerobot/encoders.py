@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+from collections.abc import Iterator
 
 import av
 import numpy as np
@@ -48,6 +50,8 @@ def works(encoder: str) -> bool:
         picture = av.VideoFrame.from_ndarray(np.zeros((240, 320, 3), np.uint8), format="rgb24").reformat(
             format="yuv420p"
         )
+        with scheduling_kept():
+            context.open()
         packets = []
         for pts in range(3):
             picture.pts = pts
@@ -55,6 +59,34 @@ def works(encoder: str) -> bool:
         return bool(packets + context.encode(None))
     except Exception:  # not in this build, no device, no driver: each fails in its own way
         return False
+
+
+@contextlib.contextmanager
+def scheduling_kept() -> Iterator[None]:
+    """The calling thread, and those that begin meanwhile in this process, are scheduled as the calling thread was before.
+
+    SVT-AV1 gives its threads, and the one that opens it, the highest real-time priority where it may (root has the right,
+    and containers mostly run as root): an export would come before a controller on the same computer.
+    """
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    others = _threads()
+    try:
+        yield
+    finally:
+        for thread in {0} | _threads() - others:
+            with contextlib.suppress(OSError):  # it has ended
+                os.sched_setscheduler(thread, policy, parameters)
+
+
+def _threads() -> set[int]:
+    """Numbers of this process's threads; empty where the system does not tell them."""
+    try:
+        return {int(name) for name in os.listdir("/proc/self/task")}
+    except OSError:
+        return set()
 
 
 def options(encoder: str, settings: VideoSettings, threads: int) -> dict[str, str]:

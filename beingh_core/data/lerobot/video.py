@@ -91,6 +91,8 @@ class CameraEncoder:
                 stream.width, stream.height = self._camera.width, self._camera.height
                 stream.pix_fmt = "gray12le" if self._camera.depth else "yuv420p"
                 stream.codec_context.time_base = Fraction(1, self._fps)
+                with encoders.scheduling_kept():
+                    stream.codec_context.open()
                 while (picture := self._next()) is not None:
                     frame = self._converted(picture)
                     frame.pts, frame.time_base = self.frames, Fraction(1, self._fps)
