@@ -156,7 +156,8 @@ def test_a_report_without_an_episode_to_show(tmp_path):
 
 def test_a_trace_without_images_or_commands_still_makes_a_report(tmp_path):
     shown = trace([])
-    write_report(tmp_path, run_data(), shown)
+    write_report(tmp_path, run_data(), shown, video="video.mp4")
+    assert 'src="video.mp4"' in (tmp_path / "report.html").read_text()
     empty = EpisodeTrace(**(vars(shown) | {"sent": np.empty((0, 3)), "chunks": [], "seams": []}))
     write_report(tmp_path, run_data(), empty)
 

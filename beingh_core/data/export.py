@@ -65,6 +65,7 @@ def export(
     """
     contract = load_contract(settings.contract)
     encoders.choose(settings.video)
+    _check_version(settings)
     done = _journal(settings.out)
     todo = [bag for bag in bags if bag.name not in done]
     outcomes: dict[Path, Outcome] = {bag: Outcome(bag=bag, state=THERE) for bag in bags if bag.name in done}
@@ -80,6 +81,17 @@ def export(
             if progress:
                 progress(outcomes[bag], len(outcomes), len(bags))
     return [outcomes[bag] for bag in bags]
+
+
+def _check_version(settings: Export) -> None:
+    """Refuses another version than the dataset's also where every bag is in it already."""
+    there = settings.out / "meta/info.json"
+    if there.exists() and (version := Dataset(settings.out).spec.version) != settings.version:
+        raise BeingHError(
+            f"the dataset that is there is {version}, and {settings.version} is asked for",
+            where=settings.out,
+            remedy=f"ask for --version {version}, or take another folder",
+        )
 
 
 def _commit(writer: DatasetWriter, bag: Path, result: Converted | BeingHError) -> Outcome:

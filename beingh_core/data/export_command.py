@@ -113,6 +113,7 @@ def find_bags(paths: Sequence[Path]) -> list[Path]:
             found.append(path)
         else:
             raise BeingHError("there is no such bag", where=path)
+    found = list({path.resolve(): path for path in reversed(found)}.values())[::-1]  # one named twice is one bag
     if not found:
         raise BeingHError("these are labels, no bags", where=paths[0], remedy="name bags or a folder of bags")
     names = [path.name for path in found]

@@ -19,7 +19,7 @@ h1 { font-size: 1.7rem; margin: 0; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .
 .tiles { display: flex; flex-wrap: wrap; gap: .8rem; margin: 1.2rem 0; }
 .tile { border: 1px solid var(--line); border-radius: .5rem; padding: .6rem 1rem; min-width: 9rem; }
 .tile b { display: block; font-size: 1.5rem; line-height: 1.2; } .tile span { color: var(--soft); font-size: .85rem; }
-img { max-width: 100%; display: block; } .scroll { overflow-x: auto; }
+img, video { max-width: 100%; display: block; } .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .92rem; } th, td { text-align: left; padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--line); }
 th { color: var(--soft); font-weight: 500; } td.number { text-align: right; font-variant-numeric: tabular-nums; }
 code { font-size: .9em; }
@@ -49,6 +49,7 @@ def page(
     results: Sequence[EpisodeResult],
     shown: EpisodeResult | None,
     pictures: Mapping[str, bytes],
+    video: str = "",
 ) -> str:
     """The HTML text.
 
@@ -58,12 +59,15 @@ def page(
         results: the episodes.
         shown: the episode in the pictures.
         pictures: title -> PNG.
+        video: file beside the report, "" for none.
     """
     parts = [
-        "<h1>Being-H on a simulated robot</h1>",
+        f"<h1>Being-H on a simulated {escape(str(figures['robot']))}</h1>",
         f"<p class=soft>checkpoint <code>{escape(str(figures['checkpoint']))}</code></p>",
         _tiles(figures),
     ]
+    if video:
+        parts.append(f'<h2>All episodes</h2><video controls preload=metadata src="{escape(video)}"></video>')
     if shown is not None:
         parts.append(f"<h2>Episode {shown.index + 1}: “{escape(shown.instruction)}”, {escape(shown.outcome)}</h2>")
     parts += [picture(title, png) for title, png in pictures.items()]

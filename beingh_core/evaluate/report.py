@@ -14,13 +14,16 @@ from beingh_core.evaluate.figures import RunData, figures
 from beingh_core.evaluate.html import page
 
 
-def write_report(out: Path, run: RunData, trace: EpisodeTrace | None) -> tuple[dict[str, object], Audit]:
+def write_report(
+    out: Path, run: RunData, trace: EpisodeTrace | None, video: str = ""
+) -> tuple[dict[str, object], Audit]:
     """Write the files of a run.
 
     Args:
         out: directory; created.
         run: what was measured.
         trace: the episode to show in pictures, None without one.
+        video: file in `out` to show, "" for none.
 
     Returns:
         the figures of report.json, and the audit behind `prefix_violations`.
@@ -35,7 +38,7 @@ def write_report(out: Path, run: RunData, trace: EpisodeTrace | None) -> tuple[d
     pictures["Latency"] = plots.latency_histogram(
         run.inference_ms, run.latency_ms, 1e3 * run.delay_steps / run.wire.rate_hz
     )
-    text = page(values, audit, run.results, None if trace is None else trace.result, pictures)
+    text = page(values, audit, run.results, None if trace is None else trace.result, pictures, video)
     (out / "report.html").write_text(text, encoding="utf-8")
     (out / "report.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     (out / "episodes.json").write_text(json.dumps(_rows(run.results), indent=1) + "\n", encoding="utf-8")

@@ -32,16 +32,16 @@ def add_evaluate(commands) -> None:
     parser.add_argument("--view", action="append", default=[], metavar="VIEW=KEY", help="pictures of a view, by key")
     parser.add_argument("--delay", type=int, help="locked steps; empty: the contract's")
     parser.add_argument("--stride", type=int, default=0, help="rows between chunks; 0: the contract's execution steps")
-    add_common(parser)
+    add_common(parser, "out/evaluation")
     parser.set_defaults(run=_evaluate)
 
 
-def add_common(parser: argparse.ArgumentParser) -> None:
-    """Options of every evaluation on recordings."""
+def add_common(parser: argparse.ArgumentParser, out: str) -> None:
+    """Options of every evaluation on recordings; `out` is where its report goes by default."""
     parser.add_argument(
         "--checkpoint", action="append", required=True, metavar="DIR", help="checkpoint; twice to compare two"
     )
-    parser.add_argument("--out", type=Path, default=Path("out/evaluation"), metavar="DIR", help="folder of the report")
+    parser.add_argument("--out", type=Path, default=Path(out), metavar="DIR", help="folder of the report")
     parser.add_argument("--task", default="", help="instruction; empty: the recording's own")
     parser.add_argument("--dataset-name", default="", help="whose statistics to normalise with; empty: the contract's")
     parser.add_argument("--allow-outside", action="store_true", help="also states far outside of the statistics")
@@ -138,8 +138,10 @@ def headline(values: Mapping) -> str:
     name, unit = values["main"]["quantity"], values["main"]["unit"]
     quantities = values["errors"]["all"]["quantities"]
     errors = next(q["errors"] for key, q in quantities.items() if key.partition(":")[2] == name and q["unit"] == unit)
+    steps = values["steps"]
     lines = [
-        f"mean error of {name} [{unit}] over {values['chunks']} chunks, at step 1, s, H, and in all steps that would run:"
+        f"mean error of {name} [{unit}] over {values['chunks']} chunks, at step 1, s = {steps['executed']}, "
+        f"H = {steps['decided']}, and in all steps that would run:"
     ]
     for source, by_step in errors.items():
         numbers = "  ".join(f"{_number(by_step[label]['mean']):>9}" for label in ("1", "s", "H", "1..s"))

@@ -42,6 +42,7 @@ EXPERT_SECONDS, REFERENCE_SECONDS = 45.0, 12.0
 REFERENCE = "follow the reference path"
 INSTRUCTION = "pick up the {colour} cube"
 SPECTATOR_FPS = 10.0
+VIDEO = "video.mp4"
 SECONDS = 20.0
 LIMITS = ("lower", "upper", "velocity", "acceleration", "jerk", "is_velocity")
 INTERRUPTED, FAILED = 130, 1
@@ -114,7 +115,7 @@ class Demo:
         with make_progress(len(self._plan)) as progress:
             progress.state("starting simulator, controller and policy")
             group = ProcessGroup(episodes_only(processes(options)), self._out / "logs")
-            with group, DemoSession(self._contract, group, self._out / "video.mp4", SPECTATOR_FPS) as session:
+            with group, DemoSession(self._contract, group, self._out / VIDEO, SPECTATOR_FPS) as session:
                 if self._viewer == "rerun":
                     RerunViewer(session.node, self._contract)
                 if self._record is not None:
@@ -243,13 +244,14 @@ class Demo:
         )
 
     def _report(self, data: RunData) -> int:
-        values, audit = write_report(self._out, data, self._trace)
+        values, audit = write_report(self._out, data, self._trace, VIDEO if (self._out / VIDEO).exists() else "")
         if self._still is not None:
             Image.fromarray(self._still).save(self._out / STILL)
+        inference = values["inference_ms"]["p50"]
         print(
             f"{values['successes']} of {values['episodes']} episodes succeeded, "
             f"{values['prefix_violations']} broken commitments, {values['limit_violations']} limit violations, "
-            f"{values['late_chunks']} late chunks of {values['chunks']}, inference {values['inference_ms']['p50']} ms"
+            f"{values['late_chunks']} late chunks of {values['chunks']}, inference {'-' if inference is None else f'{inference:.1f} ms'}"
         )
         print(f"report: {self._out / 'report.html'}")
         if audit.violations:
@@ -329,6 +331,8 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         if given.episodes < 1:
             raise BeingHError(f"{given.episodes} episodes cannot be run", where="--episodes", allowed="1 or more")
+        if given.seed < 0:
+            raise BeingHError(f"the seed {given.seed} is negative", where="--seed", allowed="0 or more")
         if given.all and given.record:
             raise BeingHError("--all records nothing", where="--record", remedy="give one robot: --robot NAME")
         if given.all:

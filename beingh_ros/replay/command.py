@@ -63,7 +63,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--realtime", action="store_true", help="time runs as on the wall; two runs then differ")
     parser.add_argument("--domain", type=int, help="ROS domain, in which nobody may be; empty: one that is free")
     parser.add_argument("--rrd", type=Path, metavar="FILE", help="also write a recording for Rerun")
-    add_common(parser)
+    add_common(parser, "out/replay")
 
 
 def run(chosen: argparse.Namespace) -> int:
