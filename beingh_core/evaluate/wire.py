@@ -71,6 +71,7 @@ class _Command:
     positions: np.ndarray
     sent_ns: int | None
     sequence: int | None
+    epoch: str | None = None
 
 
 class WireLog:
@@ -78,16 +79,21 @@ class WireLog:
 
     A command does not name its epoch. With the times at which messages were sent, it is of the epoch that was
     announced last before it, even when the clock behind the stamps is set; without them, of the one that its stamp
-    lies in.
+    lies in. A plan does name it: one that stands for the command of its first tick is not sent when another epoch was
+    announced before that tick.
 
     Args:
         joints: the J joints, in the order of every result.
         groups: joints of each driver topic.
         rate_hz: ticks per second.
+        planned: whether the first row of each plan stands for the command that is sent a period later, on the only topic.
     """
 
-    def __init__(self, *, joints: Sequence[str], groups: Sequence[Sequence[str]], rate_hz: float) -> None:
-        self.joints, self.rate_hz = tuple(joints), float(rate_hz)
+    def __init__(
+        self, *, joints: Sequence[str], groups: Sequence[Sequence[str]], rate_hz: float, planned: bool = False
+    ) -> None:
+        self.joints, self.rate_hz, self.planned = tuple(joints), float(rate_hz), planned
+        self._period_ns = round(NS_PER_S / self.rate_hz)
         self.groups = tuple(tuple(group) for group in groups)
         self._lock = threading.Lock()
         self._commands: tuple[list[_Command], ...] = tuple([] for _ in self.groups)
@@ -125,13 +131,32 @@ class WireLog:
                 self._commands[group].append(command)
 
     def buffer(
-        self, epoch: str, stamp_ns: int, joints: Sequence[str], positions: np.ndarray, sent_ns: int | None = None
+        self,
+        epoch: str,
+        stamp_ns: int,
+        joints: Sequence[str],
+        positions: np.ndarray,
+        sent_ns: int | None = None,
+        sequence: int | None = None,
     ) -> None:
         """A publication of controller/buffer: (M, J) from the tick at `stamp_ns` on, sent at `sent_ns` [ns]."""
+        rows = self._ordered(self.joints, joints, positions)
         if sent_ns is not None:
             with self._lock:
                 self._announced_ns.setdefault(epoch, sent_ns)
-        self._add("buffers", epoch, stamp_ns, self._ordered(self.joints, joints, positions))
+                if self.planned and rows is not None and len(rows):
+                    due_ns = sent_ns + self._period_ns
+                    self._commands[0].append(
+                        _Command(
+                            stamp_ns=stamp_ns,
+                            received_ns=due_ns,
+                            positions=rows[:1],
+                            sent_ns=due_ns,
+                            sequence=sequence,
+                            epoch=epoch,
+                        )
+                    )
+        self._add("buffers", epoch, stamp_ns, rows)
 
     def chunk(self, epoch: str, stamp_ns: int, joints: Sequence[str], positions: np.ndarray) -> None:
         """A chunk of the policy: (H, J) from the tick at `stamp_ns` on."""
@@ -162,7 +187,7 @@ class WireLog:
             for group, commands in enumerate(self._commands):
                 for command in commands:
                     index = bisect_right(begins, self._time_ns(command)) - 1
-                    if index >= 0:
+                    if index >= 0 and not self._overtaken(command, logs[index].name, begins[index]):
                         self._place(logs[index], group, command)
             return logs
 
@@ -193,6 +218,12 @@ class WireLog:
     def _time_ns(self, command: _Command) -> int:
         """The command's time on the scale of `_begin_ns`."""
         return command.stamp_ns if command.sent_ns is None or not self._announced_ns else command.sent_ns
+
+    def _overtaken(self, command: _Command, epoch: str, begin_ns: int) -> bool:
+        """Whether it is a plan that `epoch` has replaced before its first tick was due."""
+        if command.epoch is None or command.sent_ns is None or command.epoch == epoch:
+            return False
+        return command.sent_ns - self._period_ns < begin_ns
 
     def _place(self, log: EpochLog, group: int, command: _Command) -> None:
         tick = self._tick(log, command.stamp_ns)

@@ -84,6 +84,7 @@ class Onlooker:
             joints=self.seen.joints,
             groups=[group.joints for group in groups] or [self.seen.joints],
             rate_hz=contract.rate_hz,
+            planned=self.seen.planned,
         )
         self.streams = streams_of(node, contract)
         self.plans: list[tuple[int, np.ndarray]] = []
@@ -155,13 +156,8 @@ class Onlooker:
         read = self._read(message)
         if read is not None and len(read.positions) and set(self.seen.joints) <= set(read.joints):
             sent_ns, rows = info["source_timestamp"], self._of_seen(read)
-            if self.seen.planned:  # its first row is sent a period later
-                row, later_ns = rows[:1], sent_ns + round(1e9 / self._rate_hz)
-                number = info["publication_sequence_number"]
-                self.log.command(
-                    0, read.stamp_ns, self.seen.joints, row, info["received_timestamp"], later_ns, sequence=number
-                )
-            self.log.buffer(read.frame_id, read.stamp_ns, self.seen.joints, rows, sent_ns=sent_ns)
+            number = info["publication_sequence_number"]
+            self.log.buffer(read.frame_id, read.stamp_ns, self.seen.joints, rows, sent_ns=sent_ns, sequence=number)
             self.epoch, self.plan_s = read.frame_id, time.monotonic()
             self.speed = float(np.abs(np.diff(read.positions[:2], axis=0)).max(initial=0.0)) * self._rate_hz
             self.plans.append((sent_ns, read.positions[0, [read.joints.index(j) for j in self.planned_joints]]))
