@@ -1,5 +1,7 @@
 """The judges of streams to a G1 and to a base: of good ones nothing, of each kind of broken ones one thing."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from interface_builder import provide
@@ -11,6 +13,7 @@ from test_drivers_unitree import crc_of
 from beingh_core.evaluate.arm_sdk import LowCommands, judge_arm_sdk, read_low_commands
 from beingh_core.evaluate.base import BaseRecord, judge_base
 from beingh_core.evaluate.stream_figures import ahead, stretches
+from beingh_ros.soak.onlooker import Onlooker, StateNote
 
 NS = 1_000_000_000
 RATE_HZ, RAMP_IN_S, RAMP_OUT_S = 250.0, 5.0, 2.0
@@ -54,8 +57,8 @@ def g1_stream(*, rise_s=RAMP_IN_S, fall_s=RAMP_OUT_S, hold_s=1.0):
     )
 
 
-def g1_problems(stream):
-    judged = judge_arm_sdk(stream, arms=ARMS, held=HELD, ramp_in_s=RAMP_IN_S, ramp_out_s=RAMP_OUT_S)
+def g1_problems(stream, halts=()):
+    judged = judge_arm_sdk(stream, arms=ARMS, held=HELD, ramp_in_s=RAMP_IN_S, ramp_out_s=RAMP_OUT_S, halts=halts)
     return judged.figures, judged.problems
 
 
@@ -64,19 +67,65 @@ def test_a_good_stream_to_a_g1_has_no_problem():
     assert problems == () and figures["arm_sdk_weight_ramps"] == 1 and figures["arm_sdk_weight_max"] == 1.0
 
 
+def one_after_another(first, second, pause_s):
+    later_ns = first.sent_ns[-1] - second.sent_ns[0] + round(pause_s * NS)
+    return LowCommands(
+        sent_ns=np.append(first.sent_ns, second.sent_ns + later_ns),
+        **{
+            name: np.concatenate([getattr(first, name), getattr(second, name)])
+            for name in ("weight", "positions", "modes", "right")
+        },
+    )
+
+
+def part(stream, rows):
+    names = ("sent_ns", "weight", "positions", "modes", "right")
+    return LowCommands(**{name: getattr(stream, name)[rows] for name in names})
+
+
 def test_a_stream_in_two_parts_may_hold_the_waist_elsewhere():
     first, second = g1_stream(), g1_stream()
     second.positions[:, 12] = 0.3
-    for later_s in (10.0, 0.02 + (first.sent_ns[-1] - NS) / NS):  # with and without a pause between them
-        both = LowCommands(
-            sent_ns=np.append(first.sent_ns, second.sent_ns + round(later_s * NS)),
-            **{
-                name: np.concatenate([getattr(first, name), getattr(second, name)])
-                for name in ("weight", "positions", "modes", "right")
-            },
-        )
-        figures, problems = g1_problems(both)
+    for pause_s in (2.0, 0.02):
+        figures, problems = g1_problems(one_after_another(first, second, pause_s))
         assert problems == () and figures["arm_sdk_weight_ramps"] == 2
+
+
+def paused(pause_s):
+    """A stream that ceases at the weight 1, at rest, and goes on there."""
+    whole, at = g1_stream(), round((RAMP_IN_S + 0.5) * RATE_HZ)
+    whole.positions[:, 25] = 0.0
+    return one_after_another(part(whole, slice(at)), part(whole, slice(at, None)), pause_s), whole.sent_ns[at - 1]
+
+
+def test_commands_that_pause_with_the_weight_up_are_told_unless_a_stop_was():
+    told = ("commands on arm_sdk paused for 4.0 s with the weight 1.000, and no stop",)
+    for pause_s, halt_s, problems in (
+        (0.5, None, ()),
+        (4.0, None, told),
+        (4.0, (-3.0, -1.0), told),
+        (4.0, (4.5, 9.0), told),
+        (4.0, (-0.2, 3.0), ()),
+    ):
+        stream, since_ns = paused(pause_s)
+        halts = [] if halt_s is None else [tuple(since_ns + round(at_s * NS) for at_s in halt_s)]
+        assert g1_problems(stream, halts)[1] == problems, (pause_s, halt_s)
+
+
+def test_commands_that_end_with_the_weight_up_are_told():
+    whole = g1_stream()
+    cut = part(whole, slice(0, round((RAMP_IN_S + 0.5) * RATE_HZ)))
+    assert g1_problems(cut, [(0, 10**18)])[1] == ("commands on arm_sdk ended with the weight 1.000",)
+    (problem,) = g1_problems(one_after_another(cut, whole, 3.0), [(0, 10**18)])[1]
+    assert problem == "commands on arm_sdk ended with the weight 1.000; others began 3.0 s later"
+
+
+def test_a_weight_that_rises_in_a_pause_is_told():
+    whole, at = g1_stream(), round(0.5 * RAMP_IN_S * RATE_HZ)
+    later = part(whole, slice(round((RAMP_IN_S + 0.5) * RATE_HZ), None))
+    whole.positions[:, 25] = later.positions[:, 25] = 0.0
+    (problem,) = g1_problems(one_after_another(part(whole, slice(at)), later, 4.0), [(0, 10**18)])[1]
+    assert problem.startswith("the weight of arm_sdk rose from 0.2") and "to 1.000 in a pause of 4.0 s" in problem
 
 
 def _jump(stream):
@@ -112,6 +161,17 @@ def test_a_sender_that_was_held_up_may_catch_up_a_little():
     late[600:625] = late[625]  # 0.1 s of messages at once
     stream.sent_ns[:] = late
     assert g1_problems(stream)[1] == ()
+
+
+def test_a_controller_halts_from_each_report_that_it_does_not_run_to_the_next_that_it_does():
+    states = ["waiting", "running", "running", "stopping", "stopped", "waiting", "running", "stopped"]
+    notes = [
+        StateNote(state=state, cause="", reason="", epoch="", stamp_ns=0, received_ns=0, sent_ns=at)
+        for at, state in enumerate(states)
+    ]
+    halts = Onlooker.halts(SimpleNamespace(states=notes))
+    assert halts[:2] == [(0, 1), (3, 6)] and halts[2][0] == 7 and halts[2][1] > 10**18
+    assert Onlooker.halts(SimpleNamespace(states=[])) == []
 
 
 def test_nothing_for_a_g1_is_told():

@@ -18,6 +18,10 @@ _BYTES = 28 * MOTORS + 20
 _RISE, _FALL = 2.0, 1.0
 # A sender that was held up for so long may catch up [s]; a float's last place at the size of a joint's position [rad].
 _HELD_UP_S, _ROUNDING = 0.15, 1e-6
+# Commands further apart than this have paused: a controller whose ticks are held up for so long stops [s].
+_PAUSE_S = 1.0
+# A weight that is no more than this is given back.
+_GIVEN_BACK = 0.01
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,14 +82,19 @@ def judge_arm_sdk(
     held: Mapping[str, int],
     ramp_in_s: float,
     ramp_out_s: float,
+    halts: Sequence[tuple[int, int]] = (),
 ) -> StreamFigures:
     """Everything that can be said of the messages.
+
+    A robot that was given a weight above 0 keeps it when the commands cease. So they end with 0, whether others follow or
+    none, and pause above it only while the controller says that it does not run: until its reset the posture is held.
 
     Args:
         commands: the messages, in order.
         arms: commanded joint -> its motor and its velocity limit [rad/s].
         held: joint that is kept where it is -> its motor.
         ramp_in_s, ramp_out_s: the contract's.
+        halts: (from, to) times in which the controller has said that it does not run [ns].
     """
     used = sorted({motor for motor, _ in arms.values()} | set(held.values()))
     if unclear := not_numbers("arm_sdk", commands.weight, commands.positions[:, used]):
@@ -97,6 +106,7 @@ def judge_arm_sdk(
         *([f"{wrong} messages on arm_sdk have a wrong check sum"] if wrong else []),
         *([f"{apart} messages on arm_sdk lack some of the joints that are commanded"] if apart else []),
         *ramps,
+        *_pauses(commands, halts, ramp_in_s),
         *_waist(commands, held),
         *_speeds(commands, arms),
     ]
@@ -119,13 +129,10 @@ def _owned(commands: LowCommands) -> list[slice]:
 
 def _ramps(commands: LowCommands, ramp_in_s: float, ramp_out_s: float) -> list[str]:
     problems = []
-    parts = _owned(commands)
-    for number, rows in enumerate(parts):
+    for rows in _owned(commands):
         times_s, weight = commands.sent_ns[rows] / 1e9, commands.weight[rows]
-        if weight[0] > 0.01:
+        if weight[0] > _GIVEN_BACK:
             problems.append(f"the weight of arm_sdk begins with {weight[0]:.3f}")
-        if number < len(parts) - 1 and weight[-1] > 0.01:
-            problems.append(f"the weight of arm_sdk ends with {weight[-1]:.3f}")
         if weight.min() < 0.0 or weight.max() > 1.0:
             problems.append(f"the weight of arm_sdk goes from {weight.min():.3f} to {weight.max():.3f}")
         for what, values, most in (("rises", weight, _RISE / ramp_in_s), ("falls", -weight, _FALL / ramp_out_s)):
@@ -134,6 +141,28 @@ def _ramps(commands: LowCommands, ramp_in_s: float, ramp_out_s: float) -> list[s
                 problems.append(
                     f"the weight of arm_sdk {what} by {too_far:.3f} more than {most:.2f} a second, which are right"
                 )
+    return problems
+
+
+def _pauses(commands: LowCommands, halts: Sequence[tuple[int, int]], ramp_in_s: float) -> list[str]:
+    """Where commands have ceased with the weight above 0, and what it was when they went on."""
+    times_ns, weight, problems = commands.sent_ns, commands.weight, []
+    for at in np.flatnonzero(np.diff(times_ns) > _PAUSE_S * 1e9):
+        before, after, pause_s = weight[at], weight[at + 1], (times_ns[at + 1] - times_ns[at]) / 1e9
+        if before <= _GIVEN_BACK:
+            continue
+        if after <= _GIVEN_BACK:
+            problems.append(
+                f"commands on arm_sdk ended with the weight {before:.3f}; others began {pause_s:.1f} s later"
+            )
+        elif not any(begin < times_ns[at + 1] and end > times_ns[at] for begin, end in halts):
+            problems.append(f"commands on arm_sdk paused for {pause_s:.1f} s with the weight {before:.3f}, and no stop")
+        if after - before > _RISE / ramp_in_s * _HELD_UP_S:
+            problems.append(
+                f"the weight of arm_sdk rose from {before:.3f} to {after:.3f} in a pause of {pause_s:.1f} s"
+            )
+    if len(weight) and weight[-1] > _GIVEN_BACK:
+        problems.append(f"commands on arm_sdk ended with the weight {weight[-1]:.3f}")
     return problems
 
 

@@ -6,6 +6,7 @@ shows in the numbers of the messages.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ from beingh_ros.soak.streams import streams_of
 
 DEEP = QoSProfile(depth=5000)
 LATCHED = QoSProfile(depth=50, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-STOPPED_STATES = ("stopping", "stopped")
+STOPPED_STATES, RUNNING = ("stopping", "stopped"), "running"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +124,17 @@ class Onlooker:
             for note in self.states
             if note.state in STOPPED_STATES
         ]
+
+    def halts(self) -> list[tuple[int, int]]:
+        """(from, to) times in which the controller said that it does not run [ns]; the last one may have no end."""
+        found, since_ns = [], None
+        for note in self.states:
+            if note.state == RUNNING:
+                found += [] if since_ns is None else [(since_ns, note.sent_ns)]
+                since_ns = None
+            elif since_ns is None:
+                since_ns = note.sent_ns
+        return found if since_ns is None else [*found, (since_ns, sys.maxsize)]
 
     @property
     def silent_s(self) -> float:

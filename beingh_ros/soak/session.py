@@ -100,7 +100,8 @@ def _on_the_wire(chosen, contract, checkpoint: Path | None, out: Path, kinds: li
     soak.record.moved_by_others = rig.moved
     soak.record.touches = rig.onlooker.touches
     stopped_ns = [note.cause_ns for note in soak.record.stops]
-    soak.record.streams = [stream.judged(stopped_ns) for stream in rig.onlooker.streams]
+    halts = rig.onlooker.halts()
+    soak.record.streams = [stream.judged(stopped_ns, halts) for stream in rig.onlooker.streams]
     if processes.timer_file.exists():
         soak.record.timer_ns = [int(line) for line in processes.timer_file.read_text().split()]
     return soak.record, interrupted_s

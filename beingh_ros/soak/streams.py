@@ -41,8 +41,8 @@ class ArmSdkStream:
     def _take(self, message: bytes, info: dict) -> None:
         self._messages.append((info["source_timestamp"], bytes(message)))
 
-    def judged(self, _stopped_ns: Sequence[int]) -> StreamFigures:
-        """What is to be said of it."""
+    def judged(self, _stopped_ns: Sequence[int], halts: Sequence[tuple[int, int]]) -> StreamFigures:
+        """What is to be said of it, with the times in which the controller did not run [ns]."""
         options, names = self._driver.options, list(self._contract.joint_names)
         velocity = self._contract.limits.velocity
         return judge_arm_sdk(
@@ -51,6 +51,7 @@ class ArmSdkStream:
             held={joint: MOTORS[joint] for joint in options["hold"]},
             ramp_in_s=options["ramp_in_s"],
             ramp_out_s=options["ramp_out_s"],
+            halts=halts,
         )
 
 
@@ -78,8 +79,8 @@ class BaseStream:
     def _on_odometry(self, message: Any) -> None:
         self._measured.append((stamp_to_ns(message.header.stamp), self._numbers(message.twist.twist)))
 
-    def judged(self, stopped_ns: Sequence[int]) -> StreamFigures:
-        """What is to be said of it."""
+    def judged(self, stopped_ns: Sequence[int], _halts: Sequence[tuple[int, int]]) -> StreamFigures:
+        """What is to be said of it, with the times of the stops [ns]."""
         contract, joints = self._contract, self._driver.joints
         columns = [contract.joint_names.index(joint) for joint in joints]
         sent_ns, velocities = _columns(self._sent, len(joints))
