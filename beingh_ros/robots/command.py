@@ -52,7 +52,9 @@ def register(commands) -> None:
     new.add_argument(
         "--urdf", required=True, type=Path, metavar="FILE", help="URDF or, where xacrodoc is installed, xacro"
     )
-    new.add_argument("--srdf", type=Path, metavar="FILE", help="MoveIt's SRDF, for the start posture")
+    new.add_argument(
+        "--srdf", type=Path, metavar="FILE", help="MoveIt's SRDF, for the start posture and links that may touch"
+    )
     new.add_argument("--out", type=Path, metavar="FILE", help="the contract; default: NAME.yaml, here")
     new.add_argument("--robot", default="", metavar="NAME", help="name of the robot; default: that of the URDF's file")
     new.set_defaults(run=_new)

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from beingh_core.contract.draft.parts import find_parts
-from beingh_core.contract.draft.srdf import read_postures
+from beingh_core.contract.draft.srdf import read_allowed, read_postures
 from beingh_core.contract.draft.text import contract_text
 from beingh_core.contract.draft.xacro import expanded
 from beingh_core.contract.paths import is_file
@@ -22,7 +22,7 @@ def write_draft(urdf: Path, srdf: Path | None, out: Path | None, robot: str = ""
 
     Args:
         urdf: description of the robot.
-        srdf: MoveIt's description, for the start posture; None for none.
+        srdf: MoveIt's description, for the start posture and the links that may touch; None for none.
         out: the contract; None for `ROBOT.yaml` in the working directory.
         robot: name; "" for that of the file.
 
@@ -46,9 +46,10 @@ def write_draft(urdf: Path, srdf: Path | None, out: Path | None, robot: str = ""
         _write(urdf, text)
     facts = read_urdf(urdf)
     postures = read_postures(srdf) if srdf is not None else {}
+    allowed = read_allowed(srdf, facts.links) if srdf is not None else {}
     key = os.path.relpath(urdf.resolve(), out.resolve().parent)
     key = str(urdf.resolve()) if key.startswith("..") else key
-    _write(out, contract_text(robot, key, facts, find_parts(facts), postures))
+    _write(out, contract_text(robot, key, facts, find_parts(facts), postures, allowed))
     return out
 
 

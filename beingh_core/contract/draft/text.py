@@ -33,7 +33,14 @@ class Signal:
     coupled: tuple[str, ...] = ()
 
 
-def contract_text(robot: str, urdf_key: str, urdf: UrdfFacts, parts: Parts, postures: Mapping[str, float]) -> str:
+def contract_text(
+    robot: str,
+    urdf_key: str,
+    urdf: UrdfFacts,
+    parts: Parts,
+    postures: Mapping[str, float],
+    allowed: Mapping[str, tuple[str, ...]],
+) -> str:
     """The YAML of a contract with everything that the URDF tells; what it does not tell stands under `assumed`.
 
     Args:
@@ -42,6 +49,7 @@ def contract_text(robot: str, urdf_key: str, urdf: UrdfFacts, parts: Parts, post
         urdf: joints and links.
         parts: what is commanded.
         postures: joint -> start position, of joints for which one is known.
+        allowed: link -> links that it may touch.
 
     Raises:
         BeingHError: there is nothing to command.
@@ -68,6 +76,7 @@ def contract_text(robot: str, urdf_key: str, urdf: UrdfFacts, parts: Parts, post
         "home:",
         *(f"  {_quoted(joint)}: {_number(value)}" for joint, value in home.items()),
         "",
+        *_touching(allowed),
         "estop_topic: estop",
         "",
         f"assumed:  # what the URDF does not tell: key -> what to fill in; `beingh robots check {robot}.yaml` prints it",
@@ -166,6 +175,13 @@ def _limits(urdf: UrdfFacts, joints: list[str], positions: Mapping[str, tuple[fl
     if positions:
         lines += ["  position:", *(f"    {_quoted(j)}: [{a}, {b}]" for j, (a, b) in positions.items())]
     return [*lines, "  acceleration:", *(f"    {_quoted(j)}: {_number(v)}" for j, v in rises.items()), ""]
+
+
+def _touching(allowed: Mapping[str, tuple[str, ...]]) -> list[str]:
+    if not allowed:
+        return []
+    pairs = (f"    {_quoted(link)}: {_list(others)}" for link, others in allowed.items())
+    return ["self_collision:", "  allowed:  # links that may touch, of the SRDF", *pairs, ""]
 
 
 def _signals(urdf: UrdfFacts, parts: Parts) -> list[Signal]:
