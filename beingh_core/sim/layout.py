@@ -38,6 +38,10 @@ _LOWER_M = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 _EDGE_M, _CUBE_SHARE, _SPACING = 0.15, 0.4, 0.4
 # Room for a cube between open fingers, and of tips above the table [m].
 _ROOM_M, _ABOVE_TABLE_M = 0.015, 0.004
+# How far an area under a hand may be moved into view [m].
+_MOVES_M = sorted(
+    (np.array([x, y]) / 50.0 for x in range(-20, 21) for y in range(-20, 21)), key=lambda move: float(move @ move)
+)
 # The wrist camera of any other hand, from the middle of its parts: back along the hand, and beside it [m].
 _BACK_M, _BESIDE_M = 0.15, 0.08
 
@@ -117,7 +121,7 @@ def layout_of(contract: RobotContract, urdf: UrdfFacts, model: mujoco.MjModel) -
         place = _within_reach(contract, urdf, model, data, hands[0], _seen_by(contract, data))
         place = place or _within_reach(contract, urdf, model, data, hands[0])
     body = int(model.joint(joints[-1]).bodyid[0])
-    place = place or _below_hand(contract, model, data, body)
+    place = place or _below_hand(contract, model, data, body, _seen_by(contract, data, model))
     lowest = float(_boxes(model, data)[1][:, 2].min(initial=0.0))
     place = replace(place, floor=min(lowest, place.table[2] - TABLE_THICK_M))
     if hands:
@@ -168,8 +172,13 @@ def _within_reach(
     return best[1] if best else None
 
 
-def _seen_by(contract: RobotContract, data: mujoco.MjData) -> Callable[[np.ndarray], bool]:
-    """Whether one of the robot's own cameras sees a place; all are seen where a camera stands by the table or on a hand alone."""
+def _seen_by(
+    contract: RobotContract, data: mujoco.MjData, model: mujoco.MjModel | None = None
+) -> Callable[[np.ndarray], bool]:
+    """Whether one of the robot's own cameras sees a place; all are seen where a camera stands by the table or on a hand alone.
+
+    With a `model`, not what is behind a part of the robot, either.
+    """
     found = []
     for stream in contract.cameras:
         said = contract.sim.cameras.get(stream.name, SimCamera())
@@ -179,7 +188,7 @@ def _seen_by(contract: RobotContract, data: mujoco.MjData) -> Callable[[np.ndarr
             fovy_deg = said.fovy_deg or SCENE_FOVY_DEG
             camera = Standing(stream.name, said.link, said.position, said.look, said.up, fovy_deg)
             found.append((camera, said.size[0] / said.size[1]))
-    return lambda place: not found or any(sees(camera, aspect, data, place) for camera, aspect in found)
+    return lambda place: not found or any(sees(camera, aspect, data, place, model) for camera, aspect in found)
 
 
 def _cube_size(hand: Hand) -> float:
@@ -200,8 +209,14 @@ def _clear(area: np.ndarray, shoulder: np.ndarray, low: np.ndarray, high: np.nda
     return None
 
 
-def _below_hand(contract: RobotContract, model: mujoco.MjModel, data: mujoco.MjData, body: int) -> Layout:
-    """A table under a hand at home."""
+def _below_hand(
+    contract: RobotContract,
+    model: mujoco.MjModel,
+    data: mujoco.MjData,
+    body: int,
+    is_seen: Callable[[np.ndarray], bool],
+) -> Layout:
+    """A table under a hand at home, and cubes there or as near to it as all of their area is seen."""
     hand = data.subtree_com[body]
     moved, low, high = _boxes(model, data)
     carried = low[np.isin(moved, carried_by(model, body)), 2]
@@ -212,8 +227,15 @@ def _below_hand(contract: RobotContract, model: mujoco.MjModel, data: mujoco.MjD
         top -= _STEP_M
         if top < -_LOWEST_M:
             raise BeingHError("the robot leaves no room for a table", where=contract.urdf_path)
-    (x0, x1), (y0, y1) = np.array(CUBE_AREA_XY) + (centre - TABLE_CENTRE_XY)[:, None]
+    areas = [np.array(CUBE_AREA_XY) + (centre + move - TABLE_CENTRE_XY)[:, None] for move in _MOVES_M]
+    (x0, x1), (y0, y1) = next((area for area in areas if _all_seen(area, top + CUBE_SIZE_M / 2.0, is_seen)), areas[0])
     return Layout(table=(*centre.tolist(), top), area=((float(x0), float(x1)), (float(y0), float(y1))), grasp=())
+
+
+def _all_seen(area: np.ndarray, height: float, is_seen: Callable[[np.ndarray], bool]) -> bool:
+    """Whether corners, sides and middle of an area (2, 2) are seen."""
+    xs, ys = (np.linspace(*ends, 3) for ends in area)
+    return all(is_seen(np.array([x, y, height])) for x in xs for y in ys)
 
 
 def _touches(low: np.ndarray, high: np.ndarray, centre: np.ndarray, top: float) -> bool:

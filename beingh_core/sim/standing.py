@@ -13,6 +13,8 @@ from beingh_core.sim.hand import Hand
 SCENE_FOVY_DEG, WRIST_FOVY_DEG = 42.0, 80.0
 # Of half the picture counts as well inside.
 _INSIDE = 0.9
+# A camera may be inside the shape of a head that is so large [m].
+_AROUND_M = 0.15
 # The camera of a hand: so far before what it grasps and beside the line to it, looking so far beyond [m].
 _BEFORE_M, _BESIDE_M, _BEYOND_M = 0.13, 0.08, 0.03
 
@@ -47,8 +49,13 @@ def at_hand(name: str, hand: Hand, model: mujoco.MjModel, data: mujoco.MjData) -
     return Standing(name, hand.link, *(tuple(vector.tolist()) for vector in (eye, look, across)), WRIST_FOVY_DEG)
 
 
-def sees(camera: Standing, aspect: float, data: mujoco.MjData, place: np.ndarray) -> bool:
-    """Whether a place (3,) [m] is well inside the pictures of a camera, whose width is `aspect` times their height."""
+def sees(
+    camera: Standing, aspect: float, data: mujoco.MjData, place: np.ndarray, model: mujoco.MjModel | None = None
+) -> bool:
+    """Whether a place (3,) [m] is well inside the pictures of a camera, whose width is `aspect` times their height.
+
+    With the `model` of `data`, not behind a shape, either; those around the camera do not count.
+    """
     link = data.body(camera.link or "world")
     axes = link.xmat.reshape(3, 3)
     eye, ahead, up = (np.array(vector) for vector in (camera.eye, camera.ahead, camera.up))
@@ -57,7 +64,16 @@ def sees(camera: Standing, aspect: float, data: mujoco.MjData, place: np.ndarray
     mujoco.mju_quat2Mat(turn, quat)
     right, above, back = turn.reshape(3, 3).T @ (axes.T @ (place - link.xpos) - eye)
     most = _INSIDE * np.tan(np.deg2rad(camera.fovy_deg / 2.0)) * -back
-    return bool(back < 0.0 and abs(above) < most and abs(right) < most * aspect)
+    inside = bool(back < 0.0 and abs(above) < most and abs(right) < most * aspect)
+    return inside and (model is None or not _hidden(model, data, place, link.xpos + axes @ eye))
+
+
+def _hidden(model: mujoco.MjModel, data: mujoco.MjData, place: np.ndarray, eye: np.ndarray) -> bool:
+    """Whether a shape is between a place and an eye."""
+    way = eye - place
+    far = float(np.linalg.norm(way))
+    hit = mujoco.mj_ray(model, data, place, way / far, None, 1, -1, np.zeros(1, np.int32))
+    return 0.0 <= hit < far - _AROUND_M
 
 
 def look_at(eye: np.ndarray, target: np.ndarray, up: np.ndarray) -> np.ndarray:
