@@ -70,6 +70,7 @@ def report(successes, told="pick up the red cube"):
         "prefix_violations": 0,
         "limit_violations": 0,
         "seam_velocity_jump_rad_s": {"max": 0.1},
+        "late_seam_velocity_jump_rad_s": {"max": None},
         "inside_velocity_jump_rad_s": {"max": 0.125},
         "tracking_error": {"lag_ms": 60, "p95": 0.01, "max": 0.02, "max_without_lag": 0.05},
         "instruction_counts": {told: {}},
@@ -84,7 +85,8 @@ def test_the_table_and_the_picture_show_every_robot_that_has_a_report(tmp_path):
     write_table(tmp_path, ["g1", "so101", "ur5e"])
     lines = (tmp_path / TABLE).read_text().splitlines()
     assert (
-        len(lines) == 4 and "| `so101` | 5 of 5 picked | 0 | 0 | 0.100 / 0.125 | 0.010 / 0.020, 60 ms behind |" in lines
+        len(lines) == 4
+        and "| `so101` | 5 of 5 picked | 0 | 0 | 0.100 / none / 0.125 | 0.010 / 0.020, 60 ms behind |" in lines
     )
     assert "`ur5e` | 4 of 5 followed" in lines[3]
     with Image.open(tmp_path / SHEET) as sheet:

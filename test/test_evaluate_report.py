@@ -29,6 +29,7 @@ KEYS = [
     "consumed_delay_steps",
     "control_period_ms",
     "seam_velocity_jump_rad_s",
+    "late_seam_velocity_jump_rad_s",
     "inside_velocity_jump_rad_s",
     "limit_violations",
     "tracking_error",

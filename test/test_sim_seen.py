@@ -1,5 +1,6 @@
 """Every shipped contract's policy sees what it is told to pick, at home and wherever the simulator puts it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,4 +36,20 @@ def test_one_camera_sees_all_cubes_from_home(name):
         places = [place for place, _ in sample_cubes(np.random.default_rng(seed), robot.layout).values()]
         views = [view for view in robot.views.values() if all(inside(robot, view, place) for place in places)]
         assert views, f"seed {seed}: {np.round(places, 2).tolist()}"
+    robot.close()
+
+
+@pytest.mark.parametrize("name", ["fr3", "adam_u", "ur5e"])
+def test_reports_show_the_whole_robot_before_a_light_background(name):
+    robot = SimRobot.of(load_contract(name))
+    model, data = robot.model, robot.data
+    root = model.body_rootid[model.jnt_bodyid[model.joint(robot.joint_names[0]).id]]
+    geoms = [geom for geom in range(model.ngeom) if model.body_rootid[model.geom_bodyid[geom]] == root]
+    view = replace(next(iter(robot.views.values())), camera="spectator_camera", height=480, width=640, fovy_deg=42.0)
+    signs = np.array(np.meshgrid(*[[-1.0, 1.0]] * 3)).reshape(3, -1).T
+    for geom in geoms:
+        turn = data.geom_xmat[geom].reshape(3, 3)
+        for corner in model.geom_aabb[geom, :3] + signs * model.geom_aabb[geom, 3:]:
+            assert inside(robot, view, data.geom_xpos[geom] + turn @ corner), model.body(model.geom_bodyid[geom]).name
+    assert robot.render("spectator_camera", (48, 64))[0].min() > 180
     robot.close()

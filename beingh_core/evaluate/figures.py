@@ -11,7 +11,7 @@ import numpy as np
 from beingh_core.evaluate.commitment import Audit, Violation, audit
 from beingh_core.evaluate.episodes import EpisodeResult, instruction_counts
 from beingh_core.evaluate.motion import check_limits_of
-from beingh_core.evaluate.seams import jumps_of, seams, sent_positions
+from beingh_core.evaluate.seams import jumps_of, late_seams, seams, sent_positions
 from beingh_core.evaluate.stops import StopReport, cut_ticks
 from beingh_core.evaluate.tracking import Followed, tracking_figures
 from beingh_core.evaluate.wire import EpochLog, WireLog
@@ -67,7 +67,7 @@ def percentiles(values: Sequence[float] | np.ndarray, *which: int) -> dict[str, 
 def figures(run: RunData) -> tuple[dict[str, object], Audit]:
     """The figures for report.json, and the audit of the wire behind `prefix_violations`."""
     wire, logs = run.wire, run.wire.epochs()
-    at_seams, inside = _jumps(run, logs)
+    at_seams, at_late, inside = _jumps(run, logs)
     broken = [] if run.limits is None else check_limits_of(logs, wire.joints, wire.groups, wire.rate_hz, run.limits)
     cuts = cut_ticks(logs, run.stops)
     broken = [violation for violation in broken if not _hidden(run, cuts, violation)]
@@ -91,6 +91,7 @@ def figures(run: RunData) -> tuple[dict[str, object], Audit]:
         "consumed_delay_steps": {key: _number(run.controller, f"consumed_delay_{key}") for key in ("p50", "max")},
         "control_period_ms": {"target": 1e3 / wire.rate_hz} | percentiles(wire.periods_ms(), 50, 99),
         "seam_velocity_jump_rad_s": percentiles(at_seams, 95, 100),
+        "late_seam_velocity_jump_rad_s": percentiles(at_late, 95, 100),
         "inside_velocity_jump_rad_s": percentiles(inside, 95, 100),
         "limit_violations": None if run.limits is None else len(broken),
         "tracking_error": tracking_figures(run.followed, run.revolute),
@@ -108,12 +109,14 @@ def _hidden(run: RunData, cuts: Mapping[str, Sequence[int]], violation: Violatio
     return of_plan and bool(at) and min(at) <= violation.tick <= max(at) + 3
 
 
-def _jumps(run: RunData, logs: Sequence[EpochLog]) -> tuple[np.ndarray, np.ndarray]:
-    """Steps of the sent velocity of the joint that jumps most, at seams and inside chunks (N,) [rad/s].
+def _jumps(run: RunData, logs: Sequence[EpochLog]) -> tuple[np.ndarray, ...]:
+    """Steps of the sent velocity of the joint that jumps most (N,) [rad/s]: at seams of chunks in time, at those of chunks
+    whose first steps were committed otherwise when they came, which are caught up with as fast as the limits allow, and inside
+    chunks.
 
-    Braking behind the last chunk is neither.
+    Braking behind the last chunk is none of these.
     """
-    wire, found = run.wire, []
+    wire, found = run.wire, ([np.empty(0)], [np.empty(0)], [np.empty(0)])
     for log in logs:
         first, sent = sent_positions(log, wire.joints, wire.groups)
         if not len(sent) or not run.revolute.any():
@@ -122,11 +125,13 @@ def _jumps(run: RunData, logs: Sequence[EpochLog]) -> tuple[np.ndarray, np.ndarr
         for rows in log.chunks:
             if rows.first in log.accepted:
                 decided[max(0, rows.first - first) : max(0, rows.first - first + len(rows.positions))] = True
-        at = [tick - first for tick in seams(log) if 0 <= tick - first < len(sent) and decided[tick - first]]
-        found.append(jumps_of(sent[:, run.revolute], at, np.flatnonzero(~decided).tolist(), wire.rate_hz))
-    empty = [np.empty(0)]
-    both = np.concatenate([one for one, _ in found] or empty), np.concatenate([other for _, other in found] or empty)
-    return both[0][np.isfinite(both[0])], both[1][np.isfinite(both[1])]
+        path, held = sent[:, run.revolute], np.flatnonzero(~decided).tolist()
+        late = late_seams(log, run.delay_steps, run.commit_margin)
+        at = [tick for tick in seams(log) if 0 <= tick - first < len(sent) and decided[tick - first]]
+        for part, ticks in zip(found, ([t for t in at if t not in late], [t for t in at if t in late])):
+            part.append(jumps_of(path, [tick - first for tick in ticks], held, wire.rate_hz)[0])
+        found[2].append(jumps_of(path, [tick - first for tick in at], held, wire.rate_hz)[1])
+    return tuple(values[np.isfinite(values)] for values in map(np.concatenate, found))
 
 
 def _number(values: Mapping[str, str], key: str) -> float | None:

@@ -43,6 +43,20 @@ def seams(log: EpochLog) -> list[int]:
     return found
 
 
+def late_seams(log: EpochLog, delay_steps: int, commit_margin: int) -> list[int]:
+    """Those of `seams` at which a chunk took over further back than behind its locked prefix of `delay_steps`.
+
+    When it was merged the next ticks were committed already. A publication follows the tick that was next then.
+    """
+    found = []
+    for old, new in zip(log.buffers, log.buffers[1:]):
+        tick = _first_difference(old, new)
+        bases = [base for base in log.accepted if tick is not None and base + delay_steps <= tick]
+        if tick is not None and bases and new.first - 1 + commit_margin > max(bases) + delay_steps:
+            found.append(tick)
+    return found
+
+
 def velocity_jumps(
     log: EpochLog, joints: tuple[str, ...], groups: tuple[tuple[str, ...], ...], rate_hz: float
 ) -> np.ndarray:

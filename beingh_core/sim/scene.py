@@ -21,6 +21,7 @@ from beingh_core.sim.layout import (
     Layout,
 )
 from beingh_core.sim.planar_base import add_planar_base
+from beingh_core.sim.spectator import SPECTATOR
 from beingh_core.sim.standing import SCENE_FOVY_DEG, WRIST_FOVY_DEG, Standing, look_at
 from beingh_core.sim.things import add_things
 from beingh_core.sim.views import SCENE, SCENES, WRIST
@@ -34,7 +35,8 @@ CUBE_MAX_YAW_RAD = 0.25
 TIMESTEP_S = 0.0025
 TOOL_FROM_HAND_M = 0.1034
 
-_SPECTATOR = ((1.25, -0.80, 0.70), (0.36, 0.0, 0.24))
+# Above the floor, from the horizon up.
+_SKY = ([0.95, 0.96, 0.97], [0.80, 0.85, 0.90])
 
 # Stiffness of the vendor's own joint controllers [N m/rad].
 _ARM_GAINS = {f"fr3_joint{n}": 4000.0 if n < 3 else 3500.0 if n < 5 else 2000.0 for n in range(1, 8)}
@@ -97,6 +99,7 @@ def build_model(
     spec.visual.headlight.diffuse = [0.15, 0.15, 0.15]
     spec.visual.headlight.ambient = [0.15, 0.15, 0.15]
     spec.visual.headlight.specular = [0.0, 0.0, 0.0]
+    _add_sky(spec)
     _prepare_robot(spec, read_urdf(Path(urdf_path)), world)
     if touching:
         _let_touch(spec, touching)
@@ -143,6 +146,22 @@ def _prepare_robot(spec: mujoco.MjSpec, urdf: UrdfFacts, world: SimWorld) -> Non
         else:
             actuator.set_to_position(kp=stiffness, kv=said.damping)
         actuator.forcerange = [-effort, effort]
+
+
+def _add_sky(spec: mujoco.MjSpec) -> None:
+    if spec.compiler.discardvisual:  # which would leave out the sky, too
+        for geom in [geom for geom in spec.geoms if not geom.contype and not geom.conaffinity]:
+            spec.delete(geom)
+        spec.compiler.discardvisual = False
+    spec.add_texture(
+        name="sky",
+        type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
+        rgb1=_SKY[1],
+        rgb2=_SKY[0],
+        width=64,
+        height=64,
+    )
 
 
 def _let_touch(spec: mujoco.MjSpec, pairs: Collection[tuple[str, str]]) -> None:
@@ -213,9 +232,10 @@ def _add_world(spec: mujoco.MjSpec, layout: Layout) -> None:
 
 
 def _add_cameras(spec: mujoco.MjSpec, layout: Layout, further: Sequence[Standing]) -> None:
-    for name, (eye, target) in ((SCENE, SCENES[0]), ("spectator_camera", _SPECTATOR)):
-        quat = look_at(np.array(eye), np.array(target), np.array([0.0, 0.0, 1.0]))
-        spec.worldbody.add_camera(name=name, pos=np.array(eye) + layout.offset, fovy=SCENE_FOVY_DEG, quat=quat)
+    eye, target = np.array(SCENES[0])
+    quat = look_at(eye, target, np.array([0.0, 0.0, 1.0]))
+    for name in (SCENE, SPECTATOR):
+        spec.worldbody.add_camera(name=name, pos=eye + layout.offset, fovy=SCENE_FOVY_DEG, quat=quat)
     first = Standing(WRIST, layout.hand, layout.eye, layout.ahead, layout.up, WRIST_FOVY_DEG)
     for camera in (first, *further):
         eye, ahead, up = (np.array(vector) for vector in (camera.eye, camera.ahead, camera.up))
