@@ -1,7 +1,7 @@
 """Owner of the ticks: merges chunks, sends every tick's command once, publishes what is committed.
 
 Topics, services and parameters are listed in `beingh_ros/__init__.py`. Callbacks run in the executor's thread and
-only hand over; the tick thread is the only one that sends.
+only hand over; the tick thread is the only one that sends, and the chunk thread the only one that merges.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
 
 from beingh_core.contract import RobotContract, load_contract
+from beingh_core.control.chunk_thread import ChunkThread
 from beingh_core.control.commander import Commander
 from beingh_core.control.controller import Controller
 from beingh_core.control.path_check import path_check
@@ -61,7 +62,7 @@ class ControllerNode(ManagedNode):
     then the braking path as last command.
 
     Attributes:
-        exit_status: Set when the node must end because a thread that sends has a defect.
+        exit_status: Set when the node must end because a thread that sends or merges has a defect.
     """
 
     def __init__(self) -> None:
@@ -103,6 +104,8 @@ class ControllerNode(ManagedNode):
         self._simulated = self.get_parameter("use_sim_time").value
         subscribe_latched_clock(self)
         self._ticks = self._make_ticks()
+        self._chunks = ChunkThread(self._merge, self._on_failure)
+        self._chunks.start()
         self._report = ControllerReport(
             contract,
             self._controller,
@@ -171,6 +174,7 @@ class ControllerNode(ManagedNode):
     def close(self) -> None:
         """Stop the ticks, send the rest of the braking path, tell the last state."""
         self._end("the node ends")
+        self._chunks.close()
         self._state_publisher.wait_for_all_acked(Duration(seconds=FLUSH_S))
 
     def _end(self, reason: str) -> None:
@@ -232,7 +236,7 @@ class ControllerNode(ManagedNode):
         self._take_chunk(self._reader.base, message)
 
     def _take_chunk(self, read_part: Callable[[Any, int], Trajectory | None], message: Any) -> None:
-        """Merge a chunk once all its parts are there, all of them at once."""
+        """Hand a chunk to the thread that merges, once all its parts are there."""
         self._drop_incomplete()
         try:
             read = read_part(message, time.monotonic_ns())
@@ -245,6 +249,14 @@ class ControllerNode(ManagedNode):
         if waits := self._commander.taking_over():
             self.get_logger().info(f"policy/chunk is not taken yet: {waits}", throttle_duration_sec=5.0)
             return
+        if not self._chunks.put((base_tick, read)):
+            self._report.crowded += 1
+            text = "a chunk was dropped: chunks come faster than they can be checked"
+            self.get_logger().error(text, throttle_duration_sec=5.0)
+
+    def _merge(self, chunk: tuple[int, Trajectory]) -> None:
+        """Chunk thread: merge one, and tell what has become of it."""
+        base_tick, read = chunk
         self._ticks.let_pass()
         result = self._controller.merge(
             Chunk(
@@ -307,7 +319,7 @@ class ControllerNode(ManagedNode):
         self._controller.stop(DRIVER, problem, self._ticks.time.now_ns())
 
     def _on_failure(self, error: Exception) -> None:
-        """A thread that sends ends with this error; it sends the braking path itself, and the node ends."""
+        """A thread that sends or merges ends with this error; it sends the braking path itself, and the node ends."""
         if not self._failing.acquire(blocking=False):
             return  # the other thread does all that
         self.get_logger().error("".join(traceback.format_exception(error)))

@@ -1,4 +1,4 @@
-"""The controller's health as a diagnostic report; the keys are read by the demo's report. Executor thread only."""
+"""The controller's health as a diagnostic report; the keys are read by the demo's report. Executor thread, `merged` the chunk thread."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ class ControllerReport:
         ticks: The thread that sends.
         malformed: Chunk messages that could not be read; the owner counts them.
         incomplete: Chunks of which one part never came; the owner counts them.
+        crowded: Chunks that were dropped because others came faster than they could be checked; the owner counts them.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class ControllerReport:
         self._consumed, self._setpoints = Samples(), setpoints
         self._recent = RecentCounts()
         self._newest: tuple[str, int] | None = None  # epoch and time of the last step [ns] of the newest chunk used
-        self.malformed = self.incomplete = 0
+        self.malformed = self.incomplete = self.crowded = 0
 
     def merged(self, result: MergeResult, epoch: str, stamp_ns: int) -> None:
         """Note a chunk that the controller has judged.
@@ -90,8 +91,9 @@ class ControllerReport:
         clock_ahead_s, clock_text = controller.clock_difference
         verdicts = {name: count for name, count in counters.items() if name not in _NO_VERDICTS}
         accepted = sum(verdicts.get(name, 0) for name in _USED)
-        refused = self.malformed + self.incomplete + sum(verdicts.values()) - accepted - verdicts.get("useless", 0)
-        counted = counters | {"malformed": self.malformed, "incomplete": self.incomplete}
+        unread = {"malformed": self.malformed, "incomplete": self.incomplete, "crowded": self.crowded}
+        refused = sum(unread.values()) + sum(verdicts.values()) - accepted - verdicts.get("useless", 0)
+        counted = counters | unread
         counted |= {"accepted": accepted, "refused": refused, "overruns": controller.overruns}
         setpoints = self._setpoints()
         counted |= {"gripper_ended_short": setpoints.get("gripper_ended_short", 0)}

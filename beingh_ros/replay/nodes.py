@@ -161,6 +161,11 @@ class ReplayController(CountedNode, ControllerNode):
         return due_ns is None or bool(due_ns > now_ns and self.plans and self.plans[-1].stamp_ns == due_ns)
 
     @property
+    def has_merged(self) -> bool:
+        """Whether every chunk that it has taken is judged."""
+        return self._chunks.idle
+
+    @property
     def runs(self) -> bool:
         """Whether it is ticking."""
         return self._controller.next_tick_ns() is not None

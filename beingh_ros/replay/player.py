@@ -307,7 +307,7 @@ class Player:
         for publisher, message in parts:
             publisher.publish(message)
         self._until(
-            lambda: all(taken[name] > count for name, count in zip(names, before)),
+            lambda: all(taken[name] > count for name, count in zip(names, before)) and self._controller.has_merged,
             "the controller does not take a chunk",
         )
         accepted, counters = self._policy.resolve_topic_name("controller/accepted"), self._controller.counters
