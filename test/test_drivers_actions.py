@@ -22,10 +22,10 @@ from driver_support import (
 )
 from rclpy.action import ActionServer
 from rclpy.node import Node
-from ros_support import in_executor, wait_until
+from ros_support import in_executor, spun, wait_until
 
 from beingh_core.errors import BeingHError
-from beingh_ros.drivers import make_drivers
+from beingh_ros.drivers import action_goals, make_drivers
 from beingh_ros.messages.conversions import read_trajectory
 
 interfaces = interfaces
@@ -154,8 +154,9 @@ def test_a_server_that_is_not_there_is_one_clear_problem_and_nothing_waits_for_i
         driver = make_drivers(owner, contract)[0]
         driver.send(setpoints(ROWS))
         assert time.monotonic() - begin_s < 1.0, "neither making nor sending waits for a server"
+        assert "a goal was dropped: there is no action server" in wait_until(driver.problem, what="the drop")
         problem = wait_until(driver.problem, what="a problem")
-        assert "there is no action server /arm_controller/follow_joint_trajectory" in problem
+        assert problem.startswith("there is no action server /arm_controller/follow_joint_trajectory")
         assert driver.problem() == problem, "it lasts"
         server = ActionStandIn(observer, FollowJointTrajectory, FOLLOW["action"], replaces=PREEMPTED)
         wait_until(lambda: driver.problem() is None, what="the server")
@@ -185,6 +186,61 @@ def test_a_server_that_was_started_anew_is_asked_again_after_a_reset(tmp_path):
         driver.send(setpoints(ROWS, stamp_ns=T0_NS + 100 * TICK_NS))  # the first of a new start
         assert driver.problem() is None
         wait_until(lambda: server.goals, what="a goal")
+
+
+def test_a_goal_that_is_taken_after_it_was_given_up_is_cancelled_and_one_that_waited_is_not_sent(tmp_path, monkeypatch):
+    from control_msgs.action import FollowJointTrajectory
+
+    monkeypatch.setattr(action_goals, "ANSWER_S", 0.3)
+    with two_nodes() as (observer, owner):
+        held_up = Node("held_up", context=observer.context)
+        server = ActionStandIn(held_up, FollowJointTrajectory, FOLLOW["action"], replaces=PREEMPTED)
+        driver = connected(make_drivers(owner, contract_with(tmp_path, FOLLOW, HAND_DRIVER))[0])
+        goals = driver._groups[0][0]
+        first = goals.send(_goal(driver, 0.0))
+        assert "does not answer" in wait_until(driver.problem, what="a problem")
+        waits = goals.send(_goal(driver, 1.0))
+        goals.forget()
+        assert first.wait(5.0) and waits.wait(5.0), "nobody waits for them any more"
+        with spun(held_up):
+            wait_until(lambda: server.cancels == 1, what="the cancellation")
+            server.end("canceled")
+            goals.send(_goal(driver, 2.0))
+            wait_until(lambda: len(server.goals) == 2, what="the next goal")
+            sent = [goal.trajectory.points[0].positions[0] for goal in server.goals]
+            assert sent[0] == 0.0 and sent[1] == 2.0 and driver.problem() is None
+            server.end("succeed")
+            in_executor(held_up, server._server.destroy)
+
+
+def test_a_goal_that_is_lost_while_its_server_goes_and_returns_is_told(tmp_path):
+    from control_msgs.action import FollowJointTrajectory
+
+    with two_nodes() as (observer, owner):
+        driver, server = follower(tmp_path, observer, owner)
+        goals = driver._groups[0][0]
+
+        def go():
+            in_executor(observer, server._server.destroy)
+            wait_until(goals.unsubscribed, what="the server to go")
+
+        def come():
+            returned = ActionStandIn(observer, FollowJointTrajectory, FOLLOW["action"], replaces=PREEMPTED)
+            wait_until(lambda: goals.unsubscribed() is None, what="the server to return")
+            return returned
+
+        driver.send(setpoints(ROWS))
+        wait_until(lambda: goals._running, what="the answer")
+        go()
+        server = come()
+        assert "has gone while it had a goal" in driver.problem() and driver.problem() is None
+        go()
+        assert goals.send(_goal(driver, 1.0)).wait(5.0)
+        server = come()
+        assert "a goal was dropped" in driver.problem() and driver.problem() is None
+        goals.send(_goal(driver, 2.0))
+        wait_until(lambda: server.goals, what="a goal")
+        assert server.goals[0].trajectory.points[0].positions[0] == 2.0
 
 
 def test_without_the_messages_the_error_names_what_to_install(tmp_path, monkeypatch):

@@ -10,12 +10,15 @@ pytest.importorskip("rclpy")
 from rclpy.serialization import serialize_message
 from test_drivers_unitree import crc_of
 
+from beingh_core.contract import load_contract
 from beingh_core.evaluate.arm_sdk import LowCommands, judge_arm_sdk, read_low_commands
 from beingh_core.evaluate.base import BaseRecord, judge_base
 from beingh_core.evaluate.stream_figures import ahead, stretches
+from beingh_ros.soak import streams
 from beingh_ros.soak.onlooker import Onlooker, StateNote
 
 NS = 1_000_000_000
+ARRAYS = ("sent_ns", "weight", "positions", "modes", "right")
 RATE_HZ, RAMP_IN_S, RAMP_OUT_S = 250.0, 5.0, 2.0
 ARMS, HELD = {"right_elbow_joint": (25, 1.5), "left_elbow_joint": (18, 1.5)}, {"waist_yaw_joint": 12}
 
@@ -39,6 +42,33 @@ def test_messages_are_read_as_they_lie_on_the_wire():
     np.testing.assert_array_equal(read.modes[1], [motor.mode for motor in message.motor_cmd])
     assert read.weight[0] == pytest.approx(message.motor_cmd[29].q, abs=1e-6)
     assert len(read_low_commands([]).sent_ns) == 0
+
+
+def test_an_onlooker_keeps_what_is_judged_and_no_message(monkeypatch):
+    provide("unitree_hg")
+    from unitree_hg.msg import LowCmd
+
+    monkeypatch.setattr(streams, "MOST_UNREAD", 20)
+    contract = load_contract("g1")
+    subscribed = SimpleNamespace(create_subscription=lambda *_, **__: None)
+    stream = streams.ArmSdkStream(subscribed, contract, contract.drivers[0])
+    good, data = g1_stream(), []
+    for number in range(50):
+        message = LowCmd()
+        for motor, position in zip(message.motor_cmd, good.positions[number]):
+            motor.mode, motor.q = 1, float(position)
+        message.motor_cmd[29].q = float(good.weight[number])
+        message.crc = crc_of(message) ^ (number == 7)
+        data.append((int(good.sent_ns[number]), bytes(serialize_message(message))))
+        stream._take(data[-1][1], {"source_timestamp": data[-1][0]})
+    assert len(stream._messages) == 10
+    kept = sum(getattr(part, name).nbytes for part in stream._read for name in ARRAYS)
+    assert kept < 0.2 * sum(len(message) for _, message in data[:40])
+    options = contract.drivers[0].options
+    ramps = {key: options[key] for key in ("ramp_in_s", "ramp_out_s")}
+    whole = judge_arm_sdk(read_low_commands(data), arms=stream._arms, held=stream._held, **ramps)
+    assert stream.judged([], []) == whole
+    assert whole.figures["arm_sdk_messages"] == 50 and whole.figures["arm_sdk_wrong_check_sums"] == 1
 
 
 def g1_stream(*, rise_s=RAMP_IN_S, fall_s=RAMP_OUT_S, hold_s=1.0):

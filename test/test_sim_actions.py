@@ -14,6 +14,7 @@ from rclpy.action import ActionClient
 from beingh_core.contract import load_contract
 from beingh_core.sim import SimRobot
 from beingh_ros.nodes.sim_drivers import SimDrivers
+from beingh_ros.nodes.sim_jobs import ParallelGripperJob
 
 interfaces = interfaces
 STEP_NS = 10_000_000
@@ -25,7 +26,7 @@ class Bench:
 
     def __init__(self, server_node, client_node, contract, action=None):
         self.told, self.feedback, self.now_ns = [], [], STEP_NS
-        self.robot = SimRobot.of(contract)
+        self.robot, self._server_node = SimRobot.of(contract), server_node
         self.drivers = SimDrivers(server_node, contract, self.robot, self.told.append)
         self._node = client_node
         driver = contract.drivers[-1]
@@ -60,6 +61,15 @@ class Bench:
         future = handle.get_result_async()
         self.until(future.done, "a result")
         return future.result().status, future.result().result
+
+    def accepted(self, client, goal):
+        """Send a goal while physics stands still, so that it does not begin."""
+        future = client.send_goal_async(goal)
+        wait_until(future.done, what="an answer")
+        return future.result()
+
+    def reset(self):
+        in_executor(self._server_node, self.drivers.reset)
 
     def position(self):
         return self.robot.positions()[self.joint]
@@ -161,6 +171,49 @@ def test_a_franka_hand_moves_and_grasps_one_after_the_other(bench):
     assert made.end(made.send(made.client(Homing, "/homing"), Homing.Goal()))[1].success
 
 
+def test_a_reset_breaks_off_every_goal_also_those_that_have_not_begun(bench):
+    from franka_msgs.action import Grasp, Move
+
+    made = bench(load_contract("fr3_hand"))
+    grasp, move = made.client(Grasp, "/grasp"), made.client(Move, "/move")
+    runs = made.send(grasp, Grasp.Goal(width=0.03, speed=0.01, force=20.0))
+    waits = made.accepted(move, Move.Goal(width=0.07, speed=0.1))
+    made.reset()
+    for handle in (runs, waits):
+        status, result = made.end(handle)
+        assert (status, result.success, result.error) == (ABORTED, False, "the simulator was reset")
+    status, result = made.end(made.send(move, Move.Goal(width=0.07, speed=0.1)))
+    assert (status, result.success) == (SUCCEEDED, True)
+
+
+def test_a_goal_that_cannot_be_dealt_with_is_refused_or_aborted_and_a_defect_is_not_hidden(bench, monkeypatch):
+    from control_msgs.action import ParallelGripperCommand
+
+    def fail(error):
+        def failing(*_):
+            raise error
+
+        return failing
+
+    made = bench(load_contract("so101"))
+    client = made.client(ParallelGripperCommand)
+    for method, accepted in (("refusal", False), ("begin", True), ("ended", True)):
+        with monkeypatch.context() as patch:
+            patch.setattr(ParallelGripperJob, method, fail(ValueError("too large")))
+            handle = made.send(client, parallel([1.0]))
+            assert handle.accepted == accepted
+            if accepted:
+                assert made.end(handle)[0] == ABORTED
+    assert made.end(made.send(client, parallel([1.0])))[0] == SUCCEEDED, "and it goes on"
+    first = made.send(client, parallel([0.0], velocity=[0.01]))
+    (actions,) = made.drivers._actions
+    in_executor(made._server_node, actions._timer.cancel)
+    monkeypatch.setattr(ParallelGripperJob, "ended", fail(AttributeError("no such thing")))
+    with pytest.raises(AttributeError):
+        actions._end_of(actions._goals[0])
+    assert first.accepted
+
+
 def test_a_trajectory_action_answers_as_the_controller(bench, tmp_path):
     from control_msgs.action import FollowJointTrajectory
     from driver_support import ARM, HAND_DRIVER
@@ -186,3 +239,12 @@ def test_a_trajectory_action_answers_as_the_controller(bench, tmp_path):
     status, result = made.end(first)
     assert (status, result.error_code) == (ABORTED, FollowJointTrajectory.Result.INVALID_GOAL)
     assert made.end(second)[0] == SUCCEEDED
+    runs = made.send(client, goal(0.4, seconds=50))
+    made.until(lambda: made.position() > 0.1001, "motion")
+    made.reset()
+    status, result = made.end(runs)
+    assert (status, result.error_string) == (ABORTED, "the simulator was reset"), "it has not succeeded"
+    lost = made.accepted(client, goal(0.3))
+    made.reset()
+    status, result = made.end(lost)
+    assert (status, result.error_string) == (ABORTED, "the simulator was reset")

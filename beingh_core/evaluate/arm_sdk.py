@@ -6,7 +6,7 @@ Judged from the messages alone, with no code of the controller's.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,8 +26,8 @@ _GIVEN_BACK = 0.01
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LowCommands:
-    """Messages on arm_sdk: `sent_ns` (N,), `weight` (N,), and of its motors `positions` (N, 35), `modes` (N, 35); `right` (N,)
-    whether the check sum is that of the message.
+    """Messages on arm_sdk: `sent_ns` (N,), `weight` (N,), and of the M motors `motors` `positions` (N, M), `modes` (N, M);
+    `right` (N,) whether the check sum is that of the message.
     """
 
     sent_ns: np.ndarray
@@ -35,6 +35,28 @@ class LowCommands:
     positions: np.ndarray
     modes: np.ndarray
     right: np.ndarray
+    motors: tuple[int, ...] = tuple(range(MOTORS))
+
+    def of(self, motors: Sequence[int]) -> LowCommands:
+        """What they say to these motors, in as few bytes as they have on the wire."""
+        columns = [self.motors.index(motor) for motor in motors]
+        positions = self.positions[:, columns].astype(np.float32)
+        return replace(self, positions=positions, modes=self.modes[:, columns], motors=tuple(motors))
+
+    def path(self, motor: int) -> np.ndarray:
+        """(N,) positions of a motor [rad]."""
+        return self.positions[:, self.motors.index(motor)].astype(float)
+
+
+def joined(parts: Sequence[LowCommands]) -> LowCommands:
+    """All messages of one part or several about the same motors, one after another."""
+    arrays = ("sent_ns", "weight", "positions", "modes", "right")
+    return replace(parts[0], **{name: np.concatenate([getattr(part, name) for part in parts]) for name in arrays})
+
+
+def used_motors(arms: Mapping[str, tuple[int, float]], held: Mapping[str, int]) -> list[int]:
+    """The motors that are judged; see `judge_arm_sdk`."""
+    return sorted({motor for motor, _ in arms.values()} | set(held.values()))
 
 
 def read_low_commands(messages: Sequence[tuple[int, bytes]]) -> LowCommands:
@@ -96,11 +118,11 @@ def judge_arm_sdk(
         ramp_in_s, ramp_out_s: the contract's.
         halts: (from, to) times in which the controller has said that it does not run [ns].
     """
-    used = sorted({motor for motor, _ in arms.values()} | set(held.values()))
-    if unclear := not_numbers("arm_sdk", commands.weight, commands.positions[:, used]):
+    used = commands.of(used_motors(arms, held))
+    if unclear := not_numbers("arm_sdk", commands.weight, used.positions):
         return StreamFigures(figures={"arm_sdk_messages": len(commands.sent_ns)}, problems=tuple(unclear))
     wrong = int((~commands.right).sum())
-    apart = int((commands.modes[:, used] != ENABLE).any(axis=1).sum())
+    apart = int((used.modes != ENABLE).any(axis=1).sum())
     ramps = _ramps(commands, ramp_in_s, ramp_out_s)
     problems = [
         *([f"{wrong} messages on arm_sdk have a wrong check sum"] if wrong else []),
@@ -171,7 +193,7 @@ def _waist(commands: LowCommands, held: Mapping[str, int]) -> list[str]:
         f"{joint}, which is held, was sent through {moved:.4f} rad"
         for rows in _owned(commands)
         for joint, motor in held.items()
-        if (moved := float(np.ptp(commands.positions[rows, motor]))) > 1e-6
+        if (moved := float(np.ptp(commands.path(motor)[rows]))) > 1e-6
     ]
 
 
@@ -180,7 +202,7 @@ def _speeds(commands: LowCommands, arms: Mapping[str, tuple[int, float]]) -> lis
     for rows in _owned(commands):
         times_s = commands.sent_ns[rows] / 1e9
         for joint, (motor, limit) in arms.items():
-            path = commands.positions[rows, motor]
+            path = commands.path(motor)[rows]
             too_far = max(ahead(times_s, path, limit), ahead(times_s, -path, limit))
             if too_far > limit * _HELD_UP_S + _ROUNDING:
                 problems.append(f"{joint} was sent {too_far:.3f} rad further to arm_sdk than {limit:.3f} rad/s allow")

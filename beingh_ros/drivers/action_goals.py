@@ -39,6 +39,7 @@ class _Goal:
     number: int = 0
     sent_s: float = 0.0
     kept: bool = False  # neither overwritten nor cancelled by a newer one
+    given_up: bool = False  # not answered in time, or from before a new start
     handle: Any = None
     cancelled_s: float = 0.0  # 0 for never
     taken: threading.Event = field(default_factory=threading.Event)  # accepted, refused or given up
@@ -47,8 +48,10 @@ class _Goal:
 class ActionGoals:
     """Newest-wins goals for one or several action servers.
 
-    A goal that waits is overwritten by the next one. While the server has not answered one goal, none is sent. A goal
-    is never kept for a server that is not there: by the time it came, it would be far from where the robot is.
+    A goal that waits is overwritten by the next one. While the server has not answered one goal, none is sent; one that is
+    taken after it was given up is cancelled. A goal is never kept for a server that is not there: by the time it came, it
+    would be far from where the robot is. That it was dropped, or that a server has gone with its goal, is an event,
+    also when the server has come back since.
     A node and a thread of their own do all that, so that replies are received while the owner is being closed, too.
 
     Args:
@@ -153,10 +156,13 @@ class ActionGoals:
             return self._missing
 
     def forget(self) -> None:
-        """Forget the events before a new start, and a goal whose answer never came: its server may have been started anew."""
+        """Forget the events before a new start, and goals that were not taken: their server may have been started anew."""
         with self._lock:
             self._events.clear()
-            self._unanswered = None
+            self._give_up()
+            waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.taken.set()
 
     def _spin(self) -> None:
         """Own thread."""
@@ -176,7 +182,8 @@ class ActionGoals:
         missing = [name for name, there in ready.items() if not there]
         with self._lock:
             self._ready, self._missing = ready, _absent(missing[0]) if missing else None
-            if self._running is not None and self._names[self._running.server] in missing:
+            if self._running is not None and (name := self._names[self._running.server]) in missing:
+                self._events.append(f"the action server {name} has gone while it had a goal")
                 self._running = None  # its end will never be received
 
     def _work(self) -> None:
@@ -186,6 +193,8 @@ class ActionGoals:
             return
         client = self._clients[goal.server]
         if not client.server_is_ready():
+            with self._lock:
+                self._events.append(f"a goal was dropped: {_absent(self._names[goal.server])}")
             goal.taken.set()
             return
         with self._lock:
@@ -201,7 +210,7 @@ class ActionGoals:
                 if time.monotonic() < self._unanswered.sent_s + ANSWER_S:
                     return None
                 self._events.append(f"{self._names[self._unanswered.server]} has not answered to a goal")
-                self._unanswered = None
+                self._give_up()
             running = self._running
             if running is not None and (running.kept or self._one_at_a_time):
                 if running.kept or not running.cancelled_s or time.monotonic() < running.cancelled_s + ENDS_S:
@@ -218,20 +227,29 @@ class ActionGoals:
             goal.number, goal.sent_s = self._numbers, time.monotonic()
             return goal
 
+    def _give_up(self) -> None:
+        """With the lock: expect no answer any more."""
+        goal, self._unanswered = self._unanswered, None
+        if goal is not None:
+            goal.given_up = True
+            goal.taken.set()
+
     def _answered(self, goal: _Goal, future: Any) -> None:
         """Own thread: the server has taken or refused a goal."""
         handle = future.result()
         with self._lock:
             if self._unanswered is goal:
                 self._unanswered = None
-            if handle is None or not handle.accepted:
-                self._events.append(f"{self._names[goal.server]} has refused a goal: is its controller active?")
-            else:
-                goal.handle = handle
+            if handle is not None and handle.accepted:
+                goal.handle, goal.cancelled_s = handle, time.monotonic() if goal.given_up else 0.0
                 if goal.number == self._numbers:
                     self._running = goal
+            elif not goal.given_up:
+                self._events.append(f"{self._names[goal.server]} has refused a goal: is its controller active?")
         goal.taken.set()
         if goal.handle is not None:
+            if goal.given_up:
+                handle.cancel_goal_async()
             handle.get_result_async().add_done_callback(lambda done: self._ended(goal, done))
         self._work()
 

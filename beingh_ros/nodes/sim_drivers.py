@@ -22,13 +22,15 @@ from beingh_core.sim.trajectory_follower import TrajectoryFollower
 from beingh_ros.drivers.interfaces import interface
 from beingh_ros.drivers.unitree_g1_arm_sdk import UPPER_BODY
 from beingh_ros.messages.plan_messages import most_bytes
-from beingh_ros.nodes.sim_actions import Scale, SimActions, TrajectoryJob, serve_gripper
+from beingh_ros.nodes.sim_actions import SimActions
 from beingh_ros.nodes.sim_base import base_follower, subscribe_twist
 from beingh_ros.nodes.sim_commands import Accept, subscribe
+from beingh_ros.nodes.sim_jobs import Scale, TrajectoryJob, serve_gripper
 from beingh_ros.nodes.sim_unitree import subscribe_arm_sdk
 
 # libfranka ends a command when the fingers have stopped; a goal is no more exact than a part of the range.
 FRANKA_STALL_NS, FINEST = 300_000_000, 0.02
+RESET = "the simulator was reset"
 
 
 class Follower(Protocol):
@@ -110,15 +112,17 @@ class SimDrivers:
                 follower.watch(float(positions[index]), float(velocities[index]), effort, now_ns)
 
     def reset(self) -> None:
-        """With the simulation thread held: hold what is measured, and forget what has come."""
+        """Executor thread, with the simulation thread held: hold what is measured, forget what has come, end all goals."""
         self._inbox.clear()
+        for actions in self._actions:
+            actions.abort(RESET)
         for follower in self._followers:
             follower.reset(self._measured(follower.joints))
         if self._base is not None:
             self._base.reset()
 
     def destroy(self) -> None:
-        """Executor thread: end the action servers."""
+        """Executor thread, or another one after it: end the action servers."""
         for actions in self._actions:
             actions.destroy()
 

@@ -2,7 +2,7 @@
 
 In the namespace of the node, publishes the joint states that the contract reads (50 Hz), every camera of the contract with its
 CameraInfo (see `sim_cameras`), sim/objects, sim/contacts while the arm touches something, and on request a spectator camera. Accepts what the
-drivers of the contract send (see `sim_commands` and `sim_actions`), with the contract's names and units.
+drivers of the contract send (see `sim_commands` and `sim_jobs`), with the contract's names and units.
 """
 
 from __future__ import annotations
@@ -76,9 +76,10 @@ class SimNode(GuardedNode):
         self._thread.start()
 
     def close(self) -> None:
-        """Stop the simulation, and the thread of the cameras, which releases its rendering context."""
+        """Stop the simulation, the action servers, and the thread of the cameras, which releases its rendering context."""
         self._ending.set()
         self._thread.join(timeout=2.0)
+        self._drivers.destroy()
         self._cameras.close()
 
     def _make_jobs(self, contract: RobotContract) -> list[list]:

@@ -12,13 +12,14 @@ from rclpy.qos import QoSProfile
 
 from beingh_core.contract import Driver, RobotContract
 from beingh_core.contract.simulation import ODOMETRY
-from beingh_core.evaluate.arm_sdk import judge_arm_sdk, read_low_commands
+from beingh_core.evaluate.arm_sdk import LowCommands, joined, judge_arm_sdk, read_low_commands, used_motors
 from beingh_core.evaluate.base import BaseRecord, judge_base
 from beingh_core.evaluate.stream_figures import StreamFigures
 from beingh_ros.messages.conversions import stamp_to_ns
 from beingh_ros.messages.state_messages import message_type
 
 DEEP = QoSProfile(depth=5000)
+MOST_UNREAD = 2500  # messages
 _UPPER_BODY = 12  # motor of the first joint of the waist
 _WAIST = ("waist_yaw_joint", "waist_roll_joint", "waist_pitch_joint")
 _ARM = ("shoulder_pitch", "shoulder_roll", "shoulder_yaw", "elbow", "wrist_roll", "wrist_pitch", "wrist_yaw")
@@ -30,25 +31,39 @@ MOTORS = {
 
 
 class ArmSdkStream:
-    """Keeps every LowCmd. Executor thread."""
+    """Keeps of every LowCmd what is judged. Executor thread.
+
+    A message has a kilobyte, and 250 come a second: they are read, many at a time, as they come.
+    """
 
     def __init__(self, node: Node, contract: RobotContract, driver: Driver) -> None:
-        self._contract, self._driver = contract, driver
+        self._driver = driver
+        velocity, names = contract.limits.velocity, list(contract.joint_names)
+        self._arms = {joint: (MOTORS[joint], float(velocity[names.index(joint)])) for joint in driver.joints}
+        self._held = {joint: MOTORS[joint] for joint in driver.options["hold"]}
+        self._used = used_motors(self._arms, self._held)
         self._messages: list[tuple[int, bytes]] = []
+        self._read: list[LowCommands] = []
         kind = message_type("unitree_hg/msg/LowCmd")
         self._subscription = node.create_subscription(kind, driver.groups[0].topic, self._take, DEEP, raw=True)
 
     def _take(self, message: bytes, info: dict) -> None:
         self._messages.append((info["source_timestamp"], bytes(message)))
+        if len(self._messages) >= MOST_UNREAD:
+            self._keep()
+
+    def _keep(self) -> None:
+        self._read.append(read_low_commands(self._messages).of(self._used))
+        self._messages.clear()
 
     def judged(self, _stopped_ns: Sequence[int], halts: Sequence[tuple[int, int]]) -> StreamFigures:
         """What is to be said of it, with the times in which the controller did not run [ns]."""
-        options, names = self._driver.options, list(self._contract.joint_names)
-        velocity = self._contract.limits.velocity
+        self._keep()
+        options = self._driver.options
         return judge_arm_sdk(
-            read_low_commands(self._messages),
-            arms={joint: (MOTORS[joint], float(velocity[names.index(joint)])) for joint in self._driver.joints},
-            held={joint: MOTORS[joint] for joint in options["hold"]},
+            joined(self._read),
+            arms=self._arms,
+            held=self._held,
             ramp_in_s=options["ramp_in_s"],
             ramp_out_s=options["ramp_out_s"],
             halts=halts,
