@@ -49,7 +49,7 @@ class ActionGoals:
     """Newest-wins goals for one or several action servers.
 
     A goal that waits is overwritten by the next one. While the server has not answered one goal, none is sent; one that is
-    taken after it was given up is cancelled. A goal is never kept for a server that is not there: by the time it came, it
+    taken after it was given up is cancelled, unless a newer one replaces it. A goal is never kept for a server that is not there: by the time it came, it
     would be far from where the robot is. That it was dropped, or that a server has gone with its goal, is an event,
     also when the server has come back since.
     A node and a thread of their own do all that, so that replies are received while the owner is being closed, too.
@@ -241,14 +241,16 @@ class ActionGoals:
             if self._unanswered is goal:
                 self._unanswered = None
             if handle is not None and handle.accepted:
-                goal.handle, goal.cancelled_s = handle, time.monotonic() if goal.given_up else 0.0
+                newest = goal.number == self._numbers and self._waiting is None
+                cancels = goal.given_up and (newest or self._one_at_a_time)  # else the next one replaces it
+                goal.handle, goal.cancelled_s = handle, time.monotonic() if cancels else 0.0
                 if goal.number == self._numbers:
                     self._running = goal
             elif not goal.given_up:
                 self._events.append(f"{self._names[goal.server]} has refused a goal: is its controller active?")
         goal.taken.set()
         if goal.handle is not None:
-            if goal.given_up:
+            if goal.cancelled_s:
                 handle.cancel_goal_async()
             handle.get_result_async().add_done_callback(lambda done: self._ended(goal, done))
         self._work()
