@@ -53,6 +53,7 @@ from beingh_ros.nodes.runtime import declare, raise_priority, rename, run_node, 
 
 RELIABLE = QoSProfile(depth=10)
 FLUSH_S = 0.5
+BRAKING_S = 10.0  # longest wait for another thread that sends the braking path; a ramp of weight takes seconds
 SWITCH_S = 1e-4
 SUBSCRIBERS_PERIOD_S = 0.1
 
@@ -93,6 +94,7 @@ class ControllerNode(ManagedNode):
         self._overruns_told = 0
         self._log = ControllerLog(self.get_logger(), f"{self.get_fully_qualified_name()}/reset")
         self._failing = threading.Lock()  # taken by the first thread that fails
+        self._braking = threading.Lock()  # held by whoever sends the braking path
         self._writer, self._reader = PlanWriter(contract), PlanReader(contract)
         self._commander = Commander(contract, [] if self._dry_run else make_drivers(self, contract), self._on_driver)
         self._buffer_publisher = self.create_publisher(JointTrajectory, "controller/buffer", RELIABLE)
@@ -183,9 +185,12 @@ class ControllerNode(ManagedNode):
         self._controller.deactivate(now_ns, reason)
         self._tell()  # that it stops, before what cuts the plan is sent
         ticks_end, setpoints_end = self._ticks.close(), self._commander.end()
-        if ticks_end and setpoints_end:
-            self._send_path(self._controller.final_path(now_ns))
-            self._commander.release()
+        if ticks_end and setpoints_end and self._braking.acquire(timeout=BRAKING_S):
+            try:  # after a thread that fails, whose path has been sent, only what is left
+                self._send_path(self._controller.final_path(now_ns))
+                self._commander.release()
+            finally:
+                self._braking.release()
         else:
             self.get_logger().error("a thread that sends does not end: the braking path was not sent")
         self._tell()
@@ -324,10 +329,11 @@ class ControllerNode(ManagedNode):
             return  # the other thread does all that
         self.get_logger().error("".join(traceback.format_exception(error)))
         try:
-            self._ticks.close()
-            now_ns = self._ticks.time.now_ns()
-            self._commander.end()
-            self._send_path(self._controller.final_path(now_ns, EXCEPTION, f"{type(error).__name__}: {error}"))
+            with self._braking:
+                self._ticks.close()
+                now_ns = self._ticks.time.now_ns()
+                self._commander.end()
+                self._send_path(self._controller.final_path(now_ns, EXCEPTION, f"{type(error).__name__}: {error}"))
         finally:
             self.exit_status = 1
 
