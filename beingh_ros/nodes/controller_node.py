@@ -93,8 +93,8 @@ class ControllerNode(ManagedNode):
         self._command_topics = [resolved(self, topic) for topic in commanded]
         self._overruns_told = 0
         self._log = ControllerLog(self.get_logger(), f"{self.get_fully_qualified_name()}/reset")
-        self._failing = threading.Lock()  # taken by the first thread that fails
-        self._braking = threading.Lock()  # held by whoever sends the braking path
+        # Taken by the first thread that fails; held by whoever sends the braking path.
+        self._failing, self._braking = threading.Lock(), threading.Lock()
         self._writer, self._reader = PlanWriter(contract), PlanReader(contract)
         self._commander = Commander(contract, [] if self._dry_run else make_drivers(self, contract), self._on_driver)
         self._buffer_publisher = self.create_publisher(JointTrajectory, "controller/buffer", RELIABLE)
@@ -103,19 +103,15 @@ class ControllerNode(ManagedNode):
             self._base_publisher = self.create_publisher(MultiDOFJointTrajectory, "controller/base_buffer", RELIABLE)
         self._accepted_publisher = self.create_publisher(Header, "controller/accepted", RELIABLE)
         self._state_publisher = self.create_publisher(DiagnosticStatus, controller_state.TOPIC, controller_state.QOS)
-        self._simulated = self.get_parameter("use_sim_time").value
         subscribe_latched_clock(self)
+        self._simulated = self.get_parameter("use_sim_time").value
         self._ticks = self._make_ticks()
         self._chunks = ChunkThread(self._merge, self._on_failure)
         self._chunks.start()
         self._report = ControllerReport(
-            contract,
-            self._controller,
-            self._ticks,
-            dry_run=self._dry_run,
-            setpoints=self._commander.statistics,
-            unchecked=self._unchecked,
-        )
+            contract, self._controller, self._ticks, dry_run=self._dry_run,
+            setpoints=self._commander.statistics, unchecked=self._unchecked,
+        )  # fmt: skip
         self._connect(contract)
         self._look_around()
         self._diagnostics = Diagnostics(self, contract.robot, {"commands": self._look})
