@@ -159,15 +159,6 @@ def test_a_weight_that_rises_in_a_pause_is_told():
     assert problem.startswith("the weight of arm_sdk rose from 0.2") and "to 1.000 in a pause of 4.0 s" in problem
 
 
-def test_a_joint_that_goes_on_from_elsewhere_after_a_pause_is_told():
-    whole, at = g1_stream(), round((RAMP_IN_S + 0.5) * RATE_HZ)
-    whole.positions[:, 25] = 0.0
-    later = part(whole, slice(at, None))
-    later.positions[:, 25] = 5.9
-    (problem,) = g1_problems(one_after_another(part(whole, slice(at)), later, 4.0), [(0, 10**18)])[1]
-    assert problem.endswith("went on 5.900 rad from where it was sent before a pause")
-
-
 def _jump(stream):
     stream.positions[700:, 25] += 0.5
 

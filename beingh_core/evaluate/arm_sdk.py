@@ -128,7 +128,7 @@ def judge_arm_sdk(
         *([f"{wrong} messages on arm_sdk have a wrong check sum"] if wrong else []),
         *([f"{apart} messages on arm_sdk lack some of the joints that are commanded"] if apart else []),
         *ramps,
-        *_pauses(commands, arms, halts, ramp_in_s),
+        *_pauses(commands, halts, ramp_in_s),
         *_waist(commands, held),
         *_speeds(commands, arms),
     ]
@@ -166,13 +166,8 @@ def _ramps(commands: LowCommands, ramp_in_s: float, ramp_out_s: float) -> list[s
     return problems
 
 
-def _pauses(
-    commands: LowCommands,
-    arms: Mapping[str, tuple[int, float]],
-    halts: Sequence[tuple[int, int]],
-    ramp_in_s: float,
-) -> list[str]:
-    """Where commands have ceased with the weight above 0, and with what weight and postures they went on."""
+def _pauses(commands: LowCommands, halts: Sequence[tuple[int, int]], ramp_in_s: float) -> list[str]:
+    """Where commands have ceased with the weight above 0, and what it was when they went on."""
     times_ns, weight, problems = commands.sent_ns, commands.weight, []
     for at in np.flatnonzero(np.diff(times_ns) > _PAUSE_S * 1e9):
         before, after, pause_s = weight[at], weight[at + 1], (times_ns[at + 1] - times_ns[at]) / 1e9
@@ -188,20 +183,9 @@ def _pauses(
             problems.append(
                 f"the weight of arm_sdk rose from {before:.3f} to {after:.3f} in a pause of {pause_s:.1f} s"
             )
-        if after > _GIVEN_BACK:
-            problems += _moved_in_pause(commands, arms, at)
     if len(weight) and weight[-1] > _GIVEN_BACK:
         problems.append(f"commands on arm_sdk ended with the weight {weight[-1]:.3f}")
     return problems
-
-
-def _moved_in_pause(commands: LowCommands, arms: Mapping[str, tuple[int, float]], at: int) -> list[str]:
-    """Joints that go on from elsewhere behind the message `at`: while commands pause, the posture is held."""
-    return [
-        f"{joint} went on {moved:.3f} rad from where it was sent before a pause"
-        for joint, (motor, limit) in arms.items()
-        if (moved := float(np.ptp(commands.path(motor)[at : at + 2]))) > limit * _HELD_UP_S + _ROUNDING
-    ]
 
 
 def _waist(commands: LowCommands, held: Mapping[str, int]) -> list[str]:
