@@ -24,12 +24,27 @@ class Columns:
         state, action: order in which a row's numbers are the contract's, slot after slot.
         views: view -> key of its pictures.
         notes: what was assumed, for people.
+        gaps: whether NaN may stand for what is not known.
     """
 
     state: np.ndarray
     action: np.ndarray
     views: Mapping[str, str]
     notes: tuple[str, ...]
+    gaps: bool = False
+
+    @property
+    def state_columns(self) -> tuple[tuple[str, np.ndarray], ...]:
+        """Columns, and places in them, of the numbers of a state."""
+        return ((STATE, self.state),)
+
+    @property
+    def action_columns(self) -> tuple[tuple[str, np.ndarray], ...]:
+        """The same of an action."""
+        return ((ACTION, self.action),) if len(self.action) else ()
+
+    def check(self, rows_ND: np.ndarray) -> None:
+        """Whether states can be used; whoever knows more of them says so with a BeingHError."""
 
 
 def find_columns(
@@ -87,7 +102,7 @@ def match_columns(
     """
     notes: list[str] = []
     order = {key: _order(dataset, whose, key, parts, notes) for key, parts in ((STATE, state), (ACTION, action))}
-    found = _views(dataset, whose, views, given or {}, how)
+    found = find_views(dataset, whose, views, given or {}, how)
     return Columns(state=order[STATE], action=order[ACTION], views=found, notes=tuple(notes))
 
 
@@ -96,7 +111,7 @@ def _order(dataset: Dataset, whose: str, key: str, slots: Mapping[str, Sequence[
     if vector is None:
         raise BeingHError(f"has no column `{key}`", where=dataset.root, allowed=[v.key for v in dataset.spec.vectors])
     wanted = [name for names in slots.values() for name in names]
-    parts = _modality(dataset).get("state" if key == STATE else "action", {})
+    parts = modality_of(dataset).get("state" if key == STATE else "action", {})
     if all(_fits(parts.get(slot), key, len(names), len(vector.names)) for slot, names in slots.items()):
         return np.concatenate([np.arange(parts[slot]["start"], parts[slot]["end"]) for slot in slots])
     have = list(vector.names)
@@ -114,7 +129,8 @@ def _order(dataset: Dataset, whose: str, key: str, slots: Mapping[str, Sequence[
     return np.arange(len(wanted))
 
 
-def _modality(dataset: Dataset) -> dict:
+def modality_of(dataset: Dataset) -> dict:
+    """Content of meta/modality.json; {} where there is none."""
     path = dataset.root / "meta/modality.json"
     return read_json(path) if path.exists() else {}
 
@@ -127,14 +143,17 @@ def _fits(part: object, key: str, width: int, most: int) -> bool:
     return isinstance(start, int) and isinstance(end, int) and 0 <= start and end - start == width and end <= most
 
 
-def _views(dataset: Dataset, whose: str, names: Sequence[str], given: Mapping[str, str], how: str) -> dict[str, str]:
+def find_views(
+    dataset: Dataset, whose: str, names: Sequence[str], given: Mapping[str, str], how: str = BY_OPTION
+) -> dict[str, str]:
+    """View -> key of its pictures; see `match_columns`."""
     keys = [*(camera.key for camera in dataset.spec.cameras), *dataset.images]
     foreign = [view for view in given if view not in names]
     if foreign:
         raise BeingHError(
             f"{how.partition(' ')[0].rstrip(':')} names {shown(foreign[0])}, which is no view of {whose}", allowed=names
         )
-    told, found = _modality(dataset).get("video", {}), {}
+    told, found = modality_of(dataset).get("video", {}), {}
     for view in names:
         key = given.get(view) or (IMAGES + view if IMAGES + view in keys else _original_key(told.get(view), keys))
         key = key or IMAGES + view

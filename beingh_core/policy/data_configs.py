@@ -155,3 +155,22 @@ register_data_config(
         ),
     )
 )
+
+# Human hands: wrists in the eef slots, joints and shape of MANO in theirs. The state has wrists in a frame, the action how far
+# they go in a step and where the joints are. In `human_hands` the frame is the world, in `human_hands_camera` that of the
+# camera at the observation.
+for _name in ("human_hands", "human_hands_camera"):
+    register_data_config(
+        DataConfig(
+            name=_name,
+            views=("head_view",),
+            state=_keys(
+                "eef_position", "eef_rotation", "left_eef_position", "left_eef_rotation", "right_beta", "left_beta",
+                "right_theta", "left_theta",
+            ),
+            action=(
+                *_keys("eef_position", "eef_rotation", "left_eef_position", "left_eef_rotation", padding="zero"),
+                *_keys("right_theta", "left_theta"),
+            ),
+        )
+    )  # fmt: skip

@@ -8,7 +8,8 @@ A robot sample, causal from the first token to the last:
 
 V image tokens, S the state token, A the H action tokens: these positions hold no text id. A
 text-supervised sample has no S and no A; its assistant turn is the answer, every token of which
-(and the closing `<|im_end|>`) is a label of the position before it.
+(and the closing `<|im_end|>`) is a label of the position before it. A conversation goes on with a
+newline and the next user turn; its pictures stand where its words say.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ _SPECIAL = {
 }
 _OWN_TOKENIZER = "use the tokenizer files that were saved with the checkpoint"
 _VIT, _STATE, _ACTION = -1, -2, -3
+IMAGE_PLACE = "<image>"  # where a picture stands among the words of a conversation, as its datasets write it
 MAX_LENGTH = 8192  # tokens; where the checkpoint names no bound of its own
 
 
@@ -203,15 +205,8 @@ class PromptBuilder:
         """
         head = self._robot_head(instruction, views)
         tokens = [*head, *[_ACTION] * self.config.chunk_length, self.special["im_end"]]
-        if len(tokens) > self.config.max_length:
-            pictures = views * self.config.tokens_per_view
-            raise BeingHError(
-                f"{views} views and the instruction {shown(instruction)} make {len(tokens)} tokens",
-                allowed=f"at most {self.config.max_length}, of which {pictures} are pictures and "
-                f"{self.config.chunk_length} actions",
-                remedy="send a shorter instruction, or use fewer views",
-            )
-        return _layout(tokens, answer_length=0)
+        self._check_length(tokens, f"{views} views and the instruction {shown(instruction)}", views)
+        return _layout(tokens)
 
     def _build_reply(self, instruction: str, reply: str, views: int) -> Prompt:
         """Layout of a sample that is told like a robot and replies in words. Call it as `build_reply(...)`.
@@ -222,7 +217,8 @@ class PromptBuilder:
             views: number of pictures.
         """
         words = [*self._encode(self._checked(reply)), self.special["im_end"]]
-        return _layout([*self._robot_head(instruction, views), *words], answer_length=len(words))
+        head = self._robot_head(instruction, views)
+        return _layout([*head, *words], [range(len(head), len(head) + len(words))])
 
     def _build_answer(self, question: str, answer: str, views: int) -> Prompt:
         """Layout of a text-supervised sample. Call it as `build_answer(question, answer, views)`.
@@ -232,18 +228,56 @@ class PromptBuilder:
             answer: the assistant's words; they and the closing token are the labels.
             views: number of pictures, 0 for none.
         """
-        special = self.special
-        reply = [*self._encode(self._checked(answer)), special["im_end"]]
-        tokens = [
-            *self._user_head(views),
-            *self._encode(self._checked(question)),
-            special["im_end"],
-            *self._newline,
-            special["im_start"],
-            *self._encode("assistant\n"),
-            *reply,
-        ]
-        return _layout(tokens, answer_length=len(reply))
+        return self.conversation([(question, answer)], views)
+
+    def conversation(self, turns: Sequence[tuple[str, str]], pictures: int = 0, system: str = "") -> Prompt:
+        """Layout of a conversation; the labels are every token of the answers and their closing tokens.
+
+        Args:
+            turns: questions and answers, used as they are. `IMAGE_PLACE` in a question is where a picture stands; pictures
+                without any place stand in a row before the first question, as those of a robot sample.
+            pictures: how many; as many as there are places, if there are any.
+            system: words of the system turn, in place of the template's.
+
+        Raises:
+            BeingHError: an empty text, one that contains a control token, other places than pictures, or too many tokens.
+        """
+        special, tokens, answers = self.special, list(self._head), []
+        if system:
+            tokens = self._turn("system\n" + self._checked(system)) + self._newline
+        places = sum(question.count(IMAGE_PLACE) for question, _ in turns)
+        if places not in (0, pictures):
+            raise BeingHError(f"{places} places `{IMAGE_PLACE}` for {pictures} pictures")
+        for number, (question, answer) in enumerate(turns):
+            tokens += self._newline if number else []
+            tokens += [special["im_start"], *self._encode("user\n")]
+            tokens += self._views(pictures) if pictures and not places and not number else []
+            tokens += self._question(question)
+            tokens += [special["im_end"], *self._newline, special["im_start"], *self._encode("assistant\n")]
+            reply = [*self._encode(self._checked(answer)), special["im_end"]]
+            answers.append(range(len(tokens), len(tokens) + len(reply)))
+            tokens += reply
+        self._check_length(tokens, f"a conversation of {len(turns)} questions and {pictures} pictures", pictures)
+        return _layout(tokens, answers)
+
+    def _question(self, text: str) -> list[int]:
+        """The user's words with places for pictures among them."""
+        parts = text.split(IMAGE_PLACE)
+        if len(parts) == 1 or any(part.strip() for part in parts):
+            self._checked(" ".join(parts))
+        tokens = self._encode(parts[0])
+        for part in parts[1:]:
+            tokens += [*self._views(1), *self._encode(part)]
+        return tokens
+
+    def _check_length(self, tokens: Sequence[int], what: str, views: int) -> None:
+        if len(tokens) > self.config.max_length:
+            raise BeingHError(
+                f"{what} make {len(tokens)} tokens",
+                allowed=f"at most {self.config.max_length}, of which {views * self.config.tokens_per_view} are pictures and "
+                f"{tokens.count(_ACTION)} actions",
+                remedy="send a shorter text, or use fewer views",
+            )
 
     def pack(self, prompts: Sequence[Prompt]) -> dict[str, torch.Tensor | int]:
         """The packed text side of a batch: samples one after another in one sequence.
@@ -301,10 +335,11 @@ class PromptBuilder:
         """System turn and the user turn up to the end of the pictures."""
         special = self.special
         head = [*self._head, special["im_start"], *self._encode("user\n")]
-        if views:
-            pictures = [_VIT] * (views * self.config.tokens_per_view)
-            head += [special["img_start"], *pictures, special["img_end"]]
-        return head
+        return head + self._views(views) if views else head
+
+    def _views(self, count: int) -> list[int]:
+        pictures = [_VIT] * (count * self.config.tokens_per_view)
+        return [self.special["img_start"], *pictures, self.special["img_end"]]
 
     def _turn(self, text: str) -> list[int]:
         return [self.special["im_start"], *self._encode(text), self.special["im_end"]]
@@ -315,27 +350,30 @@ class PromptBuilder:
     def _checked(self, text: str) -> str:
         if not isinstance(text, str) or not text.strip():
             raise BeingHError(f"the instruction is empty or no text: {shown(text)}")
-        for token in self._controls:
-            if token in text:
-                raise BeingHError(
-                    f"the text {shown(text)} contains the control token `{token}`",
-                    remedy="write the task in plain words",
-                )
+        if token := self.control_in(text):
+            raise BeingHError(
+                f"the text {shown(text)} contains the control token `{token}`",
+                remedy="write the task in plain words",
+            )
         return text
 
+    def control_in(self, text: str) -> str | None:
+        """A control token that stands in a text; None when there is none."""
+        return next((token for token in self._controls if token in text), None)
 
-def _layout(tokens: list[int], answer_length: int) -> Prompt:
-    """Splits a token list, in which negative entries mark non-text positions, by kind of token."""
+
+def _layout(tokens: list[int], answers: Sequence[range] = ()) -> Prompt:
+    """Splits a token list, in which negative entries mark non-text positions, by kind of token; `answers` are the labels."""
     sequence = np.array(tokens, dtype=np.int64)
     text_positions = np.flatnonzero(sequence >= 0)
-    length = len(sequence)
+    labelled = np.concatenate([np.zeros(0, np.int64), *(np.arange(a.start, a.stop) for a in answers)])
     return Prompt(
-        length=length,
+        length=len(sequence),
         text_ids=sequence[text_positions],
         text_positions=text_positions,
         vit_positions=np.flatnonzero(sequence == _VIT),
         state_positions=np.flatnonzero(sequence == _STATE),
         action_positions=np.flatnonzero(sequence == _ACTION),
-        label_positions=np.arange(length - answer_length - 1, length - 1)[:answer_length],
-        label_ids=sequence[length - answer_length :],
+        label_positions=labelled - 1,
+        label_ids=sequence[labelled],
     )

@@ -6,7 +6,7 @@ Shape letters: T recorded steps, H steps of a chunk, D numbers of a row, W numbe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -19,10 +19,30 @@ from beingh_core.errors import BeingHError
 from beingh_core.policy.data_configs import DataConfig, KeySpec, get_data_config
 from beingh_core.policy.from_contract import data_config_for
 from beingh_core.rotations import from_axis_angle, to_axis_angle
-from beingh_core.train.settings import DatasetSection
+from beingh_core.train.hand_layout import CAMERA, WORLD, HandColumns, HandLayout, hand_columns
+from beingh_core.train.hands import any_within, chunk, known_steps
+from beingh_core.train.rows import RowTable
+from beingh_core.train.settings import HANDS, DatasetSection
 
 RELATIVE, CHUNK_START = "relative", "chunk_start"
 _BY_KEY = "views: {{{view}: KEY}} of the dataset"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numbers:
+    """A sample in physical units.
+
+    Attributes:
+        state: key -> (W,).
+        action: key -> (H, W).
+        known: action key -> (H,) whether it may be taught; keys that are not there are known.
+        absent: state keys that are not known.
+    """
+
+    state: Mapping[str, np.ndarray]
+    action: Mapping[str, np.ndarray]
+    known: Mapping[str, np.ndarray] = field(default_factory=dict)
+    absent: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +58,8 @@ class Modality:
         starts: action key -> what it counts from, `RELATIVE` (the measured state) or `CHUNK_START` (the commanded pose), of
             those that a dataset holds as absolute and that become chunks here.
         contract: the robot; None for a data config.
+        hands: of human hands the frame in which wrists are taught, `WORLD` or `CAMERA`; "" for robots.
+        layout: what a row of a dataset of hands is; None until its columns are known, and for robots.
     """
 
     name: str
@@ -47,6 +69,8 @@ class Modality:
     delay_steps: int = 0
     starts: Mapping[str, str] = field(default_factory=dict)
     contract: RobotContract | None = None
+    hands: str = ""
+    layout: HandLayout | None = None
 
     @classmethod
     def of(cls, section: DatasetSection) -> Modality:
@@ -58,7 +82,8 @@ class Modality:
         if section.data_config:
             config = get_data_config(section.data_config)
             name = section.embodiment_tag or config.name
-            return cls(name=name, config=config, dataset_name=section.dataset_name or config.name)
+            hands = (CAMERA if config.name == HANDS[1] else WORLD) if config.name in HANDS else ""
+            return cls(name=name, config=config, dataset_name=section.dataset_name or config.name, hands=hands)
         contract = load_contract(section.robot)
         starts = {}
         for signal in contract.action:
@@ -73,12 +98,18 @@ class Modality:
             found._origin_key(key)
         return found
 
+    def of_dataset(self, columns: Columns) -> Modality:
+        """The same, knowing what the rows of a dataset are."""
+        return replace(self, layout=columns.layout) if isinstance(columns, HandColumns) else self
+
     def columns(self, dataset: Dataset, views: Mapping[str, str]) -> Columns:
         """Where a dataset has the state, the action and the views.
 
         Raises:
             BeingHError: Another rate, or a column or view that is not there.
         """
+        if self.hands:
+            return hand_columns(dataset, self.config.views, views, _BY_KEY, self.hands)
         if self.contract is not None:
             return find_columns(dataset, self.contract, views, _BY_KEY)
         state, action = (
@@ -87,6 +118,41 @@ class Modality:
         )
         whose = f"the data config `{self.config.name}`"
         return match_columns(dataset, whose, state, action, self.config.views, views, _BY_KEY)
+
+    def numbers(self, table: RowTable, row: int, length: int, mirrored: bool = False) -> Numbers:
+        """State and chunk of a row of a table, physical units.
+
+        Args:
+            table: Of a dataset.
+            row: In it.
+            length: H.
+            mirrored: the mirror image, of hands.
+
+        Raises:
+            BeingHError: A rotation that is none.
+        """
+        first, end = table.episode_of(row)
+        if self.layout is None:
+            state = np.asarray(table.state[row], dtype=np.float64)
+            before = np.asarray(table.action[row - 1], dtype=np.float64) if row > first else None
+            rows = np.asarray(table.action[row : min(end, row + length)], dtype=np.float64)
+            return Numbers(state=self.parts("state", state), action=self.chunk(state, before, rows, length))
+        hands = self.layout.chunk_hands(table.state[row : min(end, row + length + 1)])
+        hands = hands.mirrored() if mirrored else hands
+        state, is_known = hands.state()
+        action, known = chunk(hands, length)
+        absent = tuple(key for key, there in is_known.items() if not there[0])
+        return Numbers(state={key: rows[0] for key, rows in state.items()}, action=action, known=known, absent=absent)
+
+    def teachable(self, table: RowTable, length: int) -> np.ndarray | None:
+        """(N,) in which rows anything is known of the H actions; None for all."""
+        if self.layout is None:
+            return None
+        found = []
+        for first, end in zip(table.starts, table.starts[1:]):
+            rows = np.asarray(table.state[first:end])
+            found.append(any_within(known_steps(self.layout.known(rows)), length))
+        return np.concatenate(found)
 
     def parts(self, kind: str, rows: np.ndarray) -> dict[str, np.ndarray]:
         """key -> (..., W) of rows (..., D) in the order of `columns` (kind: "state" or "action")."""

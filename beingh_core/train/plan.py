@@ -4,7 +4,7 @@ The packs of a run are numbered through. Their content depends on the datasets, 
 many ranks there are: rank r of R takes the packs r, R + r, 2 R + r, ... So nothing is lost or taught twice when a run
 goes on with another number of ranks, and one rank that accumulates R packs does what R ranks do.
 
-Every dataset is cut into runs of neighbouring rows, which are shuffled anew each time that all were drawn. The next run
+Every dataset is cut into runs of neighbouring rows (conversations into single lines), which are shuffled anew each time that all were drawn. The next run
 comes from the dataset that is furthest behind its weight.
 """
 
@@ -19,9 +19,8 @@ from typing import Any
 import numpy as np
 
 from beingh_core.errors import BeingHError
-from beingh_core.train.rows import RowTable
 from beingh_core.train.settings import DataSection, PackingSection
-from beingh_core.train.sources import Source
+from beingh_core.train.sources import AnySource
 
 TRAIN, HELD_OUT = "train", "held-out"
 
@@ -47,40 +46,33 @@ class Stock:
     Attributes:
         firsts, counts: first row and number of samples of each run.
         samples: of all runs.
-        left_out: samples that are too long or without a prompt.
+        left_out: samples that are too long, without a prompt or without anything to teach.
     """
 
-    def __init__(self, source: Source, run_length: int, longest: int, held_out: float, part: str) -> None:
-        self.source, self.step = source, source.section.every
-        starts, held = source.table.starts, source.is_held_out(held_out)
-        chosen = np.flatnonzero(held if part == HELD_OUT else ~held)
-        firsts, counts = [], []
-        for episode in chosen:
-            rows = -(-int(starts[episode + 1] - starts[episode]) // self.step)
-            begin = np.arange(0, rows, run_length)
-            firsts.append(starts[episode] + begin * self.step)
-            counts.append(np.minimum(run_length, rows - begin))
-        self.firsts = np.concatenate(firsts) if firsts else np.zeros(0, np.int64)
-        self.counts = np.concatenate(counts) if counts else np.zeros(0, np.int64)
-        usable = (source.tokens > 0) & (source.tokens <= longest)
-        self._lengths = np.where(usable, source.tokens, 0)
+    def __init__(self, source: AnySource, run_length: int, longest: int, held_out: float, part: str) -> None:
+        self.source, self.step, self._longest = source, source.section.every, longest
+        held = source.is_held_out(held_out)
+        self.firsts, self.counts = source.runs(held if part == HELD_OUT else ~held, run_length)
         within = np.arange(self.counts.sum()) - np.repeat(np.cumsum(self.counts) - self.counts, self.counts)
-        rows = np.repeat(self.firsts, self.counts) + self.step * within
-        lengths = self._lengths[np.asarray(source.table.task)[rows]]
+        lengths = self._lengths(np.repeat(self.firsts, self.counts) + self.step * within)
         self.samples, self.tokens = int((lengths > 0).sum()), int(lengths.sum())
         self.left_out = int(self.counts.sum()) - self.samples
 
     def run(self, number: int) -> list[tuple[int, int]]:
         """(row, tokens) of each sample of a run."""
         rows = self.firsts[number] + self.step * np.arange(self.counts[number])
-        lengths = self._lengths[np.asarray(self.source.table.task[rows])]
-        return [(int(row), int(length)) for row, length in zip(rows, lengths) if length]
+        return [(int(row), int(length)) for row, length in zip(rows, self._lengths(rows)) if length]
+
+    def _lengths(self, rows: np.ndarray) -> np.ndarray:
+        """Tokens of rows; 0 of those that are left out."""
+        lengths = self.source.lengths(rows)
+        return np.where(lengths <= self._longest, lengths, 0)
 
     def amount(self, measure: str, samples: int, tokens: int) -> float:
         """Samples, hours or tokens, of so many samples and tokens of this dataset."""
         if measure == "tokens":
             return float(tokens)
-        return samples * self.step / self.source.fps / 3600.0 if measure == "hours" else float(samples)
+        return self.source.hours(samples) if measure == "hours" else float(samples)
 
 
 class Plan:
@@ -98,7 +90,7 @@ class Plan:
     """
 
     def __init__(
-        self, sources: Sequence[Source], data: DataSection, packing: PackingSection, seed: int, part: str = TRAIN
+        self, sources: Sequence[AnySource], data: DataSection, packing: PackingSection, seed: int, part: str = TRAIN
     ) -> None:
         longest = min(packing.max_tokens_per_sample, packing.max_tokens)
         self.stocks = [Stock(source, data.run_length, longest, data.held_out, part) for source in sources]
@@ -222,17 +214,7 @@ def _shares(stocks: Sequence[Stock], data: DataSection) -> list[float]:
 def _identity(stocks: Sequence[Stock], data: DataSection, packing: PackingSection, seed: int, part: str) -> str:
     """What the order of packs depends on, in 16 letters."""
     told: list[Any] = [seed, part, data.measure, data.run_length, data.held_out, packing.model_dump()]
-    for stock in stocks:
-        table = stock.source.table
-        rows = [hashlib.sha256(np.ascontiguousarray(ends)).hexdigest() for ends in _ends(table)]
-        told.append(
-            [stock.source.title, table.starts.tolist(), table.tasks, rows, stock.step, stock.source.tokens.tolist()]
-        )
+    told += [stock.source.identity() for stock in stocks]
     told.append(_shares(stocks, data))
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
-
-def _ends(table: RowTable) -> list[np.ndarray]:
-    """The first and last numbers of every episode: enough to know a dataset again, wherever and whenever it was copied."""
-    places = np.concatenate([table.starts[:-1], table.starts[1:] - 1])
-    return [table.state[places], table.action[places], table.task[places]]

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 
-from beingh_core.data.contract_rows import ACTION, STATE
 from beingh_core.data.dataset_columns import Columns
 from beingh_core.data.lerobot import Dataset
 from beingh_core.data.lerobot.reader import Episode
@@ -61,6 +60,11 @@ class RowTable:
         """(N,) place of each row's instruction in `tasks`, mapped."""
         return np.load(self.folder / "task.npy", mmap_mode="r")
 
+    def episode_of(self, row: int) -> tuple[int, int]:
+        """First row of a row's episode, and the one behind its last."""
+        place = int(np.searchsorted(self.starts, row, side="right"))
+        return int(self.starts[place - 1]), int(self.starts[place])
+
     def __getstate__(self) -> dict:
         """Without the mapped arrays: another process maps them itself."""
         return {name: value for name, value in self.__dict__.items() if name not in _ARRAYS}
@@ -100,6 +104,15 @@ def scan(dataset: Dataset, columns: Columns, cache: Path, task: str = "", episod
         why = "; ".join(f"episode {number}: {reason}" for number, reason in list(table.bad.items())[:3])
         raise BeingHError(f"has no episode that can be taught ({why or 'it is empty'})", where=dataset.root)
     return table
+
+
+def held_out(count: int, share: float) -> np.ndarray:
+    """(count,) which of so many episodes or lines are never taught: every so many, at least one where there are two and more."""
+    held = np.zeros(count, dtype=bool)
+    if share > 0 and count > 1:
+        wanted = min(count - 1, max(1, round(share * count)))
+        held[np.unique(np.linspace(0, count - 1, wanted + 2)[1:-1].round().astype(int))] = True
+    return held
 
 
 def _write(dataset: Dataset, columns: Columns, wanted: Sequence[Episode], task: str, folder: Path) -> None:
@@ -185,22 +198,33 @@ def _checked(dataset: Dataset, columns: Columns, episode: Episode, task: str) ->
     if episode.frames < 1:
         raise BeingHError("it has no rows")
     found: dict = {}
-    for name, key, order in (("state", STATE, columns.state), ("action", ACTION, columns.action)):
-        try:
-            rows = np.asarray(dataset.values(episode, key), dtype=np.float64)
-        except OSError as error:
-            raise BeingHError(f"its parquet file cannot be read ({str(error).splitlines()[0][:100]})") from None
-        except (ValueError, KeyError, TypeError):
-            raise BeingHError(f"rows of `{key}` are of different widths, or missing") from None
-        if rows.shape[1] != dataset.spec.width(key):
-            raise BeingHError(f"`{key}` has rows of {rows.shape[1]} numbers, not {dataset.spec.width(key)}")
-        rows = rows[:, order]
-        wrong = ~(np.abs(rows) <= MAX_VALUE).all(axis=1)
-        if wrong.any():
-            row, kind = int(wrong.argmax()), "NaN or infinity" if not np.isfinite(rows).all() else "values beyond 1e6"
-            raise BeingHError(f"`{key}` holds {kind} in {int(wrong.sum())} rows, first in row {row}")
-        found[name] = rows.astype(np.float32)
+    for name, picked in (("state", columns.state_columns), ("action", columns.action_columns)):
+        parts = [_numbers(dataset, key, episode, order, columns.gaps) for key, order in picked]
+        found[name] = np.concatenate([np.zeros((episode.frames, 0), np.float32), *parts], axis=1)
+    columns.check(found["state"])
     return found | {"texts": _texts(dataset, episode, task)}
+
+
+def _numbers(dataset: Dataset, key: str, episode: Episode, order: np.ndarray, gaps: bool) -> np.ndarray:
+    """(N, D) float32 of some places of a column.
+
+    Raises:
+        BeingHError: They cannot be taught on.
+    """
+    try:
+        rows = np.asarray(dataset.values(episode, key), dtype=np.float64)
+    except OSError as error:
+        raise BeingHError(f"its parquet file cannot be read ({str(error).splitlines()[0][:100]})") from None
+    except (ValueError, KeyError, TypeError):
+        raise BeingHError(f"rows of `{key}` are of different widths, or missing") from None
+    if rows.shape[1] != dataset.spec.width(key):
+        raise BeingHError(f"`{key}` has rows of {rows.shape[1]} numbers, not {dataset.spec.width(key)}")
+    rows = rows[:, order]
+    wrong = ~((np.abs(rows) <= MAX_VALUE) | (gaps & np.isnan(rows))).all(axis=1)
+    if wrong.any():
+        row, kind = int(wrong.argmax()), "NaN or infinity" if not np.isfinite(rows[wrong]).all() else "values beyond 1e6"
+        raise BeingHError(f"`{key}` holds {kind} in {int(wrong.sum())} rows, first in row {row}")
+    return rows.astype(np.float32)
 
 
 def _texts(dataset: Dataset, episode: Episode, task: str) -> list[str]:
@@ -233,6 +257,7 @@ def _digest(dataset: Dataset, columns: Columns, wanted: Sequence[Episode], task:
             files.append([str(path.relative_to(dataset.root)), found.st_size, found.st_mtime_ns])
         except OSError:
             files.append([str(path), 0, 0])
-    told = [VERSION, columns.state.tolist(), columns.action.tolist(), task, files, dataset.tasks]
+    picked = [[key, order.tolist()] for key, order in (*columns.state_columns, *columns.action_columns)]
+    told = [VERSION, picked, columns.gaps, task, files, dataset.tasks]
     told.append([[episode.index, episode.frames] for episode in wanted])
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]

@@ -13,7 +13,6 @@ import torch
 
 from beingh_core.errors import BeingHError
 from beingh_core.model import checkpoint
-from beingh_core.slots import WIDTH
 from beingh_core.train import checks, metadata
 from beingh_core.train.loader import load_packs
 from beingh_core.train.lora import add_lora, merged
@@ -25,7 +24,7 @@ from beingh_core.train.samples import Made, SampleMaker, normalised
 from beingh_core.train.saving import STATE, Checkpoints, read_state, told_of
 from beingh_core.train.settings import RunConfig
 from beingh_core.train.shards import shard, whole
-from beingh_core.train.sources import open_sources
+from beingh_core.train.sources import open_sources, with_actions
 from beingh_core.train.start import chunk_length, load_model, prompts_for, tokenizer_for
 from beingh_core.train.step import PackInputs, Stepper, draw_delays, longest_delay
 from beingh_core.train.tokenizer import save_tokenizer
@@ -52,14 +51,14 @@ class Run:
         found = self._found()
         self._steps_per_chunk = chunk_length(config)
         self._open_data(told_of(found)["statistics"] if found is not None and self.ranks.is_first else None)
-        delays = [self._longest(source) for source in self.sources]
+        delays = [self._longest(source) if source.has_actions else 0 for source in self.sources]
         self.longest_delays, self.delay = delays, max(delays)
-        self.tokenizer = tokenizer_for(config, [task for source in self.sources for task in source.table.tasks])
+        self.tokenizer = tokenizer_for(config, (text for source in self.sources for text in source.texts()))
         self.prompts = prompts_for(config, self.tokenizer, self.delay)
-        self.sources = tuple(source.measured(self.prompts) for source in self.sources)
+        self._measure()
         self.plan = self._plan(TRAIN)
         self._held_out = self._plan(HELD_OUT) if config.evaluate.every else None
-        self.files = metadata.describe(self.sources, config.name, self._steps_per_chunk)
+        self.files = metadata.describe(with_actions(self.sources), config.name, self._steps_per_chunk)
         self._build_model()
         self.best, self._saved = float("inf"), -1
         self._stopping = False
@@ -99,13 +98,14 @@ class Run:
         generator = torch.Generator().manual_seed(seed + (1 << 50))
         if made.batch is None:
             return PackInputs(batch=None, seed=seed)
-        delays = draw_delays([self.longest_delays[which] for which in made.sources], self.config.uac, generator)
+        longest = [self.longest_delays[which] for which in made.sources if self.sources[which].has_actions]
+        delays = draw_delays(longest, self.config.uac, generator)
         return PackInputs(batch=normalised(made.batch, self.ranks.device), draws={"delays": delays}, seed=seed)
 
     def evaluate(self) -> dict[str, float]:
         """Losses on held-out episodes with the weights that are saved, always over the same packs and draws."""
         maker = SampleMaker(self.sources, self.prompts, self.config.data, self.config.training.seed, plain=True)
-        sums, was_training = [0.0, 0.0, 0.0], self.stepper.model.training
+        sums, was_training = np.zeros(4), self.stepper.model.training
         self.stepper.model.eval()
         with torch.no_grad(), self.stepper.averaged_weights():
             count = -(-self.config.evaluate.packs // self.ranks.count) * self.ranks.count
@@ -113,15 +113,10 @@ class Run:
                 lambda: self._plan(HELD_OUT), lambda: maker, rank=self.ranks.rank, ranks=self.ranks.count, most=count
             ):
                 made.number += _EVALUATION
-                # Sharded weights are gathered by all ranks together: where one has nothing to look at, none looks.
-                missing = made.batch is None
-                if not (self.ranks.any(missing) if self.config.training.shard else missing):
-                    losses = self.stepper.losses(self.inputs(made))
-                    found = (float(losses["action_loss"]), float(losses["und_loss"]), 1.0)
-                    sums = [total + one for total, one in zip(sums, found)]
+                sums += self.stepper.summed(self.inputs(made))
         self.stepper.model.train(was_training)
-        action, und, count = self.ranks.sums(sums)
-        return {"action_loss": action / max(1.0, count), "und_loss": und / max(1.0, count)}
+        action, und, values, labels = self.ranks.sums(sums.tolist())
+        return {"action_loss": action / max(1.0, values), "und_loss": und / max(1.0, labels)}
 
     def save(self, best: bool = False) -> None:
         """Writes a checkpoint; all ranks call it together."""
@@ -188,18 +183,22 @@ class Run:
         cache, data = Path(self.config.data.cache or self.out / "cache"), self.config.data
         if self.ranks.is_first:
             self.sources = open_sources(data, cache, self._steps_per_chunk, known)
-            checks.refuse(self.sources, self._steps_per_chunk)
-            known = {source.title: source.statistics for source in self.sources}
+            checks.refuse(with_actions(self.sources), self._steps_per_chunk)
+            known = {source.title: source.statistics for source in with_actions(self.sources)}
         known = self.ranks.from_first(known)
         if not self.ranks.is_first:
             self.sources = open_sources(data, cache, self._steps_per_chunk, known)
 
+    def _measure(self) -> None:
+        """Lengths of all samples; rank 0 counts those of conversations first, and the others find them."""
+        for is_mine in (self.ranks.is_first, not self.ranks.is_first):
+            if is_mine:
+                self.sources = tuple(source.measured(self.prompts) for source in self.sources)
+            self.ranks.wait()
+
     def _build_model(self) -> None:
         config, training = self.config, self.config.training
-        used = np.zeros(WIDTH, dtype=bool)
-        maker = SampleMaker(self.sources, self.prompts, config.data, training.seed)
-        for which in range(len(self.sources)):
-            used |= maker.transform(which).action_mask
+        used = SampleMaker(self.sources, self.prompts, config.data, training.seed).used_slots
         model = load_model(config, self.tokenizer, self.delay, used.tolist())
         freeze(model, training.freeze, training.freeze_act_layers)
         add_lora(model, training.lora, training.seed)
@@ -261,7 +260,7 @@ class Run:
         return {
             "step": self.stepper.step_number, "of": self.config.training.steps, "ranks": self.ranks.count,
             "config": self.config.model_dump(), "account": self.plan.account(), "left_out": [[*key, count] for key, count in left_out.items()],
-            "statistics": {source.title: source.statistics for source in self.sources},
+            "statistics": {source.title: source.statistics for source in with_actions(self.sources)},
         }  # fmt: skip
 
     def _write(self, folder: Path, weights: dict[str, torch.Tensor], state: dict | None) -> None:

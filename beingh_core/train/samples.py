@@ -13,13 +13,16 @@ import torch
 from beingh_core.errors import BeingHError
 from beingh_core.policy.image import MEAN, STD
 from beingh_core.policy.pictures import resize_crop
-from beingh_core.policy.prompt import PromptBuilder
+from beingh_core.policy.prompt import Prompt, PromptBuilder
 from beingh_core.policy.transforms import UnifiedTransform
+from beingh_core.slots import WIDTH
 from beingh_core.train.augment import cropped, jittered
 from beingh_core.train.frames import Decoders
+from beingh_core.train.hands import mentions_a_side
 from beingh_core.train.plan import Pack
 from beingh_core.train.settings import DataSection
-from beingh_core.train.sources import Source
+from beingh_core.train.sources import AnySource, Source
+from beingh_core.train.text_source import TextSource
 
 
 @dataclass(kw_only=True)
@@ -43,6 +46,17 @@ class Made:
     left_out: Counter = field(default_factory=Counter)
 
 
+@dataclass(kw_only=True)
+class _Part:
+    """One sample: its words, pictures (V, 3, S, S) uint8, and with actions state (200,), actions and mask (H, 200)."""
+
+    prompt: Prompt
+    pixels: torch.Tensor
+    state: np.ndarray | None = None
+    action: np.ndarray | None = None
+    mask: np.ndarray | None = None
+
+
 class SampleMaker:
     """Makes packs. One process.
 
@@ -55,11 +69,14 @@ class SampleMaker:
     """
 
     def __init__(
-        self, sources: Sequence[Source], prompts: PromptBuilder, data: DataSection, seed: int, plain: bool = False
+        self, sources: Sequence[AnySource], prompts: PromptBuilder, data: DataSection, seed: int, plain: bool = False
     ) -> None:
         self._sources, self._prompts, self._data = sources, prompts, data
         self._seed, self._plain = seed, plain
-        self._transforms = [UnifiedTransform(s.modality.config, s.statistics, s.section.path) for s in sources]
+        self._transforms = {
+            which: UnifiedTransform(source.modality.config, source.statistics, source.section.path)
+            for which, source in enumerate(sources) if isinstance(source, Source)
+        }  # fmt: skip
         self._decoders = Decoders(data.decoders)
         self._bad: dict[tuple[int, int], str] = {}  # source and episode -> why its pictures cannot be read
 
@@ -67,34 +84,69 @@ class SampleMaker:
         """The batch of a pack; samples whose pictures cannot be read are left out."""
         pictures = self._pictures(pack)
         made = Made(number=pack.number, batch=None, sources=np.zeros(0, int), rows=np.zeros(0, int))
-        prompts, views, states, actions, masks, kept = [], [], [], [], [], []
+        parts: list[_Part] = []
+        kept = []
         for place, (which, row) in enumerate(pack.samples):
-            source = self._sources[which]
-            if isinstance(pictures[place], str):
-                made.left_out[source.title, pictures[place]] += 1
-                continue
-            rng = np.random.default_rng([self._seed, pack.number, place])
+            source, rng = self._sources[which], np.random.default_rng([self._seed, pack.number, place])
             try:
-                state, action = self._numbers(which, row)
+                if isinstance(source, TextSource):
+                    parts.append(self._said(source, row))
+                elif isinstance(pictures[place], str):
+                    raise BeingHError(pictures[place])
+                else:
+                    parts.append(self._acted(which, row, pictures[place], rng))
             except BeingHError as error:
                 made.left_out[source.title, error.what] += 1
                 continue
             kept.append((which, row))
-            prompts.append(self._prompts.build(self.task(which, row), len(source.modality.config.views)))
-            views.append(self._changed(pictures[place], rng))
-            states.append(np.zeros_like(state) if self._dropped(rng) else state)
-            actions.append(action)
-            masks.append(np.broadcast_to(self._transforms[which].action_mask, action.shape))
-        if not kept:
+        if not parts:
             return made
-        batch = self._prompts.pack(prompts)
-        batch["packed_vit_tokens"] = torch.cat(views)
-        batch["padded_state"] = torch.from_numpy(np.stack(states))
-        batch["padded_action"] = torch.from_numpy(np.concatenate(actions))
-        batch["padded_action_mask"] = torch.from_numpy(np.concatenate(masks))
-        made.batch, made.tokens = batch, int(batch["sequence_length"])
+        made.batch = self._packed(parts)
+        made.tokens = int(made.batch["sequence_length"])
         made.sources, made.rows = (np.array(column) for column in zip(*kept))
         return made
+
+    def _packed(self, parts: list[_Part]) -> dict[str, Any]:
+        length = self._prompts.config.chunk_length
+        batch = self._prompts.pack([part.prompt for part in parts])
+        batch["packed_vit_tokens"] = torch.cat([part.pixels for part in parts])
+        nothing = np.zeros((0, WIDTH), np.float32)
+        acting = [part for part in parts if part.state is not None]
+        batch["padded_state"] = torch.from_numpy(np.concatenate([nothing, *(part.state[None] for part in acting)]))
+        batch["padded_action"] = torch.from_numpy(np.concatenate([nothing, *(part.action for part in acting)]))
+        masks = [np.broadcast_to(part.mask, (length, WIDTH)) for part in acting]
+        batch["padded_action_mask"] = torch.from_numpy(np.concatenate([nothing.astype(bool), *masks]))
+        return batch
+
+    def _said(self, source: TextSource, row: int) -> _Part:
+        """A conversation. Its pictures are shown whole and unchanged: its words may be about their edges and colours."""
+        size = self._prompts.config.image_size
+        try:
+            said, images = source.sample(row, size)
+        except BeingHError as error:
+            raise BeingHError(f"line {source.table.numbers[row]}: {error.what}") from None
+        prompt = self._prompts.conversation(said.turns, len(images), said.system)
+        return _Part(prompt=prompt, pixels=_stacked(images) if images else torch.zeros(0, 3, size, size, dtype=torch.uint8))
+
+    def _acted(self, which: int, row: int, images: list[np.ndarray], rng: np.random.Generator) -> _Part:
+        """A row of a robot or of hands."""
+        source, task, transform = self._sources[which], self.task(which, row), self._transforms[which]
+        mirror = source.section.mirror
+        mirrored = bool(mirror) and not self._plain and rng.random() < mirror and not mentions_a_side(task)
+        numbers = source.modality.numbers(source.table, row, self._prompts.config.chunk_length, mirrored)
+        state, action = transform.state_to_unified(numbers.state), transform.action_to_unified(numbers.action)
+        mask = np.array(np.broadcast_to(transform.action_mask, action.shape))
+        for spec in source.modality.config.action:
+            if spec.key in numbers.known:
+                mask[:, spec.bounds("action")] &= numbers.known[spec.key][:, None]
+        for spec in source.modality.config.state:
+            if spec.key in numbers.absent:
+                state[spec.bounds("state")] = 0.0
+        action[~mask] = 0.0
+        prompt = self._prompts.build(task, len(source.modality.config.views))
+        pixels = self._changed([image[:, ::-1] for image in images] if mirrored else images, rng)
+        state = np.zeros_like(state) if self._dropped(rng) else state
+        return _Part(prompt=prompt, pixels=pixels, state=state, action=action, mask=mask)
 
     def task(self, which: int, row: int) -> str:
         """The instruction of a row."""
@@ -102,25 +154,21 @@ class SampleMaker:
         return table.tasks[int(table.task[row])]
 
     def transform(self, which: int) -> UnifiedTransform:
-        """Of a dataset."""
+        """Of a dataset with actions."""
         return self._transforms[which]
 
-    def _numbers(self, which: int, row: int) -> tuple[np.ndarray, np.ndarray]:
-        """Normalised state (200,) and actions (H, 200) of a row."""
-        source, transform, length = self._sources[which], self._transforms[which], self._prompts.config.chunk_length
-        table, modality = source.table, source.modality
-        episode = int(np.searchsorted(table.starts, row, side="right")) - 1
-        first, end = int(table.starts[episode]), int(table.starts[episode + 1])
-        state = np.asarray(table.state[row], dtype=np.float64)
-        before = np.asarray(table.action[row - 1], dtype=np.float64) if row > first else None
-        rows = np.asarray(table.action[row : min(end, row + length)], dtype=np.float64)
-        chunk = modality.chunk(state, before, rows, length)
-        return transform.state_to_unified(modality.parts("state", state)), transform.action_to_unified(chunk)
+    @property
+    def used_slots(self) -> np.ndarray:
+        """(200,) which action slots any dataset has."""
+        masks = [transform.action_mask for transform in self._transforms.values()]
+        return np.any([np.zeros(WIDTH, bool), *masks], axis=0)
 
     def _pictures(self, pack: Pack) -> list[list[np.ndarray] | str]:
         """The pictures of each sample's views, or why there are none; rows of an episode are decoded together."""
         groups: dict[tuple[int, int], list[int]] = {}
         for place, (which, row) in enumerate(pack.samples):
+            if not self._sources[which].has_actions:
+                continue
             starts = self._sources[which].table.starts
             groups.setdefault((which, int(np.searchsorted(starts, row, side="right")) - 1), []).append(place)
         found: list[list[np.ndarray] | str] = [""] * len(pack.samples)

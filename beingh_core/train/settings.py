@@ -14,6 +14,11 @@ from beingh_core.validation import Schema, at_most, check, positive, real, text,
 _REMEDY = "docs/training.md has a table of all keys; config/train/tiny.yaml is a short file that works"
 # Contradictions between a dataset and its contract that a dataset may accept (`checks`).
 ACCEPTABLE = ("names", "contract", "units", "statistics", "timestamps")
+# Data configs of human hands, and what a file of conversations does not have.
+HANDS = ("human_hands", "human_hands_camera")
+_OF_ROWS = frozenset(
+    {"robot", "data_config", "dataset_name", "embodiment_tag", "episodes", "views", "task", "statistics", "mirror", "accept"}
+)
 FREEZABLE = ("vision", "connector", "und", "embeddings", "act")
 _COUNT = whole(0, 1_000_000_000)
 _SHARE = real(0, 1)
@@ -65,11 +70,12 @@ class ModelSection(Section):
 
 
 class DatasetSection(Section):
-    """One LeRobot dataset.
+    """One LeRobot dataset, or a file of conversations (NAME.jsonl).
 
     `robot` (a contract) or `data_config` says what its numbers and pictures are. `group` and `weight` are its place in the
     mixture: weights count among the datasets of a group; without one, a dataset weighs as much as it holds. `statistics` is a
-    file of statistics to take in place of its own, `accept` what may contradict the contract.
+    file of statistics to take in place of its own, `accept` what may contradict the contract. `mirror` is the share of samples
+    of human hands that are taught mirrored. `images` is the folder of the pictures of conversations, by default the file's own.
     """
 
     path: text(4096)
@@ -85,13 +91,27 @@ class DatasetSection(Section):
     task: text(1000) = ""
     every: whole(1, 10_000) = 1
     statistics: text(4096) = ""
+    mirror: _SHARE = 0.0
+    images: text(4096) = ""
     accept: Annotated[list[Literal[ACCEPTABLE]], at_most(len(ACCEPTABLE))] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _one_modality(self) -> DatasetSection:
-        if bool(self.robot) == bool(self.data_config):
+        given = self.model_fields_set - {name for name in _OF_ROWS if not getattr(self, name)}
+        if self.is_text and (foreign := sorted(given & _OF_ROWS)):
+            raise ValueError(f"a file of conversations has no `{foreign[0]}`")
+        if not self.is_text and self.images:
+            raise ValueError("`images` is the folder of the pictures of conversations: `path` is no file NAME.jsonl")
+        if not self.is_text and bool(self.robot) == bool(self.data_config):
             raise ValueError("give either `robot` (a contract) or `data_config`")
+        if self.mirror and self.data_config not in HANDS:
+            raise ValueError(f"`mirror` is for human hands: `data_config` {' or '.join(HANDS)}")
         return self
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is a file of conversations."""
+        return Path(self.path).suffix == ".jsonl"
 
     @property
     def title(self) -> str:
@@ -135,6 +155,13 @@ class DataSection(Section):
     prefetch: whole(1, 64) = 2
     decoders: whole(1, 1000) = 16
     cache: text(4096) = ""
+
+    @model_validator(mode="after")
+    def _countable(self) -> DataSection:
+        words = [dataset.title for dataset in self.datasets if dataset.is_text]
+        if words and self.measure == "hours":
+            raise ValueError(f"`{words[0]}` has conversations, which have no duration: measure in samples or tokens")
+        return self
 
 
 class PackingSection(Section):

@@ -1,10 +1,15 @@
-"""The datasets of a run, opened: what they hold, who may be taught on it, how long its samples are."""
+"""The datasets of a run, opened: what they hold, who may be taught on it, how long its samples are.
+
+There are those of robots and hands (`Source`) and conversations (`TextSource`); plan and samples ask both the same.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,9 +21,10 @@ from beingh_core.errors import BeingHError
 from beingh_core.policy.motion import still_values
 from beingh_core.policy.prompt import PromptBuilder
 from beingh_core.train.modality import Modality
-from beingh_core.train.rows import RowTable, scan
+from beingh_core.train.rows import RowTable, held_out, scan
 from beingh_core.train.settings import DataSection, DatasetSection
 from beingh_core.train.statistics import read_statistics, statistics_of
+from beingh_core.train.text_source import TextSource, open_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +41,7 @@ class Source:
         videos: episode -> view -> pictures.
         statistics: what its values are normalised with.
         tokens: (tasks,) length of a sample of each instruction; () until `measured`.
+        teachable: (N,) in which rows there is an action that is known; None for all.
         notes: what people should know of it.
     """
 
@@ -47,7 +54,21 @@ class Source:
     videos: Mapping[int, Mapping[str, Segment]]
     statistics: Mapping = field(default_factory=dict)
     tokens: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    teachable: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+
+    has_actions = True
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many episodes are usable and how many are not."""
+        return len(self.table.episodes), len(self.table.bad)
+
+    @property
+    def first_bad(self) -> str:
+        """An episode that is left out, and why."""
+        number, why = next(iter(self.table.bad.items()))
+        return f"episode {number}: {why}"
 
     def measured(self, prompts: PromptBuilder) -> Source:
         """The same with the lengths of its samples; an instruction that no prompt takes has length 0."""
@@ -58,16 +79,48 @@ class Source:
             except BeingHError as error:
                 lengths.append(0)
                 notes.append(f"{self.title}: the task {text[:60]!r} is left out: {error.what}")
-        return replace(self, tokens=np.array(lengths, np.int64), notes=tuple(notes))
+        teachable = self.modality.teachable(self.table, prompts.config.chunk_length)
+        if teachable is not None and not teachable.all():
+            notes.append(f"{self.title}: {int((~teachable).sum())} rows are left out: no hand is seen in their chunk")
+        return replace(self, tokens=np.array(lengths, np.int64), teachable=teachable, notes=tuple(notes))
 
     def is_held_out(self, share: float) -> np.ndarray:
-        """(E,) which of its usable episodes are never taught: every so many, at least one where there are two and more."""
-        count = len(self.table.episodes)
-        held = np.zeros(count, dtype=bool)
-        if share > 0 and count > 1:
-            wanted = min(count - 1, max(1, round(share * count)))
-            held[np.unique(np.linspace(0, count - 1, wanted + 2)[1:-1].round().astype(int))] = True
-        return held
+        """(E,) which of its usable episodes are never taught."""
+        return held_out(len(self.table.episodes), share)
+
+    def runs(self, chosen: np.ndarray, run_length: int) -> tuple[np.ndarray, np.ndarray]:
+        """First row and number of rows of the runs of neighbouring rows of chosen episodes."""
+        starts, step, firsts, counts = self.table.starts, self.section.every, [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        for episode in np.flatnonzero(chosen):
+            rows = -(-int(starts[episode + 1] - starts[episode]) // step)
+            begin = np.arange(0, rows, run_length)
+            firsts.append(starts[episode] + begin * step)
+            counts.append(np.minimum(run_length, rows - begin))
+        return np.concatenate(firsts), np.concatenate(counts)
+
+    def lengths(self, rows: np.ndarray) -> np.ndarray:
+        """(n,) tokens of rows; 0 where there is nothing to teach."""
+        found = self.tokens[np.asarray(self.table.task[rows])]
+        return found if self.teachable is None else np.where(self.teachable[rows], found, 0)
+
+    def hours(self, samples: int) -> float:
+        """Time that so many samples stand for."""
+        return samples * self.section.every / self.fps / 3600.0
+
+    def identity(self) -> list[Any]:
+        """What the order of its samples depends on: enough to know it again, wherever and whenever it was copied."""
+        table = self.table
+        places = np.concatenate([table.starts[:-1], table.starts[1:] - 1])
+        ends = [np.ascontiguousarray(rows[places]) for rows in (table.state, table.action, table.task)]
+        rows = [hashlib.sha256(part).hexdigest() for part in ends]
+        return [self.title, table.starts.tolist(), table.tasks, rows, self.section.every, self.tokens.tolist()]
+
+    def texts(self) -> Sequence[str]:
+        """What is said, for a vocabulary."""
+        return self.table.tasks
+
+
+AnySource = Source | TextSource
 
 
 def open_source(section: DatasetSection, cache: Path) -> Source:
@@ -99,14 +152,14 @@ def open_source(section: DatasetSection, cache: Path) -> Source:
     notes = [f"{section.title}: {text}" for text in (*columns.notes, *dataset.skipped, *dataset.damaged)]
     notes += [f"{section.title}: episode {number} is left out: {why}" for number, why in sorted(table.bad.items())]
     return Source(
-        title=section.title, section=section, modality=modality, columns=columns, table=table, fps=dataset.spec.fps,
+        title=section.title, section=section, modality=modality.of_dataset(columns), columns=columns, table=table, fps=dataset.spec.fps,
         videos=videos, notes=tuple(notes),
     )  # fmt: skip
 
 
 def open_sources(
     settings: DataSection, cache: Path, chunk_length: int, known: Mapping[str, Mapping] | None = None
-) -> tuple[Source, ...]:
+) -> tuple[AnySource, ...]:
     """All datasets of a run, with the statistics that each is normalised with.
 
     Args:
@@ -118,13 +171,14 @@ def open_sources(
     Raises:
         BeingHError: See `open_source`; two datasets of one embodiment that disagree; too much is bad; nothing moves.
     """
-    sources = [open_source(section, cache) for section in settings.datasets]
+    opened = [open_text(one, cache) if one.is_text else open_source(one, cache) for one in settings.datasets]
+    sources = with_actions(opened)
     check_agreement(sources)
-    check_share(sources, settings.most_bad)
+    check_share(opened, settings.most_bad)
     check_chunk_length(sources, chunk_length)
-    found = []
     together: dict[str, dict] = {}
-    for source in sources:
+
+    def statistics(source: Source) -> Mapping:
         name = source.modality.name
         if known is not None and source.title not in known:
             raise BeingHError(
@@ -132,19 +186,28 @@ def open_sources(
                 remedy="put its datasets back, or start another run: another `out`",
             )  # fmt: skip
         if known is not None:
-            statistics = known[source.title]
-        elif source.section.statistics:
-            statistics = read_statistics(source.section.statistics)
-        elif settings.statistics == "dataset":
-            statistics = statistics_of([(source.modality, source.table)], chunk_length)
-        else:
-            if name not in together:
-                mine = [one for one in sources if one.modality.name == name and not one.section.statistics]
-                together[name] = statistics_of([(one.modality, one.table) for one in mine], chunk_length)
-            statistics = together[name]
-        still_values(source.modality.config, statistics, source.section.path)
-        found.append(replace(source, statistics=statistics))
+            return known[source.title]
+        if source.section.statistics:
+            return read_statistics(source.section.statistics)
+        if settings.statistics == "dataset":
+            return statistics_of([(source.modality, source.table)], chunk_length)
+        if name not in together:
+            mine = [one for one in sources if one.modality.name == name and not one.section.statistics]
+            together[name] = statistics_of([(one.modality, one.table) for one in mine], chunk_length)
+        return together[name]
+
+    found: list[AnySource] = []
+    for source in opened:
+        if isinstance(source, Source):
+            source = replace(source, statistics=statistics(source))
+            still_values(source.modality.config, source.statistics, source.section.path)
+        found.append(source)
     return tuple(found)
+
+
+def with_actions(sources: Sequence[AnySource]) -> list[Source]:
+    """Those of robots and hands."""
+    return [source for source in sources if isinstance(source, Source)]
 
 
 def check_agreement(sources: list[Source]) -> None:
@@ -170,20 +233,22 @@ def check_agreement(sources: list[Source]) -> None:
                 )  # fmt: skip
 
 
-def check_share(sources: list[Source], most_bad: float) -> None:
+def check_share(sources: Sequence[AnySource], most_bad: float) -> None:
     """Refuses a dataset that is mostly unusable.
 
     Raises:
-        BeingHError: More of its episodes are bad than allowed.
+        BeingHError: More of its episodes or lines are bad than allowed.
     """
     for source in sources:
-        bad, good = len(source.table.bad), len(source.table.episodes)
+        good, bad = source.counts
         if bad > most_bad * (bad + good):
-            number, why = next(iter(source.table.bad.items()))
+            what, remedy = "lines", "mend or remove them"
+            if source.has_actions:
+                what = "episodes"
+                remedy = "look at it with `beingh doctor`, mend it with `beingh dataset repair`, or name the good `episodes`"
             raise BeingHError(
-                f"{bad} of {bad + good} episodes cannot be taught, such as episode {number}: {why}",
-                where=source.section.path, allowed=f"a share of {most_bad:g} (data.most_bad)",
-                remedy="look at it with `beingh doctor`, mend it with `beingh dataset repair`, or name the good `episodes`",
+                f"{bad} of {bad + good} {what} cannot be taught, such as {source.first_bad}", where=source.section.path,
+                allowed=f"a share of {most_bad:g} (data.most_bad)", remedy=remedy,
             )  # fmt: skip
 
 

@@ -27,7 +27,8 @@ def statistics_of(parts: Sequence[Part], chunk_length: int) -> dict[str, Any]:
     """{"state": {key: {min, max, mean, std, q01, q99}}, "action": {...}} over all rows of some datasets, as slots hold them.
 
     A key that only some datasets have is taken over these; one that has another width in some (arms of six and of seven
-    joints) is left out. Actions that count from the start of a chunk are taken over all chunks.
+    joints) is left out. Actions that count from the start of a chunk are taken over all chunks. Of hands, what is known is
+    taken; in the frame of a camera, the first step of every chunk.
 
     Args:
         parts: What the numbers are, and the rows.
@@ -40,6 +41,8 @@ def statistics_of(parts: Sequence[Part], chunk_length: int) -> dict[str, Any]:
             mine = [(spec, part) for spec, part in specs if spec.key == key]
             if len({_width(spec, kind) for spec, _ in mine}) > 1:
                 continue
+            if not any(len(block) for block in _blocks(kind, mine, chunk_length)):
+                continue  # a hand that is never seen
             one = streamed.of_stream(lambda k=kind, m=mine: _blocks(k, m, chunk_length))
             found[kind][key] = {name: one[name].tolist() for name in STATISTICS}
     return found
@@ -47,7 +50,9 @@ def statistics_of(parts: Sequence[Part], chunk_length: int) -> dict[str, Any]:
 
 def _blocks(kind: str, mine: Sequence[tuple[KeySpec, Part]], length: int) -> Iterator[np.ndarray]:
     for spec, (modality, table) in mine:
-        if kind == "action" and spec.key in modality.starts:
+        if modality.layout is not None:
+            yield from _of_hands(modality, table, kind, spec.key)
+        elif kind == "action" and spec.key in modality.starts:
             yield from _chunks(modality, table, spec, length)
         else:
             yield from _rows(modality, table, kind, spec)
@@ -72,6 +77,13 @@ def read_statistics(path: str) -> dict[str, Any]:
     if not file.name.endswith(METADATA_SUFFIX):
         raise BeingHError(f"`{file.name}` is no file of statistics", where=path, allowed=f"NAME{METADATA_SUFFIX}")
     return dict(load_metadata(file.parent, file.name.removesuffix(METADATA_SUFFIX)).merged["statistics"])
+
+
+def _of_hands(modality: Modality, table: RowTable, kind: str, key: str) -> Iterator[np.ndarray]:
+    for first, last in zip(table.starts, table.starts[1:]):
+        values, known = modality.layout.each(np.asarray(table.state[first:last]), kind)
+        if known[key].any():
+            yield values[key][known[key]]
 
 
 def _rows(modality: Modality, table: RowTable, kind: str, spec: KeySpec) -> Iterator[np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from beingh_core.errors import BeingHError
 from beingh_core.model import BeingH, flow
+from beingh_core.train.fill import counted, filled
 from beingh_core.train.parts import decay_groups
 from beingh_core.train.ranks import Ranks
 from beingh_core.train.settings import LossSection, OptimiserSection, TrainingSection, UacSection
@@ -38,7 +39,7 @@ class PackInputs:
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """What a step says of itself; losses are means over the packs of all ranks, the norm is that before clipping."""
+    """What a step says of itself; losses are means over all that they look at on all ranks, the norm is that before clipping."""
 
     action_loss: float
     und_loss: float
@@ -78,7 +79,6 @@ class Stepper:
         )  # fmt: skip
         self.average = {n: local(p).detach().clone() for n, p in self.trained.items()} if training.ema_decay else {}
         self.step_number = 0
-        self._last: Mapping[str, Any] | None = None
 
     def step(self, packs: Sequence[PackInputs], watch: Watch | None = None) -> Told:
         """One step over this rank's packs.
@@ -95,12 +95,12 @@ class Stepper:
             group["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)
         sums = [0.0, 0.0]
-        for pack in packs:
-            losses = self._backward(pack, 1.0 / len(packs))
-            sums = [total + found / len(packs) for total, found in zip(sums, losses)]
+        for pack, shares in self.prepared(packs):
+            losses = self._backward(pack, shares)
+            sums = [total + found * share for total, found, share in zip(sums, losses, shares)]
         if not self._sharded:
             self._ranks.average_gradients(self.trained.values())
-        action, und = (total / self._ranks.count for total in self._ranks.sums(sums))
+        action, und = self._ranks.sums(sums)
         if watch is not None:
             watch({name: p.grad for name, p in self.trained.items()})
         norm = torch.nn.utils.clip_grad_norm_(self.trained.values(), self._settings.clip)
@@ -116,6 +116,31 @@ class Stepper:
         self.step_number += 1
         return Told(action_loss=action, und_loss=und, grad_norm=norm, learning_rate=rate)
 
+    def prepared(self, packs: Sequence[PackInputs]) -> list[tuple[PackInputs, tuple[float, float]]]:
+        """Packs as they are computed, and what share each one's action and text loss has in the loss of the step.
+
+        A loss is the mean over everything that it looks at in the packs of all ranks, so that it does not matter who has
+        which sample. Where weights are sharded, every rank's pack has at least one of what any rank's has (see `fill`).
+
+        Args:
+            packs: as many on every rank; all ranks ask together.
+        """
+        config = self.model.config
+        found = [counted(pack.batch, pack.draws.get("delays"), config.chunk_length) for pack in packs]
+        kinds = [bool(has) for one in found for has in (one.views, one.chunks, one.labels)]
+        values, labels, *anywhere = self._ranks.sums(
+            [sum(one.values for one in found), sum(one.labels for one in found), *kinds]
+        )
+        ready = []
+        for place, (pack, one) in enumerate(zip(packs, found)):
+            views, chunks, text = (bool(has) for has in anywhere[3 * place : 3 * place + 3])
+            lacks = {"views": views and not one.views, "chunks": chunks and not one.chunks, "labels": text and not one.labels}
+            if self._sharded and any(lacks.values()):
+                draws = {**pack.draws, "delays": None} if lacks["chunks"] else pack.draws
+                pack = replace(pack, batch=filled(pack.batch, config, **lacks), draws=draws)
+            ready.append((pack, (one.values / max(1.0, values), one.labels / max(1.0, labels))))
+        return ready
+
     def losses(self, pack: PackInputs) -> dict[str, Tensor]:
         """Action and text loss of a pack, as they are trained on."""
         generator = torch.Generator().manual_seed(pack.seed)
@@ -124,6 +149,16 @@ class Stepper:
             return self.model.loss(
                 pack.batch, generator=generator, text_depths=tuple(self._loss.text_depths), **pack.draws
             )
+
+    def summed(self, pack: PackInputs) -> tuple[float, float, float, float]:
+        """Summed action and text errors of a pack, and over how many values and labels; all ranks ask together."""
+        [(ready, _)] = self.prepared([pack])
+        if ready.batch is None:
+            return 0.0, 0.0, 0.0, 0.0
+        one, losses = counted(pack.batch, pack.draws.get("delays"), self.model.config.chunk_length), self.losses(ready)
+        return (
+            float(losses["action_loss"]) * one.values, float(losses["und_loss"]) * one.labels, one.values, float(one.labels)
+        )  # fmt: skip
 
     def state(self) -> dict[str, Any]:
         """What a run needs to go on, whole tensors in the memory of rank 0's host; all ranks ask together."""
@@ -177,18 +212,16 @@ class Stepper:
             weights.copy_(part)
             part.copy_(kept)
 
-    def _backward(self, pack: PackInputs, share: float) -> tuple[float, float]:
-        """Adds a pack's gradients; its losses."""
+    def _backward(self, pack: PackInputs, shares: tuple[float, float]) -> tuple[float, float]:
+        """Adds a pack's gradients, each loss by its share; its losses."""
         if pack.batch is None:
-            if not self._sharded or self._last is None:
-                return 0.0, 0.0
-            # All ranks gather and scatter weights together: one that has nothing to teach goes along without effect.
-            pack, share = PackInputs(batch=self._last, draws={"delays": None}, seed=pack.seed), 0.0
-        self._last = pack.batch
+            return 0.0, 0.0
         losses = self.losses(pack)
-        total = losses["action_loss"] + self._loss.text_weight * losses["und_loss"]
-        (total * share).backward()
-        return tuple(float(losses[name].detach()) * bool(share) for name in ("action_loss", "und_loss"))
+        ranks = self._ranks.count  # whose gradients are averaged
+        total = losses["action_loss"] * (shares[0] * ranks)
+        total = total + losses["und_loss"] * (shares[1] * ranks * self._loss.text_weight)
+        total.backward()
+        return tuple(float(losses[name].detach()) for name in ("action_loss", "und_loss"))
 
     @torch.no_grad()
     def _follow(self) -> None:
