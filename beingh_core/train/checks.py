@@ -15,6 +15,7 @@ from beingh_core.errors import BeingHError, shown
 from beingh_core.policy.data_configs import DataConfig
 from beingh_core.policy.trained_range import trained_range
 from beingh_core.policy.transforms import NEEDED, RANGE_FLOOR
+from beingh_core.train.hand_checks import unlikely
 from beingh_core.train.sources import Source
 from beingh_core.train.statistics import statistics_of
 
@@ -57,8 +58,13 @@ def findings(source: Source, chunk_length: int) -> list[Finding]:
             *_own_contract(source, contract),
             *_units(source, contract, chunk_length),
         ]
+    if source.modality.layout is not None:
+        found += [Finding("units", text, _HAND_UNITS) for text in unlikely(source.modality.layout, source.table, source.fps)]
     found += _given_statistics(source, chunk_length)
     return found
+
+
+_HAND_UNITS = "write metres and radians, and the pose of the camera that saw the row"
 
 
 def refuse(sources: Sequence[Source], chunk_length: int) -> None:

@@ -109,8 +109,10 @@ def _examine(chosen: argparse.Namespace, config) -> int:
         raise BeingHError(f"the page cannot be written: {error.strerror}", where=chosen.page) from None
     for line in report.refused:
         print(line)
-    if report.loss:
+    if report.loss.get("of nothing"):
         print(f"action loss at the start {report.loss['action']:.4g}, of no prediction {report.loss['of nothing']:.4g}")
+    if report.loss.get("text"):
+        print(f"text loss at the start {report.loss['text']:.4g}")
     print(f"{report.speed['made_per_s']:.1f} samples/s are made by one process; {config.data.workers} would work")
     for (gpus, again), sizes in report.memory.items():
         name = f"{gpus} GPU{'s, sharded' if gpus > 1 else ''}{', activation checkpointing' if again else ''}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,9 +23,10 @@ from beingh_core.train.checks import Finding, findings, still
 from beingh_core.train.plan import TRAIN, Plan
 from beingh_core.train.samples import Made, SampleMaker, normalised
 from beingh_core.train.settings import RunConfig
-from beingh_core.train.sources import Source, open_sources
+from beingh_core.train.sources import AnySource, Source, open_sources, with_actions
 from beingh_core.train.start import chunk_length, config_of, load_model, prompts_for, tokenizer_for
 from beingh_core.train.step import PackInputs, Stepper, longest_delay
+from beingh_core.train.text_source import TextSource
 
 MOST_SHOWN = 8
 _TIMED_PACKS = 3
@@ -41,9 +43,9 @@ class Shown:
         pictures: view -> uint8 (S, S, 3).
         slots: "state" or "action" -> key -> (first slot, behind the last one).
         mask: (H, 200) what the loss looks at.
-        taught: action key -> (H, W), back in physical units.
+        taught: action key -> (H, W), back in physical units, NaN where it is masked.
         recorded: action key -> (H, W) of the dataset itself, NaN behind the episode's end; without keys that count from the
-            chunk's start.
+            chunk's start, and of hands without any, since no column has their actions.
     """
 
     dataset: str
@@ -58,6 +60,24 @@ class Shown:
 
 
 @dataclass(kw_only=True)
+class ShownWords:
+    """One conversation of the batch.
+
+    Attributes:
+        dataset, line: where it comes from; lines are counted from 1.
+        system: words of its system turn; "" for the template's.
+        turns: questions, and the answers that are taught.
+        pictures: uint8 (S, S, 3), in order.
+    """
+
+    dataset: str
+    line: int
+    system: str
+    turns: tuple[tuple[str, str], ...]
+    pictures: list[np.ndarray]
+
+
+@dataclass(kw_only=True)
 class Report:
     """What the doctor found.
 
@@ -67,7 +87,7 @@ class Report:
         findings: dataset -> contradictions.
         still: dataset -> values that never moved.
         account: the mixture after a few packs.
-        samples: Some of the batch.
+        samples, words: Some of the batch: of robots and hands, and conversations.
         batch: figures of the batch: samples, tokens, longest, left out.
         difference: largest difference of taught and recorded actions, of all shown.
         loss: at the start, and of a model that predicts nothing; {} when no model was loaded.
@@ -79,11 +99,12 @@ class Report:
     """
 
     config: RunConfig
-    sources: Sequence[Source]
+    sources: Sequence[AnySource]
     findings: dict[str, list[Finding]]
     still: dict[str, list[str]]
     account: list[dict[str, Any]]
     samples: list[Shown]
+    words: list[ShownWords]
     batch: dict[str, Any]
     difference: float
     loss: dict[str, float] = field(default_factory=dict)
@@ -98,7 +119,7 @@ class Report:
         """Contradictions that would end the run, a line each."""
         return [
             str(finding.error(source))
-            for source in self.sources for finding in self.findings[source.title]
+            for source in with_actions(self.sources) for finding in self.findings[source.title]
             if finding.kind not in source.section.accept
         ]  # fmt: skip
 
@@ -121,9 +142,10 @@ def examine(
     with tempfile.TemporaryDirectory() as scratch:
         say("reading the datasets' numbers")
         sources = open_sources(config.data, Path(config.data.cache or scratch), length)
-        found = {source.title: findings(source, length) for source in sources}
-        longest = max(longest_delay(s.modality.name, s.modality.delay_steps, config.uac) for s in sources)
-        tokenizer = tokenizer_for(config, [task for source in sources for task in source.table.tasks])
+        acting = with_actions(sources)
+        found = {source.title: findings(source, length) for source in acting}
+        longest = max((longest_delay(s.modality.name, s.modality.delay_steps, config.uac) for s in acting), default=0)
+        tokenizer = tokenizer_for(config, (text for source in sources for text in source.texts()))
         prompts = prompts_for(config, tokenizer, longest)
         sources = tuple(source.measured(prompts) for source in sources)
         plan = Plan(sources, config.data, config.packing, config.training.seed, TRAIN)
@@ -137,12 +159,12 @@ def examine(
         if made is None:
             why = "; ".join(f"{title}: {text}" for title, text in packs[0].left_out)
             raise BeingHError(f"no sample of the first packs can be made ({why})", where="data.datasets")
-        samples = _shown(sources, maker, made)
+        samples, words = _shown(sources, maker, made), _words(sources, maker, packs)
         report = Report(
-            config=config, sources=sources, findings=found, still={s.title: still(s) for s in sources},
-            account=plan.account(), samples=samples, batch=_batch(packs), difference=_difference(samples, sources),
-            speed={"made_per_s": made_per_s}, gpu_gb=gpu_gb,
-            notes=[note for source in sources for note in source.notes],
+            config=config, sources=sources, findings=found, still={s.title: still(s) for s in acting},
+            account=plan.account(), samples=samples, words=words, batch=_batch(packs),
+            difference=_difference(samples, acting), speed={"made_per_s": made_per_s}, gpu_gb=gpu_gb,
+            notes=[*(note for source in sources for note in source.notes), *_left_out(packs)],
         )  # fmt: skip
         raw = config_of(config, tokenizer, longest)
         report.parameters = memory.parameters(raw)
@@ -152,43 +174,75 @@ def examine(
                 report.memory[count, again] = memory.estimate(raw, training, _load(made), count)
         if _fits(report.parameters):
             say("loading the model, one step")
-            used = np.any([maker.transform(which).action_mask for which in range(len(sources))], axis=0)
-            _loss(report, load_model(config, tokenizer, longest, used.tolist()), made, config)
+            _loss(report, load_model(config, tokenizer, longest, maker.used_slots.tolist()), made, config)
         else:
             report.notes.append("the model does not fit into this machine's memory: no loss was computed")
     return report
 
 
-def _shown(sources: Sequence[Source], maker: SampleMaker, made: Made) -> list[Shown]:
-    """Some samples of a batch, of as many datasets and episodes as possible."""
-    episodes = [
-        (int(which), int(np.searchsorted(sources[which].table.starts, row, side="right")))
-        for which, row in zip(made.sources, made.rows)
-    ]
+def _shown(sources: Sequence[AnySource], maker: SampleMaker, made: Made) -> list[Shown]:
+    """Some samples with actions of a batch, of as many datasets and episodes as possible."""
+    acting = [place for place, which in enumerate(made.sources) if sources[which].has_actions]
+    episodes = [(int(made.sources[p]), sources[made.sources[p]].table.episode_of(made.rows[p])[0]) for p in acting]
     order = sorted(range(len(episodes)), key=lambda place: (episodes[:place].count(episodes[place]), place))
-    chosen, found = sorted(order[:MOST_SHOWN]), []
-    firsts = np.cumsum([0, *(len(sources[which].modality.config.views) for which in made.sources)])
-    length = len(made.batch["padded_action"]) // len(made.rows)
-    for place in chosen:
-        which, row = int(made.sources[place]), int(made.rows[place])
-        source, transform = sources[which], maker.transform(which)
-        config, table = source.modality.config, source.table
-        episode = int(np.searchsorted(table.starts, row, side="right")) - 1
-        pixels = made.batch["packed_vit_tokens"][firsts[place] : firsts[place + 1]].permute(0, 2, 3, 1).numpy()
-        rows = slice(place * length, (place + 1) * length)
-        slots = {
-            kind: {spec.key: (spec.bounds(kind).start, spec.bounds(kind).stop) for spec in specs}
-            for kind, specs in (("state", config.state), ("action", config.action))
-        }
-        number, at = table.episodes[episode], row - int(table.starts[episode])
-        found.append(Shown(
-            dataset=source.title, episode=number, row=at, task=maker.task(which, row),
-            pictures=dict(zip(config.views, pixels)), slots=slots,
-            mask=made.batch["padded_action_mask"][rows].numpy(),
-            taught=transform.action_from_unified(made.batch["padded_action"][rows].numpy()),
-            recorded=_recorded(source, number, at, length),
-        ))  # fmt: skip
+    return [_one_shown(sources, maker, made, acting, at) for at in sorted(order[:MOST_SHOWN])]
+
+
+def _one_shown(sources: Sequence[AnySource], maker: SampleMaker, made: Made, acting: Sequence[int], at: int) -> Shown:
+    """The `at`-th sample with actions."""
+    place, length = acting[at], len(made.batch["padded_action"]) // len(acting)
+    which, row = int(made.sources[place]), int(made.rows[place])
+    source, transform = sources[which], maker.transform(which)
+    config, table = source.modality.config, source.table
+    pixels = _pixels(made, place).permute(0, 2, 3, 1).numpy()
+    rows = slice(at * length, (at + 1) * length)
+    slots = {
+        kind: {spec.key: (spec.bounds(kind).start, spec.bounds(kind).stop) for spec in specs}
+        for kind, specs in (("state", config.state), ("action", config.action))
+    }
+    mask = made.batch["padded_action_mask"][rows].numpy()
+    taught = transform.action_from_unified(made.batch["padded_action"][rows].numpy())
+    for spec in config.action:
+        taught[spec.key][~mask[:, spec.bounds("action")].all(axis=1)] = np.nan
+    first, _ = table.episode_of(row)
+    number = table.episodes[int(np.searchsorted(table.starts, first))]
+    return Shown(
+        dataset=source.title, episode=number, row=row - first, task=maker.task(which, row),
+        pictures=dict(zip(config.views, pixels)), slots=slots, mask=mask, taught=taught,
+        recorded={} if source.modality.hands else _recorded(source, number, row - first, length),
+    )  # fmt: skip
+
+
+def _pixels(made: Made, place: int) -> torch.Tensor:
+    """The pictures of a sample of a batch, (V, 3, S, S)."""
+    lengths = made.batch["sample_lens"]
+    starts = torch.cat([torch.zeros(1, dtype=torch.long), lengths.cumsum(0)])
+    places = made.batch["packed_vit_token_indexes"]
+    per_view = max(1, len(places) // max(1, len(made.batch["packed_vit_tokens"])))
+    owner = torch.searchsorted(starts, places[::per_view].contiguous(), right=True) - 1
+    return made.batch["packed_vit_tokens"][owner == place]
+
+
+def _words(sources: Sequence[AnySource], maker: SampleMaker, packs: Sequence[Made]) -> list[ShownWords]:
+    """The first conversations of some packs."""
+    found = []
+    for made in packs:
+        for place, (which, row) in enumerate(zip(made.sources, made.rows)):
+            source = sources[which]
+            if isinstance(source, TextSource) and len(found) < MOST_SHOWN:
+                said = next(source.table.conversations(range(row, row + 1)))
+                pictures = list(_pixels(made, place).permute(0, 2, 3, 1).numpy())
+                found.append(ShownWords(
+                    dataset=source.title, line=int(source.table.numbers[row]), system=said.system, turns=said.turns,
+                    pictures=pictures,
+                ))  # fmt: skip
     return found
+
+
+def _left_out(packs: Sequence[Made]) -> list[str]:
+    """Samples that could not be made, in words."""
+    every = sum((one.left_out for one in packs), Counter())
+    return [f"{title}: {count} samples are left out: {why}" for (title, why), count in every.items()]
 
 
 def _recorded(source: Source, episode: int, row: int, length: int) -> dict[str, np.ndarray]:
@@ -214,7 +268,7 @@ def _difference(samples: Sequence[Shown], sources: Sequence[Source]) -> float:
     worst, thresholded = 0.0, _thresholded(sources)
     for sample in samples:
         for key, recorded in sample.recorded.items():
-            known = np.isfinite(recorded)
+            known = np.isfinite(recorded) & np.isfinite(sample.taught[key])
             if known.any() and (sample.dataset, key) not in thresholded:
                 worst = max(worst, float(np.abs(sample.taught[key] - recorded)[known].max()))
     return worst
@@ -240,7 +294,8 @@ def _loss(report: Report, model: BeingH, made: Made, config: RunConfig) -> None:
     """Loss at the start and the time of a forward and backward pass on this machine."""
     training = config.training.model_copy(update={"precision": "fp32"})
     stepper = Stepper(model, config.optimiser, training.model_copy(update={"ema_decay": 0.0}), config.loss)
-    pack = PackInputs(batch=normalised(made.batch, "cpu"), draws={"delays": torch.zeros(len(made.rows))}, seed=0)
+    chunks = made.batch["packed_state_indexes"].numel()
+    pack = PackInputs(batch=normalised(made.batch, "cpu"), draws={"delays": torch.zeros(chunks)}, seed=0)
     begin = time.perf_counter()
     losses = stepper.losses(pack)
     total = losses["action_loss"] + config.loss.text_weight * losses["und_loss"]
@@ -248,7 +303,7 @@ def _loss(report: Report, model: BeingH, made: Made, config: RunConfig) -> None:
     report.speed["taken_per_s"] = len(made.rows) / (time.perf_counter() - begin)
     actions, mask = made.batch["padded_action"].double(), made.batch["padded_action_mask"]
     # The velocity is action minus noise of variance 1, drawn apart.
-    nothing = float(1.0 + actions[mask].square().mean())
+    nothing = float(1.0 + actions[mask].square().mean()) if mask.any() else 0.0
     report.loss = {
         "action": losses["action_loss"].item(), "text": losses["und_loss"].item(), "of nothing": nothing,
     }  # fmt: skip

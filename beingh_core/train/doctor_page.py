@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from beingh_core.evaluate.html import document, table, tiles
-from beingh_core.train.doctor import Report, Shown
+from beingh_core.train.doctor import Report, Shown, ShownWords
+from beingh_core.train.sources import Source, with_actions
 
 _STYLE = """
 .sample { border-top: 2px solid var(--line); padding: .8rem 0 1.2rem; } .sample h3 { font-size: 1rem; margin: 0 0 .4rem; }
@@ -45,6 +46,7 @@ def page(report: Report) -> str:
         "<h2>What is drawn</h2>", _account(report),
         "<h2>One batch</h2>", _batch(report),
         *(_sample(sample) for sample in report.samples),
+        *(_said(words) for words in report.words),
         f"<h2>Memory of a GPU [GB], of which one has {report.gpu_gb:g}</h2>", _memory(report),
         "<h2>Weights</h2>", _parameters(report),
         _notes(report),
@@ -64,28 +66,27 @@ def write(report: Report, path: Path) -> None:
 
 def _headline(report: Report) -> list[tuple[object, str, str]]:
     speed, loss = report.speed, report.loss
-    samples = sum(source.table.starts[-1] for source in report.sources)
+    samples = sum(int(s.table.starts[-1]) if isinstance(s, Source) else s.table.count for s in report.sources)
     shown: list[tuple[object, str, str]] = [
-        (len(report.sources), "datasets", ""), (f"{samples:,}", "usable rows", ""),
+        (len(report.sources), "datasets", ""), (f"{samples:,}", "usable rows and lines", ""),
         (f"{report.batch['tokens']:.0f}", f"tokens a pack, of {report.config.packing.max_tokens} at most", ""),
         (f"{speed['made_per_s']:.1f}/s", f"samples that one process makes; {report.config.data.workers} work", ""),
     ]  # fmt: skip
-    if loss:
+    if loss.get("of nothing"):
         odd = "bad" if not loss["action"] < 3.0 * loss["of nothing"] else ""
-        shown += [
-            (
-                f"{loss['action']:.3f}",
-                f"action loss at the start; {loss['of nothing']:.3f} for no prediction at all",
-                odd,
-            ),
-            (f"{speed['taken_per_s']:.1f}/s", "samples that one step takes on this machine's processor", ""),
-        ]
+        text = f"action loss at the start; {loss['of nothing']:.3f} for no prediction at all"
+        shown.append((f"{loss['action']:.3f}", text, odd))
+    if loss.get("text"):
+        shown.append((f"{loss['text']:.3f}", "text loss at the start, a token", ""))
+    if loss:
+        text = "samples that one step takes on this machine's processor"
+        shown.append((f"{speed['taken_per_s']:.1f}/s", text, ""))
     return shown
 
 
 def _faults(report: Report, refused: Sequence[str]) -> str:
     lines = [f"<li class=bad>{escape(text)}</li>" for text in refused]
-    for source in report.sources:
+    for source in with_actions(report.sources):
         accepted = [f for f in report.findings[source.title] if f.kind in source.section.accept]
         lines += [f"<li>accepted, {escape(source.title)}: {escape(finding.text)}</li>" for finding in accepted]
         if report.still[source.title]:
@@ -100,14 +101,16 @@ def _faults(report: Report, refused: Sequence[str]) -> str:
 def _account(report: Report) -> str:
     rows = []
     for source, one in zip(report.sources, report.account):
-        table_ = source.table
+        good, bad = source.counts
+        acting, lengths = isinstance(source, Source), source.tokens[source.tokens > 0]
         rows.append([
-            one["dataset"], source.modality.name, str(len(table_.episodes)), str(len(table_.bad)), f"{table_.starts[-1]:,}",
-            f"{table_.starts[-1] / source.fps / 3600:.2f}", str(len(table_.tasks)), f"{one['wanted']:.1%}",
-            f"{int(min(source.tokens))} to {int(max(source.tokens))}", str(one["left_out"]),
+            one["dataset"], source.modality.name if acting else "words", str(good), str(bad),
+            f"{source.table.starts[-1]:,}" if acting else "", f"{source.table.starts[-1] / source.fps / 3600:.2f}" if acting else "",
+            str(len(source.table.tasks)) if acting else "", f"{one['wanted']:.1%}",
+            f"{lengths.min()} to {lengths.max()}" if len(lengths) else "", str(one["left_out"]),
         ])  # fmt: skip
-    head = ["dataset", "embodiment", "episodes", "bad", "rows", "hours", "tasks", f"share of {report.config.data.measure}",
-            "tokens", "too long"]  # fmt: skip
+    head = ["dataset", "embodiment", "episodes or lines", "bad", "rows", "hours", "tasks",
+            f"share of {report.config.data.measure}", "tokens", "too long or unseen"]  # fmt: skip
     return table(head, rows)
 
 
@@ -133,7 +136,7 @@ def _sample(sample: Shown) -> str:
     )
     charts = [
         _chart(f"{key}[{i}]" if values.shape[1] > 1 else key, values[:, i], _column(sample.recorded.get(key), i))
-        for key, values in sample.taught.items() for i in range(values.shape[1])
+        for key, values in sample.taught.items() for i in range(values.shape[1]) if np.isfinite(values[:, i]).any()
     ]  # fmt: skip
     more = f"<p class=soft>and {len(charts) - _MOST_CHARTS} more</p>" if len(charts) > _MOST_CHARTS else ""
     return (
@@ -144,6 +147,20 @@ def _sample(sample: Shown) -> str:
     )
 
 
+def _said(words: ShownWords) -> str:
+    """A conversation; what is taught is underlined."""
+    pictures = "".join(
+        f'<figure><img alt="picture {number}" src="data:image/png;base64,{_png(image)}"></figure>'
+        for number, image in enumerate(words.pictures, 1)
+    )
+    system = f"<p class=soft>{escape(words.system)}</p>" if words.system else ""
+    turns = "".join(f"<p>{escape(question)}</p><p><u>{escape(answer)}</u></p>" for question, answer in words.turns)
+    return (
+        f"<div class=sample><h3>Words</h3><p class=soft>{escape(words.dataset)}, line {words.line}; the answers, underlined, are "
+        f"taught</p><div class=views>{pictures}</div>{system}{turns}</div>"
+    )
+
+
 def _column(values: np.ndarray | None, index: int) -> np.ndarray | None:
     return None if values is None else values[:, index]
 
@@ -151,7 +168,7 @@ def _column(values: np.ndarray | None, index: int) -> np.ndarray | None:
 def _chart(title: str, taught: np.ndarray, recorded: np.ndarray | None) -> str:
     """One number over the steps of a chunk."""
     lines = [taught] if recorded is None else [taught, recorded[np.isfinite(recorded)]]
-    every = np.concatenate([line for line in lines if len(line)])
+    every = np.concatenate([line[np.isfinite(line)] for line in lines])
     low, high = float(every.min()), float(every.max())
     room = max(high - low, 1e-6)
     x = lambda k: _WIDTH * k / max(1, len(taught) - 1)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from beingh_core.model import BeingHConfig
+from beingh_core.model.batch import true_sample_lens
 from beingh_core.model.config import UNIFIED_WIDTH
 from beingh_core.model.flow import prefix_mask
 
@@ -75,6 +76,8 @@ def filled(
     batch = dict(batch or {"packed_text_ids": torch.zeros(0, dtype=torch.long)})
     device = torch.as_tensor(batch["packed_text_ids"]).device
     start = int(batch.get("sequence_length", 0))
+    if start:
+        batch["sample_lens"] = torch.tensor(true_sample_lens(torch.as_tensor(batch["sample_lens"]), start))
     side, length = config.picture_size, config.chunk_length
     places = views * config.tokens_of((side, side))
     acting = chunks * (1 + length)

@@ -192,7 +192,9 @@ def inverted(poses: Poses) -> Poses:
     return Poses(position=-turn.apply(poses.position), rotation=turn.as_rotvec())
 
 
-def hand_columns(dataset: Dataset, views: tuple[str, ...], given: Mapping[str, str], how: str, taught: str) -> HandColumns:
+def hand_columns(
+    dataset: Dataset, views: tuple[str, ...], given: Mapping[str, str], how: str, taught: str
+) -> HandColumns:
     """Reads meta/modality.json of a dataset of hands.
 
     Args:
@@ -241,7 +243,9 @@ def _places(dataset: Dataset, name: str, entry: Any, where: object) -> tuple[str
     vector = next((v for v in dataset.spec.vectors if v.key == key), None)
     if vector is None:
         raise BeingHError(
-            f"`state.{name}` is in {shown(key)}, which is no column", where=where, allowed=[v.key for v in dataset.spec.vectors]
+            f"`state.{name}` is in {shown(key)}, which is no column",
+            where=where,
+            allowed=[v.key for v in dataset.spec.vectors],
         )
     if not (type(start) is int and type(end) is int and 0 <= start < end <= len(vector.names)):
         raise BeingHError(

@@ -64,7 +64,9 @@ class Hands:
 
     def mirrored(self) -> Hands:
         """The mirror image: right and left change places. Mirrored twice it is what it was."""
-        swapped = {name: getattr(self, name)[:, _OTHER_SIDE] for name in ("position", "rotation", "theta", "beta", "known")}
+        swapped = {
+            name: getattr(self, name)[:, _OTHER_SIDE] for name in ("position", "rotation", "theta", "beta", "known")
+        }
         swapped["position"] = swapped["position"] * _POINT
         swapped["rotation"] = swapped["rotation"] * _TURN
         swapped["theta"] = swapped["theta"] * np.tile(_TURN, JOINTS)
@@ -72,7 +74,9 @@ class Hands:
 
     def _moved(self, turn: Rotation, position: np.ndarray) -> Hands:
         """Wrists turned; `position` too."""
-        by_side = [(turn.apply(position[:, s]), turn * Rotation.from_rotvec(self.rotation[:, s])) for s in range(len(SIDES))]
+        by_side = [
+            (turn.apply(position[:, s]), turn * Rotation.from_rotvec(self.rotation[:, s])) for s in range(len(SIDES))
+        ]
         return replace(
             self, position=np.stack([place for place, _ in by_side], 1),
             rotation=np.stack([turned.as_rotvec() for _, turned in by_side], 1),
@@ -83,7 +87,12 @@ class Hands:
         values, known = {}, {}
         for s in range(len(SIDES)):
             for at, (key, found) in enumerate(
-                ((POSITION[s], self.position), (ROTATION[s], self.rotation), (THETA[s], self.theta), (BETA[s], self.beta))
+                (
+                    (POSITION[s], self.position),
+                    (ROTATION[s], self.rotation),
+                    (THETA[s], self.theta),
+                    (BETA[s], self.beta),
+                )
             ):
                 values[key], known[key] = found[:, s], self.known[:, s, max(0, at - 1)]
         return values, known

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from beingh_core.errors import BeingHError
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 MOST_PIXELS = 1 << 27  # 400 MB once it is decoded
 _WIDE = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _WHITE = (255, 255, 255, 255)

@@ -114,7 +114,9 @@ def scan_lines(path: Path, images: Path, cache: Path) -> LineTable:
     """
     check_file(path, remedy="give the path of a file with one conversation a line")
     if not images.is_dir():
-        raise BeingHError("is no folder", where=images, remedy="give the folder of its pictures: `images` of this dataset")
+        raise BeingHError(
+            "is no folder", where=images, remedy="give the folder of its pictures: `images` of this dataset"
+        )
     found = os.stat(path)
     told = [VERSION, str(images), found.st_size, found.st_mtime_ns]
     folder = cache / f"{path.name}-{hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]}"

@@ -217,4 +217,3 @@ def _identity(stocks: Sequence[Stock], data: DataSection, packing: PackingSectio
     told += [stock.source.identity() for stock in stocks]
     told.append(_shares(stocks, data))
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
-

@@ -222,7 +222,10 @@ def _numbers(dataset: Dataset, key: str, episode: Episode, order: np.ndarray, ga
     rows = rows[:, order]
     wrong = ~((np.abs(rows) <= MAX_VALUE) | (gaps & np.isnan(rows))).all(axis=1)
     if wrong.any():
-        row, kind = int(wrong.argmax()), "NaN or infinity" if not np.isfinite(rows[wrong]).all() else "values beyond 1e6"
+        row, kind = (
+            int(wrong.argmax()),
+            "NaN or infinity" if not np.isfinite(rows[wrong]).all() else "values beyond 1e6",
+        )
         raise BeingHError(f"`{key}` holds {kind} in {int(wrong.sum())} rows, first in row {row}")
     return rows.astype(np.float32)
 

@@ -175,7 +175,7 @@ class Run:
             raise BeingHError(
                 f"{lost} of {lost + made} samples cannot be made, {count} of them of `{title}`: {why}",
                 allowed=f"a share of {self.config.data.most_bad:g} (data.most_bad)",
-                remedy="mend the dataset with `beingh dataset repair`, or name its good `episodes`",
+                remedy="mend the dataset (`beingh dataset repair`), or leave out its bad `episodes` or lines",
             )
 
     def _open_data(self, known: dict | None) -> None:

@@ -126,7 +126,9 @@ class SampleMaker:
         except BeingHError as error:
             raise BeingHError(f"line {source.table.numbers[row]}: {error.what}") from None
         prompt = self._prompts.conversation(said.turns, len(images), said.system)
-        return _Part(prompt=prompt, pixels=_stacked(images) if images else torch.zeros(0, 3, size, size, dtype=torch.uint8))
+        return _Part(
+            prompt=prompt, pixels=_stacked(images) if images else torch.zeros(0, 3, size, size, dtype=torch.uint8)
+        )
 
     def _acted(self, which: int, row: int, images: list[np.ndarray], rng: np.random.Generator) -> _Part:
         """A row of a robot or of hands."""

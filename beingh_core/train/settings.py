@@ -17,7 +17,18 @@ ACCEPTABLE = ("names", "contract", "units", "statistics", "timestamps")
 # Data configs of human hands, and what a file of conversations does not have.
 HANDS = ("human_hands", "human_hands_camera")
 _OF_ROWS = frozenset(
-    {"robot", "data_config", "dataset_name", "embodiment_tag", "episodes", "views", "task", "statistics", "mirror", "accept"}
+    {
+        "robot",
+        "data_config",
+        "dataset_name",
+        "embodiment_tag",
+        "episodes",
+        "views",
+        "task",
+        "statistics",
+        "mirror",
+        "accept",
+    }
 )
 FREEZABLE = ("vision", "connector", "und", "embeddings", "act")
 _COUNT = whole(0, 1_000_000_000)

@@ -90,7 +90,12 @@ class Source:
 
     def runs(self, chosen: np.ndarray, run_length: int) -> tuple[np.ndarray, np.ndarray]:
         """First row and number of rows of the runs of neighbouring rows of chosen episodes."""
-        starts, step, firsts, counts = self.table.starts, self.section.every, [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        starts, step, firsts, counts = (
+            self.table.starts,
+            self.section.every,
+            [np.zeros(0, np.int64)],
+            [np.zeros(0, np.int64)],
+        )
         for episode in np.flatnonzero(chosen):
             rows = -(-int(starts[episode + 1] - starts[episode]) // step)
             begin = np.arange(0, rows, run_length)
@@ -245,7 +250,9 @@ def check_share(sources: Sequence[AnySource], most_bad: float) -> None:
             what, remedy = "lines", "mend or remove them"
             if source.has_actions:
                 what = "episodes"
-                remedy = "look at it with `beingh doctor`, mend it with `beingh dataset repair`, or name the good `episodes`"
+                remedy = (
+                    "look at it with `beingh doctor`, mend it with `beingh dataset repair`, or name the good `episodes`"
+                )
             raise BeingHError(
                 f"{bad} of {bad + good} {what} cannot be taught, such as {source.first_bad}", where=source.section.path,
                 allowed=f"a share of {most_bad:g} (data.most_bad)", remedy=remedy,

@@ -134,7 +134,11 @@ class Stepper:
         ready = []
         for place, (pack, one) in enumerate(zip(packs, found)):
             views, chunks, text = (bool(has) for has in anywhere[3 * place : 3 * place + 3])
-            lacks = {"views": views and not one.views, "chunks": chunks and not one.chunks, "labels": text and not one.labels}
+            lacks = {
+                "views": views and not one.views,
+                "chunks": chunks and not one.chunks,
+                "labels": text and not one.labels,
+            }
             if self._sharded and any(lacks.values()):
                 draws = {**pack.draws, "delays": None} if lacks["chunks"] else pack.draws
                 pack = replace(pack, batch=filled(pack.batch, config, **lacks), draws=draws)
