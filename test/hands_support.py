@@ -33,7 +33,9 @@ def truth(episode, row):
 
 def is_seen(episode, row, side):
     """The left hand is away in the middle of the first episode, the right one at the end of the second."""
-    return not (side == "left" and episode == 0 and 4 <= row < 7) and not (side == "right" and episode == 1 and row >= 20)
+    return not (side == "left" and episode == 0 and 4 <= row < 7) and not (
+        side == "right" and episode == 1 and row >= 20
+    )
 
 
 def rotated(matrix, kind):
@@ -92,7 +94,9 @@ def write_hands(
     shared = [name for name in first if name not in own_column]
     width = sum(len(first[name]) for name in shared)
     vectors = [Vector(key="observation.state", names=tuple(f"n{k}" for k in range(width)))]
-    vectors += [Vector(key=f"hands.{name}", names=tuple(f"n{k}" for k in range(len(first[name])))) for name in own_column]
+    vectors += [
+        Vector(key=f"hands.{name}", names=tuple(f"n{k}" for k in range(len(first[name])))) for name in own_column
+    ]
     spec = DatasetSpec(
         fps=FPS, robot="human", vectors=tuple(vectors), version=version,
         cameras=(Camera(key="observation.images.head_view", height=SIZE[0], width=SIZE[1]),),

@@ -1,6 +1,7 @@
 """Human hands as an embodiment: frames, representations, gaps, mirror images and units, against scipy's own transforms."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -99,10 +100,10 @@ def test_hands_before_a_moving_camera_are_taught_in_the_frame_that_is_asked_for(
 @pytest.mark.parametrize(
     ("frame", "kind", "camera", "hidden", "own"),
     (
-        ("world", "matrix", "", "zero", ()),
+        pytest.param("world", "matrix", "", "zero", (), marks=pytest.mark.slow),
         ("world", "rotation_6d", "camera_pose", "flag", ("right_theta",)),
         ("camera", "quaternion_wxyz", "camera_extrinsics", "zero", ("camera_extrinsics", "left_seen")),
-        ("camera", "quaternion_xyzw", "short", "flag", ()),
+        pytest.param("camera", "quaternion_xyzw", "short", "flag", (), marks=pytest.mark.slow),
     ),
 )
 def test_every_way_to_write_them_down_means_the_same(tmp_path, frame, kind, camera, hidden, own):
@@ -246,7 +247,8 @@ def pose_in_mm(values):
     ),
 )
 def test_other_units_are_told_with_their_cause(tmp_path, scale, frame, said):
-    root = write_hands(tmp_path / "d", frame=frame, scale=scale, camera="camera_pose" if frame == "camera" else "")
+    camera = "camera_pose" if frame == "camera" else ""
+    root = write_hands(tmp_path / "d", frame=frame, scale=scale, camera=camera, lengths=(8,))
     [source] = open_sources(config(root).data, tmp_path / "cache", H)
     found = checks.findings(source, H)
     assert {one.kind for one in found} == {"units"}
@@ -281,8 +283,8 @@ def without_frame(told):
         (lambda told: told.update(state=[]), "no part of a hand"),
     ),
 )  # fmt: skip
-def test_a_modality_file_that_does_not_say_enough_is_told(tmp_path, change, said):
-    root = write_hands(tmp_path / "d", lengths=(3,))
+def test_a_modality_file_that_does_not_say_enough_is_told(hands, tmp_path, change, said):
+    root = shutil.copytree(hands, tmp_path / "d")
     path = root / "meta/modality.json"
     told = json.loads(path.read_text())
     change(told)

@@ -41,7 +41,10 @@ def test_both_usual_forms_are_read():
     assert (other.turns, other.pictures, other.system) == (one.turns, one.pictures, "Be brief.")
     assert parse(b"\xef\xbb\xbf" + changed()) == one
     without = parse(changed(image=None, conversations=said(("human", "Why?"), ("gpt", "So."))))
-    assert without.pictures == () and parse(changed(image="", conversations=said(("human", "q"), ("gpt", "a")))).pictures == ()
+    assert (
+        without.pictures == ()
+        and parse(changed(image="", conversations=said(("human", "q"), ("gpt", "a")))).pictures == ()
+    )
 
 
 @pytest.mark.parametrize(
@@ -90,7 +93,14 @@ def corners(path, size=8):
 def test_pictures_of_all_modes_have_their_colours(tmp_path):
     grey = (120, 120, 120)
     full = {"RGB": (200, 30, 60), "L": 120, "1": 1, "CMYK": (0, 255, 255, 0), "P": None, "I;16": None}
-    seen = {"RGB": (200, 30, 60), "L": grey, "1": (255, 255, 255), "CMYK": (255, 0, 0), "P": (200, 30, 60), "I;16": grey}
+    seen = {
+        "RGB": (200, 30, 60),
+        "L": grey,
+        "1": (255, 255, 255),
+        "CMYK": (255, 0, 0),
+        "P": (200, 30, 60),
+        "I;16": grey,
+    }
     for mode, colour in full.items():
         path = tmp_path / f"{mode.replace(';', '')}.{'tif' if mode == 'CMYK' else 'png'}"
         if mode == "I;16":
@@ -107,7 +117,10 @@ def test_pictures_of_all_modes_have_their_colours(tmp_path):
 
 def test_a_picture_is_shown_upright_and_whole(tmp_path):
     pixels = np.zeros((40, 80, 3), np.uint8)
-    pixels[:20, :40], pixels[20:, 40:] = (250, 0, 0), (0, 250, 0)  # red where the top left is, green at the bottom right
+    pixels[:20, :40], pixels[20:, 40:] = (
+        (250, 0, 0),
+        (0, 250, 0),
+    )  # red where the top left is, green at the bottom right
     upright = Image.fromarray(pixels)
     for orientation, turned in ((1, upright), (3, upright.rotate(180)), (6, upright.rotate(90, expand=True))):
         exif = Image.Exif()
@@ -203,7 +216,9 @@ def test_the_layout_is_the_template_and_labels_are_the_answers(tmp_path):
         tokens = np.full(prompt.length, -1)
         tokens[prompt.text_positions] = prompt.text_ids
         assert tokens.tolist() == expected
-        assert (prompt.label_positions + 1).tolist() == answers and prompt.label_ids.tolist() == [expected[p] for p in answers]
+        assert (prompt.label_positions + 1).tolist() == answers and prompt.label_ids.tolist() == [
+            expected[p] for p in answers
+        ]
         assert prompt.vit_positions.tolist() == [place for place, token in enumerate(expected) if token == -1]
         assert len(prompt.state_positions) == len(prompt.action_positions) == 0
     with pytest.raises(BeingHError, match="control token `<img>`"):

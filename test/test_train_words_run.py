@@ -199,12 +199,19 @@ def test_a_step_does_not_ask_which_pack_a_sample_is_in():
     from beingh_core.bench.training import join
 
     keys = {key for key in (*robot, *words) if key != "sequence_length"}
-    padded = lambda one, other: {key: torch.as_tensor(one[key]) if key in one else torch.as_tensor(other[key])[:0] for key in keys}
+    padded = lambda one, other: {
+        key: torch.as_tensor(one[key]) if key in one else torch.as_tensor(other[key])[:0] for key in keys
+    }
     both = join([
         {**padded(robot, words), "sequence_length": robot["sequence_length"]},
         {**padded(words, robot), "sequence_length": words["sequence_length"]},
     ])  # fmt: skip
-    draws = {"noise": torch.randn(1, 16, 200), "time": torch.tensor([0.4]), "delays": torch.tensor([1]), "mpg_lambda": 0.0}
+    draws = {
+        "noise": torch.randn(1, 16, 200),
+        "time": torch.tensor([0.4]),
+        "delays": torch.tensor([1]),
+        "mpg_lambda": 0.0,
+    }
     found = []
     for packs in (
         [PackInputs(batch=both, draws=draws)],
@@ -215,11 +222,15 @@ def test_a_step_does_not_ask_which_pack_a_sample_is_in():
         stepper = Stepper(
             model, OptimiserSection(), TrainingSection(steps=5, precision="fp32"), LossSection(text_weight=0.5)
         )
-        one = stepper.step(packs, lambda g, kept=gradients: kept.update({n: x.clone() for n, x in g.items() if x is not None}))
+        one = stepper.step(
+            packs, lambda g, kept=gradients: kept.update({n: x.clone() for n, x in g.items() if x is not None})
+        )
         assert one.action_loss > 0 and one.und_loss > 0
         found.append((one, gradients))
     for one, gradients in found[1:]:
-        assert (one.action_loss, one.und_loss) == pytest.approx((found[0][0].action_loss, found[0][0].und_loss), rel=1e-5)
+        assert (one.action_loss, one.und_loss) == pytest.approx(
+            (found[0][0].action_loss, found[0][0].und_loss), rel=1e-5
+        )
         for name, gradient in gradients.items():
             torch.testing.assert_close(gradient, found[0][1][name], rtol=1e-4, atol=1e-6, msg=name)
 
@@ -321,4 +332,6 @@ def test_words_on_one_rank_and_actions_on_the_other_learn_what_one_rank_learns(c
         for loss in ("action_loss", "text_loss", "norm"):
             assert other.get(loss, 0.0) == pytest.approx(one.get(loss, 0.0), rel=1e-4), (one["step"], loss)
     for one, other in zip(told(tmp_path / "one", "held_out"), told(tmp_path / "two", "held_out"), strict=True):
-        assert (other["und_loss"], other["action_loss"]) == pytest.approx((one["und_loss"], one["action_loss"]), rel=1e-4)
+        assert (other["und_loss"], other["action_loss"]) == pytest.approx(
+            (one["und_loss"], one["action_loss"]), rel=1e-4
+        )

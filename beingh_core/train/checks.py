@@ -59,7 +59,9 @@ def findings(source: Source, chunk_length: int) -> list[Finding]:
             *_units(source, contract, chunk_length),
         ]
     if source.modality.layout is not None:
-        found += [Finding("units", text, _HAND_UNITS) for text in unlikely(source.modality.layout, source.table, source.fps)]
+        found += [
+            Finding("units", text, _HAND_UNITS) for text in unlikely(source.modality.layout, source.table, source.fps)
+        ]
     found += _given_statistics(source, chunk_length)
     return found
 

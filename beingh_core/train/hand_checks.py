@@ -47,10 +47,14 @@ def unlikely(layout: HandLayout, table: RowTable, fps: int) -> Iterator[str]:
         there, position = known[:, s, 0], hands.position[:, s]
         if cameras is not None:
             far = np.linalg.norm(position - cameras, axis=1)[there]
-            yield from _told(f"the distance of state.{POSITION[s]} from the camera", far, MOST_REACH_M, "m", USUAL_REACH_M)
+            yield from _told(
+                f"the distance of state.{POSITION[s]} from the camera", far, MOST_REACH_M, "m", USUAL_REACH_M
+            )
         both = there[1:] & there[:-1] & same
         speed = np.linalg.norm(np.diff(position, axis=0), axis=1)[both] * fps
-        yield from _told(f"the speed of state.{POSITION[s]} in the world", speed, MOST_SPEED_M_PER_S, "m", USUAL_SPEED_M_PER_S)
+        yield from _told(
+            f"the speed of state.{POSITION[s]} in the world", speed, MOST_SPEED_M_PER_S, "m", USUAL_SPEED_M_PER_S
+        )
 
 
 def _told(what: str, values: np.ndarray, most: float, unit: str, usual: float = 1.0) -> Iterator[str]:
@@ -59,7 +63,11 @@ def _told(what: str, values: np.ndarray, most: float, unit: str, usual: float = 
     found = float(np.quantile(values, _SHARE))
     if found <= most:
         return
-    fits = [(abs(np.log((np.median(values) + 1e-9) / factor / usual)), word) for factor, word in _UNITS[unit] if found / factor <= most]
+    fits = [
+        (abs(np.log((np.median(values) + 1e-9) / factor / usual)), word)
+        for factor, word in _UNITS[unit]
+        if found / factor <= most
+    ]
     cause = f"; it looks like {min(fits)[1]}" if fits else ""
     per = "/s" if "speed" in what else ""
     yield f"{what} is up to {found:.4g} {unit}{per} (99 %), of a hand at most {most:.3g}{cause}"
