@@ -8,13 +8,18 @@ import pytest
 import torch
 from hands_support import FPS, KEYS, LENGTHS, SIDES, is_seen, picture, truth, write_hands
 from scipy.spatial.transform import Rotation
-from train_support import H, config_of, opened
+from train_support import H, config_of, opened, write
+from words_support import write_words
 
 from beingh_core.errors import BeingHError
+from beingh_core.policy import BeingHPolicy
 from beingh_core.slots import ACTION_SLOTS, STATE_SLOTS
 from beingh_core.train import checks
+from beingh_core.train.doctor import examine
+from beingh_core.train.doctor_page import page
 from beingh_core.train.hands import Hands, mentions_a_side
 from beingh_core.train.plan import Pack, Plan
+from beingh_core.train.run import Run
 from beingh_core.train.samples import SampleMaker
 from beingh_core.train.sources import open_sources
 
@@ -291,3 +296,28 @@ def test_a_modality_file_that_does_not_say_enough_is_told(hands, tmp_path, chang
     path.write_text(json.dumps(told))
     with pytest.raises(BeingHError, match=said):
         open_sources(config(root).data, tmp_path / "cache", H)
+
+
+def test_hands_robots_and_words_share_a_run_its_page_and_its_checkpoint(hands, tmp_path):
+    words, cubes = write_words(tmp_path / "w", 6), write(tmp_path / "cubes", lengths=(6, 5))
+    entries = [
+        {"path": str(hands), "data_config": "human_hands", "mirror": 0.5}, {"path": str(cubes), "robot": "fr3"},
+        {"path": str(words), "group": "words"},
+    ]  # fmt: skip
+    settings = config_of(
+        out=str(tmp_path / "out"), data={"datasets": entries, "workers": 0}, training={"steps": 2, "precision": "fp32"},
+        log={"tensorboard": False},
+    )  # fmt: skip
+    report = examine(settings, gpus=(1,), say=lambda _: None)
+    shown = next(one for one in report.samples if one.dataset == "pour" and not one.mask[:, 160].all())
+    assert np.isnan(shown.taught["left_theta"][~shown.mask[:, 160]]).all() and shown.recorded == {}
+    text = page(report)
+    assert report.refused == [] and "nan" not in text and "state.left_theta 155:200" in text
+    Run(settings).train()
+    policy = BeingHPolicy(
+        model_path=str(tmp_path / "out/last"), data_config_name="human_hands", dataset_name="human_hands",
+        embodiment_tag="human_hands", device="cpu", dtype=torch.float32,
+    )  # fmt: skip
+    seen = {"video.head_view": picture(0, 0)[None], "language.instruction": ["pour water"]}
+    seen |= {f"state.{spec.key}": np.zeros((1, spec.data_width("state"))) for spec in policy.data_config.state}
+    assert policy.get_action(seen)["action.left_theta"].shape == (1, H, 45)
