@@ -20,7 +20,7 @@ from driver_support import (
     setpoints,
     two_nodes,
 )
-from rclpy.action import ActionServer
+from rclpy.action import ActionServer, GoalResponse
 from rclpy.node import Node
 from ros_support import in_executor, spun, wait_until
 
@@ -211,6 +211,52 @@ def test_a_goal_that_is_taken_after_it_was_given_up_is_cancelled_and_one_that_wa
             assert sent[0] == 0.0 and sent[1] == 2.0 and driver.problem() is None
             server.end("succeed")
             in_executor(held_up, server._server.destroy)
+
+
+def test_a_late_goal_does_not_run_on_where_the_newer_one_is_refused(tmp_path, monkeypatch):
+    from control_msgs.action import FollowJointTrajectory
+
+    monkeypatch.setattr(action_goals, "ANSWER_S", 0.3)
+    with two_nodes() as (observer, owner):
+        held_up = Node("held_up", context=observer.context)
+        server = ActionStandIn(held_up, FollowJointTrajectory, FOLLOW["action"], replaces=PREEMPTED)
+        answers = iter((GoalResponse.ACCEPT, GoalResponse.REJECT))
+        server._server.register_goal_callback(lambda _: next(answers))
+        driver = connected(make_drivers(owner, contract_with(tmp_path, FOLLOW, HAND_DRIVER))[0])
+        goals = driver._groups[0][0]
+        goals.send(_goal(driver, 0.0))
+        assert "does not answer" in wait_until(driver.problem, what="a problem")
+        goals.forget()
+        goals.send(_goal(driver, 1.0))
+        wait_until(lambda: goals._numbers == 2, what="the second to be sent")
+        with spun(held_up):
+            wait_until(lambda: server.cancels == 1, what="the cancellation of the first")
+            assert [goal.trajectory.points[0].positions[0] for goal in server.goals] == [0.0]
+            server.end("canceled")
+            in_executor(held_up, server._server.destroy)
+
+
+def test_a_goal_of_before_a_new_start_is_not_sent_after_it(tmp_path):
+    with two_nodes() as (observer, owner):
+        driver, server = follower(tmp_path, observer, owner)
+        goals = driver._groups[0][0]
+        (client,) = goals._clients.values()
+        look, forgotten = client.server_is_ready, []
+
+        def look_late():
+            if goals._numbers == 1 and not forgotten:  # the goal is taken and not sent yet
+                forgotten.append(True)
+                goals.forget()
+            return look()
+
+        client.server_is_ready = look_late
+        assert goals.send(_goal(driver, 0.0)).wait(5.0)
+        wait_until(lambda: forgotten, what="the new start")
+        goals.send(_goal(driver, 1.0))
+        wait_until(
+            lambda: server.goals and server.goals[-1].trajectory.points[0].positions[0] == 1.0, what="the newer goal"
+        )
+        assert len(server.goals) == 1 and driver.problem() is None
 
 
 def test_a_goal_that_is_lost_while_its_server_goes_and_returns_is_told(tmp_path):

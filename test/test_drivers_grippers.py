@@ -14,7 +14,8 @@ from driver_support import (
     setpoints,
     two_nodes,
 )
-from ros_support import wait_until
+from rclpy.node import Node
+from ros_support import in_executor, spun, wait_until
 
 from beingh_core.errors import BeingHError
 from beingh_ros.drivers import make_drivers
@@ -207,6 +208,59 @@ def test_homing_comes_first_and_is_never_broken_off(tmp_path):
         homing.end("succeed", success=True)
         goal = wait_until(lambda: move.goals, what="a move")[0]
         assert goal.width == pytest.approx(0.08) and homing.cancels == 0 and len(homing.goals) == 1
+        move.end("succeed", success=True)
+
+
+def test_homing_survives_the_start_it_belongs_to_and_a_reset_before_it_is_taken(tmp_path):
+    with two_nodes() as (observer, owner):
+        held_up = Node("held_up", context=observer.context)
+        servers = move, _, homing = franka_servers(held_up, "move", "grasp", "homing")
+        driver = connected(make_drivers(owner, contract_with(tmp_path, ARM_DRIVER, franka(homing=True)))[1])
+        goals = driver._grippers[0][0]
+        hand_over = goals.send
+
+        def sent_at_once(*arguments, **options):
+            taken = hand_over(*arguments, **options)
+            wait_until(lambda: goals._unanswered, what="the homing to be on its way")
+            return taken
+
+        goals.send = sent_at_once
+        driver.send(at(0.0))
+        goals.send = hand_over
+        driver.send(at(0.0, 100))
+        driver.send(at(0.04, 101))
+        with spun(held_up):
+            wait_until(lambda: homing.goals, what="the homing")
+            homing.end("succeed", success=True)
+            wait_until(lambda: move.goals, what="the move behind it")
+            assert (len(homing.goals), homing.cancels, driver.problem()) == (1, 0, None)
+            move.end("succeed", success=True)
+            in_executor(held_up, lambda: [server._server.destroy() for server in servers])
+
+
+def test_the_hand_is_homed_at_the_next_start_where_that_was_lost_refused_or_has_failed(tmp_path):
+    with two_nodes() as (observer, owner):
+        driver = make_drivers(owner, contract_with(tmp_path, ARM_DRIVER, franka(homing=True)))[1]
+        driver.send(at(0.0))
+        assert "a goal was dropped" in wait_until(driver.problem, what="the drop")
+        move, _, homing = franka_servers(observer, "move", "grasp", "homing")
+        connected(driver)
+        wait_until(lambda: driver.unsubscribed() is None, what="the servers to be seen")
+        homing.accept = False
+        driver.send(at(0.0, 100))
+        assert "has refused a goal" in wait_until(driver.problem, what="the refusal")
+        homing.accept = True
+        driver.send(at(0.0, 200))
+        wait_until(lambda: len(homing.goals) == 1, what="the homing")
+        homing.end("abort", success=False, error="no power")
+        assert "homing failed: no power" in wait_until(driver.problem, what="the failure")
+        driver.send(at(0.0, 300))
+        wait_until(lambda: len(homing.goals) == 2, what="the homing, again")
+        homing.end("succeed", success=True)
+        driver.send(at(0.0, 400))
+        driver.send(at(0.04, 401))
+        wait_until(lambda: move.goals, what="a move")
+        assert len(homing.goals) == 2, "it is homed"
         move.end("succeed", success=True)
 
 

@@ -1,15 +1,18 @@
 """The simulator's action servers, asked over DDS, in simulated time."""
 
 import math
+import signal
 
 import pytest
 from action_support import interfaces
 from driver_support import contract_with, two_nodes
-from ros_support import in_executor, wait_until
+from ros_support import NodeProcess, in_executor, ros_graph, wait_until
 
 pytest.importorskip("mujoco")
 from action_msgs.msg import GoalStatus
-from rclpy.action import ActionClient
+from rclpy.action import ActionClient, ActionServer
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
 
 from beingh_core.contract import load_contract
 from beingh_core.sim import SimRobot
@@ -186,7 +189,7 @@ def test_a_reset_breaks_off_every_goal_also_those_that_have_not_begun(bench):
     assert (status, result.success) == (SUCCEEDED, True)
 
 
-def test_a_goal_that_cannot_be_dealt_with_is_refused_or_aborted_and_a_defect_is_not_hidden(bench, monkeypatch):
+def test_a_goal_that_cannot_be_dealt_with_is_refused_or_aborted(bench, monkeypatch):
     from control_msgs.action import ParallelGripperCommand
 
     def fail(error):
@@ -205,13 +208,105 @@ def test_a_goal_that_cannot_be_dealt_with_is_refused_or_aborted_and_a_defect_is_
             if accepted:
                 assert made.end(handle)[0] == ABORTED
     assert made.end(made.send(client, parallel([1.0])))[0] == SUCCEEDED, "and it goes on"
-    first = made.send(client, parallel([0.0], velocity=[0.01]))
-    (actions,) = made.drivers._actions
-    in_executor(made._server_node, actions._timer.cancel)
-    monkeypatch.setattr(ParallelGripperJob, "ended", fail(AttributeError("no such thing")))
-    with pytest.raises(AttributeError):
-        actions._end_of(actions._goals[0])
-    assert first.accepted
+
+
+def test_a_defect_in_the_begin_of_a_goal_ends_the_node(monkeypatch):
+    from control_msgs.action import ParallelGripperCommand
+
+    def defect(*_):
+        raise AttributeError("no such thing")
+
+    monkeypatch.setattr(ParallelGripperJob, "begin", defect)
+    contract = load_contract("so101")
+    with ros_graph() as client_node:
+        node = Node("sim", context=client_node.context)
+        drivers = SimDrivers(node, contract, SimRobot.of(contract), print)
+        client = ActionClient(client_node, ParallelGripperCommand, contract.drivers[-1].groups[0].topic)
+        wait_until(client.server_is_ready, what="the server")
+        executor = SingleThreadedExecutor(context=node.context)
+        executor.add_node(node)
+        answer = client.send_goal_async(parallel([1.0]))
+        with pytest.raises(AttributeError, match="no such thing"):  # as it ends `run_node`
+            wait_until(lambda: executor.spin_once(timeout_sec=0.05), what="the defect")
+        wait_until(answer.done, what="the answer")
+        result = answer.result().get_result_async()
+        assert drivers.abort("the simulator has ended")
+        wait_until(lambda: executor.spin_once(timeout_sec=0.05) or result.done(), what="the result")
+        assert result.result().status == ABORTED
+        in_executor(client_node, client.destroy)
+        drivers.destroy()
+        node.destroy_node()
+
+
+def test_a_goal_that_is_cancelled_before_its_turn_moves_nothing(bench):
+    from franka_msgs.action import Move
+
+    made = bench(load_contract("fr3_hand"))
+    move = made.client(Move, "/move")
+    opens, shuts = (made.send(move, Move.Goal(width=width, speed=0.1)) for width in (0.07, 0.0))
+    cancellation = shuts.cancel_goal_async()
+    made.until(cancellation.done, "the cancellation")
+    assert made.end(opens)[0] == SUCCEEDED
+    (follower,) = made.drivers._grippers
+    number, goal = follower.state.number, follower.sample(made.now_ns)
+    assert made.end(shuts)[0] == CANCELED
+    assert (follower.state.number, follower.sample(made.now_ns)) == (number, goal)
+
+
+@pytest.mark.parametrize("method", ["begin", "ended"])
+def test_fingers_whose_goal_cannot_be_dealt_with_stop(bench, monkeypatch, method):
+    from control_msgs.action import ParallelGripperCommand
+
+    def fail(*_):
+        raise ValueError("too large")
+
+    made = bench(load_contract("so101"))
+    client = made.client(ParallelGripperCommand)
+    handle = made.send(client, parallel([1.7], velocity=[0.3]))
+    made.until(lambda: made.position() > 0.05, "motion")
+    with monkeypatch.context() as patch:
+        patch.setattr(ParallelGripperJob, method, fail)
+        if method == "begin":
+            handle = made.send(client, parallel([1.0]))
+        assert made.end(handle)[0] == ABORTED
+    made.until(lambda: not made.drivers._inbox, "the stop")
+    (follower,) = made.drivers._grippers
+    assert follower.sample(made.now_ns) == follower.sample(made.now_ns + 10**9) < 1.0
+
+
+def test_a_reset_breaks_off_a_goal_that_was_accepted_just_before_it(bench, monkeypatch):
+    from control_msgs.action import ParallelGripperCommand
+
+    made = bench(load_contract("so101"))
+    client = made.client(ParallelGripperCommand)
+    accept = ActionServer._execute_goal_request
+
+    async def reset_at_once(*arguments):
+        await accept(*arguments)
+        made.drivers.reset()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ActionServer, "_execute_goal_request", reset_at_once)
+        handle = made.accepted(client, parallel([1.0]))
+        assert made.end(handle)[0] == ABORTED
+    assert made.position() == pytest.approx(0.0, abs=0.05)
+
+
+@pytest.mark.slow
+def test_goals_that_run_when_the_node_ends_are_aborted(tmp_path):
+    from control_msgs.action import ParallelGripperCommand
+
+    with ros_graph() as graph, NodeProcess(graph, "sim_node", {"contract": "so101"}, tmp_path / "log") as node:
+        topic = load_contract("so101").drivers[-1].groups[0].topic
+        client = ActionClient(graph, ParallelGripperCommand, topic)
+        wait_until(client.server_is_ready, what="the server")
+        answer = client.send_goal_async(parallel([1.7], velocity=[0.001]))
+        wait_until(answer.done, what="the answer")
+        result = answer.result().get_result_async()
+        assert node.end(signal.SIGINT) == 0, node.output
+        wait_until(result.done, what="the result")
+        assert result.result().status == ABORTED
+        in_executor(graph, client.destroy)
 
 
 def test_a_trajectory_action_answers_as_the_controller(bench, tmp_path):

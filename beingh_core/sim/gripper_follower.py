@@ -72,8 +72,8 @@ class GripperFollower:
         self.state = self.state._replace(number=number, outcome=RUNNING)
 
     def stop(self, number: int) -> None:
-        """Cancel the goal with this number: the fingers stay where they are."""
-        if self.state.number == number:
+        """Break off the goal with this number, or the one before it where that still runs: the fingers stay where they are."""
+        if self.state.outcome == RUNNING and self.state.number <= number:
             self.reset(np.array([self.state.position]))
 
     def sample(self, now_ns: int) -> np.ndarray:

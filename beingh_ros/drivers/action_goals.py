@@ -38,7 +38,7 @@ class _Goal:
     judge: Judge
     number: int = 0
     sent_s: float = 0.0
-    kept: bool = False  # neither overwritten nor cancelled by a newer one
+    kept: bool = False  # neither overwritten nor cancelled by a newer one; no more once it is to be sent again
     given_up: bool = False  # not answered in time, or from before a new start
     handle: Any = None
     cancelled_s: float = 0.0  # 0 for never
@@ -49,9 +49,9 @@ class ActionGoals:
     """Newest-wins goals for one or several action servers.
 
     A goal that waits is overwritten by the next one. While the server has not answered one goal, none is sent; one that is
-    taken after it was given up is cancelled, unless a newer one replaces it. A goal is never kept for a server that is not there: by the time it came, it
-    would be far from where the robot is. That it was dropped, or that a server has gone with its goal, is an event,
-    also when the server has come back since.
+    taken after it was given up is cancelled, unless a newer one replaces it. A goal is never kept for a server that is
+    not there: by the time it came, it would be far from where the robot is. That it was dropped, or that a server has
+    gone with its goal, is an event, also when the server has come back since.
     A node and a thread of their own do all that, so that replies are received while the owner is being closed, too.
 
     Args:
@@ -85,7 +85,9 @@ class ActionGoals:
         self._lock = threading.Lock()
         self._waiting: _Goal | None = None  # not sent yet
         self._kept: deque[_Goal] = deque()  # sent before that, each until its end
+        self._again: list[_Goal] = []  # kept ones that came to no good end: sent again at the next start
         self._unanswered: _Goal | None = None
+        self._late: list[_Goal] = []  # taken after they were given up; the next one may replace them
         self._running: _Goal | None = None  # newest accepted one that has not ended
         self._numbers = 0
         self._events: deque[str] = deque(maxlen=8)
@@ -113,7 +115,8 @@ class ActionGoals:
             message: The goal.
             server: Key of its server; by default the only one.
             judge: Judges the end of this goal, in place of the one for all.
-            keep: Newer goals wait until this one has ended, instead of replacing it.
+            keep: Newer goals wait until this one has ended, instead of replacing it. Where it was not taken or failed, it is sent
+                again at the next start.
 
         Returns:
             Set when the server has taken or refused the goal, or it was given up.
@@ -135,7 +138,7 @@ class ActionGoals:
         with self._lock:
             if self._missing is not None and time.monotonic() > self._patience_s:
                 return self._missing
-            if self._unanswered is not None and time.monotonic() > self._unanswered.sent_s + ANSWER_S:
+            if self._unanswered is not None and not self._in_time():
                 return f"the action server {self._names[self._unanswered.server]} does not answer"
             event = self._events[0] if self._events else None
             self._events.clear()
@@ -156,13 +159,20 @@ class ActionGoals:
             return self._missing
 
     def forget(self) -> None:
-        """Forget the events before a new start, and goals that were not taken: their server may have been started anew."""
+        """Forget the events before a new start, and goals that were not taken: their server may have been started anew.
+
+        Goals that are kept stay on their way; those that came to no good end are sent again.
+        """
         with self._lock:
             self._events.clear()
-            self._give_up()
+            if self._unanswered is not None and not (self._unanswered.kept and self._in_time()):
+                self._give_up()
             waiting, self._waiting = self._waiting, None
+            self._kept.extend(self._again)
+            self._again.clear()
         if waiting is not None:
             waiting.taken.set()
+        self._wake.trigger()
 
     def _spin(self) -> None:
         """Own thread."""
@@ -184,30 +194,36 @@ class ActionGoals:
             self._ready, self._missing = ready, _absent(missing[0]) if missing else None
             if self._running is not None and (name := self._names[self._running.server]) in missing:
                 self._events.append(f"the action server {name} has gone while it had a goal")
+                self._repeat(self._running)
                 self._running = None  # its end will never be received
 
     def _work(self) -> None:
         """Own thread: send the next goal, if it is its turn."""
         goal = self._next()
         if goal is None:
+            self._cancel_late()
             return
         client = self._clients[goal.server]
-        if not client.server_is_ready():
-            with self._lock:
+        ready = client.server_is_ready()
+        with self._lock:
+            if goal.given_up:  # by a new start, since it was taken
+                return
+            if not ready:
+                self._unanswered = None
                 self._events.append(f"a goal was dropped: {_absent(self._names[goal.server])}")
+                self._repeat(goal)
+        if not ready:
             goal.taken.set()
             return
-        with self._lock:
-            self._unanswered = goal
         client.send_goal_async(goal.message).add_done_callback(lambda future: self._answered(goal, future))
 
     def _next(self) -> _Goal | None:
-        """Take the goal that may be sent now; a running one that is in its way is cancelled."""
+        """Take the goal that may be sent now, unanswered from here on; a running one that is in its way is cancelled."""
         with self._lock:
             if self._waiting is None and not self._kept:
                 return None
             if self._unanswered is not None:
-                if time.monotonic() < self._unanswered.sent_s + ANSWER_S:
+                if self._in_time():
                     return None
                 self._events.append(f"{self._names[self._unanswered.server]} has not answered to a goal")
                 self._give_up()
@@ -225,14 +241,37 @@ class ActionGoals:
                 goal, self._waiting = self._waiting, None
             self._numbers += 1
             goal.number, goal.sent_s = self._numbers, time.monotonic()
+            self._unanswered = goal
             return goal
+
+    def _in_time(self) -> bool:
+        """With the lock: whether the goal that is unanswered may still be."""
+        return time.monotonic() <= self._unanswered.sent_s + ANSWER_S
 
     def _give_up(self) -> None:
         """With the lock: expect no answer any more."""
         goal, self._unanswered = self._unanswered, None
         if goal is not None:
             goal.given_up = True
+            self._repeat(goal)
             goal.taken.set()
+
+    def _repeat(self, goal: _Goal) -> None:
+        """With the lock: a goal came to no good end; one that is kept is sent again at the next start."""
+        if goal.kept:
+            goal.kept = False
+            self._again.append(_Goal(server=goal.server, message=goal.message, judge=goal.judge, kept=True))
+
+    def _cancel_late(self) -> None:
+        """Own thread: cancel goals that were taken after they were given up, where no newer one is on its way to replace them."""
+        with self._lock:
+            if self._unanswered is not None or self._waiting is not None or self._kept:
+                return
+            late, self._late = self._late, []
+            for goal in late:
+                goal.cancelled_s = time.monotonic()
+        for goal in late:
+            goal.handle.cancel_goal_async()
 
     def _answered(self, goal: _Goal, future: Any) -> None:
         """Own thread: the server has taken or refused a goal."""
@@ -241,13 +280,18 @@ class ActionGoals:
             if self._unanswered is goal:
                 self._unanswered = None
             if handle is not None and handle.accepted:
-                newest = goal.number == self._numbers and self._waiting is None
-                cancels = goal.given_up and (newest or self._one_at_a_time)  # else the next one replaces it
-                goal.handle, goal.cancelled_s = handle, time.monotonic() if cancels else 0.0
-                if goal.number == self._numbers:
+                goal.handle = handle
+                if not goal.given_up:
+                    self._late.clear()  # it has replaced them
+                elif self._one_at_a_time:
+                    goal.cancelled_s = time.monotonic()
+                else:
+                    self._late.append(goal)
+                if goal.number == self._numbers or self._running is None:
                     self._running = goal
             elif not goal.given_up:
                 self._events.append(f"{self._names[goal.server]} has refused a goal: is its controller active?")
+                self._repeat(goal)
         goal.taken.set()
         if goal.handle is not None:
             if goal.cancelled_s:
@@ -265,9 +309,11 @@ class ActionGoals:
         text = None
         if response is not None:
             text = goal.judge(goal.server, response.status, response.result, replaced)
-        if text is not None:
-            with self._lock:
+        with self._lock:
+            if text is not None:
                 self._events.append(f"{self._names[goal.server]}: {text}")
+            if text is not None or response is None:
+                self._repeat(goal)
         self._work()
 
 

@@ -40,7 +40,7 @@ class FrankaGripperDriver(GripperDriver):
         super().__init__(contract, settings, goals)
 
     def send(self, points: Setpoints) -> None:
-        """As every gripper; with `homing` the hand is first homed, once, when the robot begins to run."""
+        """As every gripper; with `homing` the hand is first homed when the robot begins to run, once, or until that has succeeded."""
         while self._not_homed:
             self._not_homed.pop().send(self._types["homing"].Goal(), "homing", keep=True)
         super().send(points)

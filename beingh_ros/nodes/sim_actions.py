@@ -48,18 +48,24 @@ class SimActions:
                 self._node,
                 kind,
                 name,
-                partial(self._execute, name, job),
+                lambda _: None,  # `_accept` names another
                 goal_callback=partial(self._judge, name, job),
+                handle_accepted_callback=partial(self._accept, name, job),
                 cancel_callback=lambda _: CancelResponse.ACCEPT,
                 result_timeout=RESULT_S,
             )
         )
 
-    def abort(self, reason: str) -> None:
-        """Executor thread: break off every goal, also those that have not begun."""
+    def abort(self, reason: str) -> bool:
+        """Executor thread, or another one after it: break off every goal, also those that have not begun.
+
+        Returns:
+            Whether there were any.
+        """
         goals, self._goals = self._goals, []
         for goal in goals:
             goal.finish(ABORT, goal.job.unfinished(reason))
+        return bool(goals)
 
     def destroy(self) -> None:
         """Executor thread, or another one after it: end the servers."""
@@ -77,19 +83,23 @@ class SimActions:
         self._node.get_logger().error(f"{name}: refused a goal: {why}", throttle_duration_sec=1.0)
         return GoalResponse.REJECT
 
-    async def _execute(self, name: str, job: Job, handle: Any) -> Any:
+    def _accept(self, name: str, job: Job, handle: Any) -> None:
+        """Take a goal at once: rclpy runs an execute callback later, and hides what that raises."""
         goal = _Goal(name=name, handle=handle, job=job, number=next(self._numbers), end=Future())
+        handle.execute(goal.result)
         if not self._queues:
             self.abort(PREEMPTED)
         self._goals.append(goal)
         if self._goals[0] is goal:
             self._begin()
-        return await goal.end
 
     def _begin(self) -> None:
         """Begin the first goal that can."""
         while self._goals:
             goal = self._goals[0]
+            if goal.handle.is_cancel_requested:
+                self._break_off(goal, CANCELED, CANCELLED)
+                continue
             try:
                 return goal.job.begin(goal.number, goal.handle.request)
             except BAD as error:
@@ -125,8 +135,12 @@ class SimActions:
         """A goal cannot be dealt with: abort it, and go on."""
         why = _in_words(error)
         self._node.get_logger().error(f"{goal.name}: aborted a goal: {why}")
+        self._break_off(goal, ABORT, why)
+
+    def _break_off(self, goal: _Goal, how: str, why: str) -> None:
         self._goals.remove(goal)
-        goal.finish(ABORT, goal.job.unfinished(why))
+        goal.job.cancel(goal.number)
+        goal.finish(how, goal.job.unfinished(why))
 
 
 @dataclass(eq=False, kw_only=True)
@@ -143,6 +157,10 @@ class _Goal:
         getattr(self.handle, how)()
         self.end.set_result(result)
 
+    async def result(self, _handle: Any) -> Any:
+        """What rclpy awaits."""
+        return await self.end
+
 
 class Job:
     """What one action does. All methods are called in the executor's thread; one of `BAD` ends their goal, others the node."""
@@ -156,7 +174,7 @@ class Job:
         raise NotImplementedError
 
     def cancel(self, number: int) -> None:
-        """Stay where it is."""
+        """Stay where it is: a goal, also one that has not begun, is broken off."""
         raise NotImplementedError
 
     def ended(self, number: int, request: Any) -> tuple[str, Any] | None:

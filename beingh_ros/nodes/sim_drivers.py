@@ -114,12 +114,15 @@ class SimDrivers:
     def reset(self) -> None:
         """Executor thread, with the simulation thread held: hold what is measured, forget what has come, end all goals."""
         self._inbox.clear()
-        for actions in self._actions:
-            actions.abort(RESET)
+        self.abort(RESET)
         for follower in self._followers:
             follower.reset(self._measured(follower.joints))
         if self._base is not None:
             self._base.reset()
+
+    def abort(self, reason: str) -> bool:
+        """Executor thread, or another one after it: end all goals, and say whether there were any."""
+        return any([actions.abort(reason) for actions in self._actions])
 
     def destroy(self) -> None:
         """Executor thread, or another one after it: end the action servers."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 import traceback
 
 os.environ.setdefault("MUJOCO_GL", "egl")  # before mujoco is imported
@@ -40,6 +41,8 @@ from beingh_ros.nodes.sim_states import publications
 STEP_NS = 10_000_000  # physics and reference update
 OBJECTS_RATE_HZ = 20.0
 MAX_LAG_NS = 200_000_000
+# Clients whose goals have not ended when the node ends are told so within this time [s].
+LAST_WORDS_S = 0.2
 
 
 class SimNode(GuardedNode):
@@ -79,8 +82,16 @@ class SimNode(GuardedNode):
         """Stop the simulation, the action servers, and the thread of the cameras, which releases its rendering context."""
         self._ending.set()
         self._thread.join(timeout=2.0)
+        if self._drivers.abort("the simulator has ended"):
+            self._answer()
         self._drivers.destroy()
         self._cameras.close()
+
+    def _answer(self) -> None:
+        """Give the executor, which spins no more, the time to send the results of goals."""
+        end_s = time.monotonic() + LAST_WORDS_S
+        while rclpy.ok(context=self.context) and (left_s := end_s - time.monotonic()) > 0.0:
+            self.executor.spin_once(timeout_sec=left_s)
 
     def _make_jobs(self, contract: RobotContract) -> list[list]:
         """[period in steps, next due step, function of the stamp] of everything that is published."""
