@@ -18,7 +18,7 @@ from rclpy.node import Node
 from ros_support import in_executor, spun, wait_until
 
 from beingh_core.errors import BeingHError
-from beingh_ros.drivers import make_drivers
+from beingh_ros.drivers import action_goals, make_drivers
 from beingh_ros.drivers.gripper import GoalTrigger
 
 interfaces = interfaces
@@ -211,7 +211,8 @@ def test_homing_comes_first_and_is_never_broken_off(tmp_path):
         move.end("succeed", success=True)
 
 
-def test_homing_survives_the_start_it_belongs_to_and_a_reset_before_it_is_taken(tmp_path):
+def test_homing_survives_the_start_it_belongs_to_and_a_reset_before_it_is_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr(action_goals, "ANSWER_S", 30.0)
     with two_nodes() as (observer, owner):
         held_up = Node("held_up", context=observer.context)
         servers = move, _, homing = franka_servers(held_up, "move", "grasp", "homing")
@@ -230,6 +231,8 @@ def test_homing_survives_the_start_it_belongs_to_and_a_reset_before_it_is_taken(
         driver.send(at(0.0, 100))
         driver.send(at(0.04, 101))
         with spun(held_up):
+            running = wait_until(lambda: goals._running, what="the answer")
+            assert (running.server, running.cancelled_s) == ("homing", 0.0)
             wait_until(lambda: homing.goals, what="the homing")
             homing.end("succeed", success=True)
             wait_until(lambda: move.goals, what="the move behind it")
