@@ -63,7 +63,7 @@ setup(
     extras_require={
         "demo": ["mujoco", "av", "matplotlib", "rich", "opencv-python-headless"],
         "bags": ["mcap", "rosbags"],
-        "datasets": ["pyarrow", "av"],
+        "datasets": ["pyarrow", "av", "opencv-python-headless"],
         "cluster": ["ray"],
         "monitor": ["rich"],
         "viewer": ["rerun-sdk"],

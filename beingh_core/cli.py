@@ -109,6 +109,7 @@ def build_parser(registers: Sequence[Register] = ()) -> argparse.ArgumentParser:
     _add_bench_server(benches)
     _add_bench_export(benches)
     _add_bench_training(benches)
+    _add_bench_loader(benches)
     for register in registers:
         register(commands)
     return parser
@@ -267,6 +268,27 @@ def _add_bench_training(commands) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of weights, lengths and content")
     parser.add_argument("--json", metavar="FILE", help="also write the report here")
     parser.set_defaults(run=measure("beingh_core.bench.training", "TrainingBench"))
+
+
+def _add_bench_loader(commands) -> None:
+    parser = commands.add_parser(
+        "loader",
+        help="the training loader alone against its trainer and LeRobot's loader",
+        description="Times, in turn and over the same dataset: packs of the training loader, steps of the trainer with their "
+        "packs ready, and LeRobot's LeRobotDataset in a torch DataLoader, which runs in an environment of its own.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--config", default="config/train/tiny.yaml", metavar="FILE", help="the training run")
+    parser.add_argument("--dataset", default="", metavar="DIR", help="of its robot; empty: one is made")
+    parser.add_argument("--side", type=int, default=240, help="height of the made one's pictures in pixels")
+    parser.add_argument("--workers", type=int, default=0, help="processes of either loader; 0: the file's")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each turn")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each")
+    parser.add_argument("--lerobot-python", default="", metavar="FILE", help="Python that has lerobot; empty: this one")
+    parser.add_argument("--without-lerobot", action="store_true", help="measure only ours")
+    parser.add_argument("--seed", type=int, default=0, help="of the made dataset's pictures")
+    parser.add_argument("--json", metavar="FILE", help="also write the report here")
+    parser.set_defaults(run=measure("beingh_core.bench.loader", "LoaderBench"))
 
 
 def measure(module: str, settings: str) -> Callable[[argparse.Namespace], None]:

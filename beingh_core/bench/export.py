@@ -28,7 +28,7 @@ from beingh_core.data.lerobot import Dataset, VideoSettings
 from beingh_core.data.lerobot.video import count as count_pictures
 from beingh_core.errors import BeingHError
 
-_INSTALL = (
+INSTALL = (
     "python3.11 -m venv lerobot && lerobot/bin/pip install --no-deps lerobot==0.4.4 torchvision==0.25.0 && "
     "lerobot/bin/pip install torch==2.13.0 datasets==4.8.5 huggingface-hub==0.35.3 av==15.1.0 jsonlines "
     'packaging==25.0 einops accelerate draccus==0.10.0 deepdiff termcolor pandas pyarrow pillow "setuptools<81", then '
@@ -69,7 +69,7 @@ def run(bench: ExportBench) -> dict[str, Any]:
     """The report."""
     python = bench.lerobot_python or sys.executable
     if not bench.without_lerobot:
-        _check_lerobot(python)
+        check_lerobot(python)
     with tempfile.TemporaryDirectory(prefix="beingh_bench_") as name:
         folder = Path(name)
         robot = contract_file(folder)
@@ -137,10 +137,10 @@ def _in_process(target, *arguments) -> dict[str, Any]:
         process.join()
 
 
-def _check_lerobot(python: str) -> None:
+def check_lerobot(python: str) -> None:
     ask = [python, "-c", "import importlib.metadata as m; m.version('lerobot')"]
     if not os.path.exists(python) or subprocess.run(ask, capture_output=True).returncode:
-        raise BeingHError(f"lerobot is not installed for {python}", where="--lerobot-python", remedy=_INSTALL)
+        raise BeingHError(f"lerobot is not installed for {python}", where="--lerobot-python", remedy=INSTALL)
 
 
 def _lerobot(bench: ExportBench, python: str, folder: Path, views: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
@@ -159,7 +159,7 @@ def _lerobot(bench: ExportBench, python: str, folder: Path, views: dict[str, np.
             found[mode] = json.loads(done.stdout.splitlines()[-1]) | {"frames": frames}
         except (ValueError, IndexError):
             last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-            raise BeingHError(f"LeRobot's writer failed: {last}", where=python, remedy=_INSTALL) from None
+            raise BeingHError(f"LeRobot's writer failed: {last}", where=python, remedy=INSTALL) from None
     return found
 
 

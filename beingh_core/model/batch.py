@@ -43,6 +43,8 @@ def read_batch(batch: Mapping[str, Any], device: torch.device, dtype: torch.dtyp
     for key in FLOAT_KEYS:
         value = batch.get(key)
         ready[key] = None if value is None else torch.as_tensor(value).to(device, dtype)
+    weight = batch.get("padded_action_weight")
+    ready["padded_action_weight"] = None if weight is None else torch.as_tensor(weight).to(device, torch.float32)
     mask = batch.get("padded_action_mask")
     ready["padded_action_mask"] = None if mask is None else torch.as_tensor(mask).to(device, torch.bool)
     for key in ("packed_vit_token_indexes", "packed_state_indexes", "packed_action_indexes", "ce_loss_indexes"):
@@ -67,8 +69,10 @@ def _check(ready: Mapping[str, Any]) -> None:
         ("padded_state", "packed_state_indexes"),
         ("packed_label_ids", "ce_loss_indexes"),
     ]
-    if ready["padded_action"] is not None:
-        pairs.append(("padded_action", "packed_action_indexes"))
+    pairs += [
+        (key, "packed_action_indexes")
+        for key in ("padded_action", "padded_action_weight") if ready[key] is not None
+    ]  # fmt: skip
     for values, places in pairs:
         found = 0 if ready[values] is None else ready[values].shape[0]
         if found != ready[places].numel():

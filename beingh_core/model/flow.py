@@ -40,7 +40,18 @@ def discretise(time: Tensor, buckets: int) -> Tensor:
     return (time * buckets).long()
 
 
-def masked_mse(predicted: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-    """Sum of squared errors over valid entries divided by their number (at least 1)."""
+def masked_mse(predicted: Tensor, target: Tensor, valid: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Sum of squared errors over valid entries divided by their number (at least 1).
+
+    Args:
+        predicted, target, valid: (N, W).
+        weight: (N,) with which the errors of a row are multiplied; their number stays that of the valid entries.
+
+    Returns:
+        the mean, and what each row adds to it (N,), without gradient.
+    """
     squared = (predicted.float() - target.float()).square() * valid
-    return squared.sum() / valid.sum().clamp(min=1)
+    if weight is not None:
+        squared = squared * weight.unsqueeze(-1)
+    count = valid.sum().clamp(min=1)
+    return squared.sum() / count, squared.detach().sum(-1) / count

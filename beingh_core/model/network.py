@@ -221,7 +221,9 @@ class BeingHNetwork(nn.Module):
                 layer see what und tokens knew before it, so what only the last layer finds out is lost on them.
 
         Returns:
-            `action_loss`: mean squared velocity error over valid slots of unlocked steps.
+            `action_loss`: mean squared velocity error over valid slots of unlocked steps, where the batch has
+                `padded_action_weight` (B * H,) each step's multiplied with it.
+            `action_parts`: (B * H,) what each step adds to it, without gradient.
             `und_loss`: mean cross-entropy at ce_loss_indexes (0 when there are none), averaged over the depths.
         """
         data = read_batch(batch, self.device, self.dtype)
@@ -238,12 +240,14 @@ class BeingHNetwork(nn.Module):
         act = torch.cat((state.to(actions.dtype), actions))
         kept = Kept(und=layout.token_of[data["ce_loss_indexes"]], act=slice(state.shape[0], None))
         und_states, action_states, early = self.language_model.model(und, act, layout, kept, text_depths)
-        action_loss = torch.zeros((), device=self.device)
+        action_loss, action_parts = torch.zeros((), device=self.device), torch.zeros(0, device=self.device)
         if count:
             velocity = self.action_decoder(action_states)
-            action_loss = flow.masked_mse(velocity, target.flatten(0, 1), valid.flatten(0, 1))
+            flat = target.flatten(0, 1), valid.flatten(0, 1)
+            action_loss, action_parts = flow.masked_mse(velocity, *flat, data["padded_action_weight"])
         return {
             "action_loss": action_loss,
+            "action_parts": action_parts,
             "und_loss": torch.stack([self._und_loss(x, data["packed_label_ids"]) for x in (und_states, *early)]).mean(),
         }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -81,17 +82,9 @@ def saturated(image_3SS: Tensor, factor: float) -> Tensor:
 
 def turned(image_3SS: Tensor, turns: float) -> Tensor:
     """A picture in 0..1 whose hue is moved by a share of the circle, at the same value and saturation (HSV)."""
-    high, which = image_3SS.max(0)
-    chroma = high - image_3SS.min(0).values
-    red, green, blue = image_3SS
-    safe = chroma.clamp(min=1e-8)
-    sector = torch.where(
-        which == 0, (green - blue) / safe, torch.where(which == 1, 2 + (blue - red) / safe, 4 + (red - green) / safe)
-    )
-    hue = torch.where(chroma > 0, sector, 0.0) + 6.0 * turns
-    # Smith (1978) in its form without cases: channel n has the value high - chroma * clip(min(k, 4 - k), 0, 1).
-    k = torch.remainder(torch.tensor([5.0, 3.0, 1.0]).view(3, 1, 1) + hue, 6.0)
-    return high - chroma * torch.minimum(k, 4.0 - k).clamp_(0.0, 1.0)
+    hsv = cv2.cvtColor(image_3SS.permute(1, 2, 0).contiguous().numpy(), cv2.COLOR_RGB2HSV)
+    hsv[..., 0] = np.remainder(hsv[..., 0] + 360.0 * turns, 360.0)  # OpenCV counts the hue of float32 in degrees
+    return torch.from_numpy(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)).permute(2, 0, 1)
 
 
 _CHANGES = (brightened, contrasted, saturated, turned)

@@ -27,6 +27,7 @@ from beingh_core.train.sources import AnySource, Source, open_sources, with_acti
 from beingh_core.train.start import chunk_length, config_of, load_model, prompts_for, tokenizer_for
 from beingh_core.train.step import PackInputs, Stepper, longest_delay
 from beingh_core.train.text_source import TextSource
+from beingh_core.train.trackers import check_installed
 
 MOST_SHOWN = 8
 _TIMED_PACKS = 3
@@ -138,6 +139,7 @@ def examine(
     Raises:
         BeingHError: What would end the run at once.
     """
+    check_installed(config.log)
     length = chunk_length(config)
     with tempfile.TemporaryDirectory() as scratch:
         say("reading the datasets' numbers")

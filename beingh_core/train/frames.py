@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 
 import av
 import numpy as np
@@ -76,33 +75,34 @@ class _File:
         self._video = self._container.streams.video[0]
         self._video.thread_type = "NONE"  # workers are processes: threads would only wait for each other
         self._frames: Iterator[av.VideoFrame] | None = None
-        self._at: Fraction | None = None  # time of the picture that was decoded last
+        self._base_s = float(self._video.time_base)
+        self._at: float | None = None  # time of the picture that was decoded last [s]
 
     def read(self, segment: Segment, rows: Sequence[int], fps: int) -> dict[int, np.ndarray]:
         """Row -> picture, of ascending rows."""
-        start = Fraction(segment.start_s).limit_denominator(1_000_000)
-        base, found = self._video.time_base, {}
+        found = {}
         for row in rows:
-            due = start + Fraction(row, fps)
+            due = segment.start_s + row / fps
             ahead = None if self._at is None else (due - self._at) * fps
-            if self._frames is None or ahead is None or not 0 < ahead <= REACH:
-                self._container.seek(max(0, int(due / base)), stream=self._video, backward=True)
+            if self._frames is None or ahead is None or not 0.5 < ahead <= REACH:
+                begin = max(0, int(due / self._base_s + 1e-4))  # of a product that is off by its last digit
+                self._container.seek(begin, stream=self._video, backward=True)
                 self._frames = self._container.decode(self._video)
             found[row] = self._decode_to(due, fps)
         return found
 
-    def _decode_to(self, due: Fraction, fps: int) -> np.ndarray:
-        half = Fraction(1, 2 * fps)
+    def _decode_to(self, due: float, fps: int) -> np.ndarray:
+        half = 0.5 / fps
         for frame in self._frames:
             if frame.pts is None:
                 continue
-            self._at = frame.pts * self._video.time_base
+            self._at = frame.pts * self._base_s
             if self._at > due + half:
                 break
             if self._at >= due - half:
                 return frame.to_ndarray(format="rgb24")
         self._frames = self._at = None
-        raise BeingHError(f"has no picture at {float(due):.3f} s")
+        raise BeingHError(f"has no picture at {due:.3f} s")
 
     def close(self) -> None:
         self._frames = None

@@ -1,14 +1,15 @@
-"""What a run tells: a line on the terminal, a line of JSON, TensorBoard where it is installed."""
+"""What a run tells: a line on the terminal, a line of JSON, points of curves for trackers."""
 
 from __future__ import annotations
 
-import importlib
 import json
 import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from beingh_core.train.trackers import Trackers
 
 
 class Progress:
@@ -17,18 +18,14 @@ class Progress:
     Args:
         out: folder of the run.
         steps: of the run.
-        tensorboard: whether curves are written where the library is there.
+        trackers: where curves go.
         quiet: counts only, as on the other ranks.
     """
 
-    def __init__(self, out: Path, steps: int, tensorboard: bool = True, quiet: bool = False) -> None:
-        self._out, self._steps, self._quiet, self._writer = out, steps, quiet, None
+    def __init__(self, out: Path, steps: int, trackers: Trackers | None = None, quiet: bool = False) -> None:
+        self._out, self._steps, self._quiet, self._trackers = out, steps, quiet, trackers
         self.left_out: Counter = Counter()
         self._begin, self._step = time.monotonic(), 0
-        if tensorboard and not quiet and importlib.util.find_spec("tensorboard"):
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._writer = SummaryWriter(str(out / "tensorboard"))
 
     def start(self, step: int) -> None:
         """From this step on, time is counted anew."""
@@ -63,10 +60,8 @@ class Progress:
         self._out.mkdir(parents=True, exist_ok=True)
         with open(self._out / "log.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
-        if self._writer is not None:
-            for name, value in values.items():
-                if isinstance(value, (int, float)):
-                    self._writer.add_scalar(f"{kind}/{name}", value, step)
+        if self._trackers is not None:
+            self._trackers.write(kind, values, step)
 
     def say(self, text: str) -> None:
         """A line on the terminal."""
@@ -75,8 +70,8 @@ class Progress:
 
     def close(self) -> None:
         """Writes what is left of the curves."""
-        if self._writer is not None:
-            self._writer.close()
+        if self._trackers is not None:
+            self._trackers.close()
 
 
 def duration(seconds: float) -> str:

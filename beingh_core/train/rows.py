@@ -22,9 +22,10 @@ from beingh_core.data.lerobot import Dataset
 from beingh_core.data.lerobot.reader import Episode
 from beingh_core.errors import BeingHError
 from beingh_core.policy.transforms import MAX_VALUE
+from beingh_core.train.weighing import Weighing
 
 VERSION = 1
-_ARRAYS = ("state", "action", "task")
+_ARRAYS = ("state", "action", "task", "charge", "weight")  # the last two only where rows say so
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +66,20 @@ class RowTable:
         place = int(np.searchsorted(self.starts, row, side="right"))
         return int(self.starts[place - 1]), int(self.starts[place])
 
+    @cached_property
+    def charge(self) -> np.ndarray | None:
+        """(N,) who was in charge, places in `weighing.GROUPS`, mapped; None where no row says it."""
+        return self._optional("charge")
+
+    @cached_property
+    def weight(self) -> np.ndarray | None:
+        """(N,) weights, mapped; None where rows are not weighed."""
+        return self._optional("weight")
+
+    def _optional(self, name: str) -> np.ndarray | None:
+        path = self.folder / f"{name}.npy"
+        return np.load(path, mmap_mode="r") if path.exists() else None
+
     def __getstate__(self) -> dict:
         """Without the mapped arrays: another process maps them itself."""
         return {name: value for name, value in self.__dict__.items() if name not in _ARRAYS}
@@ -79,7 +94,14 @@ class RowTable:
         )  # fmt: skip
 
 
-def scan(dataset: Dataset, columns: Columns, cache: Path, task: str = "", episodes: Sequence[int] = ()) -> RowTable:
+def scan(
+    dataset: Dataset,
+    columns: Columns,
+    cache: Path,
+    task: str = "",
+    episodes: Sequence[int] = (),
+    weighing: Weighing | None = None,
+) -> RowTable:
     """Reads the numbers of a dataset, or finds what an earlier run has read.
 
     Args:
@@ -88,6 +110,7 @@ def scan(dataset: Dataset, columns: Columns, cache: Path, task: str = "", episod
         cache: Folder for tables; the one of another dataset, or of this one before it changed, has another name.
         task: Instruction of all episodes; "" for each row's own.
         episodes: Numbers of the wanted ones; () for all.
+        weighing: Which columns weigh rows, or say who was in charge.
 
     Raises:
         BeingHError: A wanted episode is not there, or no episode is usable.
@@ -96,9 +119,10 @@ def scan(dataset: Dataset, columns: Columns, cache: Path, task: str = "", episod
     if missing := [number for number in episodes if number not in have]:
         raise BeingHError(f"has no episode {missing[0]}", where=dataset.root, allowed=f"0 to {len(have) - 1}")
     wanted = [have[number] for number in episodes] if episodes else list(have.values())
-    folder = cache / f"{dataset.root.name}-{_digest(dataset, columns, wanted, task)}"
+    weighing = weighing or Weighing()
+    folder = cache / f"{dataset.root.name}-{_digest(dataset, columns, wanted, task, weighing)}"
     if not (folder / "table.json").exists():
-        _write(dataset, columns, wanted, task, folder)
+        _write(dataset, columns, wanted, task, weighing, folder)
     table = RowTable.load(folder)
     if not table.episodes:
         why = "; ".join(f"episode {number}: {reason}" for number, reason in list(table.bad.items())[:3])
@@ -115,7 +139,9 @@ def held_out(count: int, share: float) -> np.ndarray:
     return held
 
 
-def _write(dataset: Dataset, columns: Columns, wanted: Sequence[Episode], task: str, folder: Path) -> None:
+def _write(
+    dataset: Dataset, columns: Columns, wanted: Sequence[Episode], task: str, weighing: Weighing, folder: Path
+) -> None:
     """The folder, complete or not at all."""
     partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
     partial.mkdir(parents=True)
@@ -125,7 +151,7 @@ def _write(dataset: Dataset, columns: Columns, wanted: Sequence[Episode], task: 
         with _Arrays(partial) as arrays:
             for episode in wanted:
                 try:
-                    rows = _checked(dataset, columns, episode, task)
+                    rows = _checked(dataset, columns, episode, task) | weighing.rows(dataset, episode)
                 except BeingHError as error:
                     bad[episode.index] = error.what
                     continue
@@ -155,9 +181,9 @@ class _Arrays:
         self._count = 0
 
     def add(self, rows: dict[str, np.ndarray]) -> None:
-        for name, file in self._files.items():
-            self._kinds[name] = rows[name].dtype, rows[name].shape[1:]
-            file.write(np.ascontiguousarray(rows[name]).tobytes())
+        for name, values in rows.items():
+            self._kinds[name] = values.dtype, values.shape[1:]
+            self._files[name].write(np.ascontiguousarray(values).tobytes())
         self._count += len(rows["task"])
 
     def __enter__(self) -> _Arrays:
@@ -167,7 +193,7 @@ class _Arrays:
         for name, file in self._files.items():
             file.close()
             raw = self._folder / f"{name}.raw"
-            if kind is None and self._kinds:
+            if kind is None and name in self._kinds:
                 dtype, shape = self._kinds[name]
                 target = np.lib.format.open_memmap(
                     self._folder / f"{name}.npy", mode="w+", dtype=dtype, shape=(self._count, *shape)
@@ -251,7 +277,7 @@ def _texts(dataset: Dataset, episode: Episode, task: str) -> list[str]:
     return texts
 
 
-def _digest(dataset: Dataset, columns: Columns, wanted: Sequence[Episode], task: str) -> str:
+def _digest(dataset: Dataset, columns: Columns, wanted: Sequence[Episode], task: str, weighing: Weighing) -> str:
     """What the table depends on, in 16 letters."""
     files = []
     for path in dict.fromkeys(episode.data for episode in wanted):
@@ -261,6 +287,6 @@ def _digest(dataset: Dataset, columns: Columns, wanted: Sequence[Episode], task:
         except OSError:
             files.append([str(path), 0, 0])
     picked = [[key, order.tolist()] for key, order in (*columns.state_columns, *columns.action_columns)]
-    told = [VERSION, picked, columns.gaps, task, files, dataset.tasks]
+    told = [VERSION, picked, columns.gaps, task, files, dataset.tasks, *weighing.told]
     told.append([[episode.index, episode.frames] for episode in wanted])
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]

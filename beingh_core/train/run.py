@@ -28,7 +28,9 @@ from beingh_core.train.sources import open_sources, with_actions
 from beingh_core.train.start import chunk_length, load_model, prompts_for, tokenizer_for
 from beingh_core.train.step import PackInputs, Stepper, draw_delays, longest_delay
 from beingh_core.train.tokenizer import save_tokenizer
-from beingh_core.train.watching import Watcher
+from beingh_core.train.trackers import Trackers, check_installed
+from beingh_core.train.watching import Watcher, loss_shares
+from beingh_core.train.weighing import GROUPS
 
 _EVALUATION = 1 << 40  # seeds of held-out packs are none of training's
 
@@ -46,7 +48,9 @@ class Run:
 
     def __init__(self, config: RunConfig, ranks: Ranks | None = None) -> None:
         self.config, self.ranks, self.out = config, ranks or Ranks(), Path(config.out)
-        self.progress = Progress(self.out, config.training.steps, config.log.tensorboard, not self.ranks.is_first)
+        check_installed(config.log)
+        curves = Trackers(config.log, self.out, config.model_dump()) if self.ranks.is_first else None
+        self.progress = Progress(self.out, config.training.steps, curves, not self.ranks.is_first)
         self.checkpoints = Checkpoints(self.out, config.save.keep)
         found = self._found()
         self._steps_per_chunk = chunk_length(config)
@@ -100,7 +104,9 @@ class Run:
             return PackInputs(batch=None, seed=seed)
         longest = [self.longest_delays[which] for which in made.sources if self.sources[which].has_actions]
         delays = draw_delays(longest, self.config.uac, generator)
-        return PackInputs(batch=normalised(made.batch, self.ranks.device), draws={"delays": delays}, seed=seed)
+        groups = None if made.charge is None else torch.from_numpy(made.charge.reshape(-1).astype(np.int64))
+        batch = normalised(made.batch, self.ranks.device)
+        return PackInputs(batch=batch, draws={"delays": delays}, seed=seed, groups=groups)
 
     def evaluate(self) -> dict[str, float]:
         """Losses on held-out episodes with the weights that are saved, always over the same packs and draws."""
@@ -152,7 +158,8 @@ class Run:
         config, step = self.config, self.stepper.step_number
         if step % config.log.every == 0 or step == config.training.steps:
             samples, tokens = self.ranks.sums([gathered.samples, gathered.tokens])
-            self.progress.tell(step, gathered.means(), samples, tokens, self.watcher.take())
+            shares = loss_shares(self.ranks.sums(gathered.by_group))
+            self.progress.tell(step, gathered.means(), samples, tokens, {**self.watcher.take(), **shares})
             gathered.clear()
         best = False
         if config.evaluate.every and (step % config.evaluate.every == 0 or step == config.training.steps):
@@ -287,11 +294,13 @@ class _Gathered:
     def clear(self) -> None:
         """From here on."""
         self._steps, self.samples, self.tokens = 0, 0, 0
+        self.by_group = [0.0] * len(GROUPS)
         self._sums: dict[str, float] = {}
 
     def add(self, told, made: list[Made]) -> None:
         """A step."""
         self._steps += 1
+        self.by_group = [total + one for total, one in zip(self.by_group, told.by_group)]
         values = {
             "action_loss": told.action_loss,
             "text_loss": told.und_loss,

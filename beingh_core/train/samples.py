@@ -23,6 +23,7 @@ from beingh_core.train.plan import Pack
 from beingh_core.train.settings import DataSection
 from beingh_core.train.sources import AnySource, Source
 from beingh_core.train.text_source import TextSource
+from beingh_core.train.weights import chunk_charge
 
 
 @dataclass(kw_only=True)
@@ -35,6 +36,7 @@ class Made:
         sources: (B,) place of each sample's dataset.
         rows: (B,) its row.
         tokens: length of the sequence.
+        charge: (samples with actions, H) who was in charge of the steps of each chunk, places in `weighing.GROUPS`; None where no dataset says it.
         left_out: (dataset, why) -> samples that could not be made.
     """
 
@@ -43,6 +45,7 @@ class Made:
     sources: np.ndarray
     rows: np.ndarray
     tokens: int = 0
+    charge: np.ndarray | None = None
     left_out: Counter = field(default_factory=Counter)
 
 
@@ -78,6 +81,9 @@ class SampleMaker:
             for which, source in enumerate(sources) if isinstance(source, Source)
         }  # fmt: skip
         self._decoders = Decoders(data.decoders)
+        acting = [source for source in sources if isinstance(source, Source)]
+        self._weighs = any(source.weights is not None for source in acting)
+        self._told = any(source.table.charge is not None for source in acting)
         self._bad: dict[tuple[int, int], str] = {}  # source and episode -> why its pictures cannot be read
 
     def make(self, pack: Pack) -> Made:
@@ -102,6 +108,12 @@ class SampleMaker:
         if not parts:
             return made
         made.batch = self._packed(parts)
+        acting = [(which, row) for which, row in kept if self._sources[which].has_actions]
+        if self._weighs and acting:
+            weights = np.concatenate([self._weights(*one) for one in acting])
+            made.batch["padded_action_weight"] = torch.from_numpy(weights)
+        if self._told and acting:
+            made.charge = np.stack([self._charge(*one) for one in acting])
         made.tokens = int(made.batch["sequence_length"])
         made.sources, made.rows = (np.array(column) for column in zip(*kept))
         return made
@@ -164,6 +176,17 @@ class SampleMaker:
         """(200,) which action slots any dataset has."""
         masks = [transform.action_mask for transform in self._transforms.values()]
         return np.any([np.zeros(WIDTH, bool), *masks], axis=0)
+
+    def _weights(self, which: int, row: int) -> np.ndarray:
+        """(H,) float32 of the steps of a row's chunk."""
+        source = self._sources[which]
+        if source.weights is None:
+            return np.ones(self._prompts.config.chunk_length, np.float32)
+        return source.weights.chunk(source.table, row, source.table.episode_of(row)[1])
+
+    def _charge(self, which: int, row: int) -> np.ndarray:
+        table = self._sources[which].table
+        return chunk_charge(table, row, table.episode_of(row)[1], self._prompts.config.chunk_length)
 
     def _pictures(self, pack: Pack) -> list[list[np.ndarray] | str]:
         """The pictures of each sample's views, or why there are none; rows of an episode are decoded together."""

@@ -28,11 +28,14 @@ _OF_ROWS = frozenset(
         "statistics",
         "mirror",
         "accept",
+        "weight_column",
+        "intervention",
     }
 )
 FREEZABLE = ("vision", "connector", "und", "embeddings", "act")
 _COUNT = whole(0, 1_000_000_000)
 _SHARE = real(0, 1)
+_WEIGHT = real(0, 1e6)
 _Name = text(200)
 
 
@@ -80,6 +83,21 @@ class ModelSection(Section):
     decoder: DecoderSizes | None = None
 
 
+class InterventionSection(Section):
+    """Weights of rows by who was in charge; of a person who took over from the policy it is `correction`, by default `person`'s.
+
+    What the policy did in the last `before` seconds before that has the weight `before_weight`.
+    """
+
+    policy: _WEIGHT = 1.0
+    person: _WEIGHT = 1.0
+    correction: _WEIGHT | None = None
+    nobody: _WEIGHT = 1.0
+    unknown: _WEIGHT = 1.0
+    before: real(0, 600) = 0.0
+    before_weight: _WEIGHT = 0.0
+
+
 class DatasetSection(Section):
     """One LeRobot dataset, or a file of conversations (NAME.jsonl).
 
@@ -87,6 +105,7 @@ class DatasetSection(Section):
     mixture: weights count among the datasets of a group; without one, a dataset weighs as much as it holds. `statistics` is a
     file of statistics to take in place of its own, `accept` what may contradict the contract. `mirror` is the share of samples
     of human hands that are taught mirrored. `images` is the folder of the pictures of conversations, by default the file's own.
+    `weight_column` has a weight for each row, `intervention` weighs rows by who was in charge; both together are multiplied.
     """
 
     path: text(4096)
@@ -104,6 +123,8 @@ class DatasetSection(Section):
     statistics: text(4096) = ""
     mirror: _SHARE = 0.0
     images: text(4096) = ""
+    weight_column: _Name = ""
+    intervention: InterventionSection | None = None
     accept: Annotated[list[Literal[ACCEPTABLE]], at_most(len(ACCEPTABLE))] = Field(default_factory=list)
 
     @model_validator(mode="after")
@@ -278,10 +299,12 @@ class EvaluateSection(Section):
 
 
 class LogSection(Section):
-    """A line every so many steps; TensorBoard where it is installed."""
+    """A line every so many steps; TensorBoard where it is installed, other trackers by name, in their project `project`."""
 
     every: whole(1, 1_000_000) = 10
     tensorboard: bool = True
+    to: Annotated[list[Literal["trackio", "wandb"]], at_most(2)] = Field(default_factory=list)
+    project: _Name = "beingh"
 
 
 class SaveSection(Section):

@@ -25,6 +25,8 @@ from beingh_core.train.rows import RowTable, held_out, scan
 from beingh_core.train.settings import DataSection, DatasetSection
 from beingh_core.train.statistics import read_statistics, statistics_of
 from beingh_core.train.text_source import TextSource, open_text
+from beingh_core.train.weighing import Weighing
+from beingh_core.train.weights import RowWeights, describe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +43,8 @@ class Source:
         videos: episode -> view -> pictures.
         statistics: what its values are normalised with.
         tokens: (tasks,) length of a sample of each instruction; () until `measured`.
-        teachable: (N,) in which rows there is an action that is known; None for all.
+        teachable: (N,) which rows have a chunk with an action that is known and has a weight; None for all.
+        weights: how its rows are weighed; None where all count the same.
         notes: what people should know of it.
     """
 
@@ -55,6 +58,7 @@ class Source:
     statistics: Mapping = field(default_factory=dict)
     tokens: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     teachable: np.ndarray | None = None
+    weights: RowWeights | None = None
     notes: tuple[str, ...] = ()
 
     has_actions = True
@@ -82,6 +86,9 @@ class Source:
         teachable = self.modality.teachable(self.table, prompts.config.chunk_length)
         if teachable is not None and not teachable.all():
             notes.append(f"{self.title}: {int((~teachable).sum())} rows are left out: no hand is seen in their chunk")
+        if self.weights is not None:
+            taught = self.weights.taught(self.table)
+            teachable = taught if teachable is None else teachable & taught
         return replace(self, tokens=np.array(lengths, np.int64), teachable=teachable, notes=tuple(notes))
 
     def is_held_out(self, share: float) -> np.ndarray:
@@ -118,6 +125,8 @@ class Source:
         places = np.concatenate([table.starts[:-1], table.starts[1:] - 1])
         ends = [np.ascontiguousarray(rows[places]) for rows in (table.state, table.action, table.task)]
         rows = [hashlib.sha256(part).hexdigest() for part in ends]
+        if self.weights is not None:
+            rows.append(hashlib.sha256(self.weights.taught(table).tobytes()).hexdigest())
         return [self.title, table.starts.tolist(), table.tasks, rows, self.section.every, self.tokens.tolist()]
 
     def texts(self) -> Sequence[str]:
@@ -148,7 +157,7 @@ def open_source(section: DatasetSection, cache: Path) -> Source:
         if min(camera.height, camera.width) < 16:
             raise BeingHError(f"`{key}` has pictures of {camera.width}x{camera.height}", where=dataset.root)
     episodes = tuple(parse_numbers(section.episodes)) if section.episodes else ()
-    table = scan(dataset, columns, cache, section.task, episodes)
+    table = scan(dataset, columns, cache, section.task, episodes, Weighing.of(section, dataset))
     usable = set(table.episodes)
     videos = {
         episode.index: {view: episode.videos[key] for view, key in columns.views.items()}
@@ -176,7 +185,10 @@ def open_sources(
     Raises:
         BeingHError: See `open_source`; two datasets of one embodiment that disagree; too much is bad; nothing moves.
     """
-    opened = [open_text(one, cache) if one.is_text else open_source(one, cache) for one in settings.datasets]
+    opened = [
+        open_text(one, cache) if one.is_text else _weighed(open_source(one, cache), chunk_length)
+        for one in settings.datasets
+    ]
     sources = with_actions(opened)
     check_agreement(sources)
     check_share(opened, settings.most_bad)
@@ -213,6 +225,18 @@ def open_sources(
 def with_actions(sources: Sequence[AnySource]) -> list[Source]:
     """Those of robots and hands."""
     return [source for source in sources if isinstance(source, Source)]
+
+
+def _weighed(source: Source, chunk_length: int) -> Source:
+    """The same with the use of its weights.
+
+    Raises:
+        BeingHError: All of them are 0.
+    """
+    weights = RowWeights.of(source.table, chunk_length, source.section.path)
+    told = describe(source.table, weights)
+    notes = (*source.notes, f"{source.title}: {told}") if told else source.notes
+    return replace(source, weights=weights, notes=notes)
 
 
 def check_agreement(sources: list[Source]) -> None:

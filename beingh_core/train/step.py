@@ -18,6 +18,7 @@ from beingh_core.train.parts import decay_groups
 from beingh_core.train.ranks import Ranks
 from beingh_core.train.settings import LossSection, OptimiserSection, TrainingSection, UacSection
 from beingh_core.train.shards import local, put, spread_like, whole, whole_of_local
+from beingh_core.train.weighing import GROUPS
 
 Watch = Callable[[Mapping[str, Tensor | None]], None]
 
@@ -30,21 +31,28 @@ class PackInputs:
         batch: packed names, normalised pictures; None where no sample is left.
         draws: `noise`, `time`, `delays`, `projections`, `mpg_lambda`; what is not given is drawn.
         seed: of what is drawn.
+        groups: (B * H,) place in `weighing.GROUPS` of each step; None where the loss is not shared out.
     """
 
     batch: Mapping[str, Any] | None
     draws: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
+    groups: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """What a step says of itself; losses are means over all that they look at on all ranks, the norm is that before clipping."""
+    """What a step says of itself.
+
+    Losses are means over all that they look at on all ranks, the norm is that before clipping; `by_group` is what the steps of
+    each group (`weighing.GROUPS`) of this rank add to the action loss.
+    """
 
     action_loss: float
     und_loss: float
     grad_norm: float
     learning_rate: float
+    by_group: tuple[float, ...] = ()
 
 
 class Stepper:
@@ -94,7 +102,7 @@ class Stepper:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)
-        sums = [0.0, 0.0]
+        sums, self._by_group = [0.0, 0.0], torch.zeros(len(GROUPS), dtype=torch.float64)
         for pack, shares in self.prepared(packs):
             losses = self._backward(pack, shares)
             sums = [total + found * share for total, found, share in zip(sums, losses, shares)]
@@ -114,7 +122,8 @@ class Stepper:
         self.optimiser.step()
         self._follow()
         self.step_number += 1
-        return Told(action_loss=action, und_loss=und, grad_norm=norm, learning_rate=rate)
+        by_group = tuple(self._by_group.tolist())
+        return Told(action_loss=action, und_loss=und, grad_norm=norm, learning_rate=rate, by_group=by_group)
 
     def prepared(self, packs: Sequence[PackInputs]) -> list[tuple[PackInputs, tuple[float, float]]]:
         """Packs as they are computed, and what share each one's action and text loss has in the loss of the step.
@@ -225,6 +234,9 @@ class Stepper:
         total = losses["action_loss"] * (shares[0] * ranks)
         total = total + losses["und_loss"] * (shares[1] * ranks * self._loss.text_weight)
         total.backward()
+        if pack.groups is not None:
+            parts = losses["action_parts"].double().cpu() * shares[0]
+            self._by_group += torch.bincount(pack.groups, weights=parts, minlength=len(GROUPS))
         return tuple(float(losses[name].detach()) for name in ("action_loss", "und_loss"))
 
     @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
@@ -10,6 +10,7 @@ from beingh_core.model import BeingH
 from beingh_core.train.parts import PARTS, part_of
 from beingh_core.train.ranks import Ranks
 from beingh_core.train.shards import is_sharded, local
+from beingh_core.train.weighing import GROUPS
 
 
 class Watcher:
@@ -49,3 +50,9 @@ class Watcher:
             found["mpg_gate"] = float(self._gates[0])
         self._gates, self._squares = [], {}
         return found
+
+
+def loss_shares(by_group: Sequence[float]) -> dict[str, float]:
+    """`loss_share_<who>`: share of the action loss by who was in charge, of those to whom some belongs."""
+    total = sum(by_group)
+    return {f"loss_share_{who}": part / total for who, part in zip(GROUPS, by_group) if part}
