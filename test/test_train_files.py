@@ -18,7 +18,9 @@ FILES = sorted(path for path in (ROOT / "config/train").glob("*.yaml") if path.n
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_every_file_says_hardware_and_is_read(path):
     text = path.read_text()
-    assert re.search(r"^# Hardware: ", text, re.MULTILINE)
+    for told in ("Hardware", "Time", "Expect"):
+        assert re.search(rf"^# {told}: ", text, re.MULTILINE), told
+    assert re.search(r"^# .*\d GB|^# Memory: ", text, re.MULTILINE)
     config = RunConfig.from_file(path)
     assert {Modality.of(section).name for section in config.data.datasets}
     assert Path(config.out).name == path.stem

@@ -125,9 +125,9 @@ def test_a_run_ends_well_whatever_its_tracker_does(tmp_path, monkeypatch, capsys
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ("trackio", "wandb"))
 def test_the_packages_themselves_without_a_network(tmp_path, monkeypatch, name):
+    monkeypatch.setitem(os.environ, "WANDB_MODE", "offline")
+    monkeypatch.setitem(os.environ, "TRACKIO_DIR", str(tmp_path / "trackio"))  # which trackio reads when it is imported
     pytest.importorskip(name)
-    for key, value in (("WANDB_MODE", "offline"), ("TRACKIO_DIR", str(tmp_path / "trackio"))):
-        monkeypatch.setitem(os.environ, key, value)
     said = []
     found = trackers.Trackers(LogSection(tensorboard=False, to=[name]), tmp_path / "o", {"x": 1}, said.append)
     for step in (1, 2):
