@@ -280,7 +280,7 @@ def _add_bench_loader(commands) -> None:
     )
     parser.add_argument("--config", default="config/train/tiny.yaml", metavar="FILE", help="the training run")
     parser.add_argument("--dataset", default="", metavar="DIR", help="of its robot; empty: one is made")
-    parser.add_argument("--side", type=int, default=240, help="height of the made one's pictures in pixels")
+    parser.add_argument("--side", type=int, default=96, help="height of the made one's pictures in pixels")
     parser.add_argument("--workers", type=int, default=0, help="processes of either loader; 0: the file's")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each turn")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each")

@@ -55,7 +55,7 @@ class LoaderBench:
 
     config: str = "config/train/tiny.yaml"
     dataset: str = ""
-    side: int = 240
+    side: int = 96
     workers: int = 0
     seconds: float = 10.0
     rounds: int = 3

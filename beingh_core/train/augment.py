@@ -13,8 +13,6 @@ from torch import Tensor
 from beingh_core.policy.pictures import resize_crop
 from beingh_core.train.settings import PicturesSection
 
-_GREY = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)  # ITU-R BT.601
-
 
 def cropped(image_HW3: np.ndarray, size: int, smallest: float, rng: np.random.Generator) -> np.ndarray:
     """(S, S, 3) uint8: a random square out of the middle square, which is what inference sees.
@@ -51,40 +49,50 @@ def jittered(pixels_V3SS: Tensor, settings: PicturesSection, rng: np.random.Gene
     strengths = (settings.brightness, settings.contrast, settings.saturation, settings.hue)
     if not any(strengths):
         return pixels_V3SS
-    changed = []
-    for pixels in pixels_V3SS:
-        image = pixels.float() / 255.0
+    changed = np.empty((len(pixels_V3SS), *pixels_V3SS.shape[2:], 3), np.uint8)
+    for view, pixels in enumerate(pixels_V3SS.permute(0, 2, 3, 1).contiguous().numpy()):
+        image = pixels * np.float32(1 / 255)
         draws = rng.uniform(-1.0, 1.0, 4)
         for which in rng.permutation(4):
             if strengths[which]:
                 amount = float(draws[which] * strengths[which])
                 image = _CHANGES[which](image, amount if which == 3 else 1.0 + amount)
-        changed.append((image * 255.0).round_().to(torch.uint8))
-    return torch.stack(changed)
+        changed[view] = np.rint(image * 255.0)
+    return torch.from_numpy(changed).permute(0, 3, 1, 2).contiguous()
 
 
-def brightened(image_3SS: Tensor, factor: float) -> Tensor:
-    """A picture in 0..1 whose values are multiplied."""
-    return (image_3SS * factor).clamp_(0.0, 1.0)
+def brightened(image_SS3: np.ndarray, factor: float) -> np.ndarray:
+    """A picture in 0..1, float32, whose values are multiplied."""
+    return _clipped(image_SS3 * np.float32(factor))
 
 
-def contrasted(image_3SS: Tensor, factor: float) -> Tensor:
+def contrasted(image_SS3: np.ndarray, factor: float) -> np.ndarray:
     """A picture in 0..1 whose values are moved away from its mean grey."""
-    mean = (image_3SS * _GREY).sum(0).mean()
-    return (mean + factor * (image_3SS - mean)).clamp_(0.0, 1.0)
+    mean = float(_grey(image_SS3).mean())
+    return _clipped(image_SS3 * np.float32(factor) + np.float32((1.0 - factor) * mean))
 
 
-def saturated(image_3SS: Tensor, factor: float) -> Tensor:
+def saturated(image_SS3: np.ndarray, factor: float) -> np.ndarray:
     """A picture in 0..1 whose values are moved away from each pixel's grey."""
-    grey = (image_3SS * _GREY).sum(0, keepdim=True)
-    return (grey + factor * (image_3SS - grey)).clamp_(0.0, 1.0)
+    grey = _grey(image_SS3) * np.float32(1.0 - factor)
+    return _clipped(image_SS3 * np.float32(factor) + grey[..., None])
 
 
-def turned(image_3SS: Tensor, turns: float) -> Tensor:
+def turned(image_SS3: np.ndarray, turns: float) -> np.ndarray:
     """A picture in 0..1 whose hue is moved by a share of the circle, at the same value and saturation (HSV)."""
-    hsv = cv2.cvtColor(image_3SS.permute(1, 2, 0).contiguous().numpy(), cv2.COLOR_RGB2HSV)
-    hsv[..., 0] = np.remainder(hsv[..., 0] + 360.0 * turns, 360.0)  # OpenCV counts the hue of float32 in degrees
-    return torch.from_numpy(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)).permute(2, 0, 1)
+    hsv = cv2.cvtColor(image_SS3, cv2.COLOR_RGB2HSV)
+    hue = hsv[..., 0] * np.float32(1 / 360) + np.float32(turns)  # OpenCV counts that of float32 in degrees
+    hsv[..., 0] = (hue - np.floor(hue)) * np.float32(360)
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+
+
+def _grey(image_SS3: np.ndarray) -> np.ndarray:
+    """(S, S), by ITU-R BT.601."""
+    return cv2.cvtColor(image_SS3, cv2.COLOR_RGB2GRAY)
+
+
+def _clipped(image: np.ndarray) -> np.ndarray:
+    return np.clip(image, 0.0, 1.0, out=image)
 
 
 _CHANGES = (brightened, contrasted, saturated, turned)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from beingh_core.data.lerobot.video import UNREADABLE, Segment
 from beingh_core.errors import BeingHError
@@ -75,6 +76,7 @@ class _File:
         self._video = self._container.streams.video[0]
         self._video.thread_type = "NONE"  # workers are processes: threads would only wait for each other
         self._frames: Iterator[av.VideoFrame] | None = None
+        self._colours = VideoReformatter()  # kept, since its tables take longer to make than a small picture to convert
         self._base_s = float(self._video.time_base)
         self._at: float | None = None  # time of the picture that was decoded last [s]
 
@@ -100,7 +102,7 @@ class _File:
             if self._at > due + half:
                 break
             if self._at >= due - half:
-                return frame.to_ndarray(format="rgb24")
+                return self._colours.reformat(frame, format="rgb24").to_ndarray()
         self._frames = self._at = None
         raise BeingHError(f"has no picture at {due:.3f} s")
 
