@@ -31,8 +31,17 @@ def next_domain() -> int:
             lock.close()  # a demo or another program, which knows nothing of the locks
             continue
         _held_locks[domain] = lock
+        _clear(domain)
         return domain
     raise RuntimeError("every ROS domain is in use")
+
+
+def _clear(domain: int) -> None:
+    """Remove what processes that were killed here have left of Fast DDS's ports in shared memory, which would lead nowhere."""
+    ports = {str(7400 + 250 * domain + offset) for offset in range(250)}
+    for path in Path("/dev/shm").glob("*fastrtps_port*"):
+        if path.name.partition("fastrtps_port")[2].partition("_")[0] in ports:
+            path.unlink(missing_ok=True)
 
 
 def free_domain(domain: int) -> None:

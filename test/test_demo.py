@@ -16,6 +16,7 @@ from untrained_checkpoint import write_untrained
 from beingh_core.contract import load_contract
 from beingh_core.data.bags import open_bag
 from beingh_core.errors import BeingHError
+from beingh_ros.demo import command
 from beingh_ros.demo.choice import CHECKPOINT
 from beingh_ros.demo.command import Demo, _instruction
 
@@ -169,3 +170,14 @@ def test_what_cannot_be_run_is_refused_before_anything_starts(tmp_path):
 
 def test_seeds_in_a_row_name_every_colour():
     assert len({_instruction(seed) for seed in range(3)}) == 3 and CHECKPOINT.startswith("checkpoints/")
+
+
+def test_a_domain_in_which_somebody_was_killed_comes_last(tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "SHARED_MEMORY", tmp_path)
+    first = command._free_domain()
+    (tmp_path / f"fastrtps_port{7400 + 250 * first + 13}").touch()
+    (tmp_path / "fastrtps_port0123456789abcdef_el").touch()
+    assert command._free_domain() != first
+    for domain in range(1, 101):
+        (tmp_path / f"fastrtps_port{7411 + 250 * domain}").touch()
+    assert command._free_domain() == first

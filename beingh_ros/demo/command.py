@@ -43,6 +43,7 @@ REFERENCE = "follow the reference path"
 INSTRUCTION = "pick up the {colour} cube"
 SPECTATOR_FPS = 10.0
 VIDEO = "video.mp4"
+SHARED_MEMORY = Path("/dev/shm")
 SECONDS = 20.0
 LIMITS = ("lower", "upper", "velocity", "acceleration", "jerk", "is_velocity")
 INTERRUPTED, FAILED = 130, 1
@@ -288,16 +289,26 @@ def isolate() -> None:
 
 
 def _free_domain() -> int:
-    """The first domain, from one that depends on the process id on, whose first participant's port nobody has bound."""
-    for offset in range(100):
-        domain = 1 + (os.getpid() + offset) % 100
+    """A domain whose first participant's port nobody has bound, from one that depends on the process id on.
+
+    Those come last in which processes that were killed have left Fast DDS's ports in shared memory: they would lead nowhere.
+    """
+    left = {int(digits) for path in SHARED_MEMORY.glob("fastrtps_port*") if (digits := path.name[13:]).isdigit()}
+    domains = [1 + (os.getpid() + offset) % 100 for offset in range(100)]
+    domains.sort(key=lambda domain: any(_first_port(domain) <= port < _first_port(domain + 1) for port in left))
+    for domain in domains:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             try:
-                probe.bind(("", 7410 + 250 * domain))
+                probe.bind(("", _first_port(domain) + 10))
                 return domain
             except OSError:
                 continue
     raise BeingHError("every ROS domain of this machine is in use", remedy="end other ROS programs")
+
+
+def _first_port(domain: int) -> int:
+    """DDSI-RTPS 2.5, 9.6.2.3: base port and domain gain; the first participant's own is 10 higher."""
+    return 7400 + 250 * domain
 
 
 def _parser() -> argparse.ArgumentParser:
