@@ -197,8 +197,8 @@ def test_memory_of_activations_is_what_is_kept(again):
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         model.loss(batch, mpg_lambda=0)
     found = sum(size for size, _ in kept.values())
-    # Computed anew, one layer comes on top of what is kept at the end of the forward pass.
-    assert found <= 1.15 * expected and (again or found >= 0.85 * expected)
+    # Computed anew, one layer comes on top of what is kept at the end of the forward pass. Here samples are padded to rows.
+    assert found <= 1.2 * expected and (again or found >= 0.85 * expected)
 
 
 def test_memory_of_the_2b_model_is_split_over_gpus():

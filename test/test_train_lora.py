@@ -7,21 +7,17 @@ import numpy as np
 import pytest
 import torch
 from model_reference import pack, random_sample, small_config
-from train_support import raw_config, write
+from train_support import (
+    one_thread,  # noqa: F401 - a fixture
+    raw_config,
+    write,
+)
 
 from beingh_core.errors import BeingHError
 from beingh_core.model import BeingH
 from beingh_core.train.lora import add_lora, merged
 from beingh_core.train.run import Run
 from beingh_core.train.settings import LoraSection, RunConfig
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def batch(seed=0):

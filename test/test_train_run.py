@@ -14,7 +14,14 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from train_support import CONTRACT, SIZE, H, raw_config, write
+from train_support import (
+    CONTRACT,
+    SIZE,
+    H,
+    one_thread,  # noqa: F401 - a fixture
+    raw_config,
+    write,
+)
 
 from beingh_core.cli import main
 from beingh_core.errors import BeingHError
@@ -29,14 +36,6 @@ from beingh_core.train.saving import Checkpoints
 from beingh_core.train.settings import RunConfig
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import torch
 from model_reference import pack, random_sample, small_config
-from train_support import H, config_of, opened, write
+from train_support import (
+    H,
+    config_of,
+    one_thread,  # noqa: F401 - a fixture
+    opened,
+    write,
+)
 
 from beingh_core.bench import training as bench
 from beingh_core.errors import BeingHError
@@ -15,14 +21,6 @@ from beingh_core.train.plan import Pack
 from beingh_core.train.samples import SampleMaker, normalised
 from beingh_core.train.settings import LossSection, OptimiserSection, TrainingSection, UacSection
 from beingh_core.train.step import PackInputs, Stepper, draw_delays, learning_rate, longest_delay
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def model_of(**changes):

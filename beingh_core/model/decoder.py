@@ -93,8 +93,17 @@ class MoTLayer(nn.Module):
         (cos_und, cos_act), (sin_und, sin_act) = (table.split(sizes) for table in rotary)
         q_und, kv_und = self.project(und, "", (cos_und, sin_und))
         q_act, kv_act = self.project(act, "_mot_gen", (cos_act, sin_act))
-        queries = layout.queries(torch.cat((q_und, q_act)))
-        queries, all_keys, all_values = self.self_attn.split_heads(queries, layout.keys(torch.cat((kv_und, kv_act))))
+        parts = self._attend(torch.cat((q_und, q_act)), torch.cat((kv_und, kv_act)), layout).split(sizes)
+        sides = []
+        for x, out, keep, suffix in zip((und, act), parts, kept, ("", "_mot_gen"), strict=True):
+            sides.append(self.finish(x[keep], out[keep], suffix))
+        return sides[0], sides[1]
+
+    def _attend(self, q_NW: Tensor, kv_NW: Tensor, layout: PackLayout) -> Tensor:
+        """What each token of a layout attends to, (N, H D)."""
+        if layout.flex is not None:
+            return layout.flex.attend(*self.self_attn.split_heads(q_NW, kv_NW))
+        queries, all_keys, all_values = self.self_attn.split_heads(layout.queries(q_NW), layout.keys(kv_NW))
         attended, begin = [], 0
         for group in layout.groups:
             keys, values = all_keys[group.rows], all_values[group.rows]
@@ -102,11 +111,7 @@ class MoTLayer(nn.Module):
             rows = queries[begin:end].unflatten(0, (keys.shape[0], -1))
             attended.append(attend(rows, keys, values, group.visible).flatten(0, 1))
             begin = end
-        parts = layout.answers(torch.cat(attended) if len(attended) > 1 else attended[0]).split(sizes)
-        sides = []
-        for x, out, keep, suffix in zip((und, act), parts, kept, ("", "_mot_gen"), strict=True):
-            sides.append(self.finish(x[keep], out[keep], suffix))
-        return sides[0], sides[1]
+        return layout.answers(torch.cat(attended) if len(attended) > 1 else attended[0])
 
 
 class MoTDecoder(nn.Module):

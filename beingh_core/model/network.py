@@ -6,6 +6,7 @@ Dimension letters: B samples with actions, H action steps, W unified slots (200)
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from beingh_core.model.action import ActionEncoder, TwoLayerMLP
 from beingh_core.model.batch import identities, read_batch, true_sample_lens
 from beingh_core.model.config import UNIFIED_WIDTH, BeingHConfig
 from beingh_core.model.decoder import Kept, LanguageModel
+from beingh_core.model.flex import FlexPack
 from beingh_core.model.initialise import initialise, without_weights
 from beingh_core.model.mpg import ManifoldGate
 from beingh_core.model.packing import PackLayout
@@ -40,12 +42,16 @@ class BeingHNetwork(nn.Module):
     Args:
         raw_config: config.json as a mapping; kept whole, and written back by `save_pretrained`.
         mpg_modules: Which MPG modules to build (default: all when the configuration uses MPG, else none).
+
+    Attributes:
+        flex: Whether `loss` attends with flex attention (`flex.uses_flex`).
     """
 
     def __init__(self, raw_config: Mapping[str, Any], mpg_modules: tuple[str, ...] | None = None) -> None:
         super().__init__()
         self.raw_config = copy.deepcopy(dict(raw_config))
         self.config = config = BeingHConfig.from_dict(raw_config)
+        self.flex = False
         und, act = config.decoder.und.hidden_size, config.decoder.act.hidden_size
         self.language_model = LanguageModel(config.decoder)
         self.vit_model = VisionModel(config.vision, config.select_layer)
@@ -278,6 +284,9 @@ class BeingHNetwork(nn.Module):
         total = data["sequence_length"]
         lens = true_sample_lens(data["sample_lens"], total)
         layout = PackLayout.build(lens, data["packed_position_ids"][:total], identities(data), und, act)
+        if self.flex:
+            position_of = torch.cat((und, act))[layout.first]
+            layout = dataclasses.replace(layout, flex=FlexPack.build(lens, layout.token_of, position_of))
         return layout, layout.first[: layout.num_und], layout.first[layout.num_und :] - und.numel()
 
     def _num_chunks(self, data: Mapping[str, Any]) -> int:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from beingh_core.errors import BeingHError
+from beingh_core.model.flex import FlexPack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,7 @@ class PackLayout:
         query_source: (queries,) token of each query.
         query_slots: (N,) the one query of each token whose result counts.
         spare: (queries, 1) bool, True where the result is not used; None when there is none.
+        flex: The same for flex attention, where it is used in place of rows.
     """
 
     length: int
@@ -57,6 +59,7 @@ class PackLayout:
     query_source: Tensor
     query_slots: Tensor
     spare: Tensor | None
+    flex: FlexPack | None = None
 
     @classmethod
     def build(

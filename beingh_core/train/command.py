@@ -61,6 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--gpu-gb", type=float, default=80.0, metavar="GB", help="of the doctor: memory of one GPU")
     parser.add_argument(
+        "--dry-run", action="store_true", help="of the doctor: up to the first batch, without loading weights"
+    )
+    parser.add_argument(
         "changes", nargs="*", metavar="[doctor] key=value",
         help="`doctor` shows one batch, loss, speed and memory on a page, and trains nothing; changes of what the file says",
     )  # fmt: skip
@@ -77,6 +80,10 @@ def run(chosen: argparse.Namespace) -> int:
     if chosen.threads < 0:
         raise BeingHError(f"--threads {chosen.threads}", allowed="0 or more")
     examine = chosen.changes[:1] == [DOCTOR]
+    if chosen.dry_run and not examine:
+        raise BeingHError(
+            "--dry-run is an option of the doctor", remedy="`beingh train doctor --dry-run` trains nothing"
+        )
     config = RunConfig.from_file(chosen.config, chosen.changes[1:] if examine else chosen.changes)
     import torch
 
@@ -102,7 +109,8 @@ def _examine(chosen: argparse.Namespace, config) -> int:
     from beingh_core.train import doctor_page
     from beingh_core.train.doctor import examine
 
-    report = examine(config, _numbers(chosen.gpus), _positive(chosen.gpu_gb))
+    gpus, gpu_gb = _numbers(chosen.gpus), _positive(chosen.gpu_gb)
+    report = examine(config, gpus, gpu_gb, without_weights=chosen.dry_run)
     try:
         doctor_page.write(report, chosen.page)
     except OSError as error:
@@ -114,9 +122,15 @@ def _examine(chosen: argparse.Namespace, config) -> int:
     if report.loss.get("text"):
         print(f"text loss at the start {report.loss['text']:.4g}")
     print(f"{report.speed['made_per_s']:.1f} samples/s are made by one process; {config.data.workers} would work")
-    for (gpus, again), sizes in report.memory.items():
-        name = f"{gpus} GPU{'s, sharded' if gpus > 1 else ''}{', activation checkpointing' if again else ''}"
-        print(f"{name}: {sizes['total']:.1f} GB of {chosen.gpu_gb:g}")
+    for note in report.notes:
+        print(f"note: {note}")
+    counts = {part: count for part, count in report.parameters.items() if count}
+    parts = ", ".join(f"{part.replace('_', ' ')} {count / 1e6:.4g}" for part, count in counts.items())
+    print(f"{sum(counts.values()) / 1e6:.5g} million weights: {parts}")
+    for (count, again), sizes in report.memory.items():
+        name = f"{count} GPU{'s, sharded' if count > 1 else ''}{', activation checkpointing' if again else ''}"
+        parts = ", ".join(f"{part} {size:.1f}" for part, size in sizes.items() if part != "total" and size >= 0.05)
+        print(f"{name}: {sizes['total']:.1f} GB of {chosen.gpu_gb:g} each ({parts})")
     print(f"wrote {chosen.page}")
     return 1 if report.refused else 0
 

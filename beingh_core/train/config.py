@@ -10,15 +10,9 @@ from pydantic import Field, Strict, model_validator
 
 from beingh_core.contract.reader import read_yaml
 from beingh_core.model.config import BeingHConfig
+from beingh_core.train.model_settings import DecoderSizes, Section, VisionSizes
 from beingh_core.train.overrides import overridden
-from beingh_core.train.settings import (
-    DecoderSizes,
-    LossSection,
-    OptimiserSection,
-    Section,
-    TrainingSection,
-    VisionSizes,
-)
+from beingh_core.train.settings import LossSection, OptimiserSection, TrainingSection
 from beingh_core.validation import check, text, whole
 
 _REMEDY = "see config/train/fr3_cubes.yaml for a file with every key"
@@ -63,7 +57,15 @@ class TrainConfig(Section):
     @model_validator(mode="after")
     def _nothing_ignored(self) -> TrainConfig:
         default = TrainingSection()
-        for name in ("accumulate", "shard", "activation_checkpointing", "freeze", "freeze_act_layers", "lora"):
+        for name in (
+            "accumulate",
+            "shard",
+            "attention",
+            "activation_checkpointing",
+            "freeze",
+            "freeze_act_layers",
+            "lora",
+        ):
             if getattr(self.training, name) != getattr(default, name):
                 raise ValueError(f"training.{name} is for runs over datasets")
         return self
@@ -102,6 +104,24 @@ def model_config(settings: Mapping[str, Any], vocab_size: int) -> dict[str, Any]
         "model_type": "qwen3",
     }
     return {
+        **model_keys(settings),
+        "force_image_size": vision["image"],
+        "vit_config": _vision_config(vision),
+        "llm_config": {
+            **shared,
+            "use_mot": True,
+            "hidden_size": decoder["und_hidden"],
+            "intermediate_size": decoder["und_mlp"],
+            "tie_word_embeddings": False,
+            "layer_module": "Qwen3MoTDecoderLayer",
+            "expert_config": {**shared, "hidden_size": decoder["act_hidden"], "intermediate_size": decoder["act_mlp"]},
+        },
+    }
+
+
+def model_keys(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys of config.json without the sizes of the parts; `settings` as for `model_config`."""
+    return {
         "model_type": "beingh",
         "architectures": ["BeingH"],
         "attn_mode": "causal",
@@ -128,20 +148,9 @@ def model_config(settings: Mapping[str, Any], vocab_size: int) -> dict[str, Any]
         "simulated_delay": settings["trained_delay"] + 1,  # the released key counts the prefix of 0 steps too
         "rtc_delay_exp_weight": True,
         "use_inference_prefix_overwrite": True,
-        "force_image_size": vision["image"],
         "downsample_ratio": 0.5,
         "select_layer": -1,
         "connector_arch": "internvl_connector",
-        "vit_config": _vision_config(vision),
-        "llm_config": {
-            **shared,
-            "use_mot": True,
-            "hidden_size": decoder["und_hidden"],
-            "intermediate_size": decoder["und_mlp"],
-            "tie_word_embeddings": False,
-            "layer_module": "Qwen3MoTDecoderLayer",
-            "expert_config": {**shared, "hidden_size": decoder["act_hidden"], "intermediate_size": decoder["act_mlp"]},
-        },
     }
 
 

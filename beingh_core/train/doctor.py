@@ -6,7 +6,7 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,14 @@ from beingh_core.errors import BeingHError
 from beingh_core.model import BeingH
 from beingh_core.train import memory
 from beingh_core.train.checks import Finding, findings, still
-from beingh_core.train.plan import TRAIN, Plan
+from beingh_core.train.prepare import found_run, prepare
 from beingh_core.train.samples import Made, SampleMaker, normalised
+from beingh_core.train.saving import read_state, told_of
 from beingh_core.train.settings import RunConfig
 from beingh_core.train.sources import AnySource, Source, open_sources, with_actions
-from beingh_core.train.start import chunk_length, config_of, load_model, prompts_for, tokenizer_for
-from beingh_core.train.step import PackInputs, Stepper, longest_delay
+from beingh_core.train.start import chunk_length, load_model
+from beingh_core.train.step import PackInputs, Stepper
 from beingh_core.train.text_source import TextSource
-from beingh_core.train.trackers import check_installed
 
 MOST_SHOWN = 8
 _TIMED_PACKS = 3
@@ -126,7 +126,11 @@ class Report:
 
 
 def examine(
-    config: RunConfig, gpus: Sequence[int] = (1, 4, 8), gpu_gb: float = 80.0, say: Callable[[str], None] = print
+    config: RunConfig,
+    gpus: Sequence[int] = (1, 4, 8),
+    gpu_gb: float = 80.0,
+    say: Callable[[str], None] = print,
+    without_weights: bool = False,
 ) -> Report:
     """Looks at everything that a run would begin with; reads one batch of pictures.
 
@@ -135,23 +139,21 @@ def examine(
         gpus: For how many GPUs memory is told.
         gpu_gb: Memory of one [GB].
         say: Is told what is being done.
+        without_weights: Loads no weights, so that no loss is told; a checkpoint needs none then.
 
     Raises:
         BeingHError: What would end the run at once.
     """
-    check_installed(config.log)
-    length = chunk_length(config)
+    length, found = chunk_length(config), found_run(config)
+    known = told_of(found)["statistics"] if found is not None else None
     with tempfile.TemporaryDirectory() as scratch:
         say("reading the datasets' numbers")
-        sources = open_sources(config.data, Path(config.data.cache or scratch), length)
+        sources = open_sources(config.data, Path(config.data.cache or scratch), length, known)
+        contradictions = {source.title: findings(source, length) for source in with_actions(sources)}
+        prepared = prepare(config, sources, length)
+        sources, raw = prepared.sources, prepared.raw_config
         acting = with_actions(sources)
-        found = {source.title: findings(source, length) for source in acting}
-        longest = max((longest_delay(s.modality.name, s.modality.delay_steps, config.uac) for s in acting), default=0)
-        tokenizer = tokenizer_for(config, (text for source in sources for text in source.texts()))
-        prompts = prompts_for(config, tokenizer, longest)
-        sources = tuple(source.measured(prompts) for source in sources)
-        plan = Plan(sources, config.data, config.packing, config.training.seed, TRAIN)
-        maker = SampleMaker(sources, prompts, config.data, config.training.seed)
+        plan, maker = prepared.plan_of(None if found is None else read_state(found)), prepared.maker()
         say("decoding a batch")
         begin, packs = time.perf_counter(), []
         for _ in range(_TIMED_PACKS):
@@ -163,20 +165,18 @@ def examine(
             raise BeingHError(f"no sample of the first packs can be made ({why})", where="data.datasets")
         samples, words = _shown(sources, maker, made), _words(sources, maker, packs)
         report = Report(
-            config=config, sources=sources, findings=found, still={s.title: still(s) for s in acting},
+            config=config, sources=sources, findings=contradictions, still={s.title: still(s) for s in acting},
             account=plan.account(), samples=samples, words=words, batch=_batch(packs),
             difference=_difference(samples, acting), speed={"made_per_s": made_per_s}, gpu_gb=gpu_gb,
             notes=[*(note for source in sources for note in source.notes), *_left_out(packs)],
         )  # fmt: skip
-        raw = config_of(config, tokenizer, longest)
-        report.parameters = memory.parameters(raw)
-        for count in gpus:
-            for again in (False, True):
-                training = config.training.model_copy(update={"activation_checkpointing": again, "shard": count > 1})
-                report.memory[count, again] = memory.estimate(raw, training, _load(made), count)
-        if _fits(report.parameters):
+        _sizes(report, raw, _load(made), gpus)
+        if without_weights:
+            report.notes.append("a dry run: no weights were loaded and no loss was computed")
+        elif _fits(report.parameters):
             say("loading the model, one step")
-            _loss(report, load_model(config, tokenizer, longest, maker.used_slots.tolist()), made, config)
+            slots, told = maker.used_slots.tolist(), report.notes.append
+            _loss(report, load_model(config, prepared.tokenizer, prepared.longest, slots, told), made, config)
         else:
             report.notes.append("the model does not fit into this machine's memory: no loss was computed")
     return report
@@ -290,6 +290,18 @@ def _load(made: Made) -> memory.Load:
     act = batch["packed_action_indexes"].numel() + batch["packed_state_indexes"].numel()
     labels = batch["ce_loss_indexes"].numel() if "ce_loss_indexes" in batch else 0
     return memory.Load(und=made.tokens - act, act=act, views=len(batch["packed_vit_tokens"]), labels=labels)
+
+
+def _sizes(report: Report, raw: Mapping[str, Any], load: memory.Load, gpus: Sequence[int]) -> None:
+    """Weights by part, and memory with and without activation checkpointing."""
+    training = report.config.training
+    if training.shard:
+        report.notes.append("training.shard needs several ranks: torchrun --nproc-per-node N -m beingh_core.train")
+    report.parameters = memory.parameters(raw)
+    for count in gpus:
+        for again in (False, True):
+            changed = training.model_copy(update={"activation_checkpointing": again, "shard": count > 1})
+            report.memory[count, again] = memory.estimate(raw, changed, load, count)
 
 
 def _loss(report: Report, model: BeingH, made: Made, config: RunConfig) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from beingh_core.model import BeingH, BeingHConfig
 from beingh_core.model.initialise import without_weights
 from beingh_core.train.lora import add_lora
@@ -13,11 +15,14 @@ from beingh_core.train.parts import PARTS, freeze, part_of
 from beingh_core.train.settings import TrainingSection
 
 FULL, HALF = 4, 2  # bytes of a number
-# Numbers kept for the backward pass of one token and layer, in widths of hidden state, queries, keys and values, MLP:
-# inputs and normed inputs of both norms, residuals; projections before and behind norm and rotation, attention's result; gate,
-# up, their product.
-_HIDDEN, _QUERY, _KEY, _MLP = 7.0, 4.0, 4.0, 4.0
-_WORKSPACE = 0.08  # of everything else: fragments, buffers of communication, the framework's own
+# Bytes kept for the backward pass of one token and decoder layer, for each number of hidden state, queries, keys and MLP. Trained:
+# inputs of both norms, normed, weighted; projections, normed, as they attend, result, result of each token; gate, its
+# activation, up, product. Under bf16 norms and residuals stay float32. Frozen weights need no input of their own product.
+_TRAINED = {"fp32": (24, 20, 20, 16), "bf16": (20, 12, 12, 8)}
+_FROZEN = {"fp32": (8, 12, 16, 12), "bf16": (8, 8, 8, 6)}
+# The same of the vision encoder: hidden state with queries, keys and values; MLP.
+_VISION = {"fp32": (44, 8), "bf16": (28, 4)}
+WORKSPACE = 0.08  # of everything else: fragments, buffers of communication, the framework's own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +48,19 @@ def parameters(raw_config: Mapping[str, Any]) -> dict[str, int]:
     return _counted(model, trained_only=False)
 
 
+def light_model(raw_config: Mapping[str, Any], training: TrainingSection) -> BeingH:
+    """The model of a run with its frozen and low-rank weights, but without values.
+
+    Raises:
+        BeingHError: The sections `freeze`, `freeze_act_layers` and `lora` do not fit the model.
+    """
+    with without_weights():
+        model = BeingH(raw_config)
+        freeze(model, training.freeze, training.freeze_act_layers)
+        add_lora(model, training.lora)
+    return model
+
+
 def estimate(raw_config: Mapping[str, Any], training: TrainingSection, load: Load, gpus: int) -> dict[str, float]:
     """GB of one GPU, by part; `total` is their sum.
 
@@ -55,44 +73,51 @@ def estimate(raw_config: Mapping[str, Any], training: TrainingSection, load: Loa
         load: what is computed at a time.
         gpus: ranks.
     """
-    with without_weights():
-        model = BeingH(raw_config)
-        freeze(model, training.freeze, training.freeze_act_layers)
-        add_lora(model, training.lora)
+    model = light_model(raw_config, training)
     config, every = model.config, sum(_counted(model, trained_only=False).values())
     trained = sum(_counted(model, trained_only=True).values())
     share = gpus if training.shard else 1
-    found = {
-        "weights": FULL * every / share,
-        "gradients": FULL * trained / share,
-        "AdamW": 2 * FULL * trained / share,
-        "average": FULL * trained / share if training.ema_decay else 0.0,
+    at_work = {
         "bf16 copies": _copies(model, training, every),
         "gathered layers": 0.0 if share == 1 else 2.0 * FULL * _largest_group(model),
         "activations": activations(config, training, load),
         "pictures": FULL * 3 * load.views * config.picture_size**2,
         "logits": 2.0 * FULL * load.labels * config.decoder.vocab_size,
     }
-    found["workspace"] = _WORKSPACE * sum(found.values())
+    # AdamW computes all roots at once, when what the backward pass needed is gone.
+    found = {
+        "weights": FULL * every / share,
+        "gradients": FULL * trained / share,
+        "AdamW": 2 * FULL * trained / share,
+        "average": FULL * trained / share if training.ema_decay else 0.0,
+        **at_work,
+        "AdamW's step": max(0.0, FULL * trained / share - sum(at_work.values())),
+    }
+    found["workspace"] = WORKSPACE * sum(found.values())
     return {name: size / 1e9 for name, size in found.items()} | {"total": sum(found.values()) / 1e9}
 
 
 def activations(config: BeingHConfig, training: TrainingSection, load: Load) -> float:
     """Bytes that are kept for the backward pass of one pack."""
-    decoder, vision, size = config.decoder, config.vision, HALF if training.precision == "bf16" else FULL
+    decoder, vision, again = config.decoder, config.vision, training.activation_checkpointing
     heads, keys = decoder.num_heads * decoder.head_dim, decoder.num_kv_heads * decoder.head_dim
-    layers = 0.0
-    deepest = 0.0  # the layer that is computed anew
-    for tokens, side in ((load.und, decoder.und), (load.act, decoder.act)):
-        kept = _HIDDEN * side.hidden_size + _QUERY * heads + _KEY * keys + _MLP * side.intermediate_size
-        deepest += tokens * kept
-        layers += decoder.num_layers * tokens * (side.hidden_size if training.activation_checkpointing else kept)
+    kept, deepest = 0.0, 0.0  # of all layers; of the one that is computed anew
+    for part, tokens, side in (("und", load.und, decoder.und), ("act", load.act, decoder.act)):
+        lora = training.lora.rank and part in training.lora.parts
+        bytes_of = (_FROZEN if part in training.freeze and not lora else _TRAINED)[training.precision]
+        hidden, query, key, mlp = np.multiply(bytes_of, (side.hidden_size, heads, keys, side.intermediate_size))
+        layer = hidden + query + key + mlp
+        # Words leave the last layer only where they predict.
+        last = hidden / 2 + query + key if part == "und" else layer
+        kept += tokens * (
+            FULL * side.hidden_size * decoder.num_layers if again else (decoder.num_layers - 1) * layer + last
+        )
+        deepest += tokens * layer
     patches = load.views * ((config.picture_size // vision.patch_size) ** 2 + 1)
-    kept = _HIDDEN * vision.hidden_size + 4 * vision.hidden_size + 2 * vision.intermediate_size
-    frozen = "vision" in training.freeze
-    tower = vision.num_layers * patches * (vision.hidden_size if training.activation_checkpointing else kept)
-    again = max(deepest, patches * kept) if training.activation_checkpointing else 0.0
-    return size * (layers + (0.0 if frozen else tower) + again)
+    layer = float(np.dot(_VISION[training.precision], (vision.hidden_size, vision.intermediate_size)))
+    if "vision" not in training.freeze or (training.lora.rank and "vision" in training.lora.parts):
+        kept += vision.num_layers * patches * (FULL * vision.hidden_size if again else layer)
+    return float(kept + (max(deepest, patches * layer) if again else 0.0))
 
 
 def _copies(model: BeingH, training: TrainingSection, every: int) -> float:

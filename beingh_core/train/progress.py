@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from beingh_core.errors import BeingHError
 from beingh_core.train.trackers import Trackers
 
 
@@ -54,14 +56,30 @@ class Progress:
         self.record("train", step, {**values, **more, **rates, "seconds_left": left_s})
 
     def record(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
-        """A line of log.jsonl, and points of curves."""
+        """A line of log.jsonl, and points of curves.
+
+        Raises:
+            BeingHError: The folder of the run cannot be written.
+        """
         if self._quiet:
             return
-        self._out.mkdir(parents=True, exist_ok=True)
-        with open(self._out / "log.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+        with self._writing("log.jsonl"):
+            self._out.mkdir(parents=True, exist_ok=True)
+            with open(self._out / "log.jsonl", "a", encoding="utf-8") as file:
+                file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
         if self._trackers is not None:
             self._trackers.write(kind, values, step)
+
+    @contextlib.contextmanager
+    def _writing(self, name: str) -> Iterator[None]:
+        """Tells what the disk refuses in one error."""
+        try:
+            yield
+        except OSError as error:
+            raise BeingHError(
+                f"{name} cannot be written: {error.strerror or error}", where=self._out,
+                remedy="make room on the disk, or give another `out`; a run goes on from its last checkpoint",
+            ) from None  # fmt: skip
 
     def say(self, text: str) -> None:
         """A line on the terminal."""

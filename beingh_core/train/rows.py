@@ -113,7 +113,7 @@ def scan(
         weighing: Which columns weigh rows, or say who was in charge.
 
     Raises:
-        BeingHError: A wanted episode is not there, or no episode is usable.
+        BeingHError: A wanted episode is not there, no episode is usable, or the cache cannot be written.
     """
     have = {episode.index: episode for episode in dataset.episodes}
     if missing := [number for number in episodes if number not in have]:
@@ -122,7 +122,13 @@ def scan(
     weighing = weighing or Weighing()
     folder = cache / f"{dataset.root.name}-{_digest(dataset, columns, wanted, task, weighing)}"
     if not (folder / "table.json").exists():
-        _write(dataset, columns, wanted, task, weighing, folder)
+        try:
+            _write(dataset, columns, wanted, task, weighing, folder)
+        except OSError as error:
+            raise BeingHError(
+                f"its numbers cannot be kept: {error.strerror or error}", where=folder,
+                remedy="make room on the disk, or give another folder: data.cache",
+            ) from None  # fmt: skip
     table = RowTable.load(folder)
     if not table.episodes:
         why = "; ".join(f"episode {number}: {reason}" for number, reason in list(table.bad.items())[:3])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +12,26 @@ import numpy as np
 import torch
 
 from beingh_core.errors import BeingHError
-from beingh_core.model import checkpoint
+from beingh_core.model import BeingHConfig, checkpoint
+from beingh_core.model.flex import uses_flex
+from beingh_core.policy.prompt import PromptBuilder
 from beingh_core.train import checks, metadata
 from beingh_core.train.loader import load_packs
 from beingh_core.train.lora import add_lora, merged
 from beingh_core.train.parts import freeze, recompute
-from beingh_core.train.plan import HELD_OUT, TRAIN, Plan
+from beingh_core.train.plan import HELD_OUT
+from beingh_core.train.prepare import found_run, prepare
 from beingh_core.train.progress import Progress
 from beingh_core.train.ranks import Ranks
-from beingh_core.train.samples import Made, SampleMaker, normalised
+from beingh_core.train.samples import Made, normalised
 from beingh_core.train.saving import STATE, Checkpoints, read_state, told_of
 from beingh_core.train.settings import RunConfig
 from beingh_core.train.shards import shard, whole
-from beingh_core.train.sources import open_sources, with_actions
-from beingh_core.train.start import chunk_length, load_model, prompts_for, tokenizer_for
-from beingh_core.train.step import PackInputs, Stepper, draw_delays, longest_delay
+from beingh_core.train.sources import AnySource, open_sources, with_actions
+from beingh_core.train.start import chunk_length, load_model
+from beingh_core.train.step import PackInputs, Stepper, draw_delays
 from beingh_core.train.tokenizer import save_tokenizer
-from beingh_core.train.trackers import Trackers, check_installed
+from beingh_core.train.trackers import Trackers
 from beingh_core.train.watching import Watcher, loss_shares
 from beingh_core.train.weighing import GROUPS
 
@@ -48,26 +51,23 @@ class Run:
 
     def __init__(self, config: RunConfig, ranks: Ranks | None = None) -> None:
         self.config, self.ranks, self.out = config, ranks or Ranks(), Path(config.out)
-        check_installed(config.log)
+        found = self.ranks.from_first(found_run(config) if self.ranks.is_first else None)
         curves = Trackers(config.log, self.out, config.model_dump()) if self.ranks.is_first else None
         self.progress = Progress(self.out, config.training.steps, curves, not self.ranks.is_first)
         self.checkpoints = Checkpoints(self.out, config.save.keep)
-        found = self._found()
         self._steps_per_chunk = chunk_length(config)
-        self._open_data(told_of(found)["statistics"] if found is not None and self.ranks.is_first else None)
-        delays = [self._longest(source) if source.has_actions else 0 for source in self.sources]
-        self.longest_delays, self.delay = delays, max(delays)
-        self.tokenizer = tokenizer_for(config, (text for source in self.sources for text in source.texts()))
-        self.prompts = prompts_for(config, self.tokenizer, self.delay)
-        self._measure()
-        self.plan = self._plan(TRAIN)
-        self._held_out = self._plan(HELD_OUT) if config.evaluate.every else None
-        self.files = metadata.describe(with_actions(self.sources), config.name, self._steps_per_chunk)
-        self._build_model()
+        known = told_of(found)["statistics"] if found is not None and self.ranks.is_first else None
+        self.prepared = prepare(config, self._opened(known), self._steps_per_chunk, self._measured)
+        self.sources = self.prepared.sources
+        state = None if found is None else read_state(found)
+        self.plan = self.prepared.plan_of(state)
+        self._build_model(fresh=found is None)
         self.best, self._saved = float("inf"), -1
         self._stopping = False
-        if found is not None:
-            self._go_on(found)
+        if state is not None:
+            self.stepper.go_on(state["stepper"])
+            self.best, self._saved = state["best"], self.stepper.step_number
+            self.progress.say(f"going on from {found}")
 
     def train(self) -> None:
         """Steps to the last one, or to a SIGTERM, after which it saves; safe to interrupt and start again."""
@@ -102,7 +102,7 @@ class Run:
         generator = torch.Generator().manual_seed(seed + (1 << 50))
         if made.batch is None:
             return PackInputs(batch=None, seed=seed)
-        longest = [self.longest_delays[which] for which in made.sources if self.sources[which].has_actions]
+        longest = [self.prepared.delays[which] for which in made.sources if self.sources[which].has_actions]
         delays = draw_delays(longest, self.config.uac, generator)
         groups = None if made.charge is None else torch.from_numpy(made.charge.reshape(-1).astype(np.int64))
         batch = normalised(made.batch, self.ranks.device)
@@ -110,13 +110,17 @@ class Run:
 
     def evaluate(self) -> dict[str, float]:
         """Losses on held-out episodes with the weights that are saved, always over the same packs and draws."""
-        maker = SampleMaker(self.sources, self.prompts, self.config.data, self.config.training.seed, plain=True)
+        maker = self.prepared.maker(plain=True)
         sums, was_training = np.zeros(4), self.stepper.model.training
         self.stepper.model.eval()
         with torch.no_grad(), self.stepper.averaged_weights():
             count = -(-self.config.evaluate.packs // self.ranks.count) * self.ranks.count
             for made in load_packs(
-                lambda: self._plan(HELD_OUT), lambda: maker, rank=self.ranks.rank, ranks=self.ranks.count, most=count
+                lambda: self.prepared.plan(HELD_OUT),
+                lambda: maker,
+                rank=self.ranks.rank,
+                ranks=self.ranks.count,
+                most=count,
             ):
                 made.number += _EVALUATION
                 sums += self.stepper.summed(self.inputs(made))
@@ -185,31 +189,36 @@ class Run:
                 remedy="mend the dataset (`beingh dataset repair`), or leave out its bad `episodes` or lines",
             )
 
-    def _open_data(self, known: dict | None) -> None:
+    def _opened(self, known: dict | None) -> tuple[AnySource, ...]:
         """Rank 0 reads the datasets first; the others find what it has read."""
-        cache, data = Path(self.config.data.cache or self.out / "cache"), self.config.data
+        cache, data, sources = Path(self.config.data.cache or self.out / "cache"), self.config.data, None
         if self.ranks.is_first:
-            self.sources = open_sources(data, cache, self._steps_per_chunk, known)
-            checks.refuse(with_actions(self.sources), self._steps_per_chunk)
-            known = {source.title: source.statistics for source in with_actions(self.sources)}
+            sources = open_sources(data, cache, self._steps_per_chunk, known)
+            checks.refuse(with_actions(sources), self._steps_per_chunk)
+            known = {source.title: source.statistics for source in with_actions(sources)}
         known = self.ranks.from_first(known)
-        if not self.ranks.is_first:
-            self.sources = open_sources(data, cache, self._steps_per_chunk, known)
+        return sources or open_sources(data, cache, self._steps_per_chunk, known)
 
-    def _measure(self) -> None:
+    def _measured(self, sources: Sequence[AnySource], prompts: PromptBuilder) -> tuple[AnySource, ...]:
         """Lengths of all samples; rank 0 counts those of conversations first, and the others find them."""
+        found = tuple(sources)
         for is_mine in (self.ranks.is_first, not self.ranks.is_first):
             if is_mine:
-                self.sources = tuple(source.measured(self.prompts) for source in self.sources)
+                found = tuple(source.measured(prompts) for source in sources)
             self.ranks.wait()
+        return found
 
-    def _build_model(self) -> None:
-        config, training = self.config, self.config.training
-        used = SampleMaker(self.sources, self.prompts, config.data, training.seed).used_slots
-        model = load_model(config, self.tokenizer, self.delay, used.tolist())
+    def _build_model(self, fresh: bool) -> None:
+        config, training, prepared = self.config, self.config.training, self.prepared
+        say = self.progress.say if fresh else lambda _: None
+        head_dim = BeingHConfig.from_dict(prepared.raw_config).decoder.head_dim
+        flex = uses_flex(training.attention, self.ranks.device, head_dim)
+        slots = prepared.maker().used_slots.tolist()
+        model = load_model(config, prepared.tokenizer, prepared.longest, slots, say)
         freeze(model, training.freeze, training.freeze_act_layers)
         add_lora(model, training.lora, training.seed)
         model.to(self.ranks.device)
+        model.flex = flex
         self.watcher = Watcher(model, self.ranks)
         if training.activation_checkpointing:
             recompute(model)
@@ -222,46 +231,15 @@ class Run:
             shard(model, self.ranks)
         self.stepper = Stepper(model, config.optimiser, training, config.loss, self.ranks, training.shard)
 
-    def _plan(self, part: str) -> Plan:
-        return Plan(self.sources, self.config.data, self.config.packing, self.config.training.seed, part)
-
     def _packs(self) -> Iterator[Made]:
         config = self.config
-        maker = lambda: SampleMaker(self.sources, self.prompts, config.data, config.training.seed)
         return load_packs(
-            lambda: self._plan(TRAIN), maker, state=self.plan.state(), rank=self.ranks.rank, ranks=self.ranks.count,
+            self.prepared.plan, self.prepared.maker, state=self.plan.state(), rank=self.ranks.rank, ranks=self.ranks.count,
             workers=config.data.workers, prefetch=config.data.prefetch,
         )  # fmt: skip
 
-    def _longest(self, source) -> int:
-        longest = longest_delay(source.modality.name, source.modality.delay_steps, self.config.uac)
-        if longest >= self._steps_per_chunk:
-            raise BeingHError(
-                f"a prefix of {longest} steps leaves nothing of a chunk of {self._steps_per_chunk} to `{source.title}`",
-                where="uac.longest", allowed=f"0 to {self._steps_per_chunk - 1}",
-            )  # fmt: skip
-        return longest
-
-    def _found(self) -> Path | None:
-        """The checkpoint to go on from, the same on all ranks."""
-        found = self.checkpoints.resumable() if self.ranks.is_first else None
-        found = self.ranks.from_first(found)
-        if found is not None and not self.config.resume:
-            raise BeingHError(
-                f"there is a run in this folder, up to {found.name}", where=self.out,
-                remedy="give another `out`, or resume=true to go on with it",
-            )  # fmt: skip
-        return found
-
     def _state(self) -> dict[str, Any]:
         return {"stepper": self.stepper.state(), "plan": self.plan.state(), "best": self.best}
-
-    def _go_on(self, found: Path) -> None:
-        state = read_state(found)
-        self.plan.go_on(state["plan"])
-        self.stepper.go_on(state["stepper"])
-        self.best, self._saved = state["best"], self.stepper.step_number
-        self.progress.say(f"going on from {found}")
 
     def _told(self, left_out: Counter) -> dict[str, Any]:
         return {
@@ -275,8 +253,8 @@ class Run:
         if self.config.save.dtype == "bf16":
             weights = {name: tensor.to(torch.bfloat16) for name, tensor in weights.items()}
         checkpoint.save(folder, model.raw_config, weights)
-        save_tokenizer(self.tokenizer, folder)
-        metadata.write(self.files, folder)
+        save_tokenizer(self.prepared.tokenizer, folder)
+        metadata.write(self.prepared.files, folder)
         if state is not None:
             torch.save(state, folder / STATE)
 

@@ -8,8 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, Strict, model_validator
 
+from beingh_core.errors import BeingHError
+from beingh_core.train.model_settings import ModelSection, Section, StartSection
 from beingh_core.train.overrides import overridden
-from beingh_core.validation import Schema, at_most, check, positive, real, text, whole
+from beingh_core.validation import at_most, check, positive, real, text, whole
 
 _REMEDY = "docs/training.md has a table of all keys; config/train/tiny.yaml is a short file that works"
 # Contradictions between a dataset and its contract that a dataset may accept (`checks`).
@@ -37,50 +39,6 @@ _COUNT = whole(0, 1_000_000_000)
 _SHARE = real(0, 1)
 _WEIGHT = real(0, 1e6)
 _Name = text(200)
-
-
-class Section(Schema, extra="forbid"):
-    """A mapping of the file; an unknown key is refused."""
-
-
-class VisionSizes(Section):
-    """Sizes of the vision encoder of a model from nothing, in pixels and channels."""
-
-    image: int
-    patch: int
-    hidden: int
-    layers: int
-    heads: int
-    mlp: int
-
-
-class DecoderSizes(Section):
-    """Sizes of the decoder of a model from nothing."""
-
-    layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    und_hidden: int
-    und_mlp: int
-    act_hidden: int
-    act_mlp: int
-
-
-class ModelSection(Section):
-    """What of the model is not the checkpoint's own; a model from nothing needs `vision` and `decoder`."""
-
-    action_chunk_length: whole(1, 1024) | None = None
-    num_inference_timesteps: whole(1, 100) | None = None
-    image_size: whole(1, 4096) | None = None
-    use_mpg: bool | None = None
-    mpg_lambda: real(0, 1000) | None = None
-    mpg_num_projections: whole(1, 1024) | None = None
-    mpg_gate_temperature: positive(1e6) | None = None
-    mpg_refinement_iters: whole(0, 16) | None = None
-    mpg_use_stop_gradient: bool | None = None
-    vision: VisionSizes | None = None
-    decoder: DecoderSizes | None = None
 
 
 class InterventionSection(Section):
@@ -276,7 +234,7 @@ class TrainingSection(Section):
 
     A step consumes `accumulate` packs on each rank. `freeze` names parts that stay as they are (`FREEZABLE`),
     `freeze_act_layers` the lowest act layers. `ema_decay` 0 keeps no average; else the averaged weights are saved. `shard`
-    spreads weights, gradients and optimiser over the ranks (FSDP2).
+    spreads weights, gradients and optimiser over the ranks (FSDP2). `attention` auto is flex attention on a GPU.
     """
 
     steps: whole(1, 1_000_000_000) = 60_000
@@ -287,6 +245,7 @@ class TrainingSection(Section):
     freeze_act_layers: whole(0, 256) = 0
     lora: LoraSection = Field(default_factory=LoraSection)
     shard: bool = False
+    attention: Literal["auto", "dense", "flex"] = "auto"
     activation_checkpointing: bool = False
     seed: whole(0, 2**32 - 1) = 0
 
@@ -322,7 +281,7 @@ class SaveSection(Section):
 
 
 class RunConfig(Section):
-    """One training run. `checkpoint` is where it starts from; without one it starts from nothing.
+    """One training run. It starts from `checkpoint`, from parts of others (`start`), or from nothing.
 
     `resume` goes on with a run that is found in `out`; without it such a run is refused.
     """
@@ -330,6 +289,7 @@ class RunConfig(Section):
     out: text(4096)
     name: _Name = "beingh"
     checkpoint: text(4096) = ""
+    start: StartSection | None = None
     resume: bool = True
     model: ModelSection = Field(default_factory=ModelSection)
     data: DataSection
@@ -347,13 +307,20 @@ class RunConfig(Section):
         """Read a YAML file, with `key.of.section=value` in place of what it says.
 
         Raises:
-            BeingHError: no such file, not YAML, or keys that are unknown, missing, of another type, out of bounds or
+            BeingHError: no such file, not YAML, one for the simulator's demonstrations, or keys that are unknown, missing, of another type, out of bounds or
                 that contradict each other.
         """
         from beingh_core.contract.reader import read_yaml
 
         path = Path(path)
-        return cls.from_dict(overridden(read_yaml(path).data, changes, cls), path)
+        raw = read_yaml(path).data
+        if isinstance(raw, dict) and {"robot", "tasks"} <= raw.keys():
+            raise BeingHError(
+                "this file trains on demonstrations of the simulator, which are no datasets", where=path,
+                remedy="`make checkpoint` records them and trains on them, or `python -m beingh_core.train --config FILE --data DIR "
+                "--out DIR` on recorded ones; for LeRobot datasets begin with config/train/tiny.yaml",
+            )  # fmt: skip
+        return cls.from_dict(overridden(raw, changes, cls), path)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], where: object = "configuration") -> RunConfig:
@@ -363,12 +330,16 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _consistent(self) -> RunConfig:
         sizes = (self.model.vision, self.model.decoder)
-        if self.checkpoint and any(sizes):
+        if self.checkpoint and self.start:
+            raise ValueError("give either `checkpoint` (a whole model) or `start` (parts of others)")
+        if (self.checkpoint or self.start) and any(sizes):
             raise ValueError(
-                "model.vision and model.decoder are sizes of a model from nothing; `checkpoint` has its own"
+                "model.vision and model.decoder are sizes of a model from nothing; `checkpoint` and `start` have their own"
             )
-        if not self.checkpoint and not all(sizes):
-            raise ValueError("without `checkpoint`, model.vision and model.decoder must give the sizes of a model")
+        if not (self.checkpoint or self.start) and not all(sizes):
+            raise ValueError(
+                "without `checkpoint` and `start`, model.vision and model.decoder must give the sizes of a model"
+            )
         if self.evaluate.every and not self.data.held_out:
             raise ValueError("evaluate.every needs held-out episodes: data.held_out")
         if self.training.steps < self.optimiser.warmup_steps:

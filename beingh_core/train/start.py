@@ -1,10 +1,10 @@
-"""The model and the words that a run starts from: a checkpoint, or nothing."""
+"""The model and the words that a run starts from: a checkpoint, parts of others, or nothing."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from beingh_core.files import read_json
 from beingh_core.model import BeingH, BeingHConfig
 from beingh_core.policy.prompt import PromptBuilder, PromptConfig
 from beingh_core.policy.tokenizer import load_tokenizer
-from beingh_core.train.config import model_config
+from beingh_core.train.assemble import assembled, extended_tokenizer, sizes_of
+from beingh_core.train.config import model_config, model_keys
 from beingh_core.train.language import task_phrases
 from beingh_core.train.settings import ModelSection, RunConfig
 from beingh_core.train.tokenizer import build_tokenizer
@@ -42,13 +43,15 @@ def chunk_length(config: RunConfig) -> int:
 
 
 def tokenizer_for(config: RunConfig, tasks: Iterable[str]) -> Tokenizer:
-    """The checkpoint's tokenizer; without a checkpoint one of bytes that knows the words of the tasks.
+    """The tokenizer of the checkpoint or of the language model; without either one of bytes that knows the words of the tasks.
 
     Raises:
-        BeingHError: The checkpoint's tokenizer cannot be read.
+        BeingHError: The tokenizer cannot be read.
     """
     if config.checkpoint:
         return load_tokenizer(checkpoint_directory(config.checkpoint))
+    if config.start:
+        return extended_tokenizer(config.start)
     words = Counter(word for task in dict.fromkeys(tasks) for word in re.findall(r"\s?[^\W\d_]+", task))
     phrases = task_phrases((), (), chunk_length(config))
     return build_tokenizer([*phrases, *(word for word, _ in words.most_common(MOST_WORDS))])
@@ -69,29 +72,41 @@ def config_keys(section: ModelSection, longest_delay: int) -> dict[str, Any]:
     return given | delay
 
 
-def raw_config(config: RunConfig, words: int, longest_delay: int) -> dict[str, Any]:
-    """config.json of a model from nothing.
+def raw_config(config: RunConfig, tokenizer: Tokenizer, longest_delay: int) -> dict[str, Any]:
+    """config.json of a new model.
 
     Args:
-        config: With sizes.
-        words: of the vocabulary.
+        config: With sizes, or the parts that have them.
+        tokenizer: Whose words it has.
         longest_delay: steps.
+
+    Raises:
+        BeingHError: A part cannot be read, or they do not fit each other.
     """
-    sizes = _FROM_NOTHING | {
-        "vision": config.model.vision.model_dump(), "decoder": config.model.decoder.model_dump(),
-        "use_training_time_rtc": longest_delay > 0, "trained_delay": longest_delay,
-    }  # fmt: skip
-    return model_config(sizes, words) | config_keys(config.model, longest_delay)
+    told = _FROM_NOTHING | {"use_training_time_rtc": longest_delay > 0, "trained_delay": longest_delay}
+    if config.start:
+        found = model_keys(told) | sizes_of(config.start, tokenizer)
+    else:
+        sizes = {"vision": config.model.vision.model_dump(), "decoder": config.model.decoder.model_dump()}
+        found = model_config(told | sizes, tokenizer.get_vocab_size())
+    return found | config_keys(config.model, longest_delay)
 
 
-def load_model(config: RunConfig, tokenizer: Tokenizer, longest_delay: int, used_slots: Sequence[bool]) -> BeingH:
+def load_model(
+    config: RunConfig,
+    tokenizer: Tokenizer,
+    longest_delay: int,
+    used_slots: Sequence[bool],
+    say: Callable[[str], None] = lambda _: None,
+) -> BeingH:
     """The model to train, float32 on the CPU.
 
     Args:
         config: Where it starts from.
-        tokenizer: Whose words a model from nothing has.
+        tokenizer: Whose words a new model has.
         longest_delay: that is trained [steps].
-        used_slots: (200,) which action slots any dataset has: a model from nothing does not listen to the noise in others.
+        used_slots: (200,) which action slots any dataset has: a new model does not listen to the noise in others.
+        say: is told which weights came from where.
 
     Raises:
         BeingHError: The checkpoint is broken, or its configuration with the run's keys is impossible.
@@ -100,7 +115,10 @@ def load_model(config: RunConfig, tokenizer: Tokenizer, longest_delay: int, used
         keys = config_keys(config.model, longest_delay)
         return BeingH.from_pretrained(config.checkpoint, dtype=torch.float32, overrides=keys).train()
     raw = config_of(config, tokenizer, longest_delay)
-    model = BeingH.from_config(raw, seed=config.training.seed).train()
+    if config.start:
+        model = assembled(config.start, raw, config.training.seed, say).train()
+    else:
+        model = BeingH.from_config(raw, seed=config.training.seed).train()
     with torch.no_grad():
         model.action_encoder.W1.weight[:, ~torch.tensor(used_slots)] = 0.0
     return model
@@ -116,7 +134,7 @@ def config_of(config: RunConfig, tokenizer: Tokenizer, longest_delay: int) -> di
         path = checkpoint_directory(config.checkpoint) / CONFIG
         raw = read_json(path) | config_keys(config.model, longest_delay)
     else:
-        raw, path = raw_config(config, tokenizer.get_vocab_size(), longest_delay), Path("model")
+        raw, path = raw_config(config, tokenizer, longest_delay), Path(config.start.mllm if config.start else "model")
     BeingHConfig.from_dict(raw, path, remedy="correct the section `model` of the configuration")
     return raw
 

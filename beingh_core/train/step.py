@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -190,11 +190,7 @@ class Stepper:
         Raises:
             BeingHError: It trained other weights, or kept no average where this one does.
         """
-        if state["weights"].keys() != self.trained.keys() or bool(state["average"]) != bool(self.average):
-            raise BeingHError(
-                "the run that is to go on trained other weights, or kept an average where this one does not",
-                remedy="put training.freeze and training.ema_decay back, or start another run: another `out`",
-            )
+        check_state(state, self.trained.keys(), bool(self.average))
         self.step_number = state["step"]
         self.optimiser.state.clear()
         for name, parameter in self.trained.items():
@@ -246,6 +242,19 @@ class Stepper:
             decay = min(self._training.ema_decay, (1 + self.step_number) / (10 + self.step_number))
             now = [local(p) for p in self.trained.values()]
             torch._foreach_lerp_(list(self.average.values()), now, 1 - decay)
+
+
+def check_state(state: Mapping[str, Any], trained: Collection[str], keeps_average: bool) -> None:
+    """Refuses the state of a stepper of another kind.
+
+    Raises:
+        BeingHError: It trained other weights, or kept no average where this one does.
+    """
+    if set(state["weights"]) != set(trained) or bool(state["average"]) != keeps_average:
+        raise BeingHError(
+            "the run that is to go on trained other weights, or kept an average where this one does not",
+            remedy="put training.freeze and training.ema_decay back, or start another run: another `out`",
+        )
 
 
 def learning_rate(step: int, settings: OptimiserSection, steps: int) -> float:
