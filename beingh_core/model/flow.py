@@ -44,3 +44,9 @@ def masked_mse(predicted: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """Sum of squared errors over valid entries divided by their number (at least 1)."""
     squared = (predicted.float() - target.float()).square() * valid
     return squared.sum() / valid.sum().clamp(min=1)
+
+
+def chunk_losses(predicted_BHW: Tensor, target_BHW: Tensor, valid_BHW: Tensor) -> Tensor:
+    """The same of each chunk alone, (B,)."""
+    squared = (predicted_BHW.float() - target_BHW.float()).square() * valid_BHW
+    return squared.sum((1, 2)) / valid_BHW.sum((1, 2)).clamp(min=1)

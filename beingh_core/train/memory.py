@@ -87,6 +87,14 @@ def activations(config: BeingHConfig, training: TrainingSection, load: Load) -> 
         kept = _HIDDEN * side.hidden_size + _QUERY * heads + _KEY * keys + _MLP * side.intermediate_size
         deepest += tokens * kept
         layers += decoder.num_layers * tokens * (side.hidden_size if training.activation_checkpointing else kept)
+    if (
+        config.mof is not None
+    ):  # each expert's inputs are copies, and a token beyond its first expert computes another MLP
+        mof, act = config.mof, decoder.act
+        more = 2 * act.hidden_size * mof.top_k + _MLP * act.intermediate_size * (mof.top_k - 1)
+        deepest += load.act * more
+        if not training.activation_checkpointing:
+            layers += (decoder.num_layers - mof.shared_layers) * load.act * more
     patches = load.views * ((config.picture_size // vision.patch_size) ** 2 + 1)
     kept = _HIDDEN * vision.hidden_size + 4 * vision.hidden_size + 2 * vision.intermediate_size
     frozen = "vision" in training.freeze

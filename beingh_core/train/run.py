@@ -21,6 +21,7 @@ from beingh_core.train.parts import freeze, recompute
 from beingh_core.train.plan import HELD_OUT, TRAIN, Plan
 from beingh_core.train.progress import Progress
 from beingh_core.train.ranks import Ranks
+from beingh_core.train.routing import Routing
 from beingh_core.train.samples import Made, SampleMaker, normalised
 from beingh_core.train.saving import STATE, Checkpoints, read_state, told_of
 from beingh_core.train.settings import RunConfig
@@ -103,9 +104,14 @@ class Run:
         return PackInputs(batch=normalised(made.batch, self.ranks.device), draws={"delays": delays}, seed=seed)
 
     def evaluate(self) -> dict[str, float]:
-        """Losses on held-out episodes with the weights that are saved, always over the same packs and draws."""
+        """Losses on held-out episodes with the weights that are saved, always over the same packs and draws.
+
+        Returns:
+            `action_loss`, `und_loss`; of several embodiments also `action_loss/<embodiment>`, a mean over chunks.
+        """
         maker = SampleMaker(self.sources, self.prompts, self.config.data, self.config.training.seed, plain=True)
         sums, was_training = [0.0, 0.0, 0.0], self.stepper.model.training
+        chunks = np.zeros((2, len(self.sources)))  # sum of losses, number
         self.stepper.model.eval()
         with torch.no_grad(), self.stepper.averaged_weights():
             count = -(-self.config.evaluate.packs // self.ranks.count) * self.ranks.count
@@ -119,9 +125,21 @@ class Run:
                     losses = self.stepper.losses(self.inputs(made))
                     found = (float(losses["action_loss"]), float(losses["und_loss"]), 1.0)
                     sums = [total + one for total, one in zip(sums, found)]
+                    np.add.at(
+                        chunks,
+                        (slice(None), made.sources),
+                        [losses["chunk_losses"].tolist(), [1.0] * len(made.sources)],
+                    )
         self.stepper.model.train(was_training)
         action, und, count = self.ranks.sums(sums)
-        return {"action_loss": action / max(1.0, count), "und_loss": und / max(1.0, count)}
+        found = {"action_loss": action / max(1.0, count), "und_loss": und / max(1.0, count)}
+        return found | self._of_embodiments(np.reshape(self.ranks.sums(chunks.ravel().tolist()), chunks.shape))
+
+    def _of_embodiments(self, chunks: np.ndarray) -> dict[str, float]:
+        """Mean loss of each embodiment's chunks, from (2, sources) sums and numbers; {} where there is one embodiment."""
+        names = [source.modality.name for source in self.sources]
+        sums = {name: chunks[:, [own == name for own in names]].sum(1) for name in sorted(set(names))}
+        return {f"action_loss/{name}": total / n for name, (total, n) in sums.items() if n and len(sums) > 1}
 
     def save(self, best: bool = False) -> None:
         """Writes a checkpoint; all ranks call it together."""
@@ -149,7 +167,8 @@ class Run:
         is_told = (self.stepper.step_number + 1) % self.config.log.every == 0
         told = self.stepper.step([self.inputs(one) for one in made], self.watcher.look if is_told else None)
         gathered.add(told, made)
-        for one in made:
+        for one, chosen in zip(made, self.stepper.routing):
+            self.routing.add(chosen, one.sources)
             self.progress.left_out += one.left_out
         self._check_left_out(gathered)
 
@@ -157,14 +176,20 @@ class Run:
         config, step = self.config, self.stepper.step_number
         if step % config.log.every == 0 or step == config.training.steps:
             samples, tokens = self.ranks.sums([gathered.samples, gathered.tokens])
-            self.progress.tell(step, gathered.means(), samples, tokens, self.watcher.take())
+            least, shares = self.routing.take()
+            self.progress.tell(step, gathered.means() | least, samples, tokens, self.watcher.take())
+            if shares:
+                self.progress.record("routing", step, shares)
             gathered.clear()
         best = False
         if config.evaluate.every and (step % config.evaluate.every == 0 or step == config.training.steps):
             losses = self.evaluate()
             total = losses["action_loss"] + config.loss.text_weight * losses["und_loss"]
             best, self.best = total < self.best, min(total, self.best)
-            self.progress.say(f"held out: action loss {losses['action_loss']:.4g}, text loss {losses['und_loss']:.4g}")
+            each = "".join(f", {name.partition('/')[2]} {loss:.4g}" for name, loss in losses.items() if "/" in name)
+            self.progress.say(
+                f"held out: action loss {losses['action_loss']:.4g}{each}, text loss {losses['und_loss']:.4g}"
+            )
             self.progress.record("held_out", step, losses)
             self.progress.start(step)
         due = step >= config.save.start and step % config.save.every == 0
@@ -205,6 +230,8 @@ class Run:
         add_lora(model, training.lora, training.seed)
         model.to(self.ranks.device)
         self.watcher = Watcher(model, self.ranks)
+        names = [source.modality.name for source in self.sources]
+        self.routing = Routing(model.config.mof, model.config.decoder.num_layers, names, self.ranks)
         if training.activation_checkpointing:
             recompute(model)
         if training.shard:
@@ -296,6 +323,7 @@ class _Gathered:
         values = {
             "action_loss": told.action_loss,
             "text_loss": told.und_loss,
+            "balance_loss": told.balance_loss,
             "norm": told.grad_norm,
             "lr": told.learning_rate,
         }
@@ -307,9 +335,9 @@ class _Gathered:
         self.tokens += sum(one.tokens for one in made)
 
     def means(self) -> dict[str, float]:
-        """Name -> mean; a text loss that is always 0 is left out."""
+        """Name -> mean; a loss of text or balance that is always 0 is left out."""
         means = {name: total / max(1, self._steps) for name, total in self._sums.items()}
-        return {name: value for name, value in means.items() if name != "text_loss" or value}
+        return {name: value for name, value in means.items() if name not in ("text_loss", "balance_loss") or value}
 
 
 def _in_main_thread() -> bool:

@@ -48,6 +48,14 @@ class DecoderSizes(Section):
     act_mlp: int
 
 
+class MofSection(Section):
+    """Mixture of flow experts: the act MLPs above the `shared_layers` lowest layers become `experts`, `top_k` for a token."""
+
+    experts: whole(1, 64)
+    top_k: whole(1, 64) = 1
+    shared_layers: whole(0, 256)
+
+
 class ModelSection(Section):
     """What of the model is not the checkpoint's own; a model from nothing needs `vision` and `decoder`."""
 
@@ -60,6 +68,7 @@ class ModelSection(Section):
     mpg_gate_temperature: positive(1e6) | None = None
     mpg_refinement_iters: whole(0, 16) | None = None
     mpg_use_stop_gradient: bool | None = None
+    mof: MofSection | None = None
     vision: VisionSizes | None = None
     decoder: DecoderSizes | None = None
 
@@ -193,9 +202,13 @@ class OptimiserSection(Section):
 
 
 class LossSection(Section):
-    """loss = action loss + text_weight * text loss; `text_depths`: see `BeingH.loss`."""
+    """loss = action loss + text_weight * text loss + balance_weight * balance loss of the experts.
+
+    `text_depths`: see `BeingH.loss`.
+    """
 
     text_weight: real(0, 1e6) = 1.0
+    balance_weight: real(0, 1e6) = 0.01
     text_depths: Annotated[list[whole(1, 256)], at_most(256)] = Field(default_factory=list)
 
 

@@ -38,10 +38,14 @@ class PackInputs:
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """What a step says of itself; losses are means over the packs of all ranks, the norm is that before clipping."""
+    """What a step says of itself; losses are means over the packs of all ranks, the norm is that before clipping.
+
+    `balance_loss` is 0 for a model without experts.
+    """
 
     action_loss: float
     und_loss: float
+    balance_loss: float = 0.0
     grad_norm: float
     learning_rate: float
 
@@ -58,6 +62,7 @@ class Stepper:
     Attributes:
         step_number: steps done.
         average: averaged weights by name, for a rank's shards; {} when none are kept.
+        routing: of each of the newest step's packs, (layers, B, E) as `mof.routing` says; None for one without experts or samples.
     """
 
     def __init__(
@@ -78,6 +83,7 @@ class Stepper:
         )  # fmt: skip
         self.average = {n: local(p).detach().clone() for n, p in self.trained.items()} if training.ema_decay else {}
         self.step_number = 0
+        self.routing: list[Tensor | None] = []
         self._last: Mapping[str, Any] | None = None
 
     def step(self, packs: Sequence[PackInputs], watch: Watch | None = None) -> Told:
@@ -94,18 +100,18 @@ class Stepper:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)
-        sums = [0.0, 0.0]
+        sums, self.routing = [0.0, 0.0, 0.0], []
         for pack in packs:
             losses = self._backward(pack, 1.0 / len(packs))
             sums = [total + found / len(packs) for total, found in zip(sums, losses)]
         if not self._sharded:
             self._ranks.average_gradients(self.trained.values())
-        action, und = (total / self._ranks.count for total in self._ranks.sums(sums))
+        action, und, balance = (total / self._ranks.count for total in self._ranks.sums(sums))
         if watch is not None:
             watch({name: p.grad for name, p in self.trained.items()})
         norm = torch.nn.utils.clip_grad_norm_(self.trained.values(), self._settings.clip)
         norm = float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
-        if not math.isfinite(action + und + norm):
+        if not math.isfinite(action + und + balance + norm):
             raise BeingHError(
                 f"step {self.step_number}: action loss {action:g}, text loss {und:g}, gradient norm {norm:g}",
                 allowed="finite numbers",
@@ -114,10 +120,10 @@ class Stepper:
         self.optimiser.step()
         self._follow()
         self.step_number += 1
-        return Told(action_loss=action, und_loss=und, grad_norm=norm, learning_rate=rate)
+        return Told(action_loss=action, und_loss=und, balance_loss=balance, grad_norm=norm, learning_rate=rate)
 
     def losses(self, pack: PackInputs) -> dict[str, Tensor]:
-        """Action and text loss of a pack, as they are trained on."""
+        """What `BeingH.loss` says of a pack, as it is trained on."""
         generator = torch.Generator().manual_seed(pack.seed)
         device = self._ranks.device.type
         with torch.autocast(device, torch.bfloat16, enabled=self._training.precision == "bf16"):
@@ -177,18 +183,25 @@ class Stepper:
             weights.copy_(part)
             part.copy_(kept)
 
-    def _backward(self, pack: PackInputs, share: float) -> tuple[float, float]:
+    def _backward(self, pack: PackInputs, share: float) -> tuple[float, ...]:
         """Adds a pack's gradients; its losses."""
         if pack.batch is None:
             if not self._sharded or self._last is None:
-                return 0.0, 0.0
+                self.routing.append(None)
+                return 0.0, 0.0, 0.0
             # All ranks gather and scatter weights together: one that has nothing to teach goes along without effect.
             pack, share = PackInputs(batch=self._last, draws={"delays": None}, seed=pack.seed), 0.0
         self._last = pack.batch
         losses = self.losses(pack)
-        total = losses["action_loss"] + self._loss.text_weight * losses["und_loss"]
+        balance = losses.get("balance_loss", torch.zeros_like(losses["und_loss"]))
+        total = (
+            losses["action_loss"] + self._loss.text_weight * losses["und_loss"] + self._loss.balance_weight * balance
+        )
         (total * share).backward()
-        return tuple(float(losses[name].detach()) * bool(share) for name in ("action_loss", "und_loss"))
+        self.routing.append(losses.get("routing") if share else None)
+        return tuple(
+            float(loss.detach()) * bool(share) for loss in (losses["action_loss"], losses["und_loss"], balance)
+        )
 
     @torch.no_grad()
     def _follow(self) -> None:
