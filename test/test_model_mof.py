@@ -8,7 +8,7 @@ import pytest
 import torch
 from model_reference import pack, random_sample, small_config
 
-from beingh_core.bench import shapes
+from beingh_core.bench import matmul_bound, shapes
 from beingh_core.bench.full_sequence import full_sequence_actions
 from beingh_core.errors import BeingHError
 from beingh_core.model import BeingH, mof
@@ -227,6 +227,14 @@ def test_the_shapes_of_the_bench_count_their_experts():
     assert estimates[1]["AdamW"] - estimates[0]["AdamW"] == pytest.approx(8 * (routed["act"] - dense["act"]) / 1e9)
     more = estimates[1]["activations"] / estimates[0]["activations"]
     assert 1.0 < more < 1.02  # as many products of a token as before, from copies of its inputs
+
+
+def test_the_bound_counts_one_expert_and_the_router_of_each_token():
+    dense, routed = (matmul_bound.count_parts(shapes.build_model(shape), 60, 2) for shape in ("tiny", "tiny_mof"))
+    router = 2 * 4 * 32  # weights of both routed layers
+    assert routed.step.flops - dense.step.flops == 2 * 16 * router
+    assert routed.step.weight_bytes - dense.step.weight_bytes == 4 * router
+    assert routed.prefix.flops - dense.prefix.flops == 2 * 1 * router / 2  # the last layer's outputs are not needed
 
 
 def test_the_engine_of_several_robots_routes_each_as_alone():

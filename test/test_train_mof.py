@@ -215,5 +215,5 @@ def test_two_ranks_and_sharded_ranks_with_experts_learn_what_one_learns(robots, 
                     assert other[key] == pytest.approx(one[key], abs=0.03), (name, key)
         saved = BeingH.from_pretrained(tmp_path / name / "last").state_dict()
         assert saved.keys() == weights.keys()
-        for key, tensor in saved.items():
-            assert (tensor - weights[key]).norm() <= 2e-3 * weights[key].norm() + 1e-6, (name, key)
+        for key in (key for key in saved if ".mlp_mot_gen." in key):
+            assert (saved[key] - weights[key]).norm() <= 1e-4 * weights[key].norm(), (name, key)
