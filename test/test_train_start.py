@@ -41,7 +41,7 @@ def states(model, batch):
     layout, und, act = model._layout(data)
     tokens = model.embed_und(data, und)
     empty = tokens.new_zeros(0, model.config.decoder.act.hidden_size)
-    found, _, _ = model.language_model.model(tokens, empty, layout, Kept())
+    found, *_ = model.language_model.model(tokens, empty, layout, Kept())
     return found[layout.token_of]
 
 
@@ -94,15 +94,17 @@ def test_it_computes_what_transformers_internvl_computes(tmp_path, layout, chang
         torch.testing.assert_close(logits[:, is_known], told.logits[0][:, is_known], rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("mof", (None, {"experts": 3, "top_k": 2, "shared_layers": 1}), ids=("dense", "experts"))
 @torch.no_grad()
-def test_the_act_side_computes_what_transformers_qwen3_computes(tmp_path):
+def test_the_act_side_computes_what_transformers_qwen3_computes(tmp_path, mof):
     internvl(tmp_path / "mllm")
     theirs, told = qwen3(tmp_path / "expert"), []
-    ours = loaded(run_config(tmp_path / "mllm", tmp_path / "expert"), told)
+    ours = loaded(run_config(tmp_path / "mllm", tmp_path / "expert", mof=mof), told)
+    assert (ours.config.mof is None) == (mof is None)
     tokens = torch.randn(1, 19, 20, generator=torch.Generator().manual_seed(3))
     nothing, all_of_them = torch.zeros(0, dtype=torch.long), torch.arange(19)
     layout = PackLayout.build([19], torch.arange(19), torch.arange(19), nothing, all_of_them)
-    _, found, _ = ours.language_model.model(tokens.new_zeros(0, 32), tokens[0], layout, Kept())
+    _, found, *_ = ours.language_model.model(tokens.new_zeros(0, 32), tokens[0], layout, Kept())
     expected = theirs.model(inputs_embeds=tokens).last_hidden_state[0]
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
     assert any("lm_head.weight, model.embed_tokens.weight" in line for line in told)

@@ -23,6 +23,7 @@ from beingh_core.train.plan import HELD_OUT
 from beingh_core.train.prepare import found_run, prepare
 from beingh_core.train.progress import Progress
 from beingh_core.train.ranks import Ranks
+from beingh_core.train.routing import Routing
 from beingh_core.train.samples import Made, normalised
 from beingh_core.train.saving import STATE, Checkpoints, read_state, told_of
 from beingh_core.train.settings import RunConfig
@@ -102,16 +103,21 @@ class Run:
         generator = torch.Generator().manual_seed(seed + (1 << 50))
         if made.batch is None:
             return PackInputs(batch=None, seed=seed)
-        longest = [self.prepared.delays[which] for which in made.sources if self.sources[which].has_actions]
+        longest = [self.prepared.delays[which] for which in self._acting(made)]
         delays = draw_delays(longest, self.config.uac, generator)
         groups = None if made.charge is None else torch.from_numpy(made.charge.reshape(-1).astype(np.int64))
         batch = normalised(made.batch, self.ranks.device)
         return PackInputs(batch=batch, draws={"delays": delays}, seed=seed, groups=groups)
 
     def evaluate(self) -> dict[str, float]:
-        """Losses on held-out episodes with the weights that are saved, always over the same packs and draws."""
+        """Losses on held-out episodes with the weights that are saved, always over the same packs and draws.
+
+        Returns:
+            `action_loss`, `und_loss`; of several embodiments also `action_loss/<embodiment>`, a mean over chunks.
+        """
         maker = self.prepared.maker(plain=True)
         sums, was_training = np.zeros(4), self.stepper.model.training
+        chunks = np.zeros((2, len(self.sources)))  # sum of losses, number
         self.stepper.model.eval()
         with torch.no_grad(), self.stepper.averaged_weights():
             count = -(-self.config.evaluate.packs // self.ranks.count) * self.ranks.count
@@ -123,10 +129,25 @@ class Run:
                 most=count,
             ):
                 made.number += _EVALUATION
-                sums += self.stepper.summed(self.inputs(made))
+                *found, losses = self.stepper.summed(self.inputs(made))
+                sums += found
+                np.add.at(chunks, (slice(None), self._acting(made)), [losses, [1.0] * len(losses)])
         self.stepper.model.train(was_training)
         action, und, values, labels = self.ranks.sums(sums.tolist())
-        return {"action_loss": action / max(1.0, values), "und_loss": und / max(1.0, labels)}
+        found = {"action_loss": action / max(1.0, values), "und_loss": und / max(1.0, labels)}
+        return found | self._of_embodiments(np.reshape(self.ranks.sums(chunks.ravel().tolist()), chunks.shape))
+
+    def _acting(self, made: Made) -> list[int]:
+        """Dataset of each chunk of a pack: conversations have none."""
+        return [which for which in made.sources if self.sources[which].has_actions]
+
+    def _of_embodiments(self, chunks: np.ndarray) -> dict[str, float]:
+        """Mean loss of each embodiment's chunks, from (2, sources) sums and numbers; {} where there is one embodiment."""
+        sums = {
+            name: chunks[:, [own == name for own in self._embodiments]].sum(1)
+            for name in sorted(set(self._embodiments) - {""})
+        }
+        return {f"action_loss/{name}": total / n for name, (total, n) in sums.items() if n and len(sums) > 1}
 
     def save(self, best: bool = False) -> None:
         """Writes a checkpoint; all ranks call it together."""
@@ -154,7 +175,8 @@ class Run:
         is_told = (self.stepper.step_number + 1) % self.config.log.every == 0
         told = self.stepper.step([self.inputs(one) for one in made], self.watcher.look if is_told else None)
         gathered.add(told, made)
-        for one in made:
+        for one, chosen in zip(made, self.stepper.routing):
+            self.routing.add(chosen, self._acting(one))
             self.progress.left_out += one.left_out
         self._check_left_out(gathered)
 
@@ -162,15 +184,21 @@ class Run:
         config, step = self.config, self.stepper.step_number
         if step % config.log.every == 0 or step == config.training.steps:
             samples, tokens = self.ranks.sums([gathered.samples, gathered.tokens])
+            least, experts = self.routing.take()
             shares = loss_shares(self.ranks.sums(gathered.by_group))
-            self.progress.tell(step, gathered.means(), samples, tokens, {**self.watcher.take(), **shares})
+            self.progress.tell(step, gathered.means() | least, samples, tokens, {**self.watcher.take(), **shares})
+            if experts:
+                self.progress.record("routing", step, experts)
             gathered.clear()
         best = False
         if config.evaluate.every and (step % config.evaluate.every == 0 or step == config.training.steps):
             losses = self.evaluate()
             total = losses["action_loss"] + config.loss.text_weight * losses["und_loss"]
             best, self.best = total < self.best, min(total, self.best)
-            self.progress.say(f"held out: action loss {losses['action_loss']:.4g}, text loss {losses['und_loss']:.4g}")
+            each = "".join(f", {name.partition('/')[2]} {loss:.4g}" for name, loss in losses.items() if "/" in name)
+            self.progress.say(
+                f"held out: action loss {losses['action_loss']:.4g}{each}, text loss {losses['und_loss']:.4g}"
+            )
             self.progress.record("held_out", step, losses)
             self.progress.start(step)
         due = step >= config.save.start and step % config.save.every == 0
@@ -220,6 +248,8 @@ class Run:
         model.to(self.ranks.device)
         model.flex = flex
         self.watcher = Watcher(model, self.ranks)
+        self._embodiments = [source.modality.name if source.has_actions else "" for source in self.sources]
+        self.routing = Routing(model.config.mof, model.config.decoder.num_layers, self._embodiments, self.ranks)
         if training.activation_checkpointing:
             recompute(model)
         if training.shard:
@@ -282,6 +312,7 @@ class _Gathered:
         values = {
             "action_loss": told.action_loss,
             "text_loss": told.und_loss,
+            "balance_loss": told.balance_loss,
             "norm": told.grad_norm,
             "lr": told.learning_rate,
         }
@@ -293,9 +324,9 @@ class _Gathered:
         self.tokens += sum(one.tokens for one in made)
 
     def means(self) -> dict[str, float]:
-        """Name -> mean; a text loss that is always 0 is left out."""
+        """Name -> mean; a loss of text or balance that is always 0 is left out."""
         means = {name: total / max(1, self._steps) for name, total in self._sums.items()}
-        return {name: value for name, value in means.items() if name != "text_loss" or value}
+        return {name: value for name, value in means.items() if name not in ("text_loss", "balance_loss") or value}
 
 
 def _in_main_thread() -> bool:
