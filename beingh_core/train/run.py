@@ -16,6 +16,7 @@ from beingh_core.model import BeingHConfig, checkpoint
 from beingh_core.model.flex import uses_flex
 from beingh_core.policy.prompt import PromptBuilder
 from beingh_core.train import checks, metadata
+from beingh_core.train.grounding import exchanged
 from beingh_core.train.loader import load_packs
 from beingh_core.train.lora import add_lora, merged
 from beingh_core.train.parts import freeze, recompute
@@ -35,6 +36,7 @@ from beingh_core.train.trackers import Trackers
 from beingh_core.train.watching import Watcher, loss_shares
 from beingh_core.train.weighing import GROUPS
 
+_TOLD = {"action_loss": "action loss", "und_loss": "text loss", "other_action_loss": "with another instruction"}
 _EVALUATION = 1 << 40  # seeds of held-out packs are none of training's
 
 
@@ -102,16 +104,20 @@ class Run:
         generator = torch.Generator().manual_seed(seed + (1 << 50))
         if made.batch is None:
             return PackInputs(batch=None, seed=seed)
-        longest = [self.prepared.delays[which] for which in made.sources if self.sources[which].has_actions]
-        delays = draw_delays(longest, self.config.uac, generator)
+        longest = [self.prepared.delays[which] for which in made.sources[made.acts]]
+        delays, recorded = draw_delays(longest, self.config.uac, generator), torch.from_numpy(made.prefixes[made.acts])
+        delays = torch.where(recorded >= 0, recorded, delays)
         groups = None if made.charge is None else torch.from_numpy(made.charge.reshape(-1).astype(np.int64))
         batch = normalised(made.batch, self.ranks.device)
         return PackInputs(batch=batch, draws={"delays": delays}, seed=seed, groups=groups)
 
     def evaluate(self) -> dict[str, float]:
-        """Losses on held-out episodes with the weights that are saved, always over the same packs and draws."""
+        """Losses on held-out episodes with the weights that are saved, always over the same packs and draws.
+
+        Of datasets with branches also `other_action_loss`, where each sample has the actions of another instruction.
+        """
         maker = self.prepared.maker(plain=True)
-        sums, was_training = np.zeros(4), self.stepper.model.training
+        sums, was_training = np.zeros(6), self.stepper.model.training
         self.stepper.model.eval()
         with torch.no_grad(), self.stepper.averaged_weights():
             count = -(-self.config.evaluate.packs // self.ranks.count) * self.ranks.count
@@ -123,10 +129,20 @@ class Run:
                 most=count,
             ):
                 made.number += _EVALUATION
-                sums += self.stepper.summed(self.inputs(made))
+                sums[:4] += self.stepper.summed(self.inputs(made))
+                # All ranks compute one together, also where a rank's pack has no other instruction.
+                if self._branching:
+                    other = exchanged(made)
+                    found = self.stepper.summed(self.inputs(other or made))
+                    sums[4:] += np.array([found[0], found[2]]) * (other is not None)
         self.stepper.model.train(was_training)
-        action, und, values, labels = self.ranks.sums(sums.tolist())
-        return {"action_loss": action / max(1.0, values), "und_loss": und / max(1.0, labels)}
+        action, und, values, labels, other, others = self.ranks.sums(sums.tolist())
+        told = {"action_loss": action / max(1.0, values), "und_loss": und / max(1.0, labels)}
+        return told | ({"other_action_loss": other / others} if others else {})
+
+    @property
+    def _branching(self) -> bool:
+        return any(source.table.branches is not None for source in with_actions(self.sources))
 
     def save(self, best: bool = False) -> None:
         """Writes a checkpoint; all ranks call it together."""
@@ -170,7 +186,8 @@ class Run:
             losses = self.evaluate()
             total = losses["action_loss"] + config.loss.text_weight * losses["und_loss"]
             best, self.best = total < self.best, min(total, self.best)
-            self.progress.say(f"held out: action loss {losses['action_loss']:.4g}, text loss {losses['und_loss']:.4g}")
+            told = ", ".join(f"{_TOLD[name]} {value:.4g}" for name, value in losses.items())
+            self.progress.say(f"held out: {told}")
             self.progress.record("held_out", step, losses)
             self.progress.start(step)
         due = step >= config.save.start and step % config.save.every == 0
