@@ -121,6 +121,9 @@ def _rollouts(given: argparse.Namespace) -> int:
         made.close()
         episodes = writer.episodes
     rollouts.close()
+    if not robot_s:
+        print(f"{given.out}: all {episodes} episodes are there already")
+        return 0
     speed = robot_s / max(1e-9, time.monotonic() - begin_s)
     print(f"{given.out}: {episodes} episodes; {failed} failed picks were left out; {speed:.1f} times real time")
     return 0
