@@ -306,6 +306,13 @@ def test_a_xacro_without_xacrodoc_says_what_to_do(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["r.urdf.xacro"]
 
 
+def test_a_xacro_called_urdf_is_not_expanded_over_itself(tmp_path, capsys):
+    (tmp_path / "u_xacro.urdf").write_text(XACRO.format(""))
+    assert main(["robots", "new", "--urdf", str(tmp_path / "u_xacro.urdf")]) != 0
+    told = capsys.readouterr().err
+    assert "`xacro u_xacro.urdf > u_xacro_expanded.urdf`" in told and "--urdf FILE" in told
+
+
 def test_words():
     assert words("shoulderPitch_Left") == ["shoulder", "pitch", "left"]
     assert words("R_thumb_proximal_yaw_joint")[:2] == ["r", "thumb"] and words("fr3_joint1") == [
