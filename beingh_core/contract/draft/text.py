@@ -62,6 +62,9 @@ def contract_text(
     postures = srdf.postures if srdf is not None else {}
     home = {joint: _home(joint, postures, *ranges[joint]) for joint in joints}
     assumed = _ASSUMED | _assumed_parts(signals, parts)
+    if unlimited := [joint for joint in joints if not urdf.joints[joint].velocity]:
+        guess = f"; the URDF has no speed (velocity 0) for {', '.join(unlimited)}: theirs is a guess"
+        assumed["limits.velocity"] += guess
     if positions:
         assumed["limits.position"] = "the URDF leaves these joints practically open: how far they may turn or slide"
     if any(urdf.joints[joint].type == "continuous" for joint in joints):
