@@ -70,7 +70,7 @@ def contract_text(
     if any(urdf.joints[joint].type == "continuous" for joint in joints):
         assumed["limits"] = "some joints turn without end: that no cable winds up, or bound them in `limits.position`"
     if srdf is not None and srdf.unknown_links:
-        assumed["urdf"] = f"the SRDF lets links touch that this file does not have: {', '.join(srdf.unknown_links)}"
+        assumed["urdf"] = f"the SRDF names links that the URDF does not have: {', '.join(srdf.unknown_links)}"
     if home_told := _home_told(joints, srdf):
         assumed["home"] = home_told
     lines = [
