@@ -23,7 +23,7 @@ from beingh_core.data.annotate.command import add_annotate
 from beingh_core.data.commands import add_dataset
 from beingh_core.data.doctor.command import add_doctor
 from beingh_core.data.export_command import add_export
-from beingh_core.data.rollouts import add_rollouts
+from beingh_core.data.rollouts_command import add_rollouts
 from beingh_core.errors import BeingHError
 from beingh_core.openloop.command import add_evaluate
 from beingh_core.train.command import add_train

@@ -227,7 +227,7 @@ URDFS = {
     "not closed": (URDF[:3000], r"robot\.urdf:\d+: this is not XML"),
     "empty": ("", "this is not XML"),
     "not UTF-8": (URDF.encode("utf-16"), "not UTF-8"),
-    "xacro macros": (URDF.replace("</robot>", '<xacro:arm prefix="x"/></robot>'), "this is a xacro file.*run `xacro robot.urdf > robot.urdf`"),
+    "xacro macros": (URDF.replace("</robot>", '<xacro:arm prefix="x"/></robot>'), "this is a xacro file.*run `xacro robot.urdf > robot_expanded.urdf`"),
     "xacro values": (joint3(r'upper="[^"]*"', 'upper="${pi}"'), "this is a xacro file"),
     "sdf": ("<sdf version='1.7'><model/></sdf>", "root element is 'sdf'.*<robot>"),
     "what only pinocchio sees": (URDF.replace("<robot ", '<robot version="9.0" ', 1), r"robot\.yaml:\d+: urdf: .*pinocchio cannot read"),

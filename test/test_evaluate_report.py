@@ -25,6 +25,7 @@ KEYS = [
     "chunks",
     "late_chunks",
     "useless_chunks",
+    "cut_chunks",
     "inference_ms",
     "consumed_delay_steps",
     "control_period_ms",

@@ -4,7 +4,6 @@ import os
 import re
 import sys
 
-import numpy as np
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
@@ -15,7 +14,6 @@ from beingh_core.contract import load_contract
 from beingh_core.contract.check import ERROR, WARN, check_contract
 from beingh_core.contract.draft.command import write_draft
 from beingh_core.contract.draft.words import part_of, side_of, words
-from beingh_core.contract.self_collision import collisions_of
 from beingh_core.errors import BeingHError
 from beingh_ros.cli import main
 
@@ -157,63 +155,6 @@ def test_names_that_yaml_would_take_for_something_else(tmp_path):
     assert contract.joint_names == tuple(names[:7])
 
 
-def test_the_posture_of_an_srdf_is_home(tmp_path):
-    srdf = tmp_path / "r.srdf"
-    states = {"up": 0.9, "ready": 0.5, "home": 0.4}
-    text = "".join(
-        f'<group_state name="{n}" group="arm"><joint name="a" value="{v}"/></group_state>' for n, v in states.items()
-    )
-    srdf.write_text(
-        f'<robot name="r">{text}<group_state name="ready" group="g"><joint name="b" value="9"/></group_state></robot>'
-    )
-    contract, document = drafted(tmp_path, robot(joint("a"), joint("b", parent="a_link")), srdf=srdf)
-    assert contract.home == (0.4, 1.0) and "home" not in document["assumed"], "as far as the limits go"
-    srdf.write_text(f'<robot name="r">{text.replace("0.4", "nan")}</robot>')
-    with pytest.raises(BeingHError, match="no position"):
-        write_draft(tmp_path / "r.urdf", srdf, tmp_path / "s.yaml")
-    srdf.write_text("<sdf/>")
-    with pytest.raises(BeingHError, match="SRDF"):
-        write_draft(tmp_path / "r.urdf", srdf, tmp_path / "s.yaml")
-
-
-def drafted_ur5e(folder, pairs):
-    """The UR5e's draft with an SRDF of these pairs."""
-    folder.mkdir()
-    (folder / "r.srdf").write_text(f'<robot name="ur5e">{pairs}</robot>')
-    return load_contract(write_draft(ROOT / "urdf" / "ur5e.urdf", folder / "r.srdf", folder / "r.yaml"))
-
-
-def test_pairs_that_an_srdf_lets_touch_are_no_collision(tmp_path):
-    checks = {}
-    pair = '<disable_collisions link1="{}" link2="{}" reason="{}"/>'
-    plain = collisions_of(drafted_ur5e(tmp_path / "plain", ""))
-    rng, limits = np.random.default_rng(0), load_contract("ur5e").limits
-    postures = rng.uniform(np.maximum(limits.lower, -3.0), np.minimum(limits.upper, 3.0), (300, len(limits.lower)))
-    hits = [hit for row in postures if (hit := plain.first_hit(row[None]))]
-    first, second = hits[0].first, hits[0].second
-    others = {(hit.first, hit.second) for hit in hits} - {(first, second)}
-    assert others, "another pair that still must not touch"
-    for number, (one, two, reason) in enumerate(
-        ((second, first, "Default"), (first, second, "Never"), (first, "of_another_robot", "User"))
-    ):
-        checks[reason] = collisions_of(drafted_ur5e(tmp_path / str(number), pair.format(one, two, reason)))
-    assert (first, second) not in checks["Default"].pairs and others <= set(checks["Default"].pairs)
-    assert checks["Never"].pairs == checks["User"].pairs == plain.pairs
-    all_of_it = f'<disable_default_collisions link="{first}"/><enable_collisions link1="{first}" link2="{second}"/>'
-    check = collisions_of(drafted_ur5e(tmp_path / "all", all_of_it))
-    assert [one for one in check.pairs if first in one] == [(first, second)]
-
-
-@pytest.mark.parametrize(
-    ("pairs", "what"),
-    [('<disable_collisions link1="a"/>', "link2"), ('<disable_collisions link1="a" link2="a"/>', "twice")],
-)
-def test_pairs_of_an_srdf_that_are_none(pairs, what, tmp_path):
-    with pytest.raises(BeingHError, match=what) as told:
-        drafted_ur5e(tmp_path / "r", pairs)
-    assert "r.srdf:1" in str(told.value)
-
-
 @pytest.mark.parametrize("there", ["file", "link", "folder"])
 def test_nothing_is_overwritten(there, tmp_path, capsys):
     out = tmp_path / "r.yaml"
@@ -304,6 +245,13 @@ def test_a_xacro_without_xacrodoc_says_what_to_do(tmp_path, monkeypatch):
     with pytest.raises(BeingHError, match="pip install xacrodoc.*xacro r.urdf.xacro > r.urdf"):
         write_draft(tmp_path / "r.urdf.xacro", None, tmp_path / "r.yaml")
     assert os.listdir(tmp_path) == ["r.urdf.xacro"]
+
+
+def test_a_xacro_called_urdf_is_not_expanded_over_itself(tmp_path, capsys):
+    (tmp_path / "u_xacro.urdf").write_text(XACRO.format(""))
+    assert main(["robots", "new", "--urdf", str(tmp_path / "u_xacro.urdf")]) != 0
+    told = capsys.readouterr().err
+    assert "`xacro u_xacro.urdf > u_xacro_expanded.urdf`" in told and "--urdf FILE" in told
 
 
 def test_words():

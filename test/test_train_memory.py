@@ -14,12 +14,11 @@ from beingh_core.bench.shapes import SHAPES
 from beingh_core.cli import main
 from beingh_core.model import BeingH, attention
 from beingh_core.train import memory
-from beingh_core.train.language import task_phrases
 from beingh_core.train.lora import add_lora
 from beingh_core.train.parts import freeze, recompute
 from beingh_core.train.settings import LossSection, OptimiserSection, TrainingSection
 from beingh_core.train.step import PackInputs, Stepper
-from beingh_core.train.tokenizer import build_tokenizer, save_tokenizer
+from beingh_core.train.tokenizer import build_tokenizer, prompt_phrases, save_tokenizer
 
 
 def sizes(width, **changes):
@@ -103,7 +102,7 @@ def test_the_2b_model_up_to_its_first_batch_without_weights(tmp_path, capsys):
     folder = tmp_path / "2b"
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(SHAPES["2b"]))
-    save_tokenizer(build_tokenizer(task_phrases((), (), H)), folder)
+    save_tokenizer(build_tokenizer(prompt_phrases(H)), folder)
     raw = raw_config(root, out=tmp_path / "out", checkpoint=str(folder))
     del raw["model"]
     path = tmp_path / "run.yaml"

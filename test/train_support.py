@@ -11,10 +11,9 @@ from beingh_core.contract import load_contract
 from beingh_core.data.contract_rows import dataset_spec
 from beingh_core.data.lerobot import DatasetWriter, Frame, VideoSettings
 from beingh_core.policy.prompt import PromptBuilder, PromptConfig
-from beingh_core.train.language import task_phrases
 from beingh_core.train.settings import RunConfig
 from beingh_core.train.sources import open_sources
-from beingh_core.train.tokenizer import build_tokenizer
+from beingh_core.train.tokenizer import build_tokenizer, prompt_phrases
 
 CONTRACT = load_contract("fr3")
 H = CONTRACT.policy.chunk_length
@@ -98,7 +97,7 @@ def config_of(*roots, **changes):
 
 
 def prompts_for():
-    tokenizer = build_tokenizer(task_phrases((), (), H))
+    tokenizer = build_tokenizer(prompt_phrases(H))
     return PromptBuilder(tokenizer, PromptConfig(chunk_length=H, tokens_per_view=4, image_size=32))
 
 

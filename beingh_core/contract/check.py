@@ -18,7 +18,8 @@ from beingh_core.contract.encodings import IMAGE_ENCODINGS
 from beingh_core.contract.loader import load_contract
 from beingh_core.contract.places import place, placed
 from beingh_core.contract.schema import CameraStream, RobotContract
-from beingh_core.contract.urdf import read_urdf
+from beingh_core.contract.urdf import UrdfJoint, read_urdf
+from beingh_core.contract.urdf_doubts import urdf_doubts
 from beingh_core.errors import BeingHError
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ def check_contract(path_or_name: str | Path) -> tuple[RobotContract | None, list
         Row(level=OK, subject="contract", found=f"{contract.path}, robot {contract.robot}, hash {contract.hash[:12]}"),
         *(Row(level=WARN, subject="contract", found=note) for note in contract.notes),
         checked("urdf", lambda: _urdf(contract), contract, ("urdf",)),
-        _limits(contract),
+        *(Row(level=WARN, subject="urdf", found=found) for found in urdf_doubts(contract.urdf_path, _ranges(contract))),
+        _limits(contract, joints),
         Row(level=OK, subject="uac", found=_uac(contract)),
         *(
             checked(f"cameras.{name}", partial(_camera, camera), contract, ("cameras", name, "encoding"))
@@ -101,12 +103,20 @@ def _urdf(contract: RobotContract) -> str:
     return f"{contract.urdf_path}, {len(urdf.joints)} movable joints, {len(contract.joint_names)} columns commanded"
 
 
-def _limits(contract: RobotContract) -> Row:
+def _ranges(contract: RobotContract) -> dict[str, tuple[float, float]]:
+    """Commanded column -> (lower, upper)."""
+    limits = contract.limits
+    return dict(zip(contract.joint_names, zip(limits.lower.tolist(), limits.upper.tolist())))
+
+
+def _limits(contract: RobotContract, joints: dict[str, UrdfJoint]) -> Row:
     """A warning of joints that turn without end, unless the file says under `assumed.limits` that they may."""
     limits = contract.limits
     free = ~np.isfinite(limits.upper - limits.lower)
     endless = [name for name, is_free in zip(contract.joint_names, free) if is_free]
     found = f"speeds up to {limits.velocity.max():g} rad/s or m/s"
+    if unlimited := [name for name in contract.joint_names if name in joints and not joints[name].velocity]:
+        found += f"; the URDF has no speed (velocity 0) for {', '.join(unlimited)}: only `limits.velocity` bounds it"
     if not endless:
         return Row(level=OK, subject="limits", found=found)
     found += f"; NO limits of position for {', '.join(endless)}, which turn without end"

@@ -131,7 +131,7 @@ ACTION = {
 LIMITS = {
     "velocity_scale": number("factor on the URDF's velocities", default=1.0, above=0.0, at_most=1.0),
     "velocity": table(
-        "lower than the URDF's; of a base the largest speed",
+        "lower than the URDF's, and required where that is 0 or missing; of a base the largest speed",
         number("limit", "rad/s, m/s", absent="the URDF's, times velocity_scale", **VELOCITY),
         default={},
     ),

@@ -110,8 +110,15 @@ def _refuse_xacro(path: Path, root: Element) -> None:
                 path,
                 element,
                 "this is a xacro file, no URDF",
-                remedy=f"run `xacro {path.name} > {path.name.split('.')[0]}.urdf` and name that file in the contract",
+                remedy=f"run `xacro {path.name} > {_expanded_name(path)}` and name that file "
+                "(`urdf` of a contract, `--urdf FILE` of `beingh robots new`)",
             )
+
+
+def _expanded_name(path: Path) -> str:
+    """A name that is not the file's own, which the shell would empty before it is read."""
+    stem = path.name.split(".")[0]
+    return f"{stem}.urdf" if path.name != f"{stem}.urdf" else f"{stem}_expanded.urdf"
 
 
 def _named(path: Path, root: Element, tag: str) -> dict[str, Element]:

@@ -14,6 +14,7 @@ import numpy as np
 from beingh_core.contract import ActionSignal, CameraStream, RobotContract, StateSignal
 from beingh_core.contract.codec import SignalCodec
 from beingh_core.contract.schema import POSITION_SLOTS, ROTATION_SLOTS
+from beingh_core.data.branches import BranchForm
 from beingh_core.data.in_charge import INTERVENTION, WHO
 from beingh_core.data.lerobot.depth import DepthScale
 from beingh_core.data.lerobot.schema import Camera, DatasetSpec, Vector, VideoSettings
@@ -34,6 +35,7 @@ def dataset_spec(
     depth: bool = False,
     in_charge: bool = True,
     success: bool = False,
+    branches: BranchForm | None = None,
 ) -> DatasetSpec:
     """The dataset of a robot.
 
@@ -44,6 +46,7 @@ def dataset_spec(
         depth: Whether depth cameras have a column of depth beside their picture.
         in_charge: Whether rows say who was in charge.
         success: Whether it has the column `SUCCESS`.
+        branches: Of its rows, if they have any.
 
     Raises:
         BeingHError: A rate that is not whole, or an action that one row cannot hold.
@@ -64,14 +67,16 @@ def dataset_spec(
         Vector(key=IN_CHARGE, names=(IN_CHARGE,), dtype="int64"),
         Vector(key=INTERVENTION, names=(INTERVENTION,), dtype="bool"),
     )
+    names = tuple(n for s in contract.action for n in slot_names(s))
     return DatasetSpec(
         fps=int(rate) if float(rate).is_integer() else rate,  # refused there
         robot=contract.robot,
         vectors=(
             Vector(key=STATE, names=tuple(n for s in contract.state for n in slot_names(s))),
-            Vector(key=ACTION, names=tuple(n for s in contract.action for n in slot_names(s))),
+            Vector(key=ACTION, names=names),
             *(charge if in_charge else ()),
             *([Vector(key=SUCCESS, names=("success",), dtype="bool")] if success else []),
+            *(branches.vectors(names) if branches else ()),
         ),
         cameras=tuple(cameras),
         version=version, video=video, subtasks=subtasks,
@@ -140,8 +145,12 @@ class RowEncoder:
 
     def action(self, before_J: np.ndarray, after_J: np.ndarray) -> np.ndarray:
         """(D,) action that leads from one command to the next."""
-        encoded = self._codec.encode_commands(np.stack([before_J, after_J]))
-        return np.concatenate([encoded[signal.slot][0] for signal in self._contract.action])
+        return self.actions(np.stack([before_J, after_J]))[0]
+
+    def actions(self, commands_TJ: np.ndarray) -> np.ndarray:
+        """(T - 1, D) actions that lead from each command to the next."""
+        encoded = self._codec.encode_commands(commands_TJ)
+        return np.concatenate([encoded[signal.slot] for signal in self._contract.action], axis=1)
 
 
 def slot_names(signal: StateSignal | ActionSignal) -> list[str]:

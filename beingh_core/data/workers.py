@@ -46,7 +46,7 @@ def converted(
         return
     # `spawn`: encoder threads must not be forked.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
 
         def submit(bag: Path) -> Callable[[], Result]:
             with held_back():  # this starts a worker
@@ -66,7 +66,7 @@ def converted(
             ) from None
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """A worker of a process that was killed would wait for work for ever."""
     parent = multiprocessing.parent_process()
 

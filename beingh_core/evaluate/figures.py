@@ -87,6 +87,7 @@ def figures(run: RunData) -> tuple[dict[str, object], Audit]:
         "chunks": wire.chunk_count,
         "late_chunks": _count(run.controller, "late"),
         "useless_chunks": _count(run.controller, "useless"),
+        "cut_chunks": (_count(run.controller, "cuts") or 0) + (_count(run.controller, "blocked") or 0),
         "inference_ms": percentiles(run.inference_ms, 50, 95),
         "consumed_delay_steps": {key: _number(run.controller, f"consumed_delay_{key}") for key in ("p50", "max")},
         "control_period_ms": {"target": 1e3 / wire.rate_hz} | percentiles(wire.periods_ms(), 50, 99),

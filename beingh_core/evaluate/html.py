@@ -31,6 +31,7 @@ _MEANINGS = {
     "chunks": "chunks published by the policy",
     "late_chunks": "chunks that came after their locked prefix had run out (merged from the first free tick)",
     "useless_chunks": "chunks that came after all their steps had passed (dropped)",
+    "cut_chunks": "chunks cut or dropped because they would have run the robot into itself or into `keep_out`",
     "inference_ms": "one call of the policy [ms]",
     "consumed_delay_steps": "ticks between a chunk's base tick and its arrival",
     "control_period_ms": "time between commands at the robot's end [ms]",

@@ -66,6 +66,7 @@ class ExpertPolicy:
 
     Attributes:
         cubes: to be told where the cubes are.
+        pickers: its arms with hands.
         sees_commands: it plans from the commands of the prefix, which `ChunkMaker` passes on.
         transform: None: it normalises nothing.
         trained_delay: longest prefix that it continues [steps].
@@ -80,8 +81,8 @@ class ExpertPolicy:
     def __init__(self, contract: RobotContract, inference_s: float = 0.05) -> None:
         self._contract, self._inference_s = contract, inference_s
         self._codec = SignalCodec(contract)
-        self._pickers = tuple(Picker(contract, hand) for hand in hands_of(contract))
-        self._reference = None if self._pickers else ReferenceMotion(contract)
+        self.pickers = tuple(Picker(contract, hand) for hand in hands_of(contract))
+        self._reference = None if self.pickers else ReferenceMotion(contract)
         self._base = np.asarray(contract.limits.is_velocity)
         self.chunk_length = self.trained_delay = contract.policy.chunk_length
         self.model_facts: dict[str, bool | int] = {"expert": True}
@@ -91,7 +92,7 @@ class ExpertPolicy:
     @property
     def picks(self) -> bool:
         """Whether the robot has something to grasp with."""
-        return bool(self._pickers)
+        return bool(self.pickers)
 
     def check_instruction(self, text: str) -> None:
         """Refuses an instruction that names no cube, or several.
@@ -174,12 +175,12 @@ class ExpertPolicy:
             OutOfReach: no arm reaches the cube.
         """
         cubes = dict(cubes)
-        states = [arm_state(picker, commands_TJ) for picker in self._pickers]
-        for picker, state in zip(self._pickers, states):
+        states = [arm_state(picker, commands_TJ) for picker in self.pickers]
+        for picker, state in zip(self.pickers, states):
             cubes[colour] = picker.carried(state, first_J[picker.columns], cubes[colour])
         chosen = self._choose(states, cubes[colour])
         rows_TJ = np.where(self._base, 0.0, np.tile(commands_TJ[-1], (steps, 1)))
-        for picker, state in zip(self._pickers, states):
+        for picker, state in zip(self.pickers, states):
             if picker is chosen:
                 found = foresee(picker, state, colour, cubes, steps)
             else:
@@ -197,10 +198,10 @@ class ExpertPolicy:
         Raises:
             OutOfReach: no arm reaches it.
         """
-        at_it = [picker for picker, state in zip(self._pickers, states) if picker.is_at(state, cube)]
+        at_it = [picker for picker, state in zip(self.pickers, states) if picker.is_at(state, cube)]
         if at_it:
             return at_it[0]
-        for picker in sorted(self._pickers, key=lambda picker: picker.distance_from_rest(cube)):
+        for picker in sorted(self.pickers, key=lambda picker: picker.distance_from_rest(cube)):
             if picker.can_reach(cube):
                 return picker
         raise OutOfReach(

@@ -84,9 +84,17 @@ class Picker:
         """Opening of a hand whose joints stand so: 0 closed, 1 open."""
         return float((hand_K - self._closed) @ self._range / (self._range @ self._range))
 
+    def hand_at(self, share: float) -> np.ndarray:
+        """(K,) joints of a hand that is open by this share."""
+        return self._closed + share * self._range
+
     def can_reach(self, cube: Cube) -> bool:
         """Whether there is a way to hold a cube."""
-        return self._planner.plan(cube) is not None
+        return self.way_to(cube) is not None
+
+    def way_to(self, cube: Cube) -> Grasp | None:
+        """The way to hold a cube, None where there is none."""
+        return self._planner.plan(cube)
 
     def distance_from_rest(self, cube: Cube) -> float:
         """How far a cube is from the fingers of the resting arm [m]."""
@@ -114,6 +122,10 @@ class Picker:
         step = state.step + _within(-state.step, self._change)
         hand_step = state.hand_step + _within(-state.hand_step, self._hand_change)
         return ArmState(q=state.q + step, step=step, hand=state.hand + hand_step, hand_step=hand_step)
+
+    def towards(self, state: ArmState, posture: np.ndarray, cube: Cube) -> ArmState:
+        """What to command at the next tick to come to a posture (J,) with an open hand, which may have held a cube like this."""
+        return self._moved(state, posture, 1.0, _TRAVEL_M_S, cube)
 
     def holds(self, state: ArmState, cube: Cube) -> bool:
         """Whether a cube is between fingers that were told to close."""
@@ -195,7 +207,7 @@ class Picker:
 
     def _hand_moved(self, state: ArmState, share: float, cube: Cube) -> np.ndarray:
         """(K,) step of the hand's joints; the last part of closing takes its time, which is when it squeezes."""
-        ways = self._closed + share * self._range - state.hand
+        ways = self.hand_at(share) - state.hand
         here, touching = self.share(state.hand), self.hand.share_of(cube.size_m)
         speed = self._share_speed
         if share < here < touching + 2 * speed:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from beingh_core.data.branches import ACTIONS
 from beingh_core.data.contract_rows import ACTION
 from beingh_core.data.lerobot import Dataset
 from beingh_core.errors import BeingHError
@@ -184,7 +185,7 @@ def examine(
 
 def _shown(sources: Sequence[AnySource], maker: SampleMaker, made: Made) -> list[Shown]:
     """Some samples with actions of a batch, of as many datasets and episodes as possible."""
-    acting = [place for place, which in enumerate(made.sources) if sources[which].has_actions]
+    acting = np.flatnonzero(made.acts).tolist()
     episodes = [(int(made.sources[p]), sources[made.sources[p]].table.episode_of(made.rows[p])[0]) for p in acting]
     order = sorted(range(len(episodes)), key=lambda place: (episodes[:place].count(episodes[place]), place))
     return [_one_shown(sources, maker, made, acting, at) for at in sorted(order[:MOST_SHOWN])]
@@ -193,7 +194,7 @@ def _shown(sources: Sequence[AnySource], maker: SampleMaker, made: Made) -> list
 def _one_shown(sources: Sequence[AnySource], maker: SampleMaker, made: Made, acting: Sequence[int], at: int) -> Shown:
     """The `at`-th sample with actions."""
     place, length = acting[at], len(made.batch["padded_action"]) // len(acting)
-    which, row = int(made.sources[place]), int(made.rows[place])
+    which, row, branch = int(made.sources[place]), int(made.rows[place]), int(made.branches[place])
     source, transform = sources[which], maker.transform(which)
     config, table = source.modality.config, source.table
     pixels = _pixels(made, place).permute(0, 2, 3, 1).numpy()
@@ -209,9 +210,9 @@ def _one_shown(sources: Sequence[AnySource], maker: SampleMaker, made: Made, act
     first, _ = table.episode_of(row)
     number = table.episodes[int(np.searchsorted(table.starts, first))]
     return Shown(
-        dataset=source.title, episode=number, row=row - first, task=maker.task(which, row),
+        dataset=source.title, episode=number, row=row - first, task=maker.task(which, row, branch),
         pictures=dict(zip(config.views, pixels)), slots=slots, mask=mask, taught=taught,
-        recorded={} if source.modality.hands else _recorded(source, number, row - first, length),
+        recorded={} if source.modality.hands else _recorded(source, number, row - first, length, branch),
     )  # fmt: skip
 
 
@@ -220,9 +221,10 @@ def _pixels(made: Made, place: int) -> torch.Tensor:
     lengths = made.batch["sample_lens"]
     starts = torch.cat([torch.zeros(1, dtype=torch.long), lengths.cumsum(0)])
     places = made.batch["packed_vit_token_indexes"]
-    per_view = max(1, len(places) // max(1, len(made.batch["packed_vit_tokens"])))
+    shown = made.batch.get("packed_vit_view_index", torch.arange(len(made.batch["packed_vit_tokens"])))
+    per_view = max(1, len(places) // max(1, len(shown)))
     owner = torch.searchsorted(starts, places[::per_view].contiguous(), right=True) - 1
-    return made.batch["packed_vit_tokens"][owner == place]
+    return made.batch["packed_vit_tokens"][shown[owner == place]]
 
 
 def _words(sources: Sequence[AnySource], maker: SampleMaker, packs: Sequence[Made]) -> list[ShownWords]:
@@ -247,11 +249,16 @@ def _left_out(packs: Sequence[Made]) -> list[str]:
     return [f"{title}: {count} samples are left out: {why}" for (title, why), count in every.items()]
 
 
-def _recorded(source: Source, episode: int, row: int, length: int) -> dict[str, np.ndarray]:
-    """The actions of a dataset's own file, read anew."""
+def _recorded(source: Source, episode: int, row: int, length: int, branch: int) -> dict[str, np.ndarray]:
+    """The actions of a dataset's own file, read anew: of a row, or of one of its branches."""
     dataset = Dataset(source.section.path, tolerant=True, skip_unknown=True)
     own = next(one for one in dataset.episodes if one.index == episode)
-    rows = dataset.values(own, ACTION)[:, source.columns.action].astype(float)[row : row + length]
+    if branch >= 0:
+        form = source.table.branches.form
+        rows = dataset.values(own, ACTIONS)[row].reshape(form.branches, form.steps, -1)[branch]
+        rows = rows[:length, source.columns.action].astype(float)
+    else:
+        rows = dataset.values(own, ACTION)[:, source.columns.action].astype(float)[row : row + length]
     rows = np.vstack([rows, np.full((length - len(rows), rows.shape[1]), np.nan)])
     parts = source.modality.parts("action", rows)
     return {key: values for key, values in parts.items() if key not in source.modality.starts}
@@ -308,7 +315,7 @@ def _loss(report: Report, model: BeingH, made: Made, config: RunConfig) -> None:
     """Loss at the start and the time of a forward and backward pass on this machine."""
     training = config.training.model_copy(update={"precision": "fp32"})
     stepper = Stepper(model, config.optimiser, training.model_copy(update={"ema_decay": 0.0}), config.loss)
-    chunks = made.batch["packed_state_indexes"].numel()
+    chunks = int(made.acts.sum())
     pack = PackInputs(batch=normalised(made.batch, "cpu"), draws={"delays": torch.zeros(chunks)}, seed=0)
     begin = time.perf_counter()
     losses = stepper.losses(pack)

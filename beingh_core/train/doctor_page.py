@@ -102,7 +102,8 @@ def _account(report: Report) -> str:
     rows = []
     for source, one in zip(report.sources, report.account):
         good, bad = source.counts
-        acting, lengths = isinstance(source, Source), source.tokens[source.tokens > 0]
+        acting = isinstance(source, Source)
+        lengths = source.sample_tokens if acting else source.tokens[source.tokens > 0]
         rows.append([
             one["dataset"], source.modality.name if acting else "words", str(good), str(bad),
             f"{source.table.starts[-1]:,}" if acting else "", f"{source.table.starts[-1] / source.fps / 3600:.2f}" if acting else "",

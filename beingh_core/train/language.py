@@ -12,9 +12,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from beingh_core.policy.prompt import INSTRUCTION_TEMPLATE, SYSTEM_MESSAGES
 from beingh_core.sim.layout import TABLE_CENTRE_XY
 from beingh_core.sim.scene import wrist_view_of
+from beingh_core.train.tokenizer import prompt_phrases
 
 # Both the wrist camera's picture and the part of the table within reach are divided into CELLS x CELLS cells.
 CELLS = 9
@@ -23,8 +23,7 @@ TABLE_HALF_SIZE_M = np.array([0.135, 0.18])
 
 def task_phrases(tasks: Iterable[str], colours: Iterable[str], chunk_length: int) -> list[str]:
     """The phrases that become single tokens: the fixed parts of the prompt, the words of the tasks, and the replies."""
-    head, tail = INSTRUCTION_TEMPLATE.replace("{k}", str(chunk_length)).split("{task_description}")
-    parts = [*(f"system\n{m}" for m in SYSTEM_MESSAGES.values()), "user\n", "assistant\n", head, tail]
+    parts = prompt_phrases(chunk_length)
     for task in tasks:
         parts += [p for p in re.split(r"\{colour\}", task) if p]
     cells = [(row, column) for row in range(CELLS) for column in range(CELLS)]

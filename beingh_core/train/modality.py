@@ -144,6 +144,11 @@ class Modality:
         absent = tuple(key for key, there in is_known.items() if not there[0])
         return Numbers(state={key: rows[0] for key, rows in state.items()}, action=action, known=known, absent=absent)
 
+    def branch_chunk(self, table: RowTable, row: int, rows_TD: np.ndarray, length: int) -> dict[str, np.ndarray]:
+        """key -> (H, W): the actions (T, D) of a branch of a row of a table, physical units."""
+        before = np.asarray(table.action[row - 1], dtype=np.float64) if row > table.episode_of(row)[0] else None
+        return self.chunk(np.asarray(table.state[row], dtype=np.float64), before, rows_TD, length)
+
     def teachable(self, table: RowTable, length: int) -> np.ndarray | None:
         """(N,) in which rows anything is known of the H actions; None for all."""
         if self.layout is None:

@@ -27,7 +27,7 @@ TRAIN, HELD_OUT = "train", "held-out"
 
 @dataclass(frozen=True, kw_only=True)
 class Pack:
-    """One packed sequence: its number, and (source, row of its table) of each sample."""
+    """One packed sequence: its number, and (source, row of its table) of each row that is taught."""
 
     number: int
     samples: tuple[tuple[int, int], ...]
@@ -45,7 +45,7 @@ class Stock:
 
     Attributes:
         firsts, counts: first row and number of samples of each run.
-        samples: of all runs.
+        samples: of all runs; a row that is taught counts as one, with all its branches.
         left_out: samples that are too long, without a prompt or without anything to teach.
     """
 
@@ -54,9 +54,10 @@ class Stock:
         held = source.is_held_out(held_out)
         self.firsts, self.counts = source.runs(held if part == HELD_OUT else ~held, run_length)
         within = np.arange(self.counts.sum()) - np.repeat(np.cumsum(self.counts) - self.counts, self.counts)
-        lengths = self._lengths(np.repeat(self.firsts, self.counts) + self.step * within)
+        rows = np.repeat(self.firsts, self.counts) + self.step * within
+        lengths = self._lengths(rows)
         self.samples, self.tokens = int((lengths > 0).sum()), int(lengths.sum())
-        self.left_out = int(self.counts.sum()) - self.samples
+        self.left_out = int(source.wanted(rows).sum()) - self.samples
 
     def run(self, number: int) -> list[tuple[int, int]]:
         """(row, tokens) of each sample of a run."""

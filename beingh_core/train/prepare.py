@@ -20,7 +20,7 @@ from beingh_core.train.saving import Checkpoints
 from beingh_core.train.settings import RunConfig
 from beingh_core.train.sources import AnySource, Source, with_actions
 from beingh_core.train.start import config_of, prompts_for, tokenizer_for
-from beingh_core.train.step import check_state, longest_delay
+from beingh_core.train.step import check_state, longest_prefix
 from beingh_core.train.trackers import check_installed
 
 
@@ -95,7 +95,7 @@ def prepare(
         BeingHError: Something is unusable or does not fit.
     """
     delays = [_longest(config, source, chunk_length) if source.has_actions else 0 for source in sources]
-    tokenizer = tokenizer_for(config, (text for source in sources for text in source.texts()))
+    tokenizer = tokenizer_for(config, sources)
     prompts = prompts_for(config, tokenizer, max(delays))
     raw = config_of(config, tokenizer, max(delays))
     model = light_model(raw, config.training)
@@ -142,7 +142,7 @@ def _check_writable(out: Path) -> None:
 
 
 def _longest(config: RunConfig, source: Source, chunk_length: int) -> int:
-    longest = longest_delay(source.modality.name, source.modality.delay_steps, config.uac)
+    longest = longest_prefix(source, config.uac)
     if longest >= chunk_length:
         raise BeingHError(
             f"a prefix of {longest} steps leaves nothing of a chunk of {chunk_length} to `{source.title}`",

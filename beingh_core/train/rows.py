@@ -11,20 +11,23 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from beingh_core.data.branches import BranchForm
 from beingh_core.data.dataset_columns import Columns
 from beingh_core.data.lerobot import Dataset
 from beingh_core.data.lerobot.reader import Episode
 from beingh_core.errors import BeingHError
 from beingh_core.policy.transforms import MAX_VALUE
+from beingh_core.train import branch_rows
+from beingh_core.train.branch_rows import BranchRows
 from beingh_core.train.weighing import Weighing
 
-VERSION = 1
+VERSION = 2
 _ARRAYS = ("state", "action", "task", "charge", "weight")  # the last two only where rows say so
 
 
@@ -38,6 +41,7 @@ class RowTable:
         starts: (E + 1,) first row of each of them in the arrays, and the number of all rows.
         tasks: instructions.
         bad: episode -> why it is left out.
+        branches: of its rows, if these have any.
     """
 
     folder: Path
@@ -45,6 +49,7 @@ class RowTable:
     starts: np.ndarray
     tasks: tuple[str, ...]
     bad: dict[int, str]
+    branches: BranchRows | None = None
 
     @cached_property
     def state(self) -> np.ndarray:
@@ -85,12 +90,13 @@ class RowTable:
         return {name: value for name, value in self.__dict__.items() if name not in _ARRAYS}
 
     @classmethod
-    def load(cls, folder: Path) -> RowTable:
-        """A table that `scan` wrote."""
+    def load(cls, folder: Path, form: BranchForm | None = None) -> RowTable:
+        """A table that `scan` wrote, of a dataset whose branches have this form."""
         told = json.loads((folder / "table.json").read_text())
         return cls(
             folder=folder, episodes=tuple(told["episodes"]), starts=np.array(told["starts"], np.int64),
             tasks=tuple(told["tasks"]), bad={int(number): why for number, why in told["bad"].items()},
+            branches=form and BranchRows(folder=folder, form=form),
         )  # fmt: skip
 
 
@@ -101,6 +107,7 @@ def scan(
     task: str = "",
     episodes: Sequence[int] = (),
     weighing: Weighing | None = None,
+    form: BranchForm | None = None,
 ) -> RowTable:
     """Reads the numbers of a dataset, or finds what an earlier run has read.
 
@@ -111,6 +118,7 @@ def scan(
         task: Instruction of all episodes; "" for each row's own.
         episodes: Numbers of the wanted ones; () for all.
         weighing: Which columns weigh rows, or say who was in charge.
+        form: Of its branches, where these are wanted.
 
     Raises:
         BeingHError: A wanted episode is not there, no episode is usable, or the cache cannot be written.
@@ -120,16 +128,16 @@ def scan(
         raise BeingHError(f"has no episode {missing[0]}", where=dataset.root, allowed=f"0 to {len(have) - 1}")
     wanted = [have[number] for number in episodes] if episodes else list(have.values())
     weighing = weighing or Weighing()
-    folder = cache / f"{dataset.root.name}-{_digest(dataset, columns, wanted, task, weighing)}"
+    folder = cache / f"{dataset.root.name}-{_digest(dataset, columns, wanted, task, weighing, form)}"
     if not (folder / "table.json").exists():
         try:
-            _write(dataset, columns, wanted, task, weighing, folder)
+            _write(dataset, columns, wanted, task, weighing, form, folder)
         except OSError as error:
             raise BeingHError(
                 f"its numbers cannot be kept: {error.strerror or error}", where=folder,
                 remedy="make room on the disk, or give another folder: data.cache",
             ) from None  # fmt: skip
-    table = RowTable.load(folder)
+    table = RowTable.load(folder, form)
     if not table.episodes:
         why = "; ".join(f"episode {number}: {reason}" for number, reason in list(table.bad.items())[:3])
         raise BeingHError(f"has no episode that can be taught ({why or 'it is empty'})", where=dataset.root)
@@ -146,7 +154,13 @@ def held_out(count: int, share: float) -> np.ndarray:
 
 
 def _write(
-    dataset: Dataset, columns: Columns, wanted: Sequence[Episode], task: str, weighing: Weighing, folder: Path
+    dataset: Dataset,
+    columns: Columns,
+    wanted: Sequence[Episode],
+    task: str,
+    weighing: Weighing,
+    form: BranchForm | None,
+    folder: Path,
 ) -> None:
     """The folder, complete or not at all."""
     partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
@@ -154,10 +168,11 @@ def _write(
     tasks: dict[str, int] = {}
     numbers, starts, bad = [], [0], {}
     try:
-        with _Arrays(partial) as arrays:
+        with _Arrays(partial, (*_ARRAYS, *(branch_rows.ARRAYS if form else ()))) as arrays:
             for episode in wanted:
                 try:
                     rows = _checked(dataset, columns, episode, task) | weighing.rows(dataset, episode)
+                    rows |= branch_rows.read(dataset, episode, form, columns.action) if form else {}
                 except BeingHError as error:
                     bad[episode.index] = error.what
                     continue
@@ -180,9 +195,9 @@ def _write(
 class _Arrays:
     """Arrays that grow on disk and become .npy files at the end."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, names: Sequence[str]) -> None:
         self._folder = folder
-        self._files = {name: open(folder / f"{name}.raw", "wb") for name in _ARRAYS}
+        self._files = {name: open(folder / f"{name}.raw", "wb") for name in names}
         self._kinds: dict[str, tuple[np.dtype, tuple[int, ...]]] = {}
         self._count = 0
 
@@ -283,7 +298,14 @@ def _texts(dataset: Dataset, episode: Episode, task: str) -> list[str]:
     return texts
 
 
-def _digest(dataset: Dataset, columns: Columns, wanted: Sequence[Episode], task: str, weighing: Weighing) -> str:
+def _digest(
+    dataset: Dataset,
+    columns: Columns,
+    wanted: Sequence[Episode],
+    task: str,
+    weighing: Weighing,
+    form: BranchForm | None,
+) -> str:
     """What the table depends on, in 16 letters."""
     files = []
     for path in dict.fromkeys(episode.data for episode in wanted):
@@ -295,4 +317,5 @@ def _digest(dataset: Dataset, columns: Columns, wanted: Sequence[Episode], task:
     picked = [[key, order.tolist()] for key, order in (*columns.state_columns, *columns.action_columns)]
     told = [VERSION, picked, columns.gaps, task, files, dataset.tasks, *weighing.told]
     told.append([[episode.index, episode.frames] for episode in wanted])
+    told.append(form and asdict(form))
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]

@@ -16,6 +16,7 @@ from beingh_core.model import BeingHConfig, checkpoint
 from beingh_core.model.flex import uses_flex
 from beingh_core.policy.prompt import PromptBuilder
 from beingh_core.train import checks, metadata
+from beingh_core.train.grounding import exchanged
 from beingh_core.train.loader import load_packs
 from beingh_core.train.lora import add_lora, merged
 from beingh_core.train.parts import freeze, recompute
@@ -36,6 +37,7 @@ from beingh_core.train.trackers import Trackers
 from beingh_core.train.watching import Watcher, loss_shares
 from beingh_core.train.weighing import GROUPS
 
+_TOLD = {"action_loss": "action loss", "und_loss": "text loss", "other_action_loss": "with another instruction"}
 _EVALUATION = 1 << 40  # seeds of held-out packs are none of training's
 
 
@@ -103,8 +105,9 @@ class Run:
         generator = torch.Generator().manual_seed(seed + (1 << 50))
         if made.batch is None:
             return PackInputs(batch=None, seed=seed)
-        longest = [self.prepared.delays[which] for which in self._acting(made)]
-        delays = draw_delays(longest, self.config.uac, generator)
+        longest = [self.prepared.delays[which] for which in made.sources[made.acts]]
+        delays, recorded = draw_delays(longest, self.config.uac, generator), torch.from_numpy(made.prefixes[made.acts])
+        delays = torch.where(recorded >= 0, recorded, delays)
         groups = None if made.charge is None else torch.from_numpy(made.charge.reshape(-1).astype(np.int64))
         batch = normalised(made.batch, self.ranks.device)
         return PackInputs(batch=batch, draws={"delays": delays}, seed=seed, groups=groups)
@@ -113,10 +116,11 @@ class Run:
         """Losses on held-out episodes with the weights that are saved, always over the same packs and draws.
 
         Returns:
-            `action_loss`, `und_loss`; of several embodiments also `action_loss/<embodiment>`, a mean over chunks.
+            `action_loss`, `und_loss`; of several embodiments also `action_loss/<embodiment>`, a mean over chunks; of datasets with
+            branches also `other_action_loss`, where each sample has the actions of another instruction.
         """
         maker = self.prepared.maker(plain=True)
-        sums, was_training = np.zeros(4), self.stepper.model.training
+        sums, was_training = np.zeros(6), self.stepper.model.training
         chunks = np.zeros((2, len(self.sources)))  # sum of losses, number
         self.stepper.model.eval()
         with torch.no_grad(), self.stepper.averaged_weights():
@@ -130,16 +134,22 @@ class Run:
             ):
                 made.number += _EVALUATION
                 *found, losses = self.stepper.summed(self.inputs(made))
-                sums += found
-                np.add.at(chunks, (slice(None), self._acting(made)), [losses, [1.0] * len(losses)])
+                sums[:4] += found
+                np.add.at(chunks, (slice(None), made.sources[made.acts]), [losses, [1.0] * len(losses)])
+                # All ranks compute one together, also where a rank's pack has no other instruction.
+                if self._branching:
+                    other = exchanged(made)
+                    found = self.stepper.summed(self.inputs(other or made))
+                    sums[4:] += np.array([found[0], found[2]]) * (other is not None)
         self.stepper.model.train(was_training)
-        action, und, values, labels = self.ranks.sums(sums.tolist())
-        found = {"action_loss": action / max(1.0, values), "und_loss": und / max(1.0, labels)}
-        return found | self._of_embodiments(np.reshape(self.ranks.sums(chunks.ravel().tolist()), chunks.shape))
+        action, und, values, labels, other, others = self.ranks.sums(sums.tolist())
+        told = {"action_loss": action / max(1.0, values), "und_loss": und / max(1.0, labels)}
+        told |= self._of_embodiments(np.reshape(self.ranks.sums(chunks.ravel().tolist()), chunks.shape))
+        return told | ({"other_action_loss": other / others} if others else {})
 
-    def _acting(self, made: Made) -> list[int]:
-        """Dataset of each chunk of a pack: conversations have none."""
-        return [which for which in made.sources if self.sources[which].has_actions]
+    @property
+    def _branching(self) -> bool:
+        return any(source.table.branches is not None for source in with_actions(self.sources))
 
     def _of_embodiments(self, chunks: np.ndarray) -> dict[str, float]:
         """Mean loss of each embodiment's chunks, from (2, sources) sums and numbers; {} where there is one embodiment."""
@@ -176,7 +186,7 @@ class Run:
         told = self.stepper.step([self.inputs(one) for one in made], self.watcher.look if is_told else None)
         gathered.add(told, made)
         for one, chosen in zip(made, self.stepper.routing):
-            self.routing.add(chosen, self._acting(one))
+            self.routing.add(chosen, one.sources[one.acts])
             self.progress.left_out += one.left_out
         self._check_left_out(gathered)
 
@@ -195,10 +205,8 @@ class Run:
             losses = self.evaluate()
             total = losses["action_loss"] + config.loss.text_weight * losses["und_loss"]
             best, self.best = total < self.best, min(total, self.best)
-            each = "".join(f", {name.partition('/')[2]} {loss:.4g}" for name, loss in losses.items() if "/" in name)
-            self.progress.say(
-                f"held out: action loss {losses['action_loss']:.4g}{each}, text loss {losses['und_loss']:.4g}"
-            )
+            told = ", ".join(f"{_TOLD.get(name, name.partition('/')[2])} {value:.4g}" for name, value in losses.items())
+            self.progress.say(f"held out: {told}")
             self.progress.record("held_out", step, losses)
             self.progress.start(step)
         due = step >= config.save.start and step % config.save.every == 0

@@ -35,6 +35,9 @@ class Made:
         batch: as `BeingH.loss` takes it, with uint8 pictures (see `normalised`); None when no sample is left.
         sources: (B,) place of each sample's dataset.
         rows: (B,) its row.
+        branches: (B,) its branch of that row, -1 for the row itself.
+        prefixes: (B,) its recorded prefix [steps], -1 where one is to be drawn.
+        acts: (B,) whether it has actions.
         tokens: length of the sequence.
         charge: (samples with actions, H) who was in charge of the steps of each chunk, places in `weighing.GROUPS`; None where no dataset says it.
         left_out: (dataset, why) -> samples that could not be made.
@@ -44,6 +47,9 @@ class Made:
     batch: dict[str, Any] | None
     sources: np.ndarray
     rows: np.ndarray
+    branches: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
+    prefixes: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
+    acts: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
     tokens: int = 0
     charge: np.ndarray | None = None
     left_out: Counter = field(default_factory=Counter)
@@ -51,13 +57,18 @@ class Made:
 
 @dataclass(kw_only=True)
 class _Part:
-    """One sample: its words, pictures (V, 3, S, S) uint8, and with actions state (200,), actions and mask (H, 200)."""
+    """One sample: its words, pictures (V, 3, S, S) uint8, of robots and hands the state (200,), and actions and mask (H, 200).
+
+    Samples of one row share one tensor of pictures. `branch` and `prefix`: see `Made`.
+    """
 
     prompt: Prompt
     pixels: torch.Tensor
     state: np.ndarray | None = None
     action: np.ndarray | None = None
     mask: np.ndarray | None = None
+    branch: int = -1
+    prefix: int = -1
 
 
 class SampleMaker:
@@ -96,35 +107,37 @@ class SampleMaker:
             source, rng = self._sources[which], np.random.default_rng([self._seed, pack.number, place])
             try:
                 if isinstance(source, TextSource):
-                    parts.append(self._said(source, row))
+                    found = [self._said(source, row)]
                 elif isinstance(pictures[place], str):
                     raise BeingHError(pictures[place])
                 else:
-                    parts.append(self._acted(which, row, pictures[place], rng))
+                    found = self._shown(which, row, pictures[place], rng)
             except BeingHError as error:
                 made.left_out[source.title, error.what] += 1
                 continue
-            kept.append((which, row))
+            parts += found
+            kept += [(which, row, part.branch, part.prefix, part.action is not None) for part in found]
         if not parts:
             return made
         made.batch = self._packed(parts)
-        acting = [(which, row) for which, row in kept if self._sources[which].has_actions]
+        acting = [(which, row) for which, row, *_, acts in kept if acts]
         if self._weighs and acting:
             weights = np.concatenate([self._weights(*one) for one in acting])
             made.batch["padded_action_weight"] = torch.from_numpy(weights)
         if self._told and acting:
             made.charge = np.stack([self._charge(*one) for one in acting])
         made.tokens = int(made.batch["sequence_length"])
-        made.sources, made.rows = (np.array(column) for column in zip(*kept))
+        made.sources, made.rows, made.branches, made.prefixes, made.acts = (np.array(column) for column in zip(*kept))
         return made
 
     def _packed(self, parts: list[_Part]) -> dict[str, Any]:
         length = self._prompts.config.chunk_length
         batch = self._prompts.pack([part.prompt for part in parts])
-        batch["packed_vit_tokens"] = torch.cat([part.pixels for part in parts])
+        batch |= _pixels(parts)
         nothing = np.zeros((0, WIDTH), np.float32)
-        acting = [part for part in parts if part.state is not None]
-        batch["padded_state"] = torch.from_numpy(np.concatenate([nothing, *(part.state[None] for part in acting)]))
+        acting = [part for part in parts if part.action is not None]
+        states = [part.state[None] for part in parts if part.state is not None]
+        batch["padded_state"] = torch.from_numpy(np.concatenate([nothing, *states]))
         batch["padded_action"] = torch.from_numpy(np.concatenate([nothing, *(part.action for part in acting)]))
         masks = [np.broadcast_to(part.mask, (length, WIDTH)) for part in acting]
         batch["padded_action_mask"] = torch.from_numpy(np.concatenate([nothing.astype(bool), *masks]))
@@ -141,6 +154,46 @@ class SampleMaker:
         return _Part(
             prompt=prompt, pixels=_stacked(images) if images else torch.zeros(0, 3, size, size, dtype=torch.uint8)
         )
+
+    def _shown(self, which: int, row: int, images: list[np.ndarray], rng: np.random.Generator) -> list[_Part]:
+        """What is taught of a row of a robot or of hands."""
+        source = self._sources[which]
+        if source.table.branches is None:
+            return [self._acted(which, row, images, rng)]
+        pixels = self._changed(images, rng)
+        numbers = source.modality.numbers(source.table, row, self._prompts.config.chunk_length)
+        state = self._transforms[which].state_to_unified(numbers.state)
+        state = np.zeros_like(state) if self._dropped(rng) else state
+        found, mask = self._branches(which, row, pixels, state), self._transforms[which].action_mask
+        if source.teaches_own and source.tokens[source.table.task[row]]:
+            prompt = self._prompts.build(self.task(which, row), len(images))
+            action = self._transforms[which].action_to_unified(numbers.action)
+            found.insert(0, _Part(prompt=prompt, pixels=pixels, state=state, action=action, mask=mask))
+        return found
+
+    def _branches(self, which: int, row: int, pixels: torch.Tensor, state: np.ndarray) -> list[_Part]:
+        """The samples of a row's branches, and their replies."""
+        source, length = self._sources[which], self._prompts.config.chunk_length
+        branches, section, transform = source.table.branches, source.section.branches, self._transforms[which]
+        numbers = np.asarray(branches.task[row])
+        there = [int(k) for k in np.flatnonzero(numbers >= 0) if source.branch_tokens.instruction[numbers[k]]]
+        if not there:
+            return []
+        recorded = np.asarray(branches.action[row], dtype=np.float64)
+        chunks = [source.modality.branch_chunk(source.table, row, recorded[k], length) for k in there]
+        together = {key: np.concatenate([chunk[key] for chunk in chunks]) for key in chunks[0]}
+        actions, found = transform.action_to_unified(together).reshape(len(there), length, WIDTH), []
+        for k, action in zip(there, actions):
+            task, prefix = self.task(which, row, k), int(branches.prefix[row, k])
+            prompt = self._prompts.build(task, len(pixels))
+            found += section.draws * [
+                _Part(prompt=prompt, pixels=pixels, state=state, action=action, mask=transform.action_mask, branch=k, prefix=prefix)
+            ]  # fmt: skip
+            for number in branches.reply[row, k] if section.words else ():
+                if number >= 0:
+                    prompt = self._prompts.build_reply(task, branches.form.texts[number], len(pixels))
+                    found.append(_Part(prompt=prompt, pixels=pixels, state=state, branch=k))
+        return found
 
     def _acted(self, which: int, row: int, images: list[np.ndarray], rng: np.random.Generator) -> _Part:
         """A row of a robot or of hands."""
@@ -162,9 +215,11 @@ class SampleMaker:
         state = np.zeros_like(state) if self._dropped(rng) else state
         return _Part(prompt=prompt, pixels=pixels, state=state, action=action, mask=mask)
 
-    def task(self, which: int, row: int) -> str:
-        """The instruction of a row."""
+    def task(self, which: int, row: int, branch: int = -1) -> str:
+        """The instruction of a row, or of one of its branches."""
         table = self._sources[which].table
+        if branch >= 0:
+            return table.branches.form.texts[int(table.branches.task[row, branch])]
         return table.tasks[int(table.task[row])]
 
     def transform(self, which: int) -> UnifiedTransform:
@@ -243,3 +298,16 @@ def normalised(batch: Mapping[str, Any], device: torch.device | str) -> dict[str
 
 def _stacked(images: list[np.ndarray]) -> torch.Tensor:
     return torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy())
+
+
+def _pixels(parts: Sequence[_Part]) -> dict[str, torch.Tensor]:
+    """The pictures of a batch; those that samples share go through the vision encoder once."""
+    shown, index, known, count = [], [], {}, 0
+    for part in parts:
+        if id(part.pixels) not in known:
+            known[id(part.pixels)] = count
+            shown.append(part.pixels)
+            count += len(part.pixels)
+        index += range(known[id(part.pixels)], known[id(part.pixels)] + len(part.pixels))
+    batch = {"packed_vit_tokens": torch.cat(shown)}
+    return batch if len(index) == count else batch | {"packed_vit_view_index": torch.tensor(index)}

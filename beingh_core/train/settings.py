@@ -56,6 +56,19 @@ class InterventionSection(Section):
     before_weight: _WEIGHT = 0.0
 
 
+class BranchesSection(Section):
+    """What is taught of a dataset whose rows have branches (`beingh_core.data.branches`).
+
+    `teach` false takes it as an ordinary dataset. Each branch is taught `draws` times, with noise and flow time of its own, and with
+    its replies in `words`; `own` teaches the row's own task and actions as well.
+    """
+
+    teach: bool = True
+    draws: whole(1, 1000) = 1
+    words: bool = True
+    own: bool = False
+
+
 class DatasetSection(Section):
     """One LeRobot dataset, or a file of conversations (NAME.jsonl).
 
@@ -79,6 +92,7 @@ class DatasetSection(Section):
     task: text(1000) = ""
     every: whole(1, 10_000) = 1
     statistics: text(4096) = ""
+    branches: BranchesSection = Field(default_factory=BranchesSection)
     mirror: _SHARE = 0.0
     images: text(4096) = ""
     weight_column: _Name = ""

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from beingh_core.data.branches import ACTIONS, BranchForm
 from beingh_core.data.commands import parse_numbers
 from beingh_core.data.dataset_columns import Columns
 from beingh_core.data.lerobot import Dataset
@@ -20,6 +21,7 @@ from beingh_core.data.lerobot.video import Segment
 from beingh_core.errors import BeingHError
 from beingh_core.policy.motion import still_values
 from beingh_core.policy.prompt import PromptBuilder
+from beingh_core.train.branch_rows import BranchTokens
 from beingh_core.train.modality import Modality
 from beingh_core.train.rows import RowTable, held_out, scan
 from beingh_core.train.settings import DataSection, DatasetSection
@@ -43,6 +45,7 @@ class Source:
         videos: episode -> view -> pictures.
         statistics: what its values are normalised with.
         tokens: (tasks,) length of a sample of each instruction; () until `measured`.
+        branch_tokens: lengths of the samples of its branches; None where there are none, and until `measured`.
         teachable: (N,) which rows have a chunk with an action that is known and has a weight; None for all.
         weights: how its rows are weighed; None where all count the same.
         notes: what people should know of it.
@@ -57,6 +60,7 @@ class Source:
     videos: Mapping[int, Mapping[str, Segment]]
     statistics: Mapping = field(default_factory=dict)
     tokens: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    branch_tokens: BranchTokens | None = None
     teachable: np.ndarray | None = None
     weights: RowWeights | None = None
     notes: tuple[str, ...] = ()
@@ -89,7 +93,26 @@ class Source:
         if self.weights is not None:
             taught = self.weights.taught(self.table)
             teachable = taught if teachable is None else teachable & taught
-        return replace(self, tokens=np.array(lengths, np.int64), teachable=teachable, notes=tuple(notes))
+        branch_tokens = None
+        if self.table.branches is not None:
+            branch_tokens, more = BranchTokens.of(self.table.branches, prompts, len(self.modality.config.views))
+            notes += [f"{self.title}: {text}" for text in more]
+        return replace(
+            self, tokens=np.array(lengths, np.int64), teachable=teachable, branch_tokens=branch_tokens,
+            notes=tuple(dict.fromkeys(notes)),
+        )  # fmt: skip
+
+    @property
+    def teaches_own(self) -> bool:
+        """Whether a row's own task and actions are taught."""
+        return self.table.branches is None or self.section.branches.own
+
+    @property
+    def sample_tokens(self) -> np.ndarray:
+        """Lengths of single samples, of each instruction that is taught."""
+        own = self.tokens if self.teaches_own else self.tokens[:0]
+        found = np.concatenate([own, own[:0] if self.branch_tokens is None else self.branch_tokens.instruction])
+        return found[found > 0]
 
     def is_held_out(self, share: float) -> np.ndarray:
         """(E,) which of its usable episodes are never taught."""
@@ -111,9 +134,18 @@ class Source:
         return np.concatenate(firsts), np.concatenate(counts)
 
     def lengths(self, rows: np.ndarray) -> np.ndarray:
-        """(n,) tokens of rows; 0 where there is nothing to teach."""
-        found = self.tokens[np.asarray(self.table.task[rows])]
-        return found if self.teachable is None else np.where(self.teachable[rows], found, 0)
+        """(n,) tokens of rows, all samples of a row together; 0 where there is nothing to teach."""
+        found = self.tokens[np.asarray(self.table.task[rows])] if self.teaches_own else np.zeros(len(rows), np.int64)
+        found = found if self.teachable is None else np.where(self.teachable[rows], found, 0)
+        if self.table.branches is None:
+            return found
+        return found + self.branch_tokens.of_rows(self.table.branches, rows, self.section.branches)
+
+    def wanted(self, rows: np.ndarray) -> np.ndarray:
+        """(n,) of which rows (n,) something is to be taught: without branches nothing is where these are taught alone."""
+        if self.teaches_own:
+            return np.ones(len(rows), dtype=bool)
+        return (np.asarray(self.table.branches.task[rows]) >= 0).any(axis=1)
 
     def hours(self, samples: int) -> float:
         """Time that so many samples stand for."""
@@ -127,11 +159,18 @@ class Source:
         rows = [hashlib.sha256(part).hexdigest() for part in ends]
         if self.weights is not None:
             rows.append(hashlib.sha256(self.weights.taught(table).tobytes()).hexdigest())
-        return [self.title, table.starts.tolist(), table.tasks, rows, self.section.every, self.tokens.tolist()]
+        told = [self.title, table.starts.tolist(), table.tasks, rows, self.section.every, self.tokens.tolist()]
+        if table.branches is not None:
+            told.append([self.section.branches.model_dump(), table.branches.form.texts, table.branches.longest])
+        return told
 
     def texts(self) -> Sequence[str]:
         """What is said, for a vocabulary."""
         return self.table.tasks
+
+    def phrases(self) -> Sequence[str]:
+        """What a vocabulary is to have whole."""
+        return () if self.table.branches is None else self.table.branches.form.phrases
 
 
 AnySource = Source | TextSource
@@ -157,13 +196,26 @@ def open_source(section: DatasetSection, cache: Path) -> Source:
         if min(camera.height, camera.width) < 16:
             raise BeingHError(f"`{key}` has pictures of {camera.width}x{camera.height}", where=dataset.root)
     episodes = tuple(parse_numbers(section.episodes)) if section.episodes else ()
-    table = scan(dataset, columns, cache, section.task, episodes, Weighing.of(section, dataset))
+    form = BranchForm.read(dataset.root, dataset.spec) if section.branches.teach else None
+    if form is not None and (section.weight_column or section.intervention is not None):
+        raise BeingHError(
+            "its rows are to be weighed, and its branches have no weights", where=dataset.root,
+            remedy="leave `weight_column` and `intervention` of this dataset out, or take `branches: {teach: false}`",
+        )  # fmt: skip
+    table = scan(dataset, columns, cache, section.task, episodes, Weighing.of(section, dataset), form)
+    if table.branches is not None and not section.branches.own and (np.asarray(table.branches.task) < 0).all():
+        raise BeingHError(
+            "no row of it has a branch", where=dataset.root,
+            remedy="teach the rows themselves: `branches: {teach: false}` of this dataset",
+        )  # fmt: skip
     usable = set(table.episodes)
     videos = {
         episode.index: {view: episode.videos[key] for view, key in columns.views.items()}
         for episode in dataset.episodes if episode.index in usable
     }  # fmt: skip
     notes = [f"{section.title}: {text}" for text in (*columns.notes, *dataset.skipped, *dataset.damaged)]
+    if section.branches.teach and form is None and any(v.key == ACTIONS for v in dataset.spec.vectors):
+        notes.append(f"{section.title}: its branches are not taught, since meta/branches.json is not there")
     notes += [f"{section.title}: episode {number} is left out: {why}" for number, why in sorted(table.bad.items())]
     return Source(
         title=section.title, section=section, modality=modality.of_dataset(columns), columns=columns, table=table, fps=dataset.spec.fps,
@@ -295,4 +347,13 @@ def check_chunk_length(sources: list[Source], chunk_length: int) -> None:
                 f"the contract asks for chunks of {contract.policy.chunk_length} steps, the model makes {chunk_length}",
                 where=contract.path,
                 remedy="give policy.chunk_length of the contract and model.action_chunk_length one value",
+            )
+    for source in sources:
+        branches = source.table.branches
+        if branches is not None and (branches.form.steps < chunk_length or branches.longest >= chunk_length):
+            raise BeingHError(
+                f"its branches have {branches.form.steps} steps and prefixes of up to {branches.longest}, the model makes "
+                f"chunks of {chunk_length}",
+                where=source.section.path,
+                remedy="record it anew with a contract of that policy.chunk_length, or lower model.action_chunk_length",
             )

@@ -18,9 +18,9 @@ from beingh_core.policy.prompt import PromptBuilder, PromptConfig
 from beingh_core.policy.tokenizer import load_tokenizer
 from beingh_core.train.assemble import assembled, extended_tokenizer, sizes_of
 from beingh_core.train.config import model_config, model_keys
-from beingh_core.train.language import task_phrases
 from beingh_core.train.settings import ModelSection, RunConfig
-from beingh_core.train.tokenizer import build_tokenizer
+from beingh_core.train.sources import AnySource
+from beingh_core.train.tokenizer import build_tokenizer, prompt_phrases
 
 MOST_WORDS = 4000  # of a vocabulary from nothing; rarer ones are written in bytes
 # Key of the section -> key of config.json, where they differ.
@@ -42,8 +42,10 @@ def chunk_length(config: RunConfig) -> int:
     return BeingHConfig.from_dict(read_json(path), path).chunk_length
 
 
-def tokenizer_for(config: RunConfig, tasks: Iterable[str]) -> Tokenizer:
-    """The tokenizer of the checkpoint or of the language model; without either one of bytes that knows the words of the tasks.
+def tokenizer_for(config: RunConfig, sources: Iterable[AnySource]) -> Tokenizer:
+    """The tokenizer of the checkpoint or of the language model.
+
+    Without either one of bytes that knows the words of the tasks, and the phrases of branches.
 
     Raises:
         BeingHError: The tokenizer cannot be read.
@@ -52,9 +54,12 @@ def tokenizer_for(config: RunConfig, tasks: Iterable[str]) -> Tokenizer:
         return load_tokenizer(checkpoint_directory(config.checkpoint))
     if config.start:
         return extended_tokenizer(config.start)
-    words = Counter(word for task in dict.fromkeys(tasks) for word in re.findall(r"\s?[^\W\d_]+", task))
-    phrases = task_phrases((), (), chunk_length(config))
-    return build_tokenizer([*phrases, *(word for word, _ in words.most_common(MOST_WORDS))])
+    sources = list(sources)
+    texts = dict.fromkeys(text for source in sources for text in source.texts())
+    words = Counter(word for text in texts for word in re.findall(r"\s?[^\W\d_]+", text))
+    phrases = [phrase for source in sources for phrase in source.phrases()]
+    fixed = prompt_phrases(chunk_length(config))
+    return build_tokenizer([*fixed, *phrases, *(word for word, _ in words.most_common(MOST_WORDS))])
 
 
 def config_keys(section: ModelSection, longest_delay: int) -> dict[str, Any]:

@@ -87,17 +87,33 @@ def _of_hands(modality: Modality, table: RowTable, kind: str, key: str) -> Itera
 
 
 def _rows(modality: Modality, table: RowTable, kind: str, spec: KeySpec) -> Iterator[np.ndarray]:
+    if kind == "action" and table.branches is not None:
+        yield from (_as_slot(spec, modality.parts(kind, rows)[spec.key]) for rows in _of_branches(table))
+        return
     rows = table.state if kind == "state" else table.action
     for first in range(0, len(rows), _BLOCK):
         yield _as_slot(spec, modality.parts(kind, np.asarray(rows[first : first + _BLOCK]))[spec.key])
+
+
+def _of_branches(table: RowTable) -> Iterator[np.ndarray]:
+    """(n, D) actions of all branches, which are what is taught."""
+    branches, block = table.branches, max(1, _BLOCK // (table.branches.form.branches * table.branches.form.steps))
+    for first in range(0, len(branches.task), block):
+        there = np.asarray(branches.task[first : first + block]) >= 0
+        actions = np.asarray(branches.action[first : first + block])[there]
+        if actions.size:
+            yield actions.reshape(-1, actions.shape[-1])
 
 
 def _chunks(modality: Modality, table: RowTable, spec: KeySpec, length: int) -> Iterator[np.ndarray]:
     for first, last in zip(table.starts, table.starts[1:]):
         state, action = np.asarray(table.state[first:last]), np.asarray(table.action[first:last])
         for row in range(last - first):
-            before = action[row - 1] if row else None
-            yield _as_slot(spec, modality.chunk(state[row], before, action[row : row + length], length)[spec.key])
+            before, rows = action[row - 1] if row else None, [action[row : row + length]]
+            if table.branches is not None:
+                rows = table.branches.action[first + row][table.branches.task[first + row] >= 0]
+            for taught in rows:
+                yield _as_slot(spec, modality.chunk(state[row], before, taught, length)[spec.key])
 
 
 def _as_slot(spec: KeySpec, values: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from beingh_core.train.parts import decay_groups
 from beingh_core.train.ranks import Ranks
 from beingh_core.train.settings import LossSection, OptimiserSection, TrainingSection, UacSection
 from beingh_core.train.shards import local, put, spread_like, whole, whole_of_local
+from beingh_core.train.sources import Source
 from beingh_core.train.weighing import GROUPS
 
 Shares = tuple[float, float, float]  # of a pack's action, text and balance loss in the loss of a step
@@ -292,6 +293,22 @@ def longest_delay(name: str, contract_delay: int, uac: UacSection) -> int:
     if isinstance(uac.longest, int):
         return uac.longest
     return uac.longest.get(name, contract_delay)
+
+
+def longest_prefix(source: Source, uac: UacSection) -> int:
+    """Longest locked prefix that a dataset is trained with: of its branches, as recorded [steps].
+
+    Raises:
+        BeingHError: Its branches have prefixes, and prefixes are switched off.
+    """
+    drawn = longest_delay(source.modality.name, source.modality.delay_steps, uac) if source.teaches_own else 0
+    recorded = 0 if source.table.branches is None else source.table.branches.longest
+    if recorded and not uac.enabled:
+        raise BeingHError(
+            f"the branches of `{source.title}` begin with up to {recorded} committed steps", where="uac.enabled: false",
+            remedy="leave uac.enabled out, or take `branches: {teach: false}` of this dataset",
+        )  # fmt: skip
+    return max(drawn, recorded)
 
 
 def draw_delays(longest: Sequence[int], uac: UacSection, generator: torch.Generator) -> Tensor:

@@ -70,6 +70,10 @@ class TextSource:
         """(n,) tokens of rows."""
         return np.asarray(self.tokens[rows], np.int64)
 
+    def wanted(self, rows: np.ndarray) -> np.ndarray:
+        """(n,) of which rows (n,) something is to be taught: all."""
+        return np.ones(len(rows), dtype=bool)
+
     def hours(self, _samples: int) -> float:
         """None: words have no duration."""
         return 0.0
@@ -84,6 +88,10 @@ class TextSource:
         """What is said, for a vocabulary."""
         for said in self.table.conversations(range(min(self.table.count, _READ_FOR_WORDS))):
             yield from (text for turn in said.turns for text in turn)
+
+    def phrases(self) -> tuple[str, ...]:
+        """What a vocabulary is to have whole: nothing."""
+        return ()
 
     def sample(self, row: int, size: int) -> tuple[Conversation, list[np.ndarray]]:
         """What is said, and its pictures, (S, S, 3) uint8 each.

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
+from beingh_core.policy.prompt import INSTRUCTION_TEMPLATE, SYSTEM_MESSAGES
+
 SPECIAL = (
     "<|endoftext|>",
     "<|im_start|>",
@@ -19,6 +21,12 @@ SPECIAL = (
     "<|state_end|>",
     "<|action_pad|>",
 )
+
+
+def prompt_phrases(chunk_length: int) -> list[str]:
+    """The fixed parts of every prompt, for chunks of so many steps."""
+    head, tail = INSTRUCTION_TEMPLATE.replace("{k}", str(chunk_length)).split("{task_description}")
+    return [*(f"system\n{message}" for message in SYSTEM_MESSAGES.values()), "user\n", "assistant\n", head, tail]
 
 
 def build_tokenizer(phrases: Iterable[str]) -> Tokenizer:

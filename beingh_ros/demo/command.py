@@ -81,6 +81,12 @@ class Demo:
         self._record, self._recording = record, None
         self._seconds = seconds
         self._picks = checkpoint is not None or bool(hands_of(contract))
+        if instruction and not self._picks:
+            raise BeingHError(
+                f"`{contract.robot}` has no hand that could pick, and follows a reference path whatever it is told",
+                where="--instruction",
+                remedy="leave the instruction out, or take a robot with a hand",
+            )
         told = [instruction or (_instruction(seed + i) if self._picks else REFERENCE) for i in range(episodes)]
         self._plan = [(seed + i, text) for i, text in enumerate(told)]
         for text in told if self._picks else ():
@@ -109,6 +115,10 @@ class Demo:
             record_out=str(self._record),
         )
         check_start(options)
+        if not self._picks:
+            print(
+                f"note: `{self._contract.robot}` has no hand that could pick: it follows a slow path of all its joints"
+            )
         if self._record is not None:
             make_writable(self._record, "--record", "make demo RECORD=out/bags")
         make_writable(self._out, "--out", "make demo OUT=out/demo")
@@ -249,6 +259,11 @@ class Demo:
         if self._still is not None:
             Image.fromarray(self._still).save(self._out / STILL)
         inference = values["inference_ms"]["p50"]
+        if values["cut_chunks"]:
+            print(
+                f"{values['cut_chunks']} chunks were cut or dropped: they would have run the robot into itself or into "
+                f"keep_out; see {self._out / 'logs/controller.log'}"
+            )
         print(
             f"{values['successes']} of {values['episodes']} episodes succeeded, "
             f"{values['prefix_violations']} broken commitments, {values['limit_violations']} limit violations, "
@@ -352,9 +367,7 @@ def main(args: Sequence[str] | None = None) -> int:
         for note in left_open(contract.urdf_path):
             print(f"note: {note}")
         checkpoint = policy_of(contract.path.stem, given.policy, given.checkpoint)
-        isolate()
-        print(f"to watch it: ROS_DOMAIN_ID={os.environ['ROS_DOMAIN_ID']} {sys.executable} -m beingh_ros.cli monitor")
-        return Demo(
+        demo = Demo(
             contract,
             checkpoint=checkpoint,
             episodes=given.episodes,
@@ -364,7 +377,10 @@ def main(args: Sequence[str] | None = None) -> int:
             out=given.out,
             viewer=given.viewer,
             record=Path(given.record).resolve() if given.record else None,
-        ).run()
+        )
+        isolate()
+        print(f"to watch it: ROS_DOMAIN_ID={os.environ['ROS_DOMAIN_ID']} {sys.executable} -m beingh_ros.cli monitor")
+        return demo.run()
     except BeingHError as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED

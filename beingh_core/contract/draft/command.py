@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from beingh_core.contract.draft.parts import find_parts
-from beingh_core.contract.draft.srdf import read_allowed, read_postures
+from beingh_core.contract.draft.srdf import read_srdf
 from beingh_core.contract.draft.text import contract_text
 from beingh_core.contract.draft.xacro import expanded
 from beingh_core.contract.paths import is_file
@@ -45,11 +45,10 @@ def write_draft(urdf: Path, srdf: Path | None, out: Path | None, robot: str = ""
         text, urdf = expanded(urdf), out.with_suffix(".urdf")
         _write(urdf, text)
     facts = read_urdf(urdf)
-    postures = read_postures(srdf) if srdf is not None else {}
-    allowed = read_allowed(srdf, facts.links) if srdf is not None else {}
+    described = read_srdf(srdf, facts) if srdf is not None else None
     key = os.path.relpath(urdf.resolve(), out.resolve().parent)
     key = str(urdf.resolve()) if key.startswith("..") else key
-    _write(out, contract_text(robot, key, facts, find_parts(facts), postures, allowed))
+    _write(out, contract_text(robot, key, facts, find_parts(facts), described))
     return out
 
 

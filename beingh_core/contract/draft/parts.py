@@ -8,10 +8,11 @@ from beingh_core.contract.draft.words import part_of, side_of, words
 from beingh_core.contract.keys import VELOCITY
 from beingh_core.contract.schema import MIN_RANGE
 from beingh_core.contract.urdf import SINGLE_TYPES, UrdfFacts
+from beingh_core.contract.urdf_doubts import WIDEST
 
 ARM_JOINTS, HAND_JOINTS, HEAD_JOINTS, WAIST_JOINTS = 7, 6, 2, 3
-# Beyond this a URDF leaves a joint practically open; then a contract takes so much either way [rad, m].
-WIDEST, OPEN_TURN, OPEN_SLIDE = 1000.0, 3.1416, 0.1
+# Where a URDF leaves a joint practically open (ends beyond WIDEST) a contract takes so much either way [rad, m].
+OPEN_TURN, OPEN_SLIDE = 3.1416, 0.1
 # Of links at the end of an arm: names of the one whose pose is meant, best first.
 _TIPS = ("tcp", "ee", "eef", "tool", "tool0", "tip", "grasp", "palm", "hand", "flange")
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from beingh_core.contract.draft.parts import Hand, Parts, ends, practical_range
+from beingh_core.contract.draft.srdf import POSTURES, Srdf
 from beingh_core.contract.urdf import UrdfFacts
 from beingh_core.errors import BeingHError
 
@@ -38,8 +39,7 @@ def contract_text(
     urdf_key: str,
     urdf: UrdfFacts,
     parts: Parts,
-    postures: Mapping[str, float],
-    allowed: Mapping[str, tuple[str, ...]],
+    srdf: Srdf | None,
 ) -> str:
     """The YAML of a contract with everything that the URDF tells; what it does not tell stands under `assumed`.
 
@@ -48,8 +48,7 @@ def contract_text(
         urdf_key: what the file says under `urdf`.
         urdf: joints and links.
         parts: what is commanded.
-        postures: joint -> start position, of joints for which one is known.
-        allowed: link -> links that it may touch.
+        srdf: start posture and links that may touch; None without one.
 
     Raises:
         BeingHError: there is nothing to command.
@@ -60,14 +59,20 @@ def contract_text(
     joints = [joint for signal in signals for joint in (*signal.joints, *signal.coupled)]
     ranges = {joint: practical_range(urdf, joint) for joint in joints}
     positions = {j: r for j, r in ranges.items() if urdf.joints[j].type != "continuous" and r != _ends(urdf, j)}
+    postures = srdf.postures if srdf is not None else {}
     home = {joint: _home(joint, postures, *ranges[joint]) for joint in joints}
     assumed = _ASSUMED | _assumed_parts(signals, parts)
+    if unlimited := [joint for joint in joints if not urdf.joints[joint].velocity]:
+        guess = f"; the URDF has no speed (velocity 0) for {', '.join(unlimited)}: theirs is a guess"
+        assumed["limits.velocity"] += guess
     if positions:
         assumed["limits.position"] = "the URDF leaves these joints practically open: how far they may turn or slide"
     if any(urdf.joints[joint].type == "continuous" for joint in joints):
         assumed["limits"] = "some joints turn without end: that no cable winds up, or bound them in `limits.position`"
-    if not all(joint in postures for joint in joints):
-        assumed["home"] = "that the robot can stand there, and reach it, without touching anything"
+    if srdf is not None and srdf.unknown_links:
+        assumed["urdf"] = f"the SRDF names links that the URDF does not have: {', '.join(srdf.unknown_links)}"
+    if home_told := _home_told(joints, srdf):
+        assumed["home"] = home_told
     lines = [
         *_head(robot, urdf_key, parts, urdf),
         *_signal_lines(signals),
@@ -76,11 +81,11 @@ def contract_text(
         "home:",
         *(f"  {_quoted(joint)}: {_number(value)}" for joint, value in home.items()),
         "",
-        *_touching(allowed),
+        *_touching(srdf.allowed if srdf is not None else {}),
         "estop_topic: estop",
         "",
         f"assumed:  # what the URDF does not tell: key -> what to fill in; `beingh robots check {robot}.yaml` prints it",
-        *(f'  {key}: "{text}"' for key, text in assumed.items()),
+        *(f"  {key}: {_text(text)}" for key, text in assumed.items()),
     ]
     return "\n".join(lines) + "\n"
 
@@ -231,6 +236,20 @@ def _home(joint: str, postures: Mapping[str, float], lower: float, upper: float)
     return min(max(value, lower), upper)
 
 
+def _home_told(joints: list[str], srdf: Srdf | None) -> str:
+    """What is to be looked at in the start posture; "" where an SRDF gives all of it."""
+    told = []
+    missing = [joint for joint in joints if srdf is None or joint not in srdf.postures]
+    if srdf is not None and missing:
+        where = "has no posture called " + ", ".join(POSTURES) if not srdf.postures else "does not say"
+        told.append(f"the SRDF {where}: 0, or the middle of the range, is taken for {', '.join(missing)}")
+    if srdf is not None and srdf.unknown_joints:
+        told.append(f"the SRDF's postures have joints that the URDF does not have: {', '.join(srdf.unknown_joints)}")
+    if missing:
+        told.append("that the robot can stand there, and reach it, without touching anything")
+    return "; ".join(told)
+
+
 def _list(names: tuple[str, ...]) -> str:
     return "[" + ", ".join(map(_quoted, names)) + "]"
 
@@ -244,7 +263,12 @@ def _quoted(name: str) -> str:
         and name[0].isalpha()
         and name.lower() not in ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
     )
-    return name if safe else '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return name if safe else _text(name)
+
+
+def _text(text: str) -> str:
+    """Text in the quotation marks of YAML."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _number(value: float) -> str:

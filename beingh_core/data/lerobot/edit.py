@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from beingh_core.data.branches import BranchForm
 from beingh_core.data.lerobot import columns, describe, storage, video
 from beingh_core.data.lerobot.check import Checker
 from beingh_core.data.lerobot.episode import DATA, Record, Staged, finish
@@ -109,10 +110,14 @@ def build(
         raise BeingHError("there is a dataset already", where=out, remedy="choose another folder, or remove it")
     roots = list(dict.fromkeys(dataset.root for dataset, _ in chosen))
     spec = chosen[0][0].spec
-    for dataset in {dataset.root: dataset for dataset, _ in chosen}.values():
+    opened = list({dataset.root: dataset for dataset, _ in chosen}.values())
+    for dataset in opened:
         alike = replace(dataset.spec, robot=spec.robot, video=replace(spec.video, codec=dataset.spec.video.codec))
         if alike != spec or dataset.spec.video.codec != spec.video.codec:
             raise BeingHError(f"has other features, rate, version or video codec than {roots[0]}", where=dataset.root)
+    forms = [BranchForm.read(dataset.root, dataset.spec) for dataset in opened]
+    if any(form != forms[0] for form in forms):
+        raise BeingHError("the branches of the datasets have other texts or sizes", where=opened[-1].root)
     names = [_source(dataset, episode) for dataset, episode in chosen]
     twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
     if twice:
@@ -123,6 +128,8 @@ def build(
                 writer.commit(_imported(writer, dataset, episode, tasks or {}))
             if progress:
                 progress(done, len(chosen))
+        if forms[0] is not None:
+            forms[0].renamed(tasks or {}).write(out)
         for name in _DESCRIPTIONS:
             if (roots[0] / "meta" / name).exists():
                 storage.write(out / "meta" / name, (roots[0] / "meta" / name).read_bytes())

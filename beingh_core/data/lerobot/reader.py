@@ -73,6 +73,7 @@ class Dataset:
         self.skipped: list[str] = []
         self._tolerant = tolerant
         self._kept: tuple[tuple, pa.Table | None] | None = None  # rows of the file that was read last
+        self._chosen: tuple[tuple, int, pa.Table] | None = None  # of it, those of the episode that was asked for last
         where = self.root / "meta" / "info.json"
         self.info: dict[str, Any] = read_json(
             where, remedy="give the folder of a LeRobot dataset, which has meta/info.json"
@@ -186,13 +187,23 @@ class Dataset:
                     yield batch if known.all() else batch.filter(pa.array(known))
 
     def _selected(self, episode: Episode) -> pa.Table:
-        columns.check(episode.data)
+        if not episode.data.exists():
+            columns.check(episode.data)
         found = os.stat(episode.data)
         key = (episode.data, found.st_mtime_ns, found.st_size)
         if self._kept is None or self._kept[0] != key:
+            columns.check(episode.data)
             self._kept = (key, self._small(episode.data))
-        if self._kept[1] is not None:
-            return self._kept[1].filter(pc.field("episode_index") == episode.index)
+        if self._chosen is None or self._chosen[:2] != (key, episode.index):
+            self._chosen = (key, episode.index, self._rows_of(episode, self._kept[1]))
+        return self._chosen[2]
+
+    def _rows_of(self, episode: Episode, table: pa.Table | None) -> pa.Table:
+        if table is not None:
+            places = np.flatnonzero(columns.rows_of(table, "episode_index")[:, 0] == episode.index)
+            if len(places) and places[-1] - places[0] + 1 == len(places):  # one after another: nothing is copied
+                return table.slice(int(places[0]), len(places))
+            return table.filter(pc.field("episode_index") == episode.index)
         wanted = [("episode_index", "==", episode.index)]
         return pq.read_table(episode.data, columns=self._names(episode.data), filters=wanted, partitioning=None)
 

@@ -109,9 +109,11 @@ class DatasetWriter:
                 self._publish()
         return number
 
-    def describe(self, *, contract=None, modality: Mapping[str, Any] | None = None) -> None:
-        """Adds meta/modality.json, and the robot contract with its hash; see `describe`."""
+    def describe(self, *, contract=None, modality: Mapping[str, Any] | None = None, branches=None) -> None:
+        """Adds meta/modality.json, the robot contract with its hash, and the form of branches; see `describe`."""
         describe.write(self.root, self.spec, contract=contract, modality=modality)
+        if branches is not None:
+            branches.write(self.root)
 
     def close(self) -> None:
         """Publishes everything, and brings counts and statistics up to date."""
