@@ -182,7 +182,7 @@ def _add_bench_inference(commands) -> None:
         description="Times action chunks of a model with random weights, with and without the cached prefix.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--shape", default="tiny", help="size of the model: tiny or 2b")
+    parser.add_argument("--shape", default="tiny", help="size of the model: tiny, 2b, or with experts tiny_mof, 2b_mof")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--dtype", default="float32", help="float32 or bfloat16")
     parser.add_argument("--steps", type=int, default=4, help="Euler steps of a pass")
@@ -261,7 +261,7 @@ def _add_bench_training(commands) -> None:
         "tokens and, in turn, padded to the longest in batches of as many tokens.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--shape", default="tiny", help="size of the model: tiny or 2b")
+    parser.add_argument("--shape", default="tiny", help="size of the model: tiny, 2b, or with experts tiny_mof, 2b_mof")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--tokens", type=int, default=4096, help="of a packed sequence or a padded batch")
     parser.add_argument("--repeats", type=int, default=8, help="timed steps of each kind")

@@ -189,15 +189,20 @@ class Reference:
             tokens = [x + y for x, y in zip(tokens, attended)]
             inner = norm("post_attention_layernorm", tokens)
 
-            def mlp(suffix):
-                def run(x):
-                    gate = self.linear(f"{n}mlp{suffix}.gate_proj", x)
-                    up = self.linear(f"{n}mlp{suffix}.up_proj", x)
-                    return self.linear(f"{n}mlp{suffix}.down_proj", gate * gate.sigmoid() * up)
+            def mlp(name, x):
+                gate, up = self.linear(f"{n}{name}.gate_proj", x), self.linear(f"{n}{name}.up_proj", x)
+                return self.linear(f"{n}{name}.down_proj", gate * gate.sigmoid() * up)
 
-                return run
+            def act_mlp(x):
+                mof = self.raw.get("mof")
+                if not mof or i < mof["shared_layers"]:
+                    return mlp("mlp_mot_gen", x)
+                scores = self.linear(f"{n}mlp_mot_gen.router", x).softmax(-1).tolist()
+                best = sorted(range(mof["experts"]), key=lambda e: -scores[e])[: mof["top_k"]]
+                total = sum(scores[e] for e in best)
+                return sum(scores[e] / total * mlp(f"mlp_mot_gen.experts.{e}", x) for e in best)
 
-            tokens = [x + y for x, y in zip(tokens, self.side(inner, act, mlp(""), mlp("_mot_gen")))]
+            tokens = [x + y for x, y in zip(tokens, self.side(inner, act, lambda x: mlp("mlp", x), act_mlp))]
         final = "language_model.model.norm"
         return self.side(tokens, act, lambda x: self.rms(final, x, eps), lambda x: self.rms(final + "_mot_gen", x, eps))
 

@@ -50,6 +50,9 @@ def tiny_configs(draw):
         "attention_bias": draw(st.booleans()),
         "qk_norm": draw(st.booleans()),
     }
+    if draw(st.booleans()):
+        experts, shared = draw(st.integers(1, 5)), draw(st.integers(0, raw["llm_config"]["num_hidden_layers"] - 1))
+        raw["mof"] = {"experts": experts, "top_k": draw(st.integers(1, experts)), "shared_layers": shared}
     raw["action_chunk_length"] = draw(st.integers(2, 17))
     raw["mpg_refinement_iters"] = draw(st.integers(0, 2))
     raw["num_inference_timesteps"] = draw(st.integers(1, 5))

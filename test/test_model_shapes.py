@@ -29,6 +29,9 @@ CONFIGS = {
         action_chunk_length=3, mpg_refinement_iters=2, mpg_num_projections=5, mpg_gate_temperature=0.4,
         vit_config__num_hidden_layers=3, select_layer=-2, vit_config__image_size=48, vit_config__patch_size=12,
     ),
+    "experts": dict(
+        mof={"experts": 5, "top_k": 2, "shared_layers": 1}, llm_config__num_hidden_layers=3, action_chunk_length=6,
+    ),
 }  # fmt: skip
 
 

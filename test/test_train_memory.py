@@ -21,9 +21,10 @@ from beingh_core.train.step import PackInputs, Stepper
 from beingh_core.train.tokenizer import build_tokenizer, prompt_phrases, save_tokenizer
 
 
-def sizes(width):
+def sizes(width, **changes):
     """A model whose layers, words and pictures all count, `width` times as wide."""
     return small_config(
+        **changes,
         llm_config__hidden_size=128 * width, llm_config__intermediate_size=384 * width, llm_config__num_hidden_layers=6,
         llm_config__head_dim=32, llm_config__expert_config__hidden_size=64 * width,
         llm_config__expert_config__intermediate_size=192 * width, llm_config__vocab_size=1000,
@@ -80,6 +81,18 @@ def test_the_account_of_memory_is_what_a_step_needs(monkeypatch, width, samples,
     # A CPU's quicker way of attending in bfloat16 keeps all scores, no GPU's does.
     monkeypatch.setattr(attention, "DENSE_LIMIT", 0)
     peak, told = measured(sizes(width), samples, TrainingSection(**settings), (20, 3, 40, 2))
+    print(f"measured {peak / 1e6:.1f} MB, account {told / 1e6:.1f} MB")
+    assert 0.85 * told <= peak <= (1 + memory.WORKSPACE) * told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("again", (False, True))
+@pytest.mark.parametrize("precision", ("fp32", "bf16"))
+def test_the_account_knows_the_experts(monkeypatch, precision, again):
+    monkeypatch.setattr(attention, "DENSE_LIMIT", 0)
+    raw = sizes(1, mof={"experts": 4, "top_k": 2, "shared_layers": 2})
+    training = TrainingSection(precision=precision, activation_checkpointing=again)
+    peak, told = measured(raw, 16, training, (20, 3, 40, 2))
     print(f"measured {peak / 1e6:.1f} MB, account {told / 1e6:.1f} MB")
     assert 0.85 * told <= peak <= (1 + memory.WORKSPACE) * told
 

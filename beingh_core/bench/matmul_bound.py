@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from beingh_core.model import BeingH, DecoderConfig
+from beingh_core.model.mof import RoutedMLP
 
 
 class Work(NamedTuple):
@@ -146,7 +147,15 @@ def _linear(modules: Iterable[nn.Module], rows: int) -> Work:
 def _side(layer: nn.Module, suffix: str, rows: int) -> Work:
     """One decoder layer's projections and MLP on one side."""
     attention = [getattr(layer.self_attn, name + suffix) for name in ("q_proj", "k_proj", "v_proj", "o_proj")]
-    return _linear([*attention, *getattr(layer, "mlp" + suffix).modules()], rows)
+    return _linear(attention, rows) + _mlp(getattr(layer, "mlp" + suffix), rows)
+
+
+def _mlp(mlp: nn.Module, rows: int) -> Work:
+    """A layer's MLP; of routed experts as few are read as the rows can do with, and each row computes its own."""
+    if not isinstance(mlp, RoutedMLP) or not rows:
+        return _linear(mlp.modules(), rows)
+    one = _linear(mlp.experts[0].modules(), 1)
+    return _linear([mlp.router], rows) + Work(one.flops * rows * mlp.top_k, one.weight_bytes * mlp.top_k)
 
 
 def _scores(config: DecoderConfig, pairs: float) -> Work:

@@ -87,7 +87,9 @@ SHAPES: dict[str, dict[str, Any]] = {
         vocab_size=151936,
     ),
 }
-"""2b: InternVL3.5-2B (InternViT-300M at 224 px, Qwen3-1.7B) with a Qwen3-0.6B expert."""
+"""2b: InternVL3.5-2B (InternViT-300M at 224 px, Qwen3-1.7B) with a Qwen3-0.6B expert; *_mof: upper act MLPs four times."""
+SHAPES["tiny_mof"] = SHAPES["tiny"] | {"mof": {"experts": 4, "top_k": 1, "shared_layers": 1}}
+SHAPES["2b_mof"] = SHAPES["2b"] | {"mof": {"experts": 4, "top_k": 1, "shared_layers": 14}}
 
 
 def build_model(

@@ -174,6 +174,22 @@ class DecoderConfig(_Section):
         return float(rope and rope.rope_theta or self.rope_base)
 
 
+class MofConfig(_Section):
+    """Mixture of flow experts: above the lowest `shared_layers` layers the act side has `experts` MLPs, `top_k` for a token.
+
+    The key and its entries are ours: no release has experts.
+    """
+
+    experts: whole(1, 64)
+    top_k: whole(1, 64) = 1
+    shared_layers: whole(0, 256)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """What the weights depend on."""
+        return self.experts, self.shared_layers
+
+
 class BeingHConfig(_Section):
     """The whole model. `noise_*` are the flow-time distribution, t = (s - Beta(alpha, beta)) / s.
 
@@ -196,6 +212,7 @@ class BeingHConfig(_Section):
     template: text(100) = "being_h0"
     decoder: DecoderConfig = Field(alias="llm_config")
     vision: VisionConfig = Field(alias="vit_config")
+    stated_mof: MofConfig | None = Field(None, alias="mof")
     select_layer: whole(-257, 256) = -1
     downsample_ratio: real(1 / 16, 1) = 0.5
     force_image_size: whole(1, 4096) | None = None
@@ -247,6 +264,17 @@ class BeingHConfig(_Section):
         return self
 
     @model_validator(mode="after")
+    def _experts_fit(self) -> BeingHConfig:
+        mof, layers = self.stated_mof, self.decoder.num_layers
+        if mof is not None:
+            _need(mof.top_k <= mof.experts, f"mof.top_k {mof.top_k} is more than mof.experts {mof.experts}")
+            _need(
+                mof.shared_layers < layers,
+                f"mof.shared_layers {mof.shared_layers} leaves none of {layers} layers to the experts",
+            )
+        return self
+
+    @model_validator(mode="after")
     def _work_is_bounded(self) -> BeingHConfig:
         passes = 1 + (self.mpg_refinement_iters if self.use_mpg else 0)
         _need(
@@ -270,7 +298,16 @@ class BeingHConfig(_Section):
         words = decoder.vocab_size * decoder.hidden_size * (1 if decoder.tie_word_embeddings else 2)
         block = 4 * vision.hidden_size**2 + 2 * vision.hidden_size * vision.intermediate_size
         connector = decoder.hidden_size * vision.hidden_size * self.block**2
-        return decoder.num_layers * layer + words + vision.num_layers * block + connector
+        every = decoder.num_layers * layer + words + vision.num_layers * block + connector
+        if self.mof is not None:
+            more = (self.mof.experts - 1) * 3 * decoder.act.hidden_size * decoder.act.intermediate_size
+            every += (decoder.num_layers - self.mof.shared_layers) * more
+        return every
+
+    @property
+    def mof(self) -> MofConfig | None:
+        """The experts; None for the dense model, which one expert is."""
+        return self.stated_mof if self.stated_mof is not None and self.stated_mof.experts > 1 else None
 
     @property
     def block(self) -> int:

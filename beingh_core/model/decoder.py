@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from beingh_core.model.attention import attend
-from beingh_core.model.config import DecoderConfig
+from beingh_core.model.config import DecoderConfig, MofConfig
 from beingh_core.model.layers import GatedMLP, RMSNorm, rms_norm, rotary_table, rotate
+from beingh_core.model.mof import RoutedMLP, mix
 from beingh_core.model.packing import PackLayout
 
 
@@ -66,13 +67,15 @@ class MoTAttention(nn.Module):
 
 
 class MoTLayer(nn.Module):
-    """One pre-norm decoder layer with two sets of weights."""
+    """One pre-norm decoder layer with two sets of weights; with `mof`, its act MLP is routed."""
 
-    def __init__(self, config: DecoderConfig) -> None:
+    def __init__(self, config: DecoderConfig, mof: MofConfig | None = None) -> None:
         super().__init__()
         self.self_attn = MoTAttention(config)
         for suffix, side in (("", config.und), ("_mot_gen", config.act)):
-            setattr(self, "mlp" + suffix, GatedMLP(side.hidden_size, side.intermediate_size, config.hidden_act))
+            sizes = (side.hidden_size, side.intermediate_size, config.hidden_act)
+            routed = mof is not None and side is config.act
+            setattr(self, "mlp" + suffix, RoutedMLP(*sizes, mof) if routed else GatedMLP(*sizes))
             setattr(self, "input_layernorm" + suffix, RMSNorm(side.hidden_size, config.eps))
             setattr(self, "post_attention_layernorm" + suffix, RMSNorm(side.hidden_size, config.eps))
 
@@ -80,15 +83,19 @@ class MoTLayer(nn.Module):
         """Input norm and projection of one side's tokens."""
         return self.self_attn.project(getattr(self, "input_layernorm" + suffix)(x), suffix, rotary)
 
-    def finish(self, x: Tensor, attended: Tensor, suffix: str) -> Tensor:
-        """Output projection, residuals and MLP of one side's tokens (N, C)."""
+    def finish(self, x: Tensor, attended: Tensor, suffix: str) -> tuple[Tensor, Tensor | None]:
+        """Output projection, residuals and MLP of one side's tokens (N, C), and where they were routed (N, E)."""
         x = x + getattr(self.self_attn, "o_proj" + suffix)(attended)
-        return x + getattr(self, "mlp" + suffix)(getattr(self, "post_attention_layernorm" + suffix)(x))
+        mlp, normed = getattr(self, "mlp" + suffix), getattr(self, "post_attention_layernorm" + suffix)(x)
+        if not isinstance(mlp, RoutedMLP):
+            return x + mlp(normed), None
+        routed = mlp.route(normed)
+        return x + mix(normed, routed, mlp.experts, mlp.top_k), routed
 
     def forward(
         self, und: Tensor, act: Tensor, layout: PackLayout, rotary: tuple[Tensor, Tensor], kept: Kept
-    ) -> tuple[Tensor, Tensor]:
-        """Runs all tokens of a layout; only the `kept` ones leave the layer."""
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Runs all tokens of a layout; only the `kept` ones leave the layer. Last: where the act tokens were routed."""
         sizes = (und.shape[0], act.shape[0])
         (cos_und, cos_act), (sin_und, sin_act) = (table.split(sizes) for table in rotary)
         q_und, kv_und = self.project(und, "", (cos_und, sin_und))
@@ -97,7 +104,8 @@ class MoTLayer(nn.Module):
         sides = []
         for x, out, keep, suffix in zip((und, act), parts, kept, ("", "_mot_gen"), strict=True):
             sides.append(self.finish(x[keep], out[keep], suffix))
-        return sides[0], sides[1]
+        (und, _), (act, routed) = sides
+        return und, act, routed
 
     def _attend(self, q_NW: Tensor, kv_NW: Tensor, layout: PackLayout) -> Tensor:
         """What each token of a layout attends to, (N, H D)."""
@@ -117,11 +125,12 @@ class MoTLayer(nn.Module):
 class MoTDecoder(nn.Module):
     """Token embedding, the layers, and each side's final norm."""
 
-    def __init__(self, config: DecoderConfig) -> None:
+    def __init__(self, config: DecoderConfig, mof: MofConfig | None = None) -> None:
         super().__init__()
         self.config = config
         self.embed_tokens = nn.Embedding(config.vocab_size, config.und.hidden_size, config.pad_token_id)
-        self.layers = nn.ModuleList(MoTLayer(config) for _ in range(config.num_layers))
+        shared = config.num_layers if mof is None else mof.shared_layers
+        self.layers = nn.ModuleList(MoTLayer(config, mof if i >= shared else None) for i in range(config.num_layers))
         self.norm = RMSNorm(config.und.hidden_size, config.eps)
         self.norm_mot_gen = RMSNorm(config.act.hidden_size, config.eps)
 
@@ -130,8 +139,9 @@ class MoTDecoder(nn.Module):
 
     def forward(
         self, und: Tensor, act: Tensor, layout: PackLayout, kept: Kept, depths: tuple[int, ...] = ()
-    ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Final normed states of the kept und and act tokens, and normed und states of the same tokens at `depths`.
+    ) -> tuple[Tensor, Tensor, list[Tensor], list[Tensor]]:
+        """Final normed states of the kept und and act tokens, normed und states of the same tokens at `depths`, and the
+        experts' probabilities (N, E) of the act tokens in every layer that has experts.
 
         Args:
             und: (N_und, C_und) token embeddings.
@@ -140,22 +150,24 @@ class MoTDecoder(nn.Module):
             kept: Which of them to return; the last layer computes no others.
             depths: After how many layers (1 .. layers - 1) und states are also wanted.
         """
-        early = []
+        early, routed = [], []
         rotary = self._rotary(layout.positions)
         for index, layer in enumerate(self.layers):
             last = index == len(self.layers) - 1
-            und, act = layer(und, act, layout, rotary, kept if last else Kept())
+            und, act, found = layer(und, act, layout, rotary, kept if last else Kept())
+            if found is not None:
+                routed.append(found)
             if index + 1 in depths and not last:
                 early.append(self.norm(und if kept.und is None else und.index_select(0, kept.und)))
-        return self.norm(und), self.norm_mot_gen(act), early
+        return self.norm(und), self.norm_mot_gen(act), early, routed
 
 
 class LanguageModel(nn.Module):
     """The decoder with its output head over the vocabulary."""
 
-    def __init__(self, config: DecoderConfig) -> None:
+    def __init__(self, config: DecoderConfig, mof: MofConfig | None = None) -> None:
         super().__init__()
-        self.model = MoTDecoder(config)
+        self.model = MoTDecoder(config, mof)
         if not config.tie_word_embeddings:
             self.lm_head = nn.Linear(config.und.hidden_size, config.vocab_size, bias=False)
         self.tied = config.tie_word_embeddings

@@ -55,3 +55,9 @@ def masked_mse(predicted: Tensor, target: Tensor, valid: Tensor, weight: Tensor 
         squared = squared * weight.unsqueeze(-1)
     count = valid.sum().clamp(min=1)
     return squared.sum() / count, squared.detach().sum(-1) / count
+
+
+def chunk_losses(parts_N: Tensor, valid_BHW: Tensor) -> Tensor:
+    """The mean of each chunk alone, (B,), from what its rows add to that of all as `masked_mse` says."""
+    count = valid_BHW.sum((1, 2))
+    return parts_N.view(valid_BHW.shape[:2]).sum(1) * count.sum().clamp(min=1) / count.clamp(min=1)

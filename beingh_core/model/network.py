@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from beingh_core.checkpoint_directory import checkpoint_directory
 from beingh_core.errors import BeingHError
 from beingh_core.files import read_json
-from beingh_core.model import checkpoint, flow, mpg
+from beingh_core.model import checkpoint, flow, mof, mpg
 from beingh_core.model.action import ActionEncoder, TwoLayerMLP
 from beingh_core.model.batch import identities, read_batch, true_sample_lens
 from beingh_core.model.config import UNIFIED_WIDTH, BeingHConfig
@@ -53,7 +53,7 @@ class BeingHNetwork(nn.Module):
         self.config = config = BeingHConfig.from_dict(raw_config)
         self.flex = False
         und, act = config.decoder.und.hidden_size, config.decoder.act.hidden_size
-        self.language_model = LanguageModel(config.decoder)
+        self.language_model = LanguageModel(config.decoder, config.mof)
         self.vit_model = VisionModel(config.vision, config.select_layer)
         self.connector = Connector(config.vision, config.downsample_ratio, und)
         self.proprio_encoder_robot = TwoLayerMLP(UNIFIED_WIDTH, act, act)
@@ -83,25 +83,28 @@ class BeingHNetwork(nn.Module):
         device: str | torch.device = "cpu",
         dtype: torch.dtype | None = None,
         overrides: Mapping[str, Any] | None = None,
+        seed: int = 0,
     ) -> Self:
-        """Loads a checkpoint directory, strictly.
+        """Loads a checkpoint directory, strictly. A dense one to which `mof` gives experts is up-cycled.
 
         Args:
             directory: Holds config.json and the tensor files.
             device: Where the weights go.
             dtype: Their type; None keeps the file's own, the widest of them where tensors differ.
             overrides: Values in place of those of config.json.
+            seed: Of what an up-cycled model has and the file has not.
 
         Raises:
             BeingHError: No checkpoint directory, the configuration is unusable, a tensor is missing, unexpected or
-                misshapen, or its values are not finite numbers.
+                misshapen, its values are not finite numbers, or its experts are others than those asked for.
         """
         directory = checkpoint_directory(directory)
         raw = read_json(directory / checkpoint.CONFIG)
-        config = BeingHConfig.from_dict(raw, directory / checkpoint.CONFIG)
+        own = config = BeingHConfig.from_dict(raw, directory / checkpoint.CONFIG)
         if overrides:
             raw = {**raw, **overrides}
             config = BeingHConfig.from_dict(raw, f"in place of {checkpoint.CONFIG}'s", "give another value, or none")
+            mof.refuse_other(own.mof, config.mof, directory)
         stored = checkpoint.stored_tensors(directory)
         present = tuple(m for m in MPG_MODULES if any(name.startswith(m + ".") for name in stored))
         with without_weights():
@@ -109,8 +112,11 @@ class BeingHNetwork(nn.Module):
         if config.decoder.tie_word_embeddings:
             checkpoint.drop_tied(directory, stored, "language_model.lm_head.weight", _EMBEDDING)
         expected = {name: parameter.shape for name, parameter in model.named_parameters()}
-        checkpoint.check_tensors(directory, stored, expected)
+        grows = own.mof is None and config.mof is not None
+        checkpoint.check_tensors(directory, stored, mof.dense_shapes(expected) if grows else expected)
         tensors = checkpoint.load_tensors(stored, device, dtype or checkpoint.common_dtype(stored))
+        if grows:
+            tensors = mof.upcycled(tensors, expected, seed)
         model.load_state_dict(tensors, strict=True, assign=True)
         model.requires_grad_(True)
         return model.eval()
@@ -231,6 +237,8 @@ class BeingHNetwork(nn.Module):
                 `padded_action_weight` (B * H,) each step's multiplied with it.
             `action_parts`: (B * H,) what each step adds to it, without gradient.
             `und_loss`: mean cross-entropy at ce_loss_indexes (0 when there are none), averaged over the depths.
+            `chunk_losses`: (B,) each chunk's own action loss, without gradient.
+            With experts also `balance_loss` and `routing`, see `mof.routing`.
         """
         data = read_batch(batch, self.device, self.dtype)
         count = self._num_chunks(data)
@@ -245,17 +253,18 @@ class BeingHNetwork(nn.Module):
         state = self.embed_state(data, act_chosen[act_chosen < num_state])
         act = torch.cat((state.to(actions.dtype), actions))
         kept = Kept(und=layout.token_of[data["ce_loss_indexes"]], act=slice(state.shape[0], None))
-        und_states, action_states, early = self.language_model.model(und, act, layout, kept, text_depths)
-        action_loss, action_parts = torch.zeros((), device=self.device), torch.zeros(0, device=self.device)
+        und_states, action_states, early, routed = self.language_model.model(und, act, layout, kept, text_depths)
+        losses = {name: torch.zeros(0, device=self.device) for name in ("action_parts", "chunk_losses")}
+        losses["action_loss"] = torch.zeros((), device=self.device)
         if count:
             velocity = self.action_decoder(action_states)
             flat = target.flatten(0, 1), valid.flatten(0, 1)
-            action_loss, action_parts = flow.masked_mse(velocity, *flat, data["padded_action_weight"])
-        return {
-            "action_loss": action_loss,
-            "action_parts": action_parts,
-            "und_loss": torch.stack([self._und_loss(x, data["packed_label_ids"]) for x in (und_states, *early)]).mean(),
-        }
+            losses["action_loss"], parts = flow.masked_mse(velocity, *flat, data["padded_action_weight"])
+            losses |= {"action_parts": parts, "chunk_losses": flow.chunk_losses(parts, valid)}
+        if routed:
+            losses |= mof.routing(routed, self.config.mof.top_k, count, self.config.chunk_length)
+        texts = [self._und_loss(x, data["packed_label_ids"]) for x in (und_states, *early)]
+        return {**losses, "und_loss": torch.stack(texts).mean()}
 
     def _gated(
         self,

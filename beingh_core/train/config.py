@@ -10,7 +10,7 @@ from pydantic import Field, Strict, model_validator
 
 from beingh_core.contract.reader import read_yaml
 from beingh_core.model.config import BeingHConfig
-from beingh_core.train.model_settings import DecoderSizes, Section, VisionSizes
+from beingh_core.train.model_settings import DecoderSizes, MofSection, Section, VisionSizes
 from beingh_core.train.overrides import overridden
 from beingh_core.train.settings import LossSection, OptimiserSection, TrainingSection
 from beingh_core.validation import check, text, whole
@@ -38,6 +38,7 @@ class _Model(Section):
     mpg_refinement_iters: int
     use_training_time_rtc: bool
     trained_delay: int
+    mof: MofSection | None = None
     vision: VisionSizes
     decoder: DecoderSizes
 
@@ -88,34 +89,12 @@ class TrainConfig(Section):
 
 def model_config(settings: Mapping[str, Any], vocab_size: int) -> dict[str, Any]:
     """The checkpoint's config.json for the compact `model` section of a training file."""
-    vision, decoder = settings["vision"], settings["decoder"]
-    shared = {
-        "num_hidden_layers": decoder["layers"],
-        "num_attention_heads": decoder["heads"],
-        "num_key_value_heads": decoder["kv_heads"],
-        "head_dim": decoder["head_dim"],
-        "rms_norm_eps": 1e-6,
-        "rope_theta": 10000,
-        "hidden_act": "silu",
-        "attention_bias": False,
-        "qk_norm": True,
-        "initializer_range": 0.05,
-        "vocab_size": vocab_size,
-        "model_type": "qwen3",
-    }
+    vision = settings["vision"]
     return {
         **model_keys(settings),
         "force_image_size": vision["image"],
         "vit_config": _vision_config(vision),
-        "llm_config": {
-            **shared,
-            "use_mot": True,
-            "hidden_size": decoder["und_hidden"],
-            "intermediate_size": decoder["und_mlp"],
-            "tie_word_embeddings": False,
-            "layer_module": "Qwen3MoTDecoderLayer",
-            "expert_config": {**shared, "hidden_size": decoder["act_hidden"], "intermediate_size": decoder["act_mlp"]},
-        },
+        "llm_config": _llm_config(settings["decoder"], vocab_size),
     }
 
 
@@ -151,6 +130,33 @@ def model_keys(settings: Mapping[str, Any]) -> dict[str, Any]:
         "downsample_ratio": 0.5,
         "select_layer": -1,
         "connector_arch": "internvl_connector",
+        **({"mof": settings["mof"]} if settings.get("mof") else {}),
+    }
+
+
+def _llm_config(decoder: Mapping[str, Any], vocab_size: int) -> dict[str, Any]:
+    shared = {
+        "num_hidden_layers": decoder["layers"],
+        "num_attention_heads": decoder["heads"],
+        "num_key_value_heads": decoder["kv_heads"],
+        "head_dim": decoder["head_dim"],
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 10000,
+        "hidden_act": "silu",
+        "attention_bias": False,
+        "qk_norm": True,
+        "initializer_range": 0.05,
+        "vocab_size": vocab_size,
+        "model_type": "qwen3",
+    }
+    return {
+        **shared,
+        "use_mot": True,
+        "hidden_size": decoder["und_hidden"],
+        "intermediate_size": decoder["und_mlp"],
+        "tie_word_embeddings": False,
+        "layer_module": "Qwen3MoTDecoderLayer",
+        "expert_config": {**shared, "hidden_size": decoder["act_hidden"], "intermediate_size": decoder["act_mlp"]},
     }
 
 

@@ -20,6 +20,7 @@ from beingh_core.checkpoint_directory import CONFIG, checkpoint_directory
 from beingh_core.errors import BeingHError, shown
 from beingh_core.files import read_json
 from beingh_core.model import BeingH, checkpoint
+from beingh_core.model.mof import dense_name, is_router
 from beingh_core.train.parts import part_of
 from beingh_core.validation import Schema, check, only, unsupported
 
@@ -216,14 +217,14 @@ class Expert:
         self.left_out = sorted(self._found.keys() & {"model.embed_tokens.weight", "lm_head.weight"})
 
     def weights(self, model: BeingH) -> Iterator[tuple[str, Tensor]]:
-        """Our name and weight of the act side, float32.
+        """Our name and weight of the act side, float32; experts are all the same, and routers are not there.
 
         Raises:
             BeingHError: A tensor is missing, unexpected, of another size, or not finite.
         """
         sources = {
-            name: (name.removeprefix("language_model.").replace(_SIDE, ""),)
-            for name in model.state_dict() if part_of(name) == "act"
+            name: (dense_name(name).removeprefix("language_model.").replace(_SIDE, ""),)
+            for name in model.state_dict() if part_of(name) == "act" and not is_router(name)
         }  # fmt: skip
         found = {name: one for name, one in self._found.items() if name not in self.left_out}
         yield from _taken(model, self.directory, found, sources, {})

@@ -10,6 +10,7 @@ from torch.nn.utils import parametrize
 
 from beingh_core.errors import BeingHError
 from beingh_core.model import BeingH
+from beingh_core.model.mof import is_router
 from beingh_core.train.parts import part_of
 from beingh_core.train.settings import LoraSection
 
@@ -44,6 +45,8 @@ class LowRank(nn.Module):
 def add_lora(model: BeingH, section: LoraSection, seed: int = 0) -> int:
     """Freezes the chosen parts and gives their chosen matrices low-rank changes; how many there are.
 
+    Routers stay trained unless a caller froze them: those of an up-cycled model know nothing yet.
+
     Raises:
         BeingHError: No matrix has one of the names in one of the parts.
     """
@@ -60,7 +63,7 @@ def add_lora(model: BeingH, section: LoraSection, seed: int = 0) -> int:
             allowed="q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj in und and act; qkv, proj, fc1, fc2 in vision",
         )  # fmt: skip
     for name, parameter in model.named_parameters():
-        if part_of(name) in section.parts:
+        if part_of(name) in section.parts and not is_router(name):
             parameter.requires_grad_(False)
     for module in chosen:
         change = LowRank(module.weight, section.rank, section.alpha / section.rank, generator)

@@ -20,6 +20,8 @@ FULL, HALF = 4, 2  # bytes of a number
 # activation, up, product. Under bf16 norms and residuals stay float32. Frozen weights need no input of their own product.
 _TRAINED = {"fp32": (24, 20, 20, 16), "bf16": (20, 12, 12, 8)}
 _FROZEN = {"fp32": (8, 12, 16, 12), "bf16": (8, 8, 8, 6)}
+# More for each expert that a token has: a copy of its input and the expert's result; their products by the token's weight.
+_EXPERT = {"fp32": 8, "bf16": 6}
 # The same of the vision encoder: hidden state with queries, keys and values; MLP.
 _VISION = {"fp32": (44, 8), "bf16": (28, 4)}
 WORKSPACE = 0.08  # of everything else: fragments, buffers of communication, the framework's own
@@ -113,6 +115,11 @@ def activations(config: BeingHConfig, training: TrainingSection, load: Load) -> 
             FULL * side.hidden_size * decoder.num_layers if again else (decoder.num_layers - 1) * layer + last
         )
         deepest += tokens * layer
+        if part == "act" and config.mof is not None:
+            top_k, routed = config.mof.top_k, decoder.num_layers - config.mof.shared_layers
+            more = tokens * (_EXPERT[training.precision] * side.hidden_size * top_k + mlp * (top_k - 1))
+            kept += 0.0 if again else routed * more
+            deepest += more
     patches = load.views * ((config.picture_size // vision.patch_size) ** 2 + 1)
     layer = float(np.dot(_VISION[training.precision], (vision.hidden_size, vision.intermediate_size)))
     if "vision" not in training.freeze or (training.lora.rank and "vision" in training.lora.parts):

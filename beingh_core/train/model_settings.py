@@ -35,6 +35,14 @@ class DecoderSizes(Section):
     act_mlp: int
 
 
+class MofSection(Section):
+    """Mixture of flow experts: the act MLPs above the `shared_layers` lowest layers become `experts`, `top_k` for a token."""
+
+    experts: whole(1, 64)
+    top_k: whole(1, 64) = 1
+    shared_layers: whole(0, 256)
+
+
 class ModelSection(Section):
     """What of the model is not the checkpoint's own; a model from nothing needs `vision` and `decoder`."""
 
@@ -47,6 +55,7 @@ class ModelSection(Section):
     mpg_gate_temperature: positive(1e6) | None = None
     mpg_refinement_iters: whole(0, 16) | None = None
     mpg_use_stop_gradient: bool | None = None
+    mof: MofSection | None = None
     vision: VisionSizes | None = None
     decoder: DecoderSizes | None = None
 

@@ -27,7 +27,7 @@ _LAYER = re.compile(r"language_model\.model\.layers\.(\d+)\.")
 
 
 def part_of(name: str) -> str:
-    """The part, one of `PARTS`, that a weight belongs to: `act` and `und` are the two sides of the decoder."""
+    """The part, one of `PARTS`, that a weight belongs to: `act` (experts and routers too) and `und` are the decoder's sides."""
     for part, starts in _STARTS.items():
         if name.startswith(starts):
             return part

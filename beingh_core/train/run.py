@@ -24,6 +24,7 @@ from beingh_core.train.plan import HELD_OUT
 from beingh_core.train.prepare import found_run, prepare
 from beingh_core.train.progress import Progress
 from beingh_core.train.ranks import Ranks
+from beingh_core.train.routing import Routing
 from beingh_core.train.samples import Made, normalised
 from beingh_core.train.saving import STATE, Checkpoints, read_state, told_of
 from beingh_core.train.settings import RunConfig
@@ -114,10 +115,13 @@ class Run:
     def evaluate(self) -> dict[str, float]:
         """Losses on held-out episodes with the weights that are saved, always over the same packs and draws.
 
-        Of datasets with branches also `other_action_loss`, where each sample has the actions of another instruction.
+        Returns:
+            `action_loss`, `und_loss`; of several embodiments also `action_loss/<embodiment>`, a mean over chunks; of datasets
+            with branches also `other_action_loss`, where each sample has the actions of another instruction.
         """
         maker = self.prepared.maker(plain=True)
         sums, was_training = np.zeros(6), self.stepper.model.training
+        chunks = np.zeros((2, len(self.sources)))  # sum of losses, number
         self.stepper.model.eval()
         with torch.no_grad(), self.stepper.averaged_weights():
             count = -(-self.config.evaluate.packs // self.ranks.count) * self.ranks.count
@@ -129,7 +133,9 @@ class Run:
                 most=count,
             ):
                 made.number += _EVALUATION
-                sums[:4] += self.stepper.summed(self.inputs(made))
+                *found, losses = self.stepper.summed(self.inputs(made))
+                sums[:4] += found
+                np.add.at(chunks, (slice(None), self._acting(made)), [losses, [1.0] * len(losses)])
                 # All ranks compute one together, also where a rank's pack has no other instruction.
                 if self._branching:
                     other = exchanged(made)
@@ -138,11 +144,24 @@ class Run:
         self.stepper.model.train(was_training)
         action, und, values, labels, other, others = self.ranks.sums(sums.tolist())
         told = {"action_loss": action / max(1.0, values), "und_loss": und / max(1.0, labels)}
+        told |= self._of_embodiments(np.reshape(self.ranks.sums(chunks.ravel().tolist()), chunks.shape))
         return told | ({"other_action_loss": other / others} if others else {})
 
     @property
     def _branching(self) -> bool:
         return any(source.table.branches is not None for source in with_actions(self.sources))
+
+    def _acting(self, made: Made) -> np.ndarray:
+        """Dataset of each chunk of a pack: conversations and replies have none."""
+        return made.sources[made.acts] if made.batch is not None else np.empty(0, int)
+
+    def _of_embodiments(self, chunks: np.ndarray) -> dict[str, float]:
+        """Mean loss of each embodiment's chunks, from (2, sources) sums and numbers; {} where there is one embodiment."""
+        sums = {
+            name: chunks[:, [own == name for own in self._embodiments]].sum(1)
+            for name in sorted(set(self._embodiments) - {""})
+        }
+        return {f"action_loss/{name}": total / n for name, (total, n) in sums.items() if n and len(sums) > 1}
 
     def save(self, best: bool = False) -> None:
         """Writes a checkpoint; all ranks call it together."""
@@ -170,7 +189,8 @@ class Run:
         is_told = (self.stepper.step_number + 1) % self.config.log.every == 0
         told = self.stepper.step([self.inputs(one) for one in made], self.watcher.look if is_told else None)
         gathered.add(told, made)
-        for one in made:
+        for one, chosen in zip(made, self.stepper.routing):
+            self.routing.add(chosen, self._acting(one))
             self.progress.left_out += one.left_out
         self._check_left_out(gathered)
 
@@ -178,15 +198,18 @@ class Run:
         config, step = self.config, self.stepper.step_number
         if step % config.log.every == 0 or step == config.training.steps:
             samples, tokens = self.ranks.sums([gathered.samples, gathered.tokens])
+            least, experts = self.routing.take()
             shares = loss_shares(self.ranks.sums(gathered.by_group))
-            self.progress.tell(step, gathered.means(), samples, tokens, {**self.watcher.take(), **shares})
+            self.progress.tell(step, gathered.means() | least, samples, tokens, {**self.watcher.take(), **shares})
+            if experts:
+                self.progress.record("routing", step, experts)
             gathered.clear()
         best = False
         if config.evaluate.every and (step % config.evaluate.every == 0 or step == config.training.steps):
             losses = self.evaluate()
             total = losses["action_loss"] + config.loss.text_weight * losses["und_loss"]
             best, self.best = total < self.best, min(total, self.best)
-            told = ", ".join(f"{_TOLD[name]} {value:.4g}" for name, value in losses.items())
+            told = ", ".join(f"{_TOLD.get(name, name.partition('/')[2])} {value:.4g}" for name, value in losses.items())
             self.progress.say(f"held out: {told}")
             self.progress.record("held_out", step, losses)
             self.progress.start(step)
@@ -237,6 +260,8 @@ class Run:
         model.to(self.ranks.device)
         model.flex = flex
         self.watcher = Watcher(model, self.ranks)
+        self._embodiments = [source.modality.name if source.has_actions else "" for source in self.sources]
+        self.routing = Routing(model.config.mof, model.config.decoder.num_layers, self._embodiments, self.ranks)
         if training.activation_checkpointing:
             recompute(model)
         if training.shard:
@@ -299,6 +324,7 @@ class _Gathered:
         values = {
             "action_loss": told.action_loss,
             "text_loss": told.und_loss,
+            "balance_loss": told.balance_loss,
             "norm": told.grad_norm,
             "lr": told.learning_rate,
         }
@@ -310,9 +336,9 @@ class _Gathered:
         self.tokens += sum(one.tokens for one in made)
 
     def means(self) -> dict[str, float]:
-        """Name -> mean; a text loss that is always 0 is left out."""
+        """Name -> mean; a loss of text or balance that is always 0 is left out."""
         means = {name: total / max(1, self._steps) for name, total in self._sums.items()}
-        return {name: value for name, value in means.items() if name != "text_loss" or value}
+        return {name: value for name, value in means.items() if name not in ("text_loss", "balance_loss") or value}
 
 
 def _in_main_thread() -> bool:

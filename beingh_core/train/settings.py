@@ -224,9 +224,13 @@ class OptimiserSection(Section):
 
 
 class LossSection(Section):
-    """loss = action loss + text_weight * text loss; `text_depths`: see `BeingH.loss`."""
+    """loss = action loss + text_weight * text loss + balance_weight * balance loss of the experts.
+
+    `text_depths`: see `BeingH.loss`.
+    """
 
     text_weight: real(0, 1e6) = 1.0
+    balance_weight: real(0, 1e6) = 0.01
     text_depths: Annotated[list[whole(1, 256)], at_most(256)] = Field(default_factory=list)
 
 

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from beingh_core.checkpoint_directory import CONFIG, checkpoint_directory
 from beingh_core.files import read_json
-from beingh_core.model import BeingH, BeingHConfig
+from beingh_core.model import BeingH, BeingHConfig, mof
 from beingh_core.policy.prompt import PromptBuilder, PromptConfig
 from beingh_core.policy.tokenizer import load_tokenizer
 from beingh_core.train.assemble import assembled, extended_tokenizer, sizes_of
@@ -118,7 +118,8 @@ def load_model(
     """
     if config.checkpoint:
         keys = config_keys(config.model, longest_delay)
-        return BeingH.from_pretrained(config.checkpoint, dtype=torch.float32, overrides=keys).train()
+        seed = config.training.seed
+        return BeingH.from_pretrained(config.checkpoint, dtype=torch.float32, overrides=keys, seed=seed).train()
     raw = config_of(config, tokenizer, longest_delay)
     if config.start:
         model = assembled(config.start, raw, config.training.seed, say).train()
@@ -137,10 +138,13 @@ def config_of(config: RunConfig, tokenizer: Tokenizer, longest_delay: int) -> di
     """
     if config.checkpoint:
         path = checkpoint_directory(config.checkpoint) / CONFIG
-        raw = read_json(path) | config_keys(config.model, longest_delay)
+        own = read_json(path)
+        raw = own | config_keys(config.model, longest_delay)
     else:
         raw, path = raw_config(config, tokenizer, longest_delay), Path(config.start.mllm if config.start else "model")
-    BeingHConfig.from_dict(raw, path, remedy="correct the section `model` of the configuration")
+        own = raw
+    wanted = BeingHConfig.from_dict(raw, path, remedy="correct the section `model` of the configuration")
+    mof.refuse_other(BeingHConfig.from_dict(own, path).mof, wanted.mof, path)
     return raw
 
 

@@ -21,6 +21,7 @@ from beingh_core.train.shards import local, put, spread_like, whole, whole_of_lo
 from beingh_core.train.sources import Source
 from beingh_core.train.weighing import GROUPS
 
+Shares = tuple[float, float, float]  # of a pack's action, text and balance loss in the loss of a step
 Watch = Callable[[Mapping[str, Tensor | None]], None]
 
 
@@ -46,11 +47,12 @@ class Told:
     """What a step says of itself.
 
     Losses are means over all that they look at on all ranks, the norm is that before clipping; `by_group` is what the steps of
-    each group (`weighing.GROUPS`) of this rank add to the action loss.
+    each group (`weighing.GROUPS`) of this rank add to the action loss. `balance_loss` is a mean over packs, 0 without experts.
     """
 
     action_loss: float
     und_loss: float
+    balance_loss: float = 0.0
     grad_norm: float
     learning_rate: float
     by_group: tuple[float, ...] = ()
@@ -68,6 +70,7 @@ class Stepper:
     Attributes:
         step_number: steps done.
         average: averaged weights by name, for a rank's shards; {} when none are kept.
+        routing: of each of the newest step's packs, (layers, B, E) as `mof.routing` says; None for one without experts or actions of its own.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class Stepper:
         )  # fmt: skip
         self.average = {n: local(p).detach().clone() for n, p in self.trained.items()} if training.ema_decay else {}
         self.step_number = 0
+        self.routing: list[Tensor | None] = []
 
     def step(self, packs: Sequence[PackInputs], watch: Watch | None = None) -> Told:
         """One step over this rank's packs.
@@ -103,18 +107,19 @@ class Stepper:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)
-        sums, self._by_group = [0.0, 0.0], torch.zeros(len(GROUPS), dtype=torch.float64)
+        sums, self._by_group = [0.0, 0.0, 0.0], torch.zeros(len(GROUPS), dtype=torch.float64)
+        self.routing = []
         for pack, shares in self.prepared(packs):
             losses = self._backward(pack, shares)
             sums = [total + found * share for total, found, share in zip(sums, losses, shares)]
         if not self._sharded:
             self._ranks.average_gradients(self.trained.values())
-        action, und = self._ranks.sums(sums)
+        action, und, balance = self._ranks.sums(sums)
         if watch is not None:
             watch({name: p.grad for name, p in self.trained.items()})
         norm = torch.nn.utils.clip_grad_norm_(self.trained.values(), self._settings.clip)
         norm = float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
-        if not math.isfinite(action + und + norm):
+        if not math.isfinite(action + und + balance + norm):
             raise BeingHError(
                 f"step {self.step_number}: action loss {action:g}, text loss {und:g}, gradient norm {norm:g}",
                 allowed="finite numbers",
@@ -123,14 +128,17 @@ class Stepper:
         self.optimiser.step()
         self._follow()
         self.step_number += 1
-        by_group = tuple(self._by_group.tolist())
-        return Told(action_loss=action, und_loss=und, grad_norm=norm, learning_rate=rate, by_group=by_group)
+        return Told(
+            action_loss=action, und_loss=und, balance_loss=balance, grad_norm=norm, learning_rate=rate,
+            by_group=tuple(self._by_group.tolist()),
+        )  # fmt: skip
 
-    def prepared(self, packs: Sequence[PackInputs]) -> list[tuple[PackInputs, tuple[float, float]]]:
-        """Packs as they are computed, and what share each one's action and text loss has in the loss of the step.
+    def prepared(self, packs: Sequence[PackInputs]) -> list[tuple[PackInputs, Shares]]:
+        """Packs as they are computed, and what share each one's action, text and balance loss has in that of the step.
 
         A loss is the mean over everything that it looks at in the packs of all ranks, so that it does not matter who has
-        which sample. Where weights are sharded, every rank's pack has at least one of what any rank's has (see `fill`).
+        which sample. The balance loss is that of a pack, and its mean over packs counts; a pack without actions has none.
+        Where weights are sharded, every rank's pack has at least one of what any rank's has (see `fill`).
 
         Args:
             packs: as many on every rank; all ranks ask together.
@@ -152,11 +160,12 @@ class Stepper:
             if self._sharded and any(lacks.values()):
                 draws = {**pack.draws, "delays": None} if lacks["chunks"] else pack.draws
                 pack = replace(pack, batch=filled(pack.batch, config, **lacks), draws=draws)
-            ready.append((pack, (one.values / max(1.0, values), one.labels / max(1.0, labels))))
+            balance = bool(one.chunks) / (len(packs) * self._ranks.count)
+            ready.append((pack, (one.values / max(1.0, values), one.labels / max(1.0, labels), balance)))
         return ready
 
     def losses(self, pack: PackInputs) -> dict[str, Tensor]:
-        """Action and text loss of a pack, as they are trained on."""
+        """What `BeingH.loss` says of a pack, as it is trained on."""
         generator = torch.Generator().manual_seed(pack.seed)
         device = self._ranks.device.type
         with torch.autocast(device, torch.bfloat16, enabled=self._training.precision == "bf16"):
@@ -164,14 +173,18 @@ class Stepper:
                 pack.batch, generator=generator, text_depths=tuple(self._loss.text_depths), **pack.draws
             )
 
-    def summed(self, pack: PackInputs) -> tuple[float, float, float, float]:
-        """Summed action and text errors of a pack, and over how many values and labels; all ranks ask together."""
+    def summed(self, pack: PackInputs) -> tuple[float, float, float, float, list[float]]:
+        """Summed action and text errors of a pack, over how many values and labels, and each chunk's own action loss.
+
+        All ranks ask together.
+        """
         [(ready, _)] = self.prepared([pack])
         if ready.batch is None:
-            return 0.0, 0.0, 0.0, 0.0
+            return 0.0, 0.0, 0.0, 0.0, []
         one, losses = counted(pack.batch, pack.draws.get("delays"), self.model.config.chunk_length), self.losses(ready)
         return (
-            float(losses["action_loss"]) * one.values, float(losses["und_loss"]) * one.labels, one.values, float(one.labels)
+            float(losses["action_loss"]) * one.values, float(losses["und_loss"]) * one.labels, one.values, float(one.labels),
+            losses["chunk_losses"][: one.chunks].tolist(),
         )  # fmt: skip
 
     def state(self) -> dict[str, Any]:
@@ -222,19 +235,21 @@ class Stepper:
             weights.copy_(part)
             part.copy_(kept)
 
-    def _backward(self, pack: PackInputs, shares: tuple[float, float]) -> tuple[float, float]:
+    def _backward(self, pack: PackInputs, shares: Shares) -> tuple[float, ...]:
         """Adds a pack's gradients, each loss by its share; its losses."""
         if pack.batch is None:
-            return 0.0, 0.0
+            self.routing.append(None)
+            return 0.0, 0.0, 0.0
         losses = self.losses(pack)
+        parts = losses["action_loss"], losses["und_loss"], losses.get("balance_loss", torch.zeros(()))
+        weights = 1.0, self._loss.text_weight, self._loss.balance_weight
         ranks = self._ranks.count  # whose gradients are averaged
-        total = losses["action_loss"] * (shares[0] * ranks)
-        total = total + losses["und_loss"] * (shares[1] * ranks * self._loss.text_weight)
-        total.backward()
+        sum(loss * (share * ranks * weight) for loss, share, weight in zip(parts, shares, weights)).backward()
         if pack.groups is not None:
-            parts = losses["action_parts"].double().cpu() * shares[0]
-            self._by_group += torch.bincount(pack.groups, weights=parts, minlength=len(GROUPS))
-        return tuple(float(losses[name].detach()) for name in ("action_loss", "und_loss"))
+            told = losses["action_parts"].double().cpu() * shares[0]
+            self._by_group += torch.bincount(pack.groups, weights=told, minlength=len(GROUPS))
+        self.routing.append(losses.get("routing") if shares[2] else None)
+        return tuple(float(loss.detach()) for loss in parts)
 
     @torch.no_grad()
     def _follow(self) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from beingh_core.model.decoder import MoTLayer
 from beingh_core.model.engine.linear import PreparedLinear
+from beingh_core.model.engine.mlp import prepared_mlp
 from beingh_core.model.layers import rms_norm
 
 
@@ -37,9 +38,7 @@ class Side:
         if not keys_only:
             out = getattr(attention, "o_proj" + suffix)
             self.out = PreparedLinear(out.weight, out.bias, pack)
-            self.gate_up = PreparedLinear(torch.cat((mlp.gate_proj.weight, mlp.up_proj.weight)), None, pack)
-            self.down = PreparedLinear(mlp.down_proj.weight, None, pack)
-            self.act = mlp.act
+            self.mlp = prepared_mlp(mlp, pack)
             self.post_norm = getattr(layer, "post_attention_layernorm" + suffix).weight
 
     def _qk_norm(self, attention, suffix: str) -> Tensor:
@@ -56,8 +55,7 @@ class Side:
     def finish(self, x_BNC: Tensor, attended_BNX: Tensor) -> Tensor:
         """Output projection, residuals and MLP, (B, N, C)."""
         x = x_BNC + self.out(attended_BNX)
-        gate, up = self.gate_up(rms_norm(x, self.post_norm, self.eps)).chunk(2, dim=-1)
-        return x + self.down(self.act(gate) * up)
+        return x + self.mlp(rms_norm(x, self.post_norm, self.eps))
 
 
 class Rotation:
