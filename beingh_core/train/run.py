@@ -116,8 +116,8 @@ class Run:
         """Losses on held-out episodes with the weights that are saved, always over the same packs and draws.
 
         Returns:
-            `action_loss`, `und_loss`; of several embodiments also `action_loss/<embodiment>`, a mean over chunks; of datasets with
-            branches also `other_action_loss`, where each sample has the actions of another instruction.
+            `action_loss`, `und_loss`; of several embodiments also `action_loss/<embodiment>`, a mean over chunks; of datasets
+            with branches also `other_action_loss`, where each sample has the actions of another instruction.
         """
         maker = self.prepared.maker(plain=True)
         sums, was_training = np.zeros(6), self.stepper.model.training
@@ -135,7 +135,7 @@ class Run:
                 made.number += _EVALUATION
                 *found, losses = self.stepper.summed(self.inputs(made))
                 sums[:4] += found
-                np.add.at(chunks, (slice(None), made.sources[made.acts]), [losses, [1.0] * len(losses)])
+                np.add.at(chunks, (slice(None), self._acting(made)), [losses, [1.0] * len(losses)])
                 # All ranks compute one together, also where a rank's pack has no other instruction.
                 if self._branching:
                     other = exchanged(made)
@@ -150,6 +150,10 @@ class Run:
     @property
     def _branching(self) -> bool:
         return any(source.table.branches is not None for source in with_actions(self.sources))
+
+    def _acting(self, made: Made) -> np.ndarray:
+        """Dataset of each chunk of a pack: conversations and replies have none."""
+        return made.sources[made.acts] if made.batch is not None else np.empty(0, int)
 
     def _of_embodiments(self, chunks: np.ndarray) -> dict[str, float]:
         """Mean loss of each embodiment's chunks, from (2, sources) sums and numbers; {} where there is one embodiment."""
@@ -186,7 +190,7 @@ class Run:
         told = self.stepper.step([self.inputs(one) for one in made], self.watcher.look if is_told else None)
         gathered.add(told, made)
         for one, chosen in zip(made, self.stepper.routing):
-            self.routing.add(chosen, one.sources[one.acts])
+            self.routing.add(chosen, self._acting(one))
             self.progress.left_out += one.left_out
         self._check_left_out(gathered)
 
