@@ -181,7 +181,7 @@ class _Ours(_Own):
         self._idle = data.prefetch * data.workers + 1  # packs that were made while nobody asked
         self._packs: Iterator[Made] | None = load_packs(
             lambda: Plan(training.sources, data, config.packing, seed, TRAIN),
-            lambda: SampleMaker(training.sources, training.prompts, data, seed),
+            lambda: SampleMaker(training.sources, training.prepared.prompts, data, seed),
             workers=data.workers, prefetch=data.prefetch,
         )  # fmt: skip
 
@@ -202,7 +202,7 @@ class _Trainer(_Own):
     def __init__(self, training: Run) -> None:
         self._training, self._steps = training, 0
         config = training.config
-        maker = SampleMaker(training.sources, training.prompts, config.data, config.training.seed)
+        maker = SampleMaker(training.sources, training.prepared.prompts, config.data, config.training.seed)
         self._packs = [maker.make(training.plan.next()) for _ in range(_READY)]
         self.next()  # the first step is not counted
 
@@ -217,8 +217,8 @@ class _LeRobot:
     """LeRobot's loader in a process of its own, which waits between its turns."""
 
     def __init__(self, python: str, root: Path, config: RunConfig, training: Run) -> None:
-        maker = SampleMaker(training.sources, training.prompts, config.data, 0)
-        batch, steps = len(maker.make(training.plan.next()).rows), training.prompts.config.chunk_length
+        maker = SampleMaker(training.sources, training.prepared.prompts, config.data, 0)
+        batch, steps = len(maker.make(training.plan.next()).rows), training.prepared.prompts.config.chunk_length
         self._python = python
         self._process = subprocess.Popen(
             [python, lerobot_reader.__file__, *map(str, (root.resolve(), config.data.workers, batch, steps))],
