@@ -149,5 +149,6 @@ def test_labels_beside_bags_are_no_bags(tmp_path):
     (tmp_path / "one" / "metadata.yaml").touch()
     (tmp_path / "one.labels.yaml").touch()
     assert find_bags(sorted(tmp_path.iterdir())) == [tmp_path / "one"]
+    assert find_bags([tmp_path, tmp_path / "one"]) == [tmp_path / "one"]  # named twice
     with pytest.raises(BeingHError, match="labels, no bags"):
         find_bags([tmp_path / "one.labels.yaml"])

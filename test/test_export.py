@@ -1,6 +1,7 @@
 """Bags to a dataset: order, refusals by name, the journal, resuming."""
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -137,8 +138,8 @@ def test_what_concerns_all_bags_is_one_error(tmp_path):
     with pytest.raises(BeingHError, match="no such|fr9|unknown|not"):
         export(paths("whole"), settings(tmp_path / "d", contract="fr9"), open_fake)
     export(paths("whole"), settings(tmp_path / "d"), open_fake)
-    with pytest.raises(BeingHError, match="version v3.0, not v2.1"):
-        export(paths("long"), settings(tmp_path / "d", version="v2.1"), open_fake)
+    with pytest.raises(BeingHError, match="is v3.0, and v2.1 is asked for.*--version v3.0"):
+        export(paths("whole"), settings(tmp_path / "d", version="v2.1"), open_fake)
     outcomes = export(paths("no_wrist"), settings(tmp_path / "new"), open_fake)
     assert outcomes[0].state == "refused" and not (tmp_path / "new/meta").exists()
     np.testing.assert_equal(len(Dataset(tmp_path / "d").episodes), 1)
@@ -158,10 +159,11 @@ def test_command_line(tmp_path, capsys, monkeypatch):
     assert "there already" in told and "salvaged" in told and "cut: wrist_camera" in told
     assert len(Dataset(tmp_path / "d").episodes) == 3
     (tmp_path / "empty").mkdir()
+    shutil.copytree(tmp_path / "bags/gap", tmp_path / "other/gap")
     mistakes = {
         "no bag in this folder": [str(tmp_path / "empty"), *arguments],
         "no such bag": [str(tmp_path / "nothing"), *arguments],
-        "two bags are called": [str(tmp_path / "bags"), str(tmp_path / "bags/gap"), *arguments],
+        "two bags are called": [str(tmp_path / "bags"), str(tmp_path / "other/gap"), *arguments],
         "h264, av1": [str(tmp_path / "bags/gap"), *arguments, "--codec", "vp9"],
         "hold, nearest, drop": [str(tmp_path / "bags/gap"), *arguments, "--method", "mean"],
         "encoder 'h264_x'": [
