@@ -56,3 +56,14 @@ def ros_domain(monkeypatch):
     monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
     yield domain
     free_domain(domain)
+
+
+@pytest.fixture
+def one_thread():
+    """Two threads of torch on a busy machine wait for each other; the tensors of small models are too small to share."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

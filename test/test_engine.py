@@ -13,14 +13,7 @@ from beingh_core.errors import BeingHError
 from beingh_core.model.engine import Engine
 from beingh_core.model.engine.linear import PreparedLinear, can_pack
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Two OpenMP threads on a busy machine wait for each other; these tensors are too small to share."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def tiny(seed=0, dtype=torch.float32, **changes):

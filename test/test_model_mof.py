@@ -23,12 +23,7 @@ from beingh_core.train.settings import LoraSection, TrainingSection
 LAYER = "language_model.model.layers.{}.mlp_mot_gen."
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def draw(*shape, seed=0):

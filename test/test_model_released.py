@@ -23,12 +23,7 @@ PAD = 0
 ACTION_WEIGHTS = ("action_encoder.", "action_decoder.", "mpg.", "action_to_vlm_proj.", "vlm_to_action_proj.")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

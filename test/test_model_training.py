@@ -11,13 +11,7 @@ from model_reference import pack, random_sample, small_config
 from beingh_core.errors import BeingHError
 from beingh_core.model import BeingH, flow
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def make_batch(raw, count=3, views=1):

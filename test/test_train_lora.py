@@ -8,7 +8,6 @@ import pytest
 import torch
 from model_reference import pack, random_sample, small_config
 from train_support import (
-    one_thread,  # noqa: F401 - a fixture
     raw_config,
     write,
 )
@@ -18,6 +17,8 @@ from beingh_core.model import BeingH
 from beingh_core.train.lora import add_lora, merged
 from beingh_core.train.run import Run
 from beingh_core.train.settings import LoraSection, RunConfig
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def batch(seed=0):

@@ -18,7 +18,6 @@ from train_support import (
     CONTRACT,
     SIZE,
     H,
-    one_thread,  # noqa: F401 - a fixture
     raw_config,
     write,
 )
@@ -34,6 +33,9 @@ from beingh_core.train.progress import duration
 from beingh_core.train.run import Run
 from beingh_core.train.saving import Checkpoints
 from beingh_core.train.settings import RunConfig
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 ROOT = Path(__file__).resolve().parent.parent
 

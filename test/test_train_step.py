@@ -7,7 +7,6 @@ from model_reference import pack, random_sample, small_config
 from train_support import (
     H,
     config_of,
-    one_thread,  # noqa: F401 - a fixture
     opened,
     write,
 )
@@ -21,6 +20,8 @@ from beingh_core.train.plan import Pack
 from beingh_core.train.samples import SampleMaker, normalised
 from beingh_core.train.settings import LossSection, OptimiserSection, TrainingSection, UacSection
 from beingh_core.train.step import PackInputs, Stepper, draw_delays, learning_rate, longest_delay
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def model_of(**changes):

@@ -3,8 +3,6 @@
 import copy
 
 import numpy as np
-import pytest
-import torch
 import yaml
 
 from beingh_core.contract import load_contract
@@ -28,15 +26,6 @@ SIZES = {
         "und_hidden": 24, "und_mlp": 32, "act_hidden": 16, "act_mlp": 32,
     },
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """For the tests that import it: these tensors are too small to share among threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def picture(view, episode, index, size=SIZE):

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -158,29 +155,16 @@ def _made(wanted: _Wanted, rollouts, seeds: Iterator[int], staging: Callable[[],
         for seed in seeds:
             yield _one(wanted, rollouts, seed, staging())
         return
-    from beingh_core.data.workers import end_with_parent
+    from beingh_core.data.workers import pool_of
     from beingh_core.interrupts import held_back
 
-    # Every process needs an OpenGL context of its own, hence `spawn`.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
+    with pool_of(workers) as pool:
         running = []
-        try:
-            for seed in seeds:
-                with held_back():  # this starts a process
-                    running.append(pool.submit(_in_worker, wanted, seed, staging()))
-                if len(running) > workers:
-                    yield running.pop(0).result()
-        except (KeyboardInterrupt, GeneratorExit):
-            for process in list(pool._processes.values()):
-                process.terminate()
-            pool.shutdown(cancel_futures=True)
-            raise
-        except BrokenProcessPool:
-            raise BeingHError(
-                "a worker process was killed; every committed episode is intact",
-                remedy="take fewer --workers if memory ran out, then run the same command again",
-            ) from None
+        for seed in seeds:
+            with held_back():  # this starts a process
+                running.append(pool.submit(_in_worker, wanted, seed, staging()))
+            if len(running) > workers:
+                yield running.pop(0).result()
 
 
 _kept: dict = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import threading
@@ -44,18 +45,29 @@ def converted(
         for bag in bags:
             yield bag, _checked(attempt(bag, *rest))
         return
-    # `spawn`: encoder threads must not be forked.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
+    with pool_of(workers) as pool:
 
         def submit(bag: Path) -> Callable[[], Result]:
             with held_back():  # this starts a worker
                 return pool.submit(attempt, bag, *rest).result
 
+        yield from _in_order(bags, submit, workers)
+
+
+@contextlib.contextmanager
+def pool_of(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that end with this one, and at once when it is interrupted.
+
+    Raises:
+        BeingHError: One of them was killed.
+    """
+    # `spawn`: encoder threads must not be forked, and each process needs an OpenGL context of its own.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
         try:
-            yield from _in_order(bags, submit, workers)
+            yield pool
         except (KeyboardInterrupt, GeneratorExit):
-            for process in list(pool._processes.values()):  # which would finish their bags first
+            for process in list(pool._processes.values()):  # which would finish their work first
                 process.terminate()
             pool.shutdown(cancel_futures=True)
             raise
@@ -66,7 +78,7 @@ def converted(
             ) from None
 
 
-def end_with_parent() -> None:
+def _end_with_parent() -> None:
     """A worker of a process that was killed would wait for work for ever."""
     parent = multiprocessing.parent_process()
 

@@ -17,13 +17,14 @@ from beingh_core.data.lerobot.reader import Episode
 from beingh_core.errors import BeingHError
 from beingh_core.policy.prompt import PromptBuilder
 from beingh_core.policy.transforms import MAX_VALUE
+from beingh_core.train.mapped import Mapped
 from beingh_core.train.settings import BranchesSection
 
 ARRAYS = ("branch_task", "branch_prefix", "branch_action", "branch_reply")
 
 
 @dataclass(frozen=True, kw_only=True)
-class BranchRows:
+class BranchRows(Mapped):
     """The branches of all usable rows.
 
     Attributes:
@@ -37,31 +38,27 @@ class BranchRows:
     @cached_property
     def task(self) -> np.ndarray:
         """(N, K) text of each instruction, -1 where there is no branch, mapped."""
-        return np.load(self.folder / "branch_task.npy", mmap_mode="r")
+        return self._mapped("branch_task")
 
     @cached_property
     def prefix(self) -> np.ndarray:
         """(N, K) committed steps, mapped."""
-        return np.load(self.folder / "branch_prefix.npy", mmap_mode="r")
+        return self._mapped("branch_prefix")
 
     @cached_property
     def action(self) -> np.ndarray:
         """(N, K, H, D) actions, mapped."""
-        return np.load(self.folder / "branch_action.npy", mmap_mode="r")
+        return self._mapped("branch_action")
 
     @cached_property
     def reply(self) -> np.ndarray:
         """(N, K, R) texts of the replies, -1 for none, mapped."""
-        return np.load(self.folder / "branch_reply.npy", mmap_mode="r")
+        return self._mapped("branch_reply")
 
     @cached_property
     def longest(self) -> int:
         """The longest committed prefix [steps]."""
         return int(np.max(self.prefix, where=np.asarray(self.task) >= 0, initial=0))
-
-    def __getstate__(self) -> dict:
-        """Without the mapped arrays: another process maps them itself."""
-        return {"folder": self.folder, "form": self.form}
 
 
 def read(dataset: Dataset, episode: Episode, form: BranchForm, order: np.ndarray) -> dict[str, np.ndarray]:

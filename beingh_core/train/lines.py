@@ -19,16 +19,16 @@ from beingh_core.errors import BeingHError
 from beingh_core.files import check_file
 from beingh_core.policy.prompt import PromptBuilder
 from beingh_core.train.conversations import LONGEST_LINE, Conversation, parse
+from beingh_core.train.mapped import Mapped
 
 VERSION = 1
 NOT_THERE = "its picture is not there"
 _LOOKED_FOR_AGAIN = 100  # missing pictures
 Bad = dict[str, tuple[int, int]]
-_ARRAYS = ("offsets", "numbers")
 
 
 @dataclass(frozen=True, kw_only=True)
-class LineTable:
+class LineTable(Mapped):
     """The usable lines of one file.
 
     Attributes:
@@ -48,16 +48,12 @@ class LineTable:
     @cached_property
     def offsets(self) -> np.ndarray:
         """(N,) first byte of each usable line, mapped."""
-        return np.load(self.folder / "offsets.npy", mmap_mode="r")
+        return self._mapped("offsets")
 
     @cached_property
     def numbers(self) -> np.ndarray:
         """(N,) number of each usable line in the file, counted from 1, mapped."""
-        return np.load(self.folder / "numbers.npy", mmap_mode="r")
-
-    def __getstate__(self) -> dict:
-        """Without the mapped arrays: another process maps them itself."""
-        return {name: value for name, value in self.__dict__.items() if name not in _ARRAYS}
+        return self._mapped("numbers")
 
     def read(self, file: BinaryIO, row: int) -> Conversation:
         """A usable line.

@@ -25,6 +25,7 @@ from beingh_core.errors import BeingHError
 from beingh_core.policy.transforms import MAX_VALUE
 from beingh_core.train import branch_rows
 from beingh_core.train.branch_rows import BranchRows
+from beingh_core.train.mapped import Mapped
 from beingh_core.train.weighing import Weighing
 
 VERSION = 2
@@ -32,7 +33,7 @@ _ARRAYS = ("state", "action", "task", "charge", "weight")  # the last two only w
 
 
 @dataclass(frozen=True, kw_only=True)
-class RowTable:
+class RowTable(Mapped):
     """The usable rows of one dataset.
 
     Attributes:
@@ -54,17 +55,17 @@ class RowTable:
     @cached_property
     def state(self) -> np.ndarray:
         """(N, D) measured states, mapped."""
-        return np.load(self.folder / "state.npy", mmap_mode="r")
+        return self._mapped("state")
 
     @cached_property
     def action(self) -> np.ndarray:
         """(N, D) actions, mapped."""
-        return np.load(self.folder / "action.npy", mmap_mode="r")
+        return self._mapped("action")
 
     @cached_property
     def task(self) -> np.ndarray:
         """(N,) place of each row's instruction in `tasks`, mapped."""
-        return np.load(self.folder / "task.npy", mmap_mode="r")
+        return self._mapped("task")
 
     def episode_of(self, row: int) -> tuple[int, int]:
         """First row of a row's episode, and the one behind its last."""
@@ -82,12 +83,7 @@ class RowTable:
         return self._optional("weight")
 
     def _optional(self, name: str) -> np.ndarray | None:
-        path = self.folder / f"{name}.npy"
-        return np.load(path, mmap_mode="r") if path.exists() else None
-
-    def __getstate__(self) -> dict:
-        """Without the mapped arrays: another process maps them itself."""
-        return {name: value for name, value in self.__dict__.items() if name not in _ARRAYS}
+        return self._mapped(name) if (self.folder / f"{name}.npy").exists() else None
 
     @classmethod
     def load(cls, folder: Path, form: BranchForm | None = None) -> RowTable:
