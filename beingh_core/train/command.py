@@ -106,7 +106,7 @@ def _train(chosen: argparse.Namespace, config) -> int:
 
 def _examine(chosen: argparse.Namespace, config) -> int:
     """0, or 1 where the run would not begin."""
-    from beingh_core.train import doctor_page
+    from beingh_core.train import doctor_page, memory
     from beingh_core.train.doctor import examine
 
     gpus, gpu_gb = _numbers(chosen.gpus), _positive(chosen.gpu_gb)
@@ -128,9 +128,9 @@ def _examine(chosen: argparse.Namespace, config) -> int:
     parts = ", ".join(f"{part.replace('_', ' ')} {count / 1e6:.4g}" for part, count in counts.items())
     print(f"{sum(counts.values()) / 1e6:.5g} million weights: {parts}")
     for (count, again), sizes in report.memory.items():
-        name = f"{count} GPU{'s, sharded' if count > 1 else ''}{', activation checkpointing' if again else ''}"
         parts = ", ".join(f"{part} {size:.1f}" for part, size in sizes.items() if part != "total" and size >= 0.05)
-        print(f"{name}: {sizes['total']:.1f} GB of {chosen.gpu_gb:g} each ({parts})")
+        told = f" ({parts})" if parts else ""
+        print(f"{memory.case(count, again)}: {sizes['total']:.1f} GB of {chosen.gpu_gb:g} each{told}")
     print(f"wrote {chosen.page}")
     return 1 if report.refused else 0
 

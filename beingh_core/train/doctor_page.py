@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from beingh_core.evaluate.html import document, table, tiles
+from beingh_core.train import memory
 from beingh_core.train.doctor import Report, Shown, ShownWords
 from beingh_core.train.sources import Source, with_actions
 
@@ -201,8 +202,7 @@ def _memory(report: Report) -> str:
     for (gpus, again), sizes in report.memory.items():
         fits = sizes["total"] <= report.gpu_gb
         verdict = f"<span class={'good' if fits else 'bad'}>{sizes['total']:.1f}</span>"
-        name = f"{gpus} GPU{'s, sharded' if gpus > 1 else ''}" + (", activation checkpointing" if again else "")
-        rows.append([name, verdict, *(f"{sizes[part]:.2f}" for part in parts if part != "total")])
+        rows.append([memory.case(gpus, again), verdict, *(f"{sizes[part]:.2f}" for part in parts if part != "total")])
     head = ["", "total", *(part for part in parts if part != "total")]
     return table(head, rows, html_column=1) + "<p class=soft>Estimated from the sizes, for the batch above.</p>"
 

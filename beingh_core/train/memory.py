@@ -63,6 +63,11 @@ def light_model(raw_config: Mapping[str, Any], training: TrainingSection) -> Bei
     return model
 
 
+def case(gpus: int, again: bool) -> str:
+    """For how many GPUs, and whether layers are computed anew, in words."""
+    return f"{gpus} GPU{'s, sharded' if gpus > 1 else ''}{', activation checkpointing' if again else ''}"
+
+
 def estimate(raw_config: Mapping[str, Any], training: TrainingSection, load: Load, gpus: int) -> dict[str, float]:
     """GB of one GPU, by part; `total` is their sum.
 
