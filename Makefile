@@ -15,7 +15,8 @@ VIEWER ?= none
 RECORD ?=
 OUT ?= out/demo
 PYTEST_ARGS ?=
-TRAIN_CONFIG := config/train/fr3_cubes.yaml
+# Episodes that make checkpoint records.
+DEMONSTRATIONS ?= 1000
 
 # A sourced ROS installation brings its own rclpy, which must not be mixed with the wheels: another environment.
 ifdef ROS_DISTRO
@@ -42,7 +43,7 @@ help:
 	@echo "make test        run the tests (PYTEST_ARGS='-k name')"
 	@echo "make test-slow   run the thorough ones beside them"
 	@echo "make mutants     break the code in small ways, one at a time: the tests must find each (4 minutes)"
-	@echo "make checkpoint  record demonstrations and train the demo's checkpoint; goes on where it was interrupted"
+	@echo "make checkpoint  record demonstrations and train the demo's checkpoint (ROBOT=so101); goes on where it was interrupted"
 	@echo "make clean       remove build files and the environment; out/ and checkpoints/ stay"
 
 demo: $(READY)
@@ -62,16 +63,17 @@ test-slow: $(READY)
 mutants: $(READY)
 	@$(RUN) test/mutants/run.py
 
-# About 40 minutes on two cores. Both steps go on where they were interrupted. A model this small trains fastest in one thread:
-# two wait for each other at every layer.
+# Both steps go on where they were interrupted. A model this small trains fastest in one thread: two wait for each other at
+# every layer; a second process makes its batches.
 checkpoint: $(READY)
-	@$(RUN) -m beingh_core.data.record --out out/demonstrations \
-		--frames "$$($(RUN) -c 'import yaml; print(yaml.safe_load(open("$(TRAIN_CONFIG)"))["data"]["frames"])')"
-	@$(RUN) -m beingh_core.train --config $(TRAIN_CONFIG) --data out/demonstrations --out out/checkpoint --threads 1
-	@mkdir -p checkpoints/fr3_cubes
-	@cp out/checkpoint/*.json out/checkpoint/*.safetensors checkpoints/fr3_cubes/
-	@echo "wrote checkpoints/fr3_cubes ($$(du -sh checkpoints/fr3_cubes | cut -f1)); it took:"
-	@cat checkpoints/fr3_cubes/training.json; echo
+	@$(RUN) -m beingh_core.cli sim rollouts --robot "$(ROBOT)" --branches --noise 0.02 --crf 20 --episodes "$(DEMONSTRATIONS)" \
+		--instruction "pick up the {colour} cube" --instruction "grasp the {colour} cube" --instruction "lift the {colour} cube" \
+		--workers 0 --out "out/demonstrations/$(ROBOT)"
+	@$(RUN) -m beingh_core.train --config "config/train/$(ROBOT)_cubes.yaml" --threads 1
+	@mkdir -p "checkpoints/$(ROBOT)_cubes"
+	@cp out/$(ROBOT)_cubes/last/{config,special_tokens_map,tokenizer,tokenizer_config,training,*_metadata}.json \
+		out/$(ROBOT)_cubes/last/*.safetensors "checkpoints/$(ROBOT)_cubes/"
+	@echo "wrote checkpoints/$(ROBOT)_cubes; see it: make demo ROBOT=$(ROBOT) CHECKPOINT=checkpoints/$(ROBOT)_cubes"
 
 viewer: $(READY)
 	@$(RUN) -m pip install -q -r requirements-viewer.txt

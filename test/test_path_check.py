@@ -10,7 +10,7 @@ from ros_support import ROOT
 from beingh_core.contract import load_contract
 from beingh_core.contract.self_collision import collisions_of
 from beingh_core.control.stop_causes import COLLISION, RUNNING
-from beingh_core.data.demonstrations import Recorder, RecorderConfig
+from beingh_core.data.branched_rollouts import BranchedRollouts
 
 FR3 = load_contract("fr3")
 H, D = FR3.policy.chunk_length, FR3.uac.delay_steps
@@ -100,10 +100,11 @@ def test_fingers_may_close_on_what_they_hold():
 @pytest.mark.parametrize("episodes", [1, pytest.param(60, marks=pytest.mark.slow)])
 def test_no_alarm_on_demonstrations(episodes):
     """The expert that teaches the FR3 picks, wanders and is disturbed: nothing of it is cut."""
-    check = collisions_of(FR3)
+    check, recorder = collisions_of(FR3), Commanded(FR3, noise=0.02, every=1000)
     for seed in range(episodes):
-        recorder = Commanded(FR3, RecorderConfig(), seed)
-        assert list(recorder._episode()) == [] and len(recorder.rows) > 20
+        recorder.rows = []
+        recorder.episode(seed)
+        assert len(recorder.rows) > 20
         rows = np.array(recorder.rows)
         assert check.first_on_path(rows[0], rows[1:]) is None
         robot = Driven(FR3, rows[0])
@@ -113,16 +114,15 @@ def test_no_alarm_on_demonstrations(episodes):
         assert robot.controller.counters["cuts"] == 0 and robot.controller.counters["merged"] > 3
 
 
-class Commanded(Recorder):
+class Commanded(BranchedRollouts):
     """Notes what the expert commands, in place of pictures."""
 
-    def __init__(self, *arguments):
-        self.rows = []
-        super().__init__(*arguments)
+    def _images(self):
+        return {}
 
-    def _advance(self, command, look):
-        self.rows.append([command[joint] for joint in FR3.joint_names])
-        return super()._advance(command, look=False)
+    def _advance(self, row, rng):
+        self.rows.append(row)
+        return super()._advance(row, rng)
 
 
 def test_a_base_brakes_with_the_arm_that_is_cut():

@@ -1,6 +1,5 @@
 """The simulated robot and the scripted expert, in real physics."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import mujoco
@@ -14,14 +13,12 @@ from beingh_core.contract.paths import contract_files
 from beingh_core.contract.urdf import read_urdf
 from beingh_core.errors import BeingHError
 from beingh_core.sim import CUBE_COLOURS, CUBE_SIZE_M, SimRobot, build_model, sample_cubes
-from beingh_core.sim.expert import ExpertLimits, Goal, HandState, foresee, held_cube, next_state
 from beingh_core.sim.layout import CUBE_AREA_XY, CUBE_SPACING_M
 from beingh_core.sim.robot import FINGERS
 
 DATA = Path(__file__).parent / "data"
 TAUGHT_CUBES = [[0.56100058, 0.09238224], [0.50306511, -0.06425959], [0.41078614, -0.03498934]]
 TAUGHT_AFTER = [-0.00041404, 0.53472181, -0.00121733, -2.32549077, -0.00044095, 1.97877868, 0.78756183]
-GRIPPER_DOWN = np.diag([1.0, -1.0, -1.0])
 
 
 @pytest.fixture(scope="module")
@@ -116,39 +113,6 @@ def test_every_cube_is_seen_from_home(robot, camera):
         others = [c for c in range(3) if c != channel]
         strong = (image[..., channel] > 60) & (image[..., channel] > 1.8 * image[..., others].max(-1))
         assert strong.sum() >= 4, f"no cube of channel {channel} in {camera}"
-
-
-def test_expert_picks_each_colour_in_physics(robot, arm, home):
-    rest = np.array([home[j] for j in arm.joints])
-    for seed, colour in enumerate(CUBE_COLOURS):
-        robot.reset(100 + seed)
-        q = rest.copy()
-        state = HandState(position=arm.fk(q)[0], step=np.zeros(3), opening=1.0)
-        for _ in range(100):
-            cubes = {c: o[0] for c, o in robot.objects().items()}
-            joints = robot.positions()
-            tool, _ = arm.fk(np.array([joints[j] for j in arm.joints]))
-            state = replace(state, holding=held_cube(tool, state.opening, joints[FINGERS[0]] / 0.04, cubes))
-            state = next_state(state, Goal(colour=colour), cubes)
-            q = arm.ik(state.position, GRIPPER_DOWN, q, rest)
-            robot.step(0.05, {**dict(zip(arm.joints, q)), FINGERS[0]: 0.04 * state.opening})
-        heights = {c: o[0][2] for c, o in robot.objects().items()}
-        assert heights.pop(colour) > CUBE_SIZE_M / 2 + 0.05
-        assert max(heights.values()) < CUBE_SIZE_M
-
-
-def test_foreseen_motion_keeps_the_experts_limits():
-    limits = ExpertLimits()
-    cubes = {c: p for c, (p, _) in sample_cubes(np.random.default_rng(0)).items()}
-    state = HandState(position=np.array([0.48, 0.0, 0.3]), step=np.zeros(3), opening=1.0)
-    steps, openings = foresee(state, [Goal(colour="red")] * 120, cubes)
-    changes = np.diff(np.vstack([np.zeros(3), steps]), axis=0)
-    assert np.linalg.norm(changes, axis=1).max() <= limits.acceleration + 1e-12
-    assert np.abs(steps).max() <= limits.speed + 1e-12
-    assert np.abs(np.diff(openings)).max() <= limits.gripper + 1e-12
-    end = state.position + steps.sum(axis=0)
-    np.testing.assert_allclose(end[:2], cubes["red"][:2], atol=0.013)
-    assert end[2] > 0.15 and openings[-1] == 0.0
 
 
 def test_a_file_that_mujoco_cannot_read_is_one_error(tmp_path):

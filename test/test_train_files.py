@@ -11,8 +11,7 @@ from beingh_core.train.modality import Modality
 from beingh_core.train.settings import RunConfig
 
 ROOT = Path(__file__).resolve().parent.parent
-# The demo's demonstrations are no dataset: its file has a form of its own.
-FILES = sorted(path for path in (ROOT / "config/train").glob("*.yaml") if path.name != "fr3_cubes.yaml")
+FILES = sorted((ROOT / "config/train").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

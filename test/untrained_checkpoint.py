@@ -15,18 +15,21 @@ from beingh_core.contract import load_contract
 from beingh_core.model import BeingH
 from beingh_core.policy.metadata import compute_statistics, write_metadata
 from beingh_core.sim import CUBE_COLOURS
-from beingh_core.train.config import TrainConfig, model_config
-from beingh_core.train.language import task_phrases
-from beingh_core.train.tokenizer import build_tokenizer, save_tokenizer
+from beingh_core.train.settings import RunConfig
+from beingh_core.train.start import raw_config
+from beingh_core.train.tokenizer import build_tokenizer, prompt_phrases, save_tokenizer
 
 
 def write_untrained(directory: Path, seed: int = 0) -> Path:
     """Write random weights with plausible statistics in the shape of config/train/fr3_cubes.yaml."""
-    config = TrainConfig.from_file(ROOT / "config" / "train" / "fr3_cubes.yaml")
-    contract = load_contract(config.robot)
-    tokenizer = build_tokenizer(task_phrases(config.tasks, CUBE_COLOURS, config.model["action_chunk_length"]))
+    config = RunConfig.from_file(ROOT / "config" / "train" / "fr3_cubes.yaml")
+    [section] = config.data.datasets
+    contract = load_contract(section.robot)
+    words = ("pick up the ", " cube", *CUBE_COLOURS)
+    tokenizer = build_tokenizer([*prompt_phrases(config.model.action_chunk_length), *words])
     directory.mkdir(parents=True, exist_ok=True)
-    BeingH.from_config(model_config(config.model, tokenizer.get_vocab_size()), seed=seed).save_pretrained(directory)
+    raw = raw_config(config, tokenizer.get_vocab_size(), contract.uac.delay_steps + 1)
+    BeingH.from_config(raw, seed=seed).save_pretrained(directory)
     save_tokenizer(tokenizer, directory)
     rng = np.random.default_rng(seed)
     statistics = {
@@ -37,7 +40,7 @@ def write_untrained(directory: Path, seed: int = 0) -> Path:
         directory,
         contract.policy.dataset_name,
         statistics,
-        embodiment_tag=config.embodiment_tag,
+        embodiment_tag=section.embodiment_tag,
         robot=contract.robot,
         contract_hash=contract.hash,
     )

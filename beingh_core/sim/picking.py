@@ -1,6 +1,6 @@
 """Picks a cube with any arm and hand: the next commands, as feedback on the last ones and on where the cubes are.
 
-As the FR3's expert it is a function of the present state alone, so that chunks continue one another whatever was cut off
+It is a function of the present state alone, so that it can show the way from anywhere and chunks continue one another whatever was cut off
 between them: the same commands and cubes give the same motion. J: joints of the arm; K: joints of the hand.
 """
 

@@ -16,8 +16,6 @@ from beingh_core.sim.layout import (
     CUBE_SIZE_M,
     TABLE_HALF_M,
     TABLE_THICK_M,
-    WRIST_AHEAD,
-    WRIST_EYE,
     Layout,
 )
 from beingh_core.sim.planar_base import add_planar_base
@@ -33,7 +31,6 @@ CUBE_COLOURS = {
 }
 CUBE_MAX_YAW_RAD = 0.25
 TIMESTEP_S = 0.0025
-TOOL_FROM_HAND_M = 0.1034
 
 # Above the floor, from the horizon up.
 _SKY = ([0.95, 0.96, 0.97], [0.80, 0.85, 0.90])
@@ -241,26 +238,6 @@ def _add_cameras(spec: mujoco.MjSpec, layout: Layout, further: Sequence[Standing
         eye, ahead, up = (np.array(vector) for vector in (camera.eye, camera.ahead, camera.up))
         body = spec.worldbody if camera.link is None else spec.body(camera.link)
         body.add_camera(name=camera.name, pos=eye, fovy=camera.fovy_deg, quat=look_at(eye, eye + ahead, up))
-
-
-def wrist_view_of(point: np.ndarray, tool: np.ndarray) -> tuple[float, float]:
-    """Where the wrist camera sees a point while the gripper points straight down.
-
-    Args:
-        point, tool: positions (3,) of the point and of the tool [m, base frame].
-
-    Returns:
-        right of and above the middle of the picture, in half widths; beyond 1 it is out of view. A point behind
-        the camera gives infinity.
-    """
-    hand_from_base = np.diag([1.0, -1.0, -1.0])
-    ray = hand_from_base @ (point - tool) + [0.0, 0.0, TOOL_FROM_HAND_M] - WRIST_EYE
-    depth = ray @ WRIST_AHEAD
-    if depth <= 0:
-        return float("inf"), float("inf")
-    up = np.array([WRIST_AHEAD[2], 0.0, -WRIST_AHEAD[0]])
-    half = depth * np.tan(np.deg2rad(WRIST_FOVY_DEG / 2))
-    return float(ray @ np.cross(WRIST_AHEAD, up) / half), float(ray @ up / half)
 
 
 def sample_cubes(rng: np.random.Generator, layout: Layout | None = None) -> dict[str, tuple[np.ndarray, float]]:

@@ -1,90 +1,9 @@
-"""A training run on demonstrations of the simulator, as config/train/fr3_cubes.yaml has it, and config.json of a model from sizes."""
+"""config.json of a model from nothing, from its sizes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import Field, Strict, model_validator
-
-from beingh_core.contract.reader import read_yaml
-from beingh_core.model.config import BeingHConfig
-from beingh_core.train.model_settings import DecoderSizes, MofSection, Section, VisionSizes
-from beingh_core.train.overrides import overridden
-from beingh_core.train.settings import LossSection, OptimiserSection, TrainingSection
-from beingh_core.validation import check, text, whole
-
-_REMEDY = "see config/train/fr3_cubes.yaml for a file with every key"
-_COUNT = whole(1, 1_000_000_000)
-
-
-class DemonstrationsSection(Section):
-    """What a batch holds: robot frames, each with every instruction `draws_per_instruction` times."""
-
-    frames: _COUNT
-    frames_per_batch: whole(1, 1_000_000)
-    draws_per_instruction: whole(1, 1000)
-    ask_for_words: bool
-
-
-class _Model(Section):
-    """The compact `model` section; what its numbers may be is for the config.json that they make."""
-
-    action_chunk_length: int
-    num_inference_timesteps: int
-    use_mpg: bool
-    mpg_lambda: float
-    mpg_refinement_iters: int
-    use_training_time_rtc: bool
-    trained_delay: int
-    mof: MofSection | None = None
-    vision: VisionSizes
-    decoder: DecoderSizes
-
-
-class TrainConfig(Section):
-    """One training run; optimiser, training and loss are those of every run (`settings`)."""
-
-    robot: text(500)
-    embodiment_tag: text(200)
-    tasks: Annotated[tuple[text(1000), ...], Strict(False), Field(min_length=1, max_length=1000)]
-    data: DemonstrationsSection
-    optimiser: OptimiserSection
-    training: TrainingSection
-    loss: LossSection
-    model: dict[str, Any]
-
-    @model_validator(mode="after")
-    def _nothing_ignored(self) -> TrainConfig:
-        default = TrainingSection()
-        for name in (
-            "accumulate",
-            "shard",
-            "attention",
-            "activation_checkpointing",
-            "freeze",
-            "freeze_act_layers",
-            "lora",
-        ):
-            if getattr(self.training, name) != getattr(default, name):
-                raise ValueError(f"training.{name} is for runs over datasets")
-        return self
-
-    @classmethod
-    def from_file(cls, path: str | Path, changes: Sequence[str] = ()) -> TrainConfig:
-        """Read a YAML file, with `key.of.section=value` in place of what it says.
-
-        Raises:
-            BeingHError: no such file, not YAML, or keys that are unknown, missing, of another type or out of bounds.
-        """
-        path = Path(path)
-        found = check(cls, overridden(read_yaml(path).data, changes, cls), where=path, remedy=_REMEDY)
-        where = f"{path}: model"
-        check(_Model, found.model, where=where, remedy=_REMEDY)
-        # The vocabulary is made of the tasks, later.
-        BeingHConfig.from_dict(model_config(found.model, vocab_size=1), where, remedy=_REMEDY)
-        return found
+from collections.abc import Mapping
+from typing import Any
 
 
 def model_config(settings: Mapping[str, Any], vocab_size: int) -> dict[str, Any]:
