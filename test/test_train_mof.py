@@ -12,7 +12,7 @@ from beingh_core.errors import BeingHError
 from beingh_core.model import BeingH
 from beingh_core.policy.loading import load_for_contract
 from beingh_core.policy.observations import named_observation
-from beingh_core.train.config import TrainConfig, model_config
+from beingh_core.train.config import model_config
 from beingh_core.train.doctor import examine
 from beingh_core.train.doctor_page import page
 from beingh_core.train.ranks import Ranks
@@ -120,14 +120,9 @@ def test_the_doctor_knows_of_experts(robots, tmp_path):
     assert 0.5 < report.loss["action"] / report.loss["of nothing"] < 3
 
 
-def test_the_demo_s_configuration_takes_experts(tmp_path):
-    from beingh_core.contract.reader import read_yaml
-
-    raw = read_yaml("config/train/fr3_cubes.yaml").data
-    raw["model"]["mof"] = {"experts": 4, "shared_layers": 2}
-    (tmp_path / "c.yaml").write_text(yaml.safe_dump(raw))
-    found = TrainConfig.from_file(tmp_path / "c.yaml")
-    assert model_config(found.model, 300)["mof"] == {"experts": 4, "shared_layers": 2}
+def test_the_demo_s_configuration_takes_experts():
+    found = RunConfig.from_file("config/train/fr3_cubes.yaml", ["model.mof={experts: 4, shared_layers: 2}"])
+    assert model_config(found.model.model_dump(), 300)["mof"]["experts"] == 4
 
 
 def stepper_of(weight, steps=60, **ranks):
