@@ -12,7 +12,6 @@ from beingh_core.errors import BeingHError
 from beingh_core.model import BeingH
 from beingh_core.policy.loading import load_for_contract
 from beingh_core.policy.observations import named_observation
-from beingh_core.train.config import model_config
 from beingh_core.train.doctor import examine
 from beingh_core.train.doctor_page import page
 from beingh_core.train.ranks import Ranks
@@ -122,7 +121,7 @@ def test_the_doctor_knows_of_experts(robots, tmp_path):
 
 def test_the_demo_s_configuration_takes_experts():
     found = RunConfig.from_file("config/train/fr3_cubes.yaml", ["model.mof={experts: 4, shared_layers: 2}"])
-    assert model_config(found.model.model_dump(), 300)["mof"]["experts"] == 4
+    assert (found.model.mof.experts, found.model.mof.shared_layers) == (4, 2)
 
 
 def stepper_of(weight, steps=60, **ranks):
