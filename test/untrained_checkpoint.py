@@ -28,7 +28,7 @@ def write_untrained(directory: Path, seed: int = 0) -> Path:
     words = ("pick up the ", " cube", *CUBE_COLOURS)
     tokenizer = build_tokenizer([*prompt_phrases(config.model.action_chunk_length), *words])
     directory.mkdir(parents=True, exist_ok=True)
-    raw = raw_config(config, tokenizer.get_vocab_size(), contract.uac.delay_steps + 1)
+    raw = raw_config(config, tokenizer, contract.uac.delay_steps + 1)
     BeingH.from_config(raw, seed=seed).save_pretrained(directory)
     save_tokenizer(tokenizer, directory)
     rng = np.random.default_rng(seed)
