@@ -10,6 +10,7 @@ from beingh_core.policy.data_configs import get_data_config
 from beingh_core.policy.observations import check_observation
 from beingh_core.policy.transforms import UnifiedTransform
 from beingh_core.slots import WIDTH
+from beingh_core.state_history import ONE_STATE
 
 
 class StubPolicy:
@@ -19,7 +20,7 @@ class StubPolicy:
         self.data_config = get_data_config("libero_nonorm")
         self.transform = UnifiedTransform(self.data_config)
         self.views, self.chunk_length, self.trained_delay = self.data_config.views, 16, 8
-        self.image_size, self.model_facts = 224, {"mpg": False}
+        self.image_size, self.model_facts, self.state_history = 224, {"mpg": False}, ONE_STATE
         self.last_timing_ms = {"total": 0.0}
         self.seconds = seconds
 

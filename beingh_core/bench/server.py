@@ -104,7 +104,8 @@ def _quantiles(values: list[float]) -> dict[str, float]:
 def _observation(policy: RemotePolicy, bench: ServerBench) -> Mapping[str, object]:
     rng = np.random.default_rng(bench.seed)
     images = {view: _picture(rng, bench.size) for view in policy.views}
-    state = {spec.key: np.full((1, spec.data_width("state")), 0.3) for spec in policy.data_config.state}
+    leading = policy.state_history.leading
+    state = {spec.key: np.full((*leading, spec.data_width("state")), 0.3) for spec in policy.data_config.state}
     return named_observation(images, state, "pick up the red cube")
 
 

@@ -6,7 +6,7 @@ Letters: J commanded joints, H chunk length, d locked prefix.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from beingh_core.contract.turns import endless_joints, nearest_turn
 from beingh_core.policy.observations import named_observation
 from beingh_core.policy.trained_range import trained_range
 from beingh_core.rotations import between
+from beingh_core.state_history import ONE_STATE, StateHistory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +30,13 @@ class Observation:
         stamp_ns: That time [ns].
         images: View name -> uint8 (H, W, 3).
         joints: Joint name -> measured position [rad or m].
+        earlier: The same at the times of the policy's history, the oldest first, as far back as they are known.
     """
 
     stamp_ns: int
     images: Mapping[str, np.ndarray]
     joints: Mapping[str, float]
+    earlier: tuple[Mapping[str, float], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +62,7 @@ class PrefetchedChunk:
 
     Attributes:
         observation, instruction: What it is about.
-        state: Slot -> encoded state.
+        state: Slot -> encoded state of now.
         first_state: (J,) the measured state that relative actions count from; NaN where nothing is measured.
         inputs: The policy's inputs, without the prefix.
         begun: The policy's own part; None when it cannot begin without the prefix.
@@ -89,7 +92,7 @@ class ChunkMaker:
 
     def __init__(self, contract: RobotContract, policy) -> None:
         self._policy = policy
-        self._codec = SignalCodec(contract)
+        self._codec, self._dt_s = SignalCodec(contract), contract.dt_s
         self._trained_range = (
             None
             if policy.transform is None
@@ -129,7 +132,8 @@ class ChunkMaker:
         """
         if self._trained_range is None:
             return None
-        return self._trained_range.problem(self._codec.encode_state(self._unwrapped(observation), self._previous_state))
+        joints = self._unwrapped(observation.joints, self._commanded_J)
+        return self._trained_range.problem(self._codec.encode_state(joints, self._previous_state))
 
     def closed(self, now_ns: int) -> list[tuple[str, str]]:
         """What the policy itself waits for: (what, why); empty for one that needs only its inputs. Any thread."""
@@ -139,6 +143,16 @@ class ChunkMaker:
     def policy(self):
         """What infers."""
         return self._policy
+
+    @property
+    def history(self) -> StateHistory:
+        """Which measured states the policy is shown."""
+        return getattr(self._policy, "state_history", ONE_STATE)
+
+    @property
+    def before_ns(self) -> tuple[int, ...]:
+        """How long before now the earlier ones are [ns], the oldest first."""
+        return tuple(round(steps * self._dt_s * 1e9) for steps in self.history.before[:-1].tolist())
 
     @property
     def prefetch(self) -> bool:
@@ -165,11 +179,11 @@ class ChunkMaker:
             BeingHError: When the observation is not usable.
         """
         begin = time.perf_counter()
-        joints = self._unwrapped(observation)
+        joints = self._unwrapped(observation.joints, self._commanded_J)
         state = self._codec.encode_state(joints, self._previous_state)
         inputs = named_observation(
             {view: image[None] for view, image in observation.images.items()},
-            {slot: value[None] for slot, value in state.items()},
+            self._shown_states(state, joints, observation.earlier),
             instruction,
         )
         begun = self._policy.begin([inputs]) if self.prefetch else None
@@ -177,7 +191,7 @@ class ChunkMaker:
             observation=observation,
             instruction=instruction,
             state=state,
-            first_state=np.array([joints.get(name, np.nan) for name in self._names]),
+            first_state=self._row(joints),
             inputs=inputs,
             begun=begun,
             begin_ms=(time.perf_counter() - begin) * 1e3,
@@ -225,13 +239,29 @@ class ChunkMaker:
             observation_ns=begun.observation.stamp_ns,
         )
 
-    def _unwrapped(self, observation: Observation) -> dict[str, float]:
-        """The measured joints, those that turn without end by whole turns next to their commands."""
-        joints = dict(observation.joints)
-        if self._commanded_J is None or not self._endless.any():
+    def _shown_states(
+        self, state: Mapping[str, np.ndarray], joints: Mapping[str, float], earlier: Sequence[Mapping[str, float]]
+    ) -> dict[str, np.ndarray]:
+        """Slot -> (1, dim), with a history (1, R, dim), the oldest first; the oldest known row stands in for those before it."""
+        rows, near = [state], self._row(joints)
+        for before in reversed(earlier):
+            turned = self._unwrapped(before, near)
+            rows.append(self._codec.encode_state(turned, rows[-1]))
+            near = self._row(turned)
+        rows += rows[-1:] * (self.history.rows - len(rows))
+        shape = self.history.leading
+        return {slot: np.stack([row[slot] for row in reversed(rows)]).reshape(*shape, -1) for slot in state}
+
+    def _row(self, joints: Mapping[str, float]) -> np.ndarray:
+        """(J,) measured positions; NaN where nothing is measured."""
+        return np.array([joints.get(name, np.nan) for name in self._names])
+
+    def _unwrapped(self, measured: Mapping[str, float], near_J: np.ndarray | None) -> dict[str, float]:
+        """Measured joints, those that turn without end by whole turns next to other positions, such as their commands."""
+        joints = dict(measured)
+        if near_J is None or not self._endless.any():
             return joints
-        measured_J = np.array([joints.get(name, np.nan) for name in self._names])
-        turned_J = nearest_turn(measured_J, self._commanded_J, self._endless)
+        turned_J = nearest_turn(self._row(joints), near_J, self._endless)
         return joints | {name: float(turned_J[i]) for i, name in enumerate(self._names) if name in joints}
 
     def _blended(self, actions: Mapping[str, np.ndarray], before: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from beingh_core.errors import BeingHError
-from beingh_core.inference.chunk_maker import ChunkMaker, MadeChunk, PrefetchedChunk
+from beingh_core.inference.chunk_maker import ChunkMaker, MadeChunk, Observation, PrefetchedChunk
 from beingh_core.inference.chunk_schedule import ChunkSchedule, Request
 from beingh_core.inference.policy_inputs import PolicyInputs
 from beingh_core.realtime.samples import Samples
@@ -62,6 +63,8 @@ class InferenceThread:
         self.outside: str | None = None
         self.allow_outside = False
         self._judged_ns: int | None = None
+        self._history_of: str | None = None
+        self._history_ns = 0
         self.chunks = self.failures = self.unreached = self.prefetched = 0
         self.inference_ms = Samples()
         self.latency_ms = Samples()
@@ -161,18 +164,30 @@ class InferenceThread:
         if not may_start and not self._is_near(now_ns):
             return
         if self.closed():
-            self._prefetched = None
+            self._prefetched = self._history_of = None
         elif may_start:
             self._infer(now_ns)
         else:
-            self._prefetched, self._begun_ns = self._maker.begin(self._inputs.observe(), self.instruction), now_ns
+            self._prefetched, self._begun_ns = self._maker.begin(self._observe(), self.instruction), now_ns
+
+    def _observe(self) -> Observation:
+        """What is seen now, with states back to the first one under this instruction and epoch, and since the gate was closed."""
+        observation = self._inputs.observe(self._history_ns)
+        if self._history_of == self.instruction and self._history_ns <= observation.stamp_ns:
+            return observation
+        return self._begin_history(observation)
+
+    def _begin_history(self, observation: Observation) -> Observation:
+        """The observation as the first of its history."""
+        self._history_of, self._history_ns = self.instruction, observation.stamp_ns
+        return replace(observation, earlier=())
 
     def _judge_state(self, now_ns: int) -> None:
         """Compares the state at every new picture with what the checkpoint was trained on."""
         newest_ns, before_ns = self._inputs.newest_ns(), self._judged_ns
         self._judged_ns = newest_ns
         if newest_ns != before_ns and not self._inputs.closed(now_ns):
-            self.outside = self._maker.outside_statistics(self._inputs.observe())
+            self.outside = self._maker.outside_statistics(self._observe())
 
     def _is_near(self, now_ns: int) -> bool:
         """Whether to compute images and words now: no newer picture is expected before the prefix is known.
@@ -202,13 +217,13 @@ class InferenceThread:
 
     def _infer(self, now_ns: int) -> None:
         begun = self._usable_prefetch(now_ns)
-        observation = begun.observation if begun else self._inputs.observe()
+        observation = begun.observation if begun else self._observe()
         request = self._schedule.request(observation.stamp_ns, now_ns)
         if request is None:
             return
         if request.new_epoch:
             self._maker.start_epoch(request.prefix[0])
-            begun = None
+            begun, observation = None, self._begin_history(observation)
         self.prefetched += begun is not None
         if begun is None:
             begun = self._maker.begin(observation, self.instruction)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,13 +38,16 @@ class PolicyInputs:
     Args:
         contract: Robot.
         resolve: The name under which a topic of the contract is known on the network.
+        before_ns: How long before an observation states are wanted, too [ns], the longest first.
 
     Attributes:
         wanted: Topic of joint states, as in the contract -> the joints that are taken from it.
         hints: Stream -> why nothing comes, from what its owner knows; told with what is missing or stale.
     """
 
-    def __init__(self, contract: RobotContract, resolve: Callable[[str], str] = str) -> None:
+    def __init__(
+        self, contract: RobotContract, resolve: Callable[[str], str] = str, before_ns: Sequence[int] = ()
+    ) -> None:
         self._views = {image_key(camera.name): camera.name for camera in contract.cameras}
         self._joints = {f"state.{signal.slot}": signal.values for signal in contract.state}
         sources = {image_key(camera.name): camera.topic for camera in contract.cameras} | {
@@ -57,7 +60,9 @@ class PolicyInputs:
             topic: frozenset(joint for name in names for joint in self._joints[name])
             for topic, names in self._by_topic.items()
         }
-        self._histories = {topic: JointHistory(joints, JOINT_DEPTH) for topic, joints in self.wanted.items()}
+        self._before_ns = tuple(before_ns)
+        depth = JOINT_DEPTH + math.ceil(JOINT_DEPTH * max(before_ns, default=0) / 1e9)
+        self._histories = {topic: JointHistory(joints, depth) for topic, joints in self.wanted.items()}
         self.streams: dict[str, StreamBuffer | JointStream] = {
             image_key(camera.name): StreamBuffer(image_key(camera.name), camera.max_age_s, DEPTH)
             for camera in contract.cameras
@@ -192,8 +197,11 @@ class PolicyInputs:
             return None
         return -arrival.age_ns / 1e9
 
-    def observe(self) -> Observation:
-        """Everything at the stamp of the oldest among the newest images.
+    def observe(self, since_ns: int | None = None) -> Observation:
+        """Everything at the stamp of the oldest among the newest images, and states from before it.
+
+        Args:
+            since_ns: The state of this time stands for those before it [ns]; None for no bound.
 
         Raises:
             BeingHError: When a stream has nothing at that time.
@@ -204,7 +212,24 @@ class PolicyInputs:
         joints: dict[str, float] = {}
         for name, names in self._joints.items():
             joints.update(zip(names, self._need(name, self.streams[name].at(stamp_ns)).value.tolist()))
-        return Observation(stamp_ns=stamp_ns, images=images, joints=joints)
+        earlier = self._earlier(stamp_ns, since_ns)
+        return Observation(stamp_ns=stamp_ns, images=images, joints=joints, earlier=earlier)
+
+    def _earlier(self, stamp_ns: int, since_ns: int | None) -> tuple[dict[str, float], ...]:
+        """Joints at times before a stamp, the oldest first; none from before `since_ns` or from behind a gap."""
+        found: list[dict[str, float]] = []
+        for age_ns in reversed(self._before_ns):
+            time_ns = stamp_ns - age_ns
+            if since_ns is not None:
+                time_ns = max(time_ns, min(since_ns, stamp_ns))
+            joints: dict[str, float] = {}
+            for name, names in self._joints.items():
+                sample = self.streams[name].at(time_ns)
+                if sample is None or self._is_stale(name, sample, time_ns):
+                    return tuple(reversed(found))
+                joints.update(zip(names, sample.value.tolist()))
+            found.append(joints)
+        return tuple(reversed(found))
 
     def _picture(self, name: str, stamp_ns: int) -> np.ndarray:
         """The picture at a time; black where an optional one is missing or stale."""

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BeforeValidator, Field, model_validator
 
 from beingh_core.errors import shown
+from beingh_core.state_history import ONE_STATE, StateHistory
 from beingh_core.validation import Schema, check, only, positive, real, text, unsupported, whole
 
 UNIFIED_WIDTH = 200
@@ -195,6 +196,7 @@ class BeingHConfig(_Section):
 
     A missing key has the value that the released `BeingHConfig` gives it. `simulated_delay` is the released key: training
     drew prefixes of 0 .. simulated_delay - 1 steps. `trained_delay` is ours, says the longest prefix itself, and rules.
+    `state_history` is ours, too: without it a sample has one state token, as released.
     """
 
     model_type: Literal["beingh"] = "beingh"
@@ -213,6 +215,7 @@ class BeingHConfig(_Section):
     decoder: DecoderConfig = Field(alias="llm_config")
     vision: VisionConfig = Field(alias="vit_config")
     stated_mof: MofConfig | None = Field(None, alias="mof")
+    state_history: StateHistory = ONE_STATE
     select_layer: whole(-257, 256) = -1
     downsample_ratio: real(1 / 16, 1) = 0.5
     force_image_size: whole(1, 4096) | None = None

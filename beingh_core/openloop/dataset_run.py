@@ -230,7 +230,9 @@ class _EpisodeRun:
         import torch
 
         contract, delay = self._contract, self._delay
-        state = self._slots(contract.state, self._state[row])
+        history = policy.state_history
+        states = self._slots(contract.state, self._state[np.maximum(row - history.before, 0)])
+        state = {slot: rows[-1] for slot, rows in states.items()}
         if not self._settings.allow_outside:
             ranges = trained_range(contract, policy.data_config, policy.transform.statistics)
             if problem := ranges.problem(state):
@@ -242,7 +244,7 @@ class _EpisodeRun:
         torch.manual_seed(noise_seed(seed, self._episode.index, row))
         inputs = named_observation(
             {view: image[None] for view, image in pictures.items()},
-            {slot: value[None] for slot, value in state.items()},
+            {slot: rows.reshape(*history.leading, -1) for slot, rows in states.items()},
             self._task,
         )
         output = policy.get_action(inputs | {"prev_chunk": policy.encode_prefix(prefix), "inference_delay": delay})
@@ -250,9 +252,9 @@ class _EpisodeRun:
         return quantities.row_of(contract, actions)
 
     @staticmethod
-    def _slots(signals, row_D: np.ndarray) -> dict[str, np.ndarray]:
+    def _slots(signals, rows_RD: np.ndarray) -> dict[str, np.ndarray]:
         found, first = {}, 0
         for signal in signals:
-            found[signal.slot] = row_D[first : first + signal.width]
+            found[signal.slot] = rows_RD[:, first : first + signal.width]
             first += signal.width
         return found

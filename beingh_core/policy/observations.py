@@ -2,7 +2,8 @@
 
 key                     type                        meaning
 video.<view>            (1, H, W, 3) uint8          RGB; a plain (H, W, 3) is taken too
-state.<key>             (1, dim) floats             physical units; (dim,) is taken too
+state.<key>             (1, dim) floats             physical units; (dim,) is taken too. With a history of R states
+                                                    (1, R, dim) or (R, dim), the oldest first
 language.instruction    str or [str]                the task in plain words
 prev_chunk              (1, H, 200) floats          optional: normalised unified actions to lock
 inference_delay         int, 0 .. H / 2             optional: how many of its steps are locked
@@ -20,6 +21,7 @@ from beingh_core.policy.data_configs import DataConfig
 from beingh_core.policy.instruction import check_instruction
 from beingh_core.policy.pictures import check_image
 from beingh_core.slots import WIDTH
+from beingh_core.state_history import ONE_STATE, StateHistory
 
 IMAGE_PREFIX = "video."
 MAX_NORMALISED = 1e6  # training keeps values near -1..1; the model's arithmetic overflows far above
@@ -31,7 +33,7 @@ class CheckedObservation:
 
     Attributes:
         images: (H, W, 3) uint8 pictures in the order of the config's views.
-        state: (dim,) arrays by key, physical units.
+        state: (dim,) arrays by key, physical units; (R, dim) with a history of R states.
         instruction: the task.
         prev_chunk: (1, H, 200) float32, or None.
         inference_delay: number of locked steps, 0 without prev_chunk.
@@ -58,14 +60,16 @@ def named_observation(
 
     Args:
         images: view -> (1, H, W, 3) or (H, W, 3) uint8.
-        state: key -> (1, dim) or (dim,), physical units.
+        state: key -> (1, dim) or (dim,), physical units; with a history (1, R, dim) or (R, dim).
         instruction: the task.
     """
     named: dict[str, object] = {image_key(view): image for view, image in images.items()}
     return named | {f"state.{key}": value for key, value in state.items()} | {"language.instruction": instruction}
 
 
-def check_observation(observations: Mapping, data_config: DataConfig, chunk_length: int) -> CheckedObservation:
+def check_observation(
+    observations: Mapping, data_config: DataConfig, chunk_length: int, history: StateHistory = ONE_STATE
+) -> CheckedObservation:
     """Checks presence, type and shape of everything the policy reads; other keys are ignored.
 
     Widths, presence and range of state values are checked where they are transformed.
@@ -74,6 +78,7 @@ def check_observation(observations: Mapping, data_config: DataConfig, chunk_leng
         observations: see the table of this module.
         data_config: which views and keys there must be.
         chunk_length: H.
+        history: which states the model is shown.
 
     Raises:
         BeingHError: naming the key, what it holds and what it should hold.
@@ -83,7 +88,7 @@ def check_observation(observations: Mapping, data_config: DataConfig, chunk_leng
         for view in data_config.views
     )
     state = {
-        spec.key: _single(_required(observations, f"state.{spec.key}", data_config), f"state.{spec.key}")
+        spec.key: _state(_required(observations, f"state.{spec.key}", data_config), f"state.{spec.key}", history)
         for spec in data_config.state
     }
     instruction = instruction_of(_required(observations, "language.instruction", data_config))
@@ -95,14 +100,16 @@ def check_observation(observations: Mapping, data_config: DataConfig, chunk_leng
         instruction=instruction,
         prev_chunk=prev_chunk,
         inference_delay=delay if prev_chunk is not None else 0,
-        batched=is_batched(observations, data_config),
+        batched=is_batched(observations, data_config, history),
     )
 
 
-def is_batched(observations: Mapping, data_config: DataConfig) -> bool:
+def is_batched(observations: Mapping, data_config: DataConfig, history: StateHistory = ONE_STATE) -> bool:
     """Whether a picture or a state of a checked observation came with a leading dimension of 1."""
     pictures = any(np.ndim(observations[image_key(view)]) == 4 for view in data_config.views)
-    return pictures or any(np.ndim(observations[f"state.{spec.key}"]) == 2 for spec in data_config.state)
+    return pictures or any(
+        np.ndim(observations[f"state.{spec.key}"]) == 1 + len(history.leading) for spec in data_config.state
+    )
 
 
 def without_batch(chunk: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -135,15 +142,23 @@ def _required(observations: Mapping, key: str, data_config: DataConfig):
     )
 
 
-def _single(value, name: str) -> np.ndarray:
-    """A (dim,) array of (1, dim) or (dim,)."""
+def _state(value, name: str, history: StateHistory) -> np.ndarray:
+    """A (dim,) array of (1, dim) or (dim,); with a history (R, dim) of (1, R, dim) or (R, dim)."""
     try:
         array = np.asarray(value)
     except ValueError:
         raise BeingHError(f"`{name}` is not an array of numbers: {shown(value)}") from None
-    if array.ndim == 2 and array.shape[0] == 1:
+    leading = history.leading
+    if array.ndim == 1 + len(leading) and array.shape[0] == 1:
         array = array[0]
-    if array.ndim != 1:
+    if history.rows > 1 and (array.ndim != 2 or len(array) != history.rows):
+        steps = ", ".join(map(str, history.before.tolist()))
+        raise BeingHError(
+            f"`{name}` has shape {array.shape}, and the checkpoint is shown {history.rows} states",
+            allowed=f"({history.rows}, dim): the states of {steps} steps ago, the oldest first",
+            remedy="send the robot's last states; at the start of an episode its first one stands in for those before it",
+        )
+    if history.rows == 1 and array.ndim != 1:
         raise BeingHError(f"`{name}` has shape {array.shape}", allowed="(1, dim): one state at a time")
     return array
 

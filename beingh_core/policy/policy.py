@@ -27,6 +27,7 @@ from beingh_core.policy.statistics_choice import choose_statistics
 from beingh_core.policy.steps import PolicySteps
 from beingh_core.policy.transforms import UnifiedTransform
 from beingh_core.slots import WIDTH
+from beingh_core.state_history import StateHistory
 
 if TYPE_CHECKING:
     from beingh_core.contract import RobotContract
@@ -167,6 +168,11 @@ class BeingHPolicy:
         return self.model.config.trained_delay
 
     @property
+    def state_history(self) -> StateHistory:
+        """Which states an observation must hold."""
+        return self.prompts.config.history
+
+    @property
     def model_facts(self) -> dict[str, bool | int]:
         """What diagnostics tell of the checkpoint."""
         config = self.model.config
@@ -304,7 +310,7 @@ class BeingHPolicy:
         """
         size = self.prompts.config.image_size
         images = {view: np.zeros((1, size, size, 3), dtype=np.uint8) for view in self.views}
-        neutral = self.transform.state_from_unified(np.zeros((1, WIDTH), dtype=np.float32))
+        neutral = self.transform.state_from_unified(np.zeros((*self.state_history.leading, WIDTH), dtype=np.float32))
         observations = named_observation(images, neutral, "stand by")
         if self.enable_rtc and self.trained_delay:
             observations["prev_chunk"] = np.zeros((1, self.chunk_length, WIDTH), dtype=np.float32)

@@ -6,8 +6,8 @@ A robot sample, causal from the first token to the last:
     <|im_start|>user\\n<img> V V V V </img><|state_start|> S <|state_end|>{instruction}<|im_end|>\\n
     <|im_start|>assistant\\n A A ... A <|im_end|>
 
-V image tokens, S the state token, A the H action tokens: these positions hold no text id. A
-text-supervised sample has no S and no A; its assistant turn is the answer, every token of which
+V image tokens, S the state token (with a `StateHistory` one for each of its rows, the oldest first), A the H action
+tokens: these positions hold no text id. A text-supervised sample has no S and no A; its assistant turn is the answer, every token of which
 (and the closing `<|im_end|>`) is a label of the position before it. A conversation goes on with a
 newline and the next user turn; its pictures stand where its words say.
 """
@@ -28,6 +28,7 @@ from beingh_core.errors import BeingHError, shown
 from beingh_core.files import read_json
 from beingh_core.model.config import BeingHConfig
 from beingh_core.policy.tokenizer import load_tokenizer, tokenizer_file
+from beingh_core.state_history import ONE_STATE, StateHistory
 
 INSTRUCTION_TEMPLATE = (
     "According to the instruction '{task_description}', what's the micro-step actions in the next {k} steps?"
@@ -61,6 +62,7 @@ class PromptConfig:
         instruction_template: with the field {task_description} and, if wanted, {k}.
         system_message: text of the system turn.
         max_length: most tokens of one sample that the decoder takes.
+        history: which states the model is shown.
     """
 
     chunk_length: int
@@ -70,6 +72,7 @@ class PromptConfig:
     instruction_template: str = INSTRUCTION_TEMPLATE
     system_message: str = SYSTEM_MESSAGES["being_h0"]
     max_length: int = MAX_LENGTH
+    history: StateHistory = ONE_STATE
 
     def __post_init__(self) -> None:
         for name in ("chunk_length", "tokens_per_view", "image_size"):
@@ -105,6 +108,7 @@ class PromptConfig:
             instruction_template=instruction_template or INSTRUCTION_TEMPLATE,
             system_message=SYSTEM_MESSAGES[config.template],
             max_length=min(config.decoder.max_position_embeddings or MAX_LENGTH, MAX_LENGTH),
+            history=config.state_history,
         )
 
     def instruction(self, task_description: str) -> str:
@@ -322,7 +326,7 @@ class PromptBuilder:
         return [
             *self._user_head(views),
             special["state_start"],
-            _STATE,
+            *[_STATE] * self.config.history.rows,
             special["state_end"],
             *self._encode(self.config.instruction(self._checked(instruction))),
             special["im_end"],

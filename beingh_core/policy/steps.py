@@ -14,6 +14,7 @@ from beingh_core.policy.image import eval_transform
 from beingh_core.policy.observations import CheckedObservation, check_observation
 from beingh_core.policy.prompt import PromptBuilder
 from beingh_core.policy.transforms import UnifiedTransform
+from beingh_core.slots import WIDTH
 
 Inputs = dict[str, torch.Tensor | int]
 
@@ -46,7 +47,8 @@ class PolicySteps:
 
     def check(self, observation: Mapping) -> CheckedObservation:
         """The raw mapping, checked; see `observations`."""
-        return check_observation(observation, self._data_config, self._prompts.config.chunk_length)
+        config = self._prompts.config
+        return check_observation(observation, self._data_config, config.chunk_length, config.history)
 
     def encode(self, observation: CheckedObservation) -> Inputs:
         """The packed inputs of the model for one checked observation."""
@@ -76,8 +78,9 @@ class PolicySteps:
         return {"packed_vit_tokens": torch.stack([eval_transform(image, size) for image in observation.images])}
 
     def state_to_slots(self, observation: CheckedObservation) -> Inputs:
-        """(1, 200) float32, normalised."""
-        return {"padded_state": torch.from_numpy(self._transform.state_to_unified(observation.state))[None]}
+        """(R, 200) float32, normalised; one row without a history."""
+        state = self._transform.state_to_unified(observation.state)
+        return {"padded_state": torch.from_numpy(state).reshape(-1, WIDTH)}
 
     def finite(self, unified: np.ndarray) -> np.ndarray:
         """The prediction, if every used slot of it is a number."""

@@ -62,6 +62,10 @@ class Hands:
         moved = self._moved(Rotation.from_rotvec(frames.rotation), self.position)
         return replace(moved, position=moved.position + frames.position[:, None])
 
+    def part(self, rows: slice) -> Hands:
+        """Some of the rows."""
+        return Hands(**{name: values[rows] for name, values in vars(self).items()})
+
     def mirrored(self) -> Hands:
         """The mirror image: right and left change places. Mirrored twice it is what it was."""
         swapped = {

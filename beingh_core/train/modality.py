@@ -19,6 +19,7 @@ from beingh_core.errors import BeingHError
 from beingh_core.policy.data_configs import DataConfig, KeySpec, get_data_config
 from beingh_core.policy.from_contract import data_config_for
 from beingh_core.rotations import from_axis_angle, to_axis_angle
+from beingh_core.state_history import ONE_STATE, StateHistory
 from beingh_core.train.hand_layout import CAMERA, WORLD, HandColumns, HandLayout, hand_columns
 from beingh_core.train.hands import any_within, chunk, known_steps
 from beingh_core.train.rows import RowTable
@@ -33,16 +34,16 @@ class Numbers:
     """A sample in physical units.
 
     Attributes:
-        state: key -> (W,).
+        state: key -> (R, W), the oldest first; one row without a history.
         action: key -> (H, W).
         known: action key -> (H,) whether it may be taught; keys that are not there are known.
-        absent: state keys that are not known.
+        absent: state key -> (R,) whether it is not known; keys that are not there are known.
     """
 
     state: Mapping[str, np.ndarray]
     action: Mapping[str, np.ndarray]
     known: Mapping[str, np.ndarray] = field(default_factory=dict)
-    absent: tuple[str, ...] = ()
+    absent: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,30 +120,33 @@ class Modality:
         whose = f"the data config `{self.config.name}`"
         return match_columns(dataset, whose, state, action, self.config.views, views, _BY_KEY)
 
-    def numbers(self, table: RowTable, row: int, length: int, mirrored: bool = False) -> Numbers:
-        """State and chunk of a row of a table, physical units.
+    def numbers(
+        self, table: RowTable, row: int, length: int, history: StateHistory = ONE_STATE, mirrored: bool = False
+    ) -> Numbers:
+        """States and chunk of a row of a table, physical units.
 
         Args:
             table: Of a dataset.
             row: In it.
             length: H.
+            history: which states.
             mirrored: the mirror image, of hands.
 
         Raises:
             BeingHError: A rotation that is none.
         """
-        first, end = table.episode_of(row)
+        (first, end), shown = table.episode_of(row), table.history_of(row, history)
         if self.layout is None:
-            state = np.asarray(table.state[row], dtype=np.float64)
+            states = np.asarray(table.state[shown], dtype=np.float64)
             before = np.asarray(table.action[row - 1], dtype=np.float64) if row > first else None
             rows = np.asarray(table.action[row : min(end, row + length)], dtype=np.float64)
-            return Numbers(state=self.parts("state", state), action=self.chunk(state, before, rows, length))
-        hands = self.layout.chunk_hands(table.state[row : min(end, row + length + 1)])
+            return Numbers(state=self.parts("state", states), action=self.chunk(states[-1], before, rows, length))
+        ahead = np.arange(row, min(end, row + length + 1))
+        hands = self.layout.chunk_hands(table.state[np.concatenate([ahead, shown])])  # in the frame of the row itself
         hands = hands.mirrored() if mirrored else hands
-        state, is_known = hands.state()
-        action, known = chunk(hands, length)
-        absent = tuple(key for key, there in is_known.items() if not there[0])
-        return Numbers(state={key: rows[0] for key, rows in state.items()}, action=action, known=known, absent=absent)
+        state, is_known = hands.part(slice(len(ahead), None)).state()
+        action, known = chunk(hands.part(slice(len(ahead))), length)
+        return Numbers(state=state, action=action, known=known, absent={key: ~there for key, there in is_known.items()})
 
     def branch_chunk(self, table: RowTable, row: int, rows_TD: np.ndarray, length: int) -> dict[str, np.ndarray]:
         """key -> (H, W): the actions (T, D) of a branch of a row of a table, physical units."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import model_validator
 
+from beingh_core.state_history import StateHistory
 from beingh_core.validation import Schema, positive, real, text, whole
 
 
@@ -56,6 +57,7 @@ class ModelSection(Section):
     mpg_refinement_iters: whole(0, 16) | None = None
     mpg_use_stop_gradient: bool | None = None
     mof: MofSection | None = None
+    state_history: StateHistory | None = None
     vision: VisionSizes | None = None
     decoder: DecoderSizes | None = None
 

@@ -23,6 +23,7 @@ from beingh_core.data.lerobot import Dataset
 from beingh_core.data.lerobot.reader import Episode
 from beingh_core.errors import BeingHError
 from beingh_core.policy.transforms import MAX_VALUE
+from beingh_core.state_history import StateHistory
 from beingh_core.train import branch_rows
 from beingh_core.train.branch_rows import BranchRows
 from beingh_core.train.mapped import Mapped
@@ -71,6 +72,12 @@ class RowTable(Mapped):
         """First row of a row's episode, and the one behind its last."""
         place = int(np.searchsorted(self.starts, row, side="right"))
         return int(self.starts[place - 1]), int(self.starts[place])
+
+    def history_of(self, row: int, history: StateHistory) -> np.ndarray:
+        """(R,) rows whose states a sample of a row is shown, the oldest first; none from before its episode or instruction."""
+        first = max(self.episode_of(row)[0], row - history.span)
+        others = np.flatnonzero(self.task[first:row] != self.task[row])
+        return np.maximum(row - history.before, first + int(others[-1]) + 1 if len(others) else first)
 
     @cached_property
     def charge(self) -> np.ndarray | None:

@@ -57,7 +57,7 @@ class Made:
 
 @dataclass(kw_only=True)
 class _Part:
-    """One sample: its words, pictures (V, 3, S, S) uint8, of robots and hands the state (200,), and actions and mask (H, 200).
+    """One sample: its words, pictures (V, 3, S, S) uint8, of robots and hands the states (R, 200), and actions and mask (H, 200).
 
     Samples of one row share one tensor of pictures. `branch` and `prefix`: see `Made`.
     """
@@ -136,7 +136,7 @@ class SampleMaker:
         batch |= _pixels(parts)
         nothing = np.zeros((0, WIDTH), np.float32)
         acting = [part for part in parts if part.action is not None]
-        states = [part.state[None] for part in parts if part.state is not None]
+        states = [part.state for part in parts if part.state is not None]
         batch["padded_state"] = torch.from_numpy(np.concatenate([nothing, *states]))
         batch["padded_action"] = torch.from_numpy(np.concatenate([nothing, *(part.action for part in acting)]))
         masks = [np.broadcast_to(part.mask, (length, WIDTH)) for part in acting]
@@ -161,7 +161,8 @@ class SampleMaker:
         if source.table.branches is None:
             return [self._acted(which, row, images, rng)]
         pixels = self._changed(images, rng)
-        numbers = source.modality.numbers(source.table, row, self._prompts.config.chunk_length)
+        config = self._prompts.config
+        numbers = source.modality.numbers(source.table, row, config.chunk_length, config.history)
         state = self._transforms[which].state_to_unified(numbers.state)
         state = np.zeros_like(state) if self._dropped(rng) else state
         found, mask = self._branches(which, row, pixels, state), self._transforms[which].action_mask
@@ -200,7 +201,8 @@ class SampleMaker:
         source, task, transform = self._sources[which], self.task(which, row), self._transforms[which]
         mirror = source.section.mirror
         mirrored = bool(mirror) and not self._plain and rng.random() < mirror and not mentions_a_side(task)
-        numbers = source.modality.numbers(source.table, row, self._prompts.config.chunk_length, mirrored)
+        config = self._prompts.config
+        numbers = source.modality.numbers(source.table, row, config.chunk_length, config.history, mirrored)
         state, action = transform.state_to_unified(numbers.state), transform.action_to_unified(numbers.action)
         mask = np.array(np.broadcast_to(transform.action_mask, action.shape))
         for spec in source.modality.config.action:
@@ -208,7 +210,7 @@ class SampleMaker:
                 mask[:, spec.bounds("action")] &= numbers.known[spec.key][:, None]
         for spec in source.modality.config.state:
             if spec.key in numbers.absent:
-                state[spec.bounds("state")] = 0.0
+                state[numbers.absent[spec.key], spec.bounds("state")] = 0.0
         action[~mask] = 0.0
         prompt = self._prompts.build(task, len(source.modality.config.views))
         pixels = self._changed([image[:, ::-1] for image in images] if mirrored else images, rng)

@@ -136,7 +136,8 @@ class Batcher:
                 observations, options = job.read()
                 read_ms = {"waited": (began_s - job.came_s) * 1e3, "unpack": (time.monotonic() - began_s) * 1e3}
                 if len(batch) > 1:
-                    check_observation(observations, self._policy.data_config, self._policy.chunk_length)
+                    policy = self._policy
+                    check_observation(observations, policy.data_config, policy.chunk_length, policy.state_history)
             except Exception as error:
                 self._refuse(job, error)
                 continue

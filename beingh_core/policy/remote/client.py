@@ -18,6 +18,7 @@ from beingh_core.policy.remote.headers import Chunk, ProtocolError, Refusal, Rep
 from beingh_core.policy.remote.protocol import pack, unpack_arrays, unpack_header
 from beingh_core.policy.transforms import UnifiedTransform
 from beingh_core.slots import WIDTH
+from beingh_core.state_history import StateHistory
 
 if TYPE_CHECKING:
     from beingh_core.contract import RobotContract
@@ -99,6 +100,11 @@ class RemotePolicy:
         return self._facts["trained_delay"]
 
     @property
+    def state_history(self) -> StateHistory:
+        """Which states an observation must hold."""
+        return StateHistory(**self._facts["state_history"])
+
+    @property
     def model_facts(self) -> dict:
         """See `BeingHPolicy.model_facts`."""
         return dict(self._facts["model"])
@@ -132,7 +138,7 @@ class RemotePolicy:
     def warm_up(self) -> float:
         """Asks for one chunk of dummy inputs; returns how long it took [s]."""
         images = {view: np.zeros((1, 224, 224, 3), dtype=np.uint8) for view in self.views}
-        neutral = self.transform.state_from_unified(np.zeros((1, WIDTH), dtype=np.float32))
+        neutral = self.transform.state_from_unified(np.zeros((*self.state_history.leading, WIDTH), dtype=np.float32))
         self.get_action(named_observation(images, neutral, "stand by"))
         return self.last_timing_ms["total"] / 1e3
 
@@ -168,7 +174,8 @@ class RemotePolicy:
         timing = self._checked(reply, output)
         own = {"transport": total_ms - timing.get("total", 0.0), "total": total_ms, "pack": shrink_ms + self._pack_ms}
         self.last_timing_ms = timing | own
-        return output if is_batched(observations, self.data_config) else without_batch(output)
+        batched = is_batched(observations, self.data_config, self.state_history)
+        return output if batched else without_batch(output)
 
     def close(self) -> None:
         """Ends the connection; the next call connects anew."""

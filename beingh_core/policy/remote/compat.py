@@ -107,10 +107,10 @@ def _whole_chunk(chunk: np.ndarray, chunk_length: int) -> np.ndarray:
 
 def _modalities(policy) -> dict:
     config = policy.data_config
-    now, chunk = [0], list(range(policy.chunk_length))
+    now, chunk, states = [0], list(range(policy.chunk_length)), (-policy.state_history.before).tolist()
     keys = {
         "video": (now, list(config.views)),
-        "state": (now, [spec.key for spec in config.state]),
+        "state": (states, [spec.key for spec in config.state]),
         "action": (chunk, [spec.key for spec in config.action]),
     }
     modalities = {

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from beingh_core.errors import BeingHError
 from beingh_core.policy.pictures import MAX_SIDE
+from beingh_core.state_history import ONE_STATE, StateHistory
 from beingh_core.validation import Schema, check
 
 MAX_MESSAGE_BYTES = 16 << 20
@@ -146,6 +147,7 @@ class Facts(Schema):
     data_config: Config
     statistics: dict[Name, Any]
     image: Pictures | None = None
+    state_history: StateHistory = ONE_STATE
     model: Annotated[dict[Name, bool | int | float | Name], Field(max_length=64)]
 
 

@@ -160,6 +160,7 @@ def _facts(policy, contract: RobotContract | None) -> dict:
         "data_config": _plain(asdict(policy.data_config)),
         "statistics": _plain(policy.transform.statistics),
         "image": {"transform": TRANSFORM, "size": policy.image_size},
+        "state_history": policy.state_history.model_dump(),
         "model": policy.model_facts,
     }
     try:
