@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, Strict, model_validator
 
-from beingh_core.errors import BeingHError
 from beingh_core.train.model_settings import ModelSection, Section, StartSection
 from beingh_core.train.overrides import overridden
 from beingh_core.validation import at_most, check, positive, real, text, whole
@@ -325,20 +324,13 @@ class RunConfig(Section):
         """Read a YAML file, with `key.of.section=value` in place of what it says.
 
         Raises:
-            BeingHError: no such file, not YAML, one for the simulator's demonstrations, or keys that are unknown, missing, of another type, out of bounds or
-                that contradict each other.
+            BeingHError: no such file, not YAML, or keys that are unknown, missing, of another type, out of bounds or that
+                contradict each other.
         """
         from beingh_core.contract.reader import read_yaml
 
         path = Path(path)
-        raw = read_yaml(path).data
-        if isinstance(raw, dict) and {"robot", "tasks"} <= raw.keys():
-            raise BeingHError(
-                "this file trains on demonstrations of the simulator, which are no datasets", where=path,
-                remedy="`make checkpoint` records them and trains on them, or `python -m beingh_core.train --config FILE --data DIR "
-                "--out DIR` on recorded ones; for LeRobot datasets begin with config/train/tiny.yaml",
-            )  # fmt: skip
-        return cls.from_dict(overridden(raw, changes, cls), path)
+        return cls.from_dict(overridden(read_yaml(path).data, changes, cls), path)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], where: object = "configuration") -> RunConfig:
