@@ -307,18 +307,22 @@ def test_hands_robots_and_words_share_a_run_its_page_and_its_checkpoint(hands, t
     ]  # fmt: skip
     settings = config_of(
         out=str(tmp_path / "out"), data={"datasets": entries, "workers": 0}, training={"steps": 2, "precision": "fp32"},
-        log={"tensorboard": False},
+        log={"tensorboard": False}, model={"state_history": {"rows": 2, "every": 3}},
     )  # fmt: skip
     report = examine(settings, gpus=(1,), say=lambda _: None)
     shown = next(one for one in report.samples if one.dataset == "pour" and not one.mask[:, 160].all())
     assert np.isnan(shown.taught["left_theta"][~shown.mask[:, 160]]).all() and shown.recorded == {}
     text = page(report)
     assert report.refused == [] and "nan" not in text and "state.left_theta 155:200" in text
+    assert (
+        "left_theta[2]" in text and "right_theta[3]" not in text and "[picture 1]" in text and "&lt;image" not in text
+    )
+    assert "has 2 states, of 3, 0 steps ago. Taught in the mirror, picture and hands: pour 50% of" in text
     Run(settings).train()
     policy = BeingHPolicy(
         model_path=str(tmp_path / "out/last"), data_config_name="human_hands", dataset_name="human_hands",
         embodiment_tag="human_hands", device="cpu", dtype=torch.float32,
     )  # fmt: skip
     seen = {"video.head_view": picture(0, 0)[None], "language.instruction": ["pour water"]}
-    seen |= {f"state.{spec.key}": np.zeros((1, spec.data_width("state"))) for spec in policy.data_config.state}
+    seen |= {f"state.{spec.key}": np.zeros((1, 2, spec.data_width("state"))) for spec in policy.data_config.state}
     assert policy.get_action(seen)["action.left_theta"].shape == (1, H, 45)

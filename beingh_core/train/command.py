@@ -107,7 +107,7 @@ def _train(chosen: argparse.Namespace, config) -> int:
 def _examine(chosen: argparse.Namespace, config) -> int:
     """0, or 1 where the run would not begin."""
     from beingh_core.train import doctor_page, memory
-    from beingh_core.train.doctor import examine
+    from beingh_core.train.doctor import examine, making
 
     gpus, gpu_gb = _numbers(chosen.gpus), _positive(chosen.gpu_gb)
     report = examine(config, gpus, gpu_gb, without_weights=chosen.dry_run)
@@ -121,7 +121,7 @@ def _examine(chosen: argparse.Namespace, config) -> int:
         print(f"action loss at the start {report.loss['action']:.4g}, of no prediction {report.loss['of nothing']:.4g}")
     if report.loss.get("text"):
         print(f"text loss at the start {report.loss['text']:.4g}")
-    print(f"{report.speed['made_per_s']:.1f} samples/s are made by one process; {config.data.workers} would work")
+    print(f"{report.speed['made_per_s']:.1f} samples/s are made by one process; {making(config.data.workers)}")
     for note in report.notes:
         print(f"note: {note}")
     counts = {part: count for part, count in report.parameters.items() if count}

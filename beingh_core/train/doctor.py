@@ -90,7 +90,7 @@ class Report:
         still: dataset -> values that never moved.
         account: the mixture after a few packs.
         samples, words: Some of the batch: of robots and hands, and conversations.
-        batch: figures of the batch: samples, tokens, longest, left out.
+        batch: figures of the batch: samples, tokens, longest, left out; and the `StateHistory` of its states.
         difference: largest difference of taught and recorded actions, of all shown.
         loss: at the start, and of a model that predicts nothing; {} when no model was loaded.
         speed: samples a second that one process makes, and that one step takes on this machine.
@@ -167,7 +167,7 @@ def examine(
         samples, words = _shown(sources, maker, made), _words(sources, maker, packs)
         report = Report(
             config=config, sources=sources, findings=contradictions, still={s.title: still(s) for s in acting},
-            account=plan.account(), samples=samples, words=words, batch=_batch(packs),
+            account=plan.account(), samples=samples, words=words, batch=_batch(packs) | {"history": prepared.prompts.config.history},
             difference=_difference(samples, acting), speed={"made_per_s": made_per_s}, gpu_gb=gpu_gb,
             notes=[*(note for source in sources for note in source.notes), *_left_out(packs)],
         )  # fmt: skip
@@ -181,6 +181,11 @@ def examine(
         else:
             report.notes.append("the model does not fit into this machine's memory: no loss was computed")
     return report
+
+
+def making(workers: int) -> str:
+    """Who makes samples in the run."""
+    return f"{workers} of them work in the run" if workers else "in the run it is the training process itself"
 
 
 def _shown(sources: Sequence[AnySource], maker: SampleMaker, made: Made) -> list[Shown]:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from beingh_core.evaluate.html import document, table, tiles
+from beingh_core.policy.prompt import IMAGE_PLACE
+from beingh_core.state_history import StateHistory
 from beingh_core.train import memory
-from beingh_core.train.doctor import Report, Shown, ShownWords
+from beingh_core.train.doctor import Report, Shown, ShownWords, making
 from beingh_core.train.sources import Source, with_actions
 
 _STYLE = """
@@ -27,7 +31,7 @@ figcaption { font-size: .8rem; color: var(--soft); overflow-wrap: anywhere; }
 .key i { display: inline-block; width: 1.4rem; height: .28rem; margin: 0 .3rem .2rem 0; } .key span { margin-right: 1rem; white-space: nowrap; } .key { font-size: .85rem; color: var(--soft); }
 ul { margin: .4rem 0; padding-left: 1.2rem; }
 """
-_MOST_CHARTS, _MOST_NOTES = 16, 40
+_MOST_CHARTS, _MOST_OF_A_KEY, _MOST_NOTES = 18, 3, 40
 _WIDTH, _HEIGHT = 100.0, 40.0
 
 
@@ -71,7 +75,7 @@ def _headline(report: Report) -> list[tuple[object, str, str]]:
     shown: list[tuple[object, str, str]] = [
         (len(report.sources), "datasets", ""), (f"{samples:,}", "usable rows and lines", ""),
         (f"{report.batch['tokens']:.0f}", f"tokens a pack, of {report.config.packing.max_tokens} at most", ""),
-        (f"{speed['made_per_s']:.1f}/s", f"samples that one process makes; {report.config.data.workers} work", ""),
+        (f"{speed['made_per_s']:.1f}/s", f"samples that one process makes; {making(report.config.data.workers)}", ""),
     ]  # fmt: skip
     if loss.get("of nothing"):
         odd = "bad" if not loss["action"] < 3.0 * loss["of nothing"] else ""
@@ -120,12 +124,37 @@ def _batch(report: Report) -> str:
     batch = report.batch
     return (
         f"<p>{batch['samples']} samples in {batch['packs']} packs, {batch['shortest']} to {batch['longest']} tokens each, "
-        f"{batch['left_out']} left out. Pictures are as they are taught, with crop and jitter. Taught actions, back in physical "
-        f"units, differ from the recorded ones by {report.difference:.2g} at most.</p>"
+        f"{batch['left_out']} left out. Pictures are as they are taught, {_changes(report)}. {_states(batch['history'])}"
+        f"{_mirrored(report)}Taught actions, back in physical units, differ from the recorded ones by {report.difference:.2g} at "
+        "most.</p>"
         '<p class=key><span><i style="background:#22303c;opacity:.3"></i>recorded</span>'
         '<span><i style="background:#1769aa"></i>taught</span><span><i style="background:#e8890c;opacity:.4"></i>behind the '
         "episode's end</span></p>"
     )
+
+
+def _changes(report: Report) -> str:
+    """What is done to pictures."""
+    talk = (
+        "; those of conversations whole and unchanged"
+        if len(with_actions(report.sources)) < len(report.sources)
+        else ""
+    )
+    return f"with crop and jitter{talk}"
+
+
+def _states(history: StateHistory) -> str:
+    """Which states a sample has, where it has several."""
+    if history.rows == 1:
+        return ""
+    steps = ", ".join(map(str, history.before.tolist()))
+    return f"A sample has {history.rows} states, of {steps} steps ago. "
+
+
+def _mirrored(report: Report) -> str:
+    """Which datasets are taught in the mirror."""
+    shares = [f"{s.title} {s.section.mirror:.0%}" for s in with_actions(report.sources) if s.section.mirror]
+    return f"Taught in the mirror, picture and hands: {escape(', '.join(shares))} of the samples. " if shares else ""
 
 
 def _sample(sample: Shown) -> str:
@@ -136,27 +165,40 @@ def _sample(sample: Shown) -> str:
     slots = ", ".join(
         f"{kind}.{key} {first}:{last}" for kind, keys in sample.slots.items() for key, (first, last) in keys.items()
     )
+    known = {
+        key: [i for i in range(values.shape[1]) if np.isfinite(values[:, i]).any()]
+        for key, values in sample.taught.items()
+    }
+    every = sum(map(len, known.values()))
+    if every > _MOST_CHARTS:  # some of every key
+        known = {key: places[:_MOST_OF_A_KEY] for key, places in known.items()}
     charts = [
-        _chart(f"{key}[{i}]" if values.shape[1] > 1 else key, values[:, i], _column(sample.recorded.get(key), i))
-        for key, values in sample.taught.items() for i in range(values.shape[1]) if np.isfinite(values[:, i]).any()
-    ]  # fmt: skip
-    more = f"<p class=soft>and {len(charts) - _MOST_CHARTS} more</p>" if len(charts) > _MOST_CHARTS else ""
+        _chart(f"{key}[{i}]" if sample.taught[key].shape[1] > 1 else key, sample.taught[key][:, i], _column(sample.recorded.get(key), i))
+        for key, places in known.items() for i in places
+    ][:_MOST_CHARTS]  # fmt: skip
+    more = f"<p class=soft>and {every - len(charts)} more</p>" if every > len(charts) else ""
+    if not sample.recorded:
+        more += "<p class=soft>No column holds these actions: they are made of other rows' states or poses.</p>"
     return (
         f"<div class=sample><h3>“{escape(sample.task)}”</h3><p class=soft>{escape(sample.dataset)}, episode {sample.episode}, "
         f"row {sample.row}</p><div class=views>{views}</div><p class=soft>slots: {escape(slots)}</p>"
         f"<div class=mask>{_mask(sample.mask)}<figcaption>what the loss looks at: slots 0 to 199, steps downwards</figcaption></div>"
-        f"<div class=charts>{''.join(charts[:_MOST_CHARTS])}</div>{more}</div>"
+        f"<div class=charts>{''.join(charts)}</div>{more}</div>"
     )
 
 
 def _said(words: ShownWords) -> str:
     """A conversation; what is taught is underlined."""
     pictures = "".join(
-        f'<figure><img alt="picture {number}" src="data:image/png;base64,{_png(image)}"></figure>'
+        f'<figure><img alt="picture {number}" src="data:image/png;base64,{_png(image)}"><figcaption>picture {number}</figcaption></figure>'
         for number, image in enumerate(words.pictures, 1)
     )
     system = f"<p class=soft>{escape(words.system)}</p>" if words.system else ""
-    turns = "".join(f"<p>{escape(question)}</p><p><u>{escape(answer)}</u></p>" for question, answer in words.turns)
+    numbers = count(1)
+    placed = lambda text: re.sub(re.escape(IMAGE_PLACE), lambda _: f"[picture {next(numbers)}]", text)
+    turns = "".join(
+        f"<p>{escape(placed(question))}</p><p><u>{escape(answer)}</u></p>" for question, answer in words.turns
+    )
     return (
         f"<div class=sample><h3>Words</h3><p class=soft>{escape(words.dataset)}, line {words.line}; the answers, underlined, are "
         f"taught</p><div class=views>{pictures}</div>{system}{turns}</div>"
