@@ -19,6 +19,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from beingh_core.bench.commands import add_plan
 from beingh_core.data.annotate.command import add_annotate
 from beingh_core.data.commands import add_dataset
 from beingh_core.data.doctor.command import add_doctor
@@ -95,6 +96,7 @@ def build_parser(registers: Sequence[Register] = ()) -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar="COMMAND [OPTION]", required=True)  # as wide as the longest name needs
     _add_serve(commands)
+    add_plan(commands)
     add_evaluate(commands)
     add_dataset(commands)
     add_export(commands)
