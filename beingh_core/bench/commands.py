@@ -52,3 +52,32 @@ def _plan(chosen: argparse.Namespace) -> int:
     if target:
         target.write_text(json.dumps(report, indent=2) + "\n")
     return 0 if report["fits"] else 1
+
+
+def add_ratios(benches) -> None:
+    """Adds `beingh bench ratios` to the commands of `beingh bench`."""
+    parser = benches.add_parser(
+        "ratios",
+        help="compare ratios of the quick benches with committed ones",
+        description="Runs the quick benches one after the other, a few minutes in all, and compares their ratios with a "
+        "file. Exit status: 0 when nothing got worse, 1 when something did or could not run, 2 when the file is of no use.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--against", default="docs/bench_ratios.json", metavar="FILE", help="the committed ratios")
+    parser.add_argument("--update", action="store_true", help="write that file anew in place of comparing")
+    parser.add_argument(
+        "--only", nargs="+", default=(), metavar="BENCH", help="engine, controller, server, loader, training"
+    )
+    parser.add_argument("--json", metavar="FILE", help="also write the report here")
+    parser.set_defaults(run=_ratios)
+
+
+def _ratios(chosen: argparse.Namespace) -> int:
+    from beingh_core.bench import ratios
+
+    bench = ratios.RatiosBench(against=chosen.against, update=chosen.update, only=tuple(chosen.only))
+    target = write_target(chosen.json) if chosen.json else None
+    report = ratios.run(bench)
+    if target:
+        target.write_text(json.dumps(report, indent=2) + "\n")
+    return 0 if report["passed"] else 1
