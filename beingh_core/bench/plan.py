@@ -84,7 +84,7 @@ def _asked(bench: PlanBench, judge: Judge, policy) -> dict[str, Any]:
         "device": bench.own_device if local else None,
         "dtype": bench.own_dtype if local else None,
         "threads": torch.get_num_threads() if local else None,
-        "steps": policy.model.config.num_inference_steps if local else None,
+        "steps": policy.engine.config.num_inference_steps if local else None,
         "passes": policy.model_facts.get("mpg_passes", 0) + 1,
         "pictures": {view: list(size) for view, size in picture_sizes(contract).items()},
         "rate_hz": contract.rate_hz,
@@ -130,4 +130,8 @@ def _told(change: Change, times: Times, judge: Judge) -> dict[str, Any]:
     if change.ratio is None:
         return told | {"skipped": change.skipped}
     p50, p95 = (times.quantile(q) / change.ratio for q in (0.5, 0.95))
-    return told | {"ratio": change.ratio, "chunk_ms": {"p50": p50, "p95": p95}, **_follows(judge.fit(p95))}
+    found = judge.fit(p95)
+    contract = change_of_contract(judge.contract, found, judge.trained_delay)
+    return told | {
+        "ratio": change.ratio, "chunk_ms": {"p50": p50, "p95": p95}, **_follows(found), "contract_change": contract
+    }  # fmt: skip

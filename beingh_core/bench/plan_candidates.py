@@ -18,6 +18,7 @@ from beingh_core.policy.loading import DTYPES
 
 JPEG_QUALITY = 90
 MORE_TIME = "give more --minutes"
+_KEYS = {"num_steps": "num_inference_timesteps", "refinement_iters": "mpg_refinement_iters"}
 
 
 @dataclass(kw_only=True)
@@ -53,21 +54,25 @@ class Baseline:
 
 def changes_of(policy) -> list[Change]:
     """What can be changed about a `BeingHPolicy` that stays loaded."""
-    config, passes, found = policy.model.config, policy.model_facts["mpg_passes"], []
-    steps = config.num_inference_steps // 2
+    passes, found = policy.model_facts["mpg_passes"], []
+    steps = policy.engine.config.num_inference_steps // 2
+    fewer, once = {"num_steps": steps}, {"refinement_iters": 0}
     if steps:
-        how = f"num_inference_timesteps {steps} in config.json, or `beingh serve --num-inference-timesteps {steps}`"
-        found.append(Change(name=f"{steps} steps", how=how, options={"num_steps": steps}))
+        found.append(_of_flow(f"{steps} steps", fewer))
     if passes:
-        how = "mpg_refinement_iters 0 in config.json, or `beingh serve --mpg-refinement-iters 0`"
-        found.append(Change(name="no refinement", how=how, options={"refinement_iters": 0}))
+        found.append(_of_flow("no refinement", once))
     if len(found) == 2:
-        options = {**found[0].options, **found[1].options}
-        found.append(Change(name=f"{steps} steps, no refinement", how="both", options=options))
+        found.append(_of_flow(f"{steps} steps, no refinement", fewer | once))
     if len(policy.views) > 1:
         how = f"a checkpoint trained without {policy.views[-1]}, and a contract without it"
         found.append(Change(name="a view less", how=how, options={"views": len(policy.views) - 1}))
     return found
+
+
+def _of_flow(name: str, options: dict[str, int]) -> Change:
+    """A change of what every chunk computes."""
+    keys = " and ".join(f"{_KEYS[option]} {value}" for option, value in options.items())
+    return Change(name=name, how=f"{keys} in config.json, or as options of `beingh serve`", options=options)
 
 
 def measure_here(contract: RobotContract, policy, changes: Sequence[Change], end: float) -> None:
@@ -142,7 +147,7 @@ def _other_dtype(dtype: str) -> Change:
 
 
 def _together(change: Change, other: Change) -> Change:
-    return Change(name=f"{change.name}, {other.name}", how="all of these", options=other.options)
+    return Change(name=f"{change.name}, {other.name}", how=f"{change.how}; {other.how}", options=other.options)
 
 
 def _cannot(bench: PlanBench, own: Baseline, instead: Mapping[str, Any], seconds: float) -> str:

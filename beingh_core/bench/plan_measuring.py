@@ -106,7 +106,10 @@ class _WithOptions:
     """An engine all of whose chunks are computed with some options of `Engine.finish`."""
 
     def __init__(self, engine, options: dict[str, int]) -> None:
-        self._engine, self._options, self.begin = engine, options, engine.begin
+        self._engine, self._options = engine, options
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
 
     def finish(self, started, **options: Any):
         """See `Engine.finish`."""

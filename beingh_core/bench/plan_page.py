@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 _PARTS = {"encode": "pictures and words", "model": "model", "decode": "actions", "transport": "network and waiting"}
-_GAIN = 1.05  # less is noise
+_GAIN, _MOST = 1.05, 3  # less is noise; of so many changes the best are told
 
 
 def lines(report: Mapping[str, Any]) -> list[str]:
@@ -74,7 +74,7 @@ def _changes(report: Mapping[str, Any]) -> Iterator[str]:
     for change in measured:
         yield (
             f"{change['name']:{width}}  {change['ratio']:13.2f}  {change['chunk_ms']['p50']:7.1f} ms  {change['latency_ms']:4.0f} "
-            f"{change['delay']:4d}  {change['chunks']:10d}   {'fits' if change['fits'] else 'does not fit'}"
+            f"{change['delay']:4d}  {change['chunks']:10d}   {_whether(change)}"
         )
     for change in report["changes"]:
         if "skipped" in change:
@@ -94,17 +94,27 @@ def _advice(report: Mapping[str, Any]) -> Iterator[str]:
         yield "No change that was measured is enough. What helps:"
     else:
         yield "No change that was measured helps."
-    yield from (f"  {one['name']}: {one['how']}" for one in enough or measured)
+    yield from (f"  {one['name']}: {one['how']}" for one in (enough or measured)[:_MOST])
     if report["trained_delay"] is not None and report["locked"] > report["trained_delay"] and report["execution_steps"]:
         yield f"  a checkpoint that was trained for delays up to {report['locked']}"
     if report["contract_change"]:
-        keys = ", ".join(f"{name}: {value:g}" for name, value in report["contract_change"].items())
-        yield f"  in the contract, uac: {{{keys}}}; the robot then acts on older pictures"
+        yield f"  in the contract, {_uac(report['contract_change'])}; the robot then acts on older pictures"
     longest = report["longest_chunk_ms"]
     if longest is not None and report["source"] != "server":
         yield f"  a policy server that gives a chunk within {longest:.0f} ms, network included (measure it with --server URL)"
     if any(change.get("ratio") for change in report["changes"]) and report["source"] != "server":
         yield "Steps, refinement, views and precision change what the robot does: see `beingh evaluate` before you rely on it."
+
+
+def _whether(change: Mapping[str, Any]) -> str:
+    if change["fits"]:
+        return "fits"
+    return f"fits with {_uac(change['contract_change'])}" if change["contract_change"] else "does not fit"
+
+
+def _uac(keys: Mapping[str, float]) -> str:
+    """Keys of a contract as it has them."""
+    return f"uac: {{{', '.join(f'{name}: {value:g}' for name, value in keys.items())}}}"
 
 
 def _steps(count: int) -> str:

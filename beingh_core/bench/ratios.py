@@ -21,7 +21,7 @@ from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError
 from beingh_core.policy.loading import load_for_contract
 
-ENGINE_CHUNKS, SERVER_CHUNKS = 25, 100
+ENGINE_CHUNKS, SERVER_CHUNKS = 25, 50
 HIGHER, LOWER = "higher", "lower"
 
 

@@ -126,15 +126,15 @@ class BeingHPolicy:
             num_inference_timesteps=num_inference_timesteps,
         )
         model = BeingH.from_pretrained(directory, device=device, dtype=dtype, overrides=overrides)
-        self._assemble(transform, prompts, model, enable_rtc)
+        self._assemble(transform, prompts, Engine(model), enable_rtc)
 
     def _assemble(
-        self, transform: UnifiedTransform, prompts: PromptBuilder, model: BeingH, enable_rtc: bool = True
+        self, transform: UnifiedTransform, prompts: PromptBuilder, engine: Engine, enable_rtc: bool = True
     ) -> None:
         """Puts the parts together, wherever they came from."""
         self.data_config, self.transform, self.prompts = transform.data_config, transform, prompts
         self.steps = PolicySteps(self.data_config, transform, prompts)
-        self.model, self.engine = model, Engine(model)
+        self.model, self.engine = engine.model, engine
         self.enable_rtc = enable_rtc
         self.project_inactive = False
         self.last_timing_ms: dict[str, float] = {}
