@@ -1,8 +1,8 @@
-# make demo | demos | test | test-slow | mutants | checkpoint | viewer | clean; see README.md.
+# make demo | demos | test | test-slow | mutants | bench | checkpoint | viewer | clean; see README.md.
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo demos test test-slow mutants checkpoint viewer environment clean help
+.PHONY: demo demos test test-slow mutants bench checkpoint viewer environment clean help
 
 PYTHON ?= python3
 ROBOT ?= fr3
@@ -43,6 +43,7 @@ help:
 	@echo "make test        run the tests (PYTEST_ARGS='-k name')"
 	@echo "make test-slow   run the thorough ones beside them"
 	@echo "make mutants     break the code in small ways, one at a time: the tests must find each (4 minutes)"
+	@echo "make bench       compare the software's speed with docs/bench_ratios.json; UPDATE=1 rewrites that file"
 	@echo "make checkpoint  record demonstrations and train the demo's checkpoint (ROBOT=so101); goes on where it was interrupted"
 	@echo "make clean       remove build files and the environment; out/ and checkpoints/ stay"
 
@@ -62,6 +63,10 @@ test-slow: $(READY)
 
 mutants: $(READY)
 	@$(RUN) test/mutants/run.py
+
+bench: $(STAMP)
+	@mkdir -p out
+	@$(RUN) -m beingh_core.cli bench ratios --json out/bench.json $(if $(UPDATE),--update)
 
 # Both steps go on where they were interrupted. A model this small trains fastest in one thread: two wait for each other at
 # every layer; a second process makes its batches.

@@ -19,6 +19,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from beingh_core.bench.commands import add_plan, add_ratios
 from beingh_core.data.annotate.command import add_annotate
 from beingh_core.data.commands import add_dataset
 from beingh_core.data.doctor.command import add_doctor
@@ -95,6 +96,7 @@ def build_parser(registers: Sequence[Register] = ()) -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar="COMMAND [OPTION]", required=True)  # as wide as the longest name needs
     _add_serve(commands)
+    add_plan(commands)
     add_evaluate(commands)
     add_dataset(commands)
     add_export(commands)
@@ -110,6 +112,7 @@ def build_parser(registers: Sequence[Register] = ()) -> argparse.ArgumentParser:
     _add_bench_export(benches)
     _add_bench_training(benches)
     _add_bench_loader(benches)
+    add_ratios(benches)
     for register in registers:
         register(commands)
     return parser
@@ -208,6 +211,7 @@ def _add_bench_controller(commands) -> None:
     parser.add_argument("--repeats", type=int, default=1000, help="timed chunks of each case")
     parser.add_argument("--seed", type=int, default=0, help="of the chunks")
     parser.add_argument("--robot", default="", help="also time the check for self-collision of this contract")
+    parser.add_argument("--clock", default="wall", help="wall, or processor: on a busy machine")
     parser.add_argument("--json", metavar="FILE", help="also write the report here")
     parser.set_defaults(run=measure("beingh_core.bench.controller", "ControllerBench"))
 
@@ -266,6 +270,7 @@ def _add_bench_training(commands) -> None:
     parser.add_argument("--tokens", type=int, default=4096, help="of a packed sequence or a padded batch")
     parser.add_argument("--repeats", type=int, default=8, help="timed steps of each kind")
     parser.add_argument("--seed", type=int, default=0, help="of weights, lengths and content")
+    parser.add_argument("--clock", default="wall", help="wall, or processor: on a busy machine")
     parser.add_argument("--json", metavar="FILE", help="also write the report here")
     parser.set_defaults(run=measure("beingh_core.bench.training", "TrainingBench"))
 

@@ -96,7 +96,7 @@ ARROWS = {
     "inference": {"policy", "realtime", "contract"},
     "data": {"policy", "realtime", "contract", "evaluate", "sim"},
     "train": {"model", "policy", "contract", "data", "evaluate", "sim"},
-    "bench": {"model", "policy", "realtime", "contract", "data", "train"},
+    "bench": {"model", "policy", "inference", "realtime", "contract", "data", "train"},
     "openloop": {"evaluate", "policy", "realtime", "contract", "data"},
     "messages": {"control", "realtime", "contract", "data"},
     "drivers": {"messages", "control", "realtime", "contract"},

@@ -13,13 +13,13 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
-import time
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from beingh_core.bench import self_collision
+from beingh_core.bench.clocks import CLOCKS
 from beingh_core.errors import BeingHError
 from beingh_core.realtime.commit_buffer import Chunk, CommitBuffer
 from beingh_core.realtime.limits import JointLimits
@@ -41,6 +41,7 @@ class ControllerBench:
         repeats: timed chunks of each case.
         seed: of the chunks.
         robot: contract whose check for self-collision is timed, too; "" for none.
+        clock: a name in `CLOCKS`, for everything but that check.
     """
 
     steps: int = 32
@@ -49,6 +50,7 @@ class ControllerBench:
     repeats: int = 1000
     seed: int = 0
     robot: str = ""
+    clock: str = "wall"
 
     def __post_init__(self) -> None:
         for name in ("steps", "joints", "repeats"):
@@ -56,6 +58,8 @@ class ControllerBench:
                 raise BeingHError(f"--{name} {getattr(self, name)} is out of range", allowed="at least 1")
         if not 1.0 <= self.rate_hz <= 1000.0:
             raise BeingHError(f"--rate-hz {self.rate_hz:g} is out of range", allowed="1 to 1000")
+        if self.clock not in CLOCKS:
+            raise BeingHError(f"unknown clock '{self.clock}'", where="--clock", allowed=CLOCKS)
 
 
 def run(bench: ControllerBench) -> dict[str, Any]:
@@ -100,7 +104,7 @@ def _case(bench: ControllerBench, case: str) -> dict[str, Any]:
         joints=names, start_positions=start, limits=_limits(bench), dt_s=1.0 / bench.rate_hz, epoch="bench",
         chunk_length=bench.steps, delay_steps=0, commit_margin=0, log_length=10,
     )  # fmt: skip
-    merges, advances, clips, violating = [], [], 0, np.inf
+    merges, advances, clips, violating, clock = [], [], 0, np.inf, CLOCKS[bench.clock]
     for repeat in range(UNTIMED + bench.repeats):
         before = buffer.planned(1)[1][0] if case != "none" else start
         targets = _targets(bench, case, before, rng)
@@ -110,17 +114,17 @@ def _case(bench: ControllerBench, case: str) -> dict[str, Any]:
         chunk = Chunk(
             base_tick=buffer.next_tick, epoch="bench", joints=names, positions=targets, dt_s=1.0 / bench.rate_hz
         )
-        began = time.perf_counter()
+        began = clock()
         result = buffer.merge(chunk)
-        merges.append(time.perf_counter() - began)
+        merges.append(clock() - began)
         if result.status != "merged":
             raise BeingHError(f"the bench's own chunk was refused: {result.reason}")
         clips += result.clips
         violating = min(violating, (buffer.planned(bench.steps)[1][: bench.steps] != targets).any(axis=0).sum())
         for _ in range(TICKS_BETWEEN_CHUNKS):
-            began = time.perf_counter()
+            began = clock()
             buffer.advance()
-            advances.append(time.perf_counter() - began)
+            advances.append(clock() - began)
     return {
         "merge_ms": _summary(merges[UNTIMED:]),
         "advance_ms": _summary(advances[UNTIMED * TICKS_BETWEEN_CHUNKS :]),
@@ -143,10 +147,10 @@ def _ruckig(bench: ControllerBench) -> dict[str, float]:
     order.current_position = [0.0] * bench.joints
     order.max_velocity, order.max_acceleration = limits.velocity.tolist(), limits.acceleration.tolist()
     order.max_jerk = limits.jerk.tolist()
-    times = []
+    times, clock = [], CLOCKS[bench.clock]
     for _ in range(UNTIMED + bench.repeats):
         targets = _targets(bench, "all", np.array(order.current_position), rng)
-        began = time.perf_counter()
+        began = clock()
         speeds = np.diff(targets, axis=0, prepend=targets[:1]) * bench.rate_hz
         rows = zip(targets.tolist(), np.clip(speeds, -0.99 * SPEED, 0.99 * SPEED).tolist())
         made = []
@@ -155,7 +159,7 @@ def _ruckig(bench: ControllerBench) -> dict[str, float]:
             made.append(output.new_position)
             output.pass_to_input(order)
         np.array(made)
-        times.append(time.perf_counter() - began)
+        times.append(clock() - began)
     return _summary(times[UNTIMED:])
 
 

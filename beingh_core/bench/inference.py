@@ -108,7 +108,7 @@ def run(bench: InferenceBench, say: Callable[[str], None] = print) -> dict[str, 
     runners = {name: make(model, bench) for name, make in RUNNERS.items() if bench.engine in (name, "both")}
     measured = {name: Measured() for name in runners}
     for name, runner in runners.items():
-        with _peak_memory(device, measured[name]):
+        with peak_memory(device, measured[name]):
             measured[name].actions = runner.chunks()
     meter = RateMeter(device, dtype)
     meter.sample()
@@ -270,7 +270,7 @@ def _module_clocks(model: BeingH, parts: dict[str, list[float]]) -> Iterator[Non
 
 
 @contextmanager
-def _peak_memory(device: torch.device, result: Measured) -> Iterator[None]:
+def peak_memory(device: torch.device, result: Measured) -> Iterator[None]:
     """Peak memory of a block, weights included: allocated on the GPU, or resident in this process on a CPU."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

@@ -23,6 +23,7 @@ from typing import Any
 import torch
 
 from beingh_core.bench import lerobot_reader
+from beingh_core.bench.clocks import processor_s
 from beingh_core.bench.export import INSTALL, check_lerobot
 from beingh_core.bench.loader_dataset import write_dataset
 from beingh_core.data.lerobot import Dataset
@@ -126,22 +127,6 @@ def _measure(turns: dict[str, Any], bench: LoaderBench, say: Callable[[str], Non
         over = {name: rates["ours"] / rate for name, rate in rates.items() if name != "ours"}
         report[key] = {**rates, **{f"over_{name}": ratio for name, ratio in over.items()}}
     return report
-
-
-def processor_s(process: int) -> float:
-    """Processor time of a process and all below it that run [s], as Linux counts it; 0 elsewhere."""
-    parents, spent = {}, {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()  # what stands before may hold anything
-        except OSError:
-            continue
-        number = int(path.parent.name)
-        parents[number], spent[number] = int(fields[1]), int(fields[11]) + int(fields[12])
-    family = {process}
-    while more := {child for child, parent in parents.items() if parent in family} - family:
-        family |= more
-    return sum(spent.get(number, 0) for number in family) / os.sysconf("SC_CLK_TCK")
 
 
 def _size(source: Source) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from beingh_core.bench.clocks import processor_s
 from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError
 from beingh_core.policy.observations import named_observation
@@ -61,7 +63,7 @@ def run(bench: ServerBench, say: Callable[[str], None] = print) -> dict[str, Any
     Returns:
         For `raw` and `jpeg` pictures: {p50, p95} of `overhead_ms` (round trip less the policy's own time),
         `round_trip_ms`, `policy_ms`, and of parts of the overhead: `pack_ms` and `unpack_ms` of the observation,
-        `waited_ms` until the policy's thread had it; and `request_bytes`. `views` and `size` tell what was sent.
+        `waited_ms` until the policy's thread had it; `processor_ms` of a chunk, of both processes; and `request_bytes`. `views` and `size` tell what was sent.
     """
     contract = load_contract(bench.contract)
     with _served(bench) as url:
@@ -80,10 +82,13 @@ def run(bench: ServerBench, say: Callable[[str], None] = print) -> dict[str, Any
 
 
 def _measure(policy: RemotePolicy, bench: ServerBench) -> dict[str, Any]:
-    observation = _observation(policy, bench)
+    shown = observation(policy, bench)
     times: dict[str, list[float]] = {name: [] for name in ("overhead", "round_trip", "policy", *PARTS)}
+    spent_s = 0.0
     for number in range(WARM_UP + bench.repeats):
-        policy.get_action(observation)
+        if number == WARM_UP:
+            spent_s = processor_s(os.getpid())
+        policy.get_action(shown)
         timing = policy.last_timing_ms
         if number < WARM_UP:
             continue
@@ -93,7 +98,8 @@ def _measure(policy: RemotePolicy, bench: ServerBench) -> dict[str, Any]:
         for name in PARTS:
             times[name].append(timing[name])
     return {f"{name}_ms": _quantiles(values) for name, values in times.items()} | {
-        "request_bytes": policy.last_request_bytes
+        "processor_ms": 1e3 * (processor_s(os.getpid()) - spent_s) / bench.repeats,
+        "request_bytes": policy.last_request_bytes,
     }
 
 
@@ -101,7 +107,8 @@ def _quantiles(values: list[float]) -> dict[str, float]:
     return {name: float(np.quantile(values, q)) for name, q in (("p50", 0.5), ("p95", 0.95))}
 
 
-def _observation(policy: RemotePolicy, bench: ServerBench) -> Mapping[str, object]:
+def observation(policy, bench: ServerBench) -> Mapping[str, object]:
+    """What the policy, a server's or one of this process, is shown every time."""
     rng = np.random.default_rng(bench.seed)
     images = {view: _picture(rng, bench.size) for view in policy.views}
     leading = policy.state_history.leading

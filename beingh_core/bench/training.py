@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from beingh_core.bench.clocks import CLOCKS
 from beingh_core.bench.shapes import SHAPES, TEXT_TOKENS, random_model, random_sample
 from beingh_core.errors import BeingHError
 from beingh_core.model import BeingH
@@ -29,6 +29,7 @@ class TrainingBench:
         tokens: of a packed sequence, and of a padded batch with its padding.
         repeats: timed steps of each kind.
         seed: of weights, lengths and content.
+        clock: a name in `CLOCKS`; processor time says nothing of a GPU.
     """
 
     shape: str = "tiny"
@@ -36,9 +37,10 @@ class TrainingBench:
     tokens: int = 4096
     repeats: int = 8
     seed: int = 0
+    clock: str = "wall"
 
     def __post_init__(self) -> None:
-        for name, allowed in (("shape", SHAPES), ("device", ("cpu", "cuda"))):
+        for name, allowed in (("shape", SHAPES), ("device", ("cpu", "cuda")), ("clock", CLOCKS)):
             if getattr(self, name) not in allowed:
                 raise BeingHError(f"unknown {name} '{getattr(self, name)}'", allowed=allowed, where=f"--{name}")
         for name, least in (("tokens", 1024), ("repeats", 1), ("seed", 0)):
@@ -156,12 +158,13 @@ def _timed(model: BeingH, batch: dict[str, Any], bench: TrainingBench) -> float:
     """Seconds of one forward and backward pass."""
     model.zero_grad(set_to_none=True)
     _settle(bench.device)
-    begin = time.perf_counter()
+    clock = CLOCKS[bench.clock]
+    begin = clock()
     with torch.autocast(bench.device, torch.bfloat16, enabled=bench.device == "cuda"):
         loss = model.loss(batch, mpg_lambda=0, generator=torch.Generator().manual_seed(bench.seed))["action_loss"]
     loss.backward()
     _settle(bench.device)
-    return time.perf_counter() - begin
+    return clock() - begin
 
 
 def _settle(device: str) -> None:

@@ -115,9 +115,8 @@ class BeingHPolicy:
             use_fixed_view=use_fixed_view,
             action_attn_mode=action_attn_mode,
         )
-        self.transform = self._make_transform()
-        self.prompts = PromptBuilder.from_pretrained(directory, instruction_template)
-        self.steps = PolicySteps(self.data_config, self.transform, self.prompts)
+        transform = self._make_transform()
+        prompts = PromptBuilder.from_pretrained(directory, instruction_template)
         overrides = overrides_of(
             directory,
             use_mpg=use_mpg,
@@ -127,8 +126,16 @@ class BeingHPolicy:
             mpg_gate_temperature=mpg_gate_temperature,
             num_inference_timesteps=num_inference_timesteps,
         )
-        self.model = BeingH.from_pretrained(directory, device=device, dtype=dtype, overrides=overrides)
-        self.engine = Engine(self.model)
+        model = BeingH.from_pretrained(directory, device=device, dtype=dtype, overrides=overrides)
+        self._assemble(transform, prompts, Engine(model), enable_rtc)
+
+    def _assemble(
+        self, transform: UnifiedTransform, prompts: PromptBuilder, engine: Engine, enable_rtc: bool = True
+    ) -> None:
+        """Puts the parts together, wherever they came from."""
+        self.data_config, self.transform, self.prompts = transform.data_config, transform, prompts
+        self.steps = PolicySteps(self.data_config, transform, prompts)
+        self.model, self.engine = engine.model, engine
         self.enable_rtc = enable_rtc
         self.project_inactive = False
         self.last_timing_ms: dict[str, float] = {}
