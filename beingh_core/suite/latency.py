@@ -1,0 +1,174 @@
+"""`beingh suite latency`: told picks under an injected delay, by ways of joining chunks."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from beingh_core.checkpoint_directory import checkpoint_directory
+from beingh_core.contract import RobotContract, load_contract
+from beingh_core.errors import BeingHError, did_you_mean
+from beingh_core.policy.checkpoint_check import check_checkpoint
+from beingh_core.suite.joining import WAYS, Timing
+from beingh_core.suite.journal import Journal
+
+KEYS = ("checkpoint", "method", "delay", "seed")
+MOST_EPISODES = 100_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latency:
+    """An experiment; every method and delay has the same scenes.
+
+    Attributes:
+        robot: Contract: name or path.
+        checkpoints: Name -> directory.
+        methods: Of `WAYS`.
+        delays: From the picture to the chunk's arrival [ticks].
+        jitter: A chunk comes up to so many ticks later, drawn anew for each.
+        episodes, seed: How many a point, and the scene of the first.
+        seconds: Longest time of an episode [s].
+        workers: Processes; 0 for one on each processor.
+        out: Folder.
+    """
+
+    robot: str
+    checkpoints: Mapping[str, str]
+    methods: tuple[str, ...]
+    delays: tuple[int, ...]
+    jitter: int
+    episodes: int
+    seed: int
+    seconds: float
+    workers: int
+    out: Path
+
+    def __post_init__(self) -> None:
+        for method in self.methods:
+            if method not in WAYS:
+                raise BeingHError(
+                    f"there is no method `{method}`", where="--methods", allowed=WAYS, remedy=did_you_mean(method, WAYS)
+                )
+        for name, values in (("--methods", self.methods), ("--delays", self.delays)):
+            if len(set(values)) < len(values) or not values:
+                raise BeingHError(
+                    f"{', '.join(map(str, values)) or 'nothing'}: each once, and one at least", where=name
+                )
+        if not 1 <= self.episodes <= MOST_EPISODES or self.seed < 0 or not 0.0 < self.seconds <= 3600.0:
+            raise BeingHError(
+                f"{self.episodes} episodes of {self.seconds:g} s from seed {self.seed}",
+                allowed=f"1 to {MOST_EPISODES} episodes of more than 0 and up to 3600 s, seed 0 or more",
+            )
+        if not 0 <= self.workers <= 1024:
+            raise BeingHError(f"--workers {self.workers}", allowed="0 to 1024")
+
+    def check(self) -> RobotContract:
+        """The contract, after everything that can be refused before a model is loaded.
+
+        Raises:
+            BeingHError: A delay that no chunk is long enough for, or a checkpoint that is none of the robot's.
+        """
+        contract = load_contract(self.robot)
+        length = contract.policy.chunk_length
+        if min(self.delays) < 0 or self.jitter < 0 or max(self.delays) + self.jitter > length:
+            raise BeingHError(
+                f"delays {', '.join(map(str, self.delays))} with jitter {self.jitter}",
+                where="--delays, --jitter",
+                allowed=f"0 to {length} steps, the chunk of `{contract.robot}`",
+            )
+        for directory in self.checkpoints.values():
+            check_checkpoint(contract, checkpoint_directory(directory), contract.policy.dataset_name)
+        return contract
+
+    def jobs(self) -> Iterator[tuple[str, str, int, int]]:
+        """(checkpoint, method, delay, seed) of every episode, scene by scene, so that all points grow together."""
+        for seed in range(self.seed, self.seed + self.episodes):
+            yield from ((*point, seed) for point in itertools.product(self.checkpoints, self.methods, self.delays))
+
+
+def run(given: Latency) -> Path:
+    """Plays what is missing and writes the report; returns its folder.
+
+    Raises:
+        BeingHError: See `Latency` and `Journal`.
+    """
+    from beingh_core.suite.latency_report import write
+
+    contract = given.check()
+    settings = {
+        "robot": contract.robot,
+        "contract": hashlib.sha256(contract.path.read_bytes()).hexdigest(),
+        "checkpoints": {name: fingerprint(Path(place)) for name, place in given.checkpoints.items()},
+        "jitter": given.jitter,
+        "seconds": given.seconds,
+    }
+    with Journal(given.out, settings, KEYS) as journal:
+        missing = [job for job in given.jobs() if not journal.has(*job)]
+        begin_s = time.monotonic()
+        for done, row in enumerate(_played(given, missing), start=1):
+            journal.add(row)
+            if done % 50 == 0 or done == len(missing):
+                print(f"{done} of {len(missing)} episodes, {time.monotonic() - begin_s:.0f} s", flush=True)
+        wanted = set(given.jobs())
+        rows = [row for row in journal.rows if journal.key(row) in wanted]
+    write(given, contract, rows)
+    return given.out
+
+
+def fingerprint(directory: Path) -> str:
+    """What tells one checkpoint from another: a hash of the files that make its answers."""
+    digest = hashlib.sha256()
+    directory = checkpoint_directory(directory)
+    for path in sorted(directory.iterdir()):
+        if path.suffix in (".json", ".safetensors") and path.is_file():
+            digest.update(path.name.encode())
+            with open(path, "rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+    return digest.hexdigest()
+
+
+def _played(given: Latency, jobs: list[tuple[str, str, int, int]]) -> Iterator[dict[str, object]]:
+    """The row of each job, in order."""
+    workers = min(given.workers or os.cpu_count() or 1, max(1, len(jobs)))
+    if workers == 1:
+        yield from (play(given, *job) for job in jobs)
+        return
+    from beingh_core.data.workers import pool_of
+    from beingh_core.interrupts import held_back
+
+    with pool_of(workers) as pool:
+        running = []
+        for job in jobs:
+            with held_back():  # this starts a process
+                running.append(pool.submit(play, given, *job))
+            if len(running) > 2 * workers:
+                yield running.pop(0).result()
+        yield from (one.result() for one in running)
+
+
+_kept: dict = {}  # the player and the policies of this process
+
+
+def play(given: Latency, checkpoint: str, method: str, delay: int, seed: int) -> dict[str, object]:
+    """One row; the simulator and the models stay in memory."""
+    from beingh_core.policy.loading import load_for_contract
+    from beingh_core.suite.episode import Player
+
+    if given.robot not in _kept:
+        _kept[given.robot] = Player(load_contract(given.robot))
+    player = _kept[given.robot]
+    place = given.checkpoints[checkpoint]
+    if (given.robot, place) not in _kept:
+        _kept[given.robot, place] = load_for_contract(player.contract, place, threads=1)
+    policy = _kept[given.robot, place]
+    timing = Timing.of(player.contract, delay, given.jitter, policy.trained_delay)
+    episode = player.play(policy, WAYS[method], timing, seed, given.seconds)
+    told = {"checkpoint": checkpoint, "method": method, "delay": delay, "seed": seed, "lock": timing.lock}
+    return told | {"trained_delay": policy.trained_delay} | dataclasses.asdict(episode)
