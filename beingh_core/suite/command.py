@@ -43,7 +43,8 @@ def _add_latency(verbs) -> None:
 
 
 def _latency(given: argparse.Namespace) -> None:
-    from beingh_core.suite.latency import Latency, run
+    from beingh_core.suite.latency import run
+    from beingh_core.suite.latency_plan import Latency
 
     out = run(
         Latency(

@@ -25,6 +25,7 @@ def curves(
     spread: Callable[[Point], tuple[float, float]] | None = None,
     beside: Callable[[Point], float | None] | None = None,
     top: float | None = None,
+    log: bool = False,
 ) -> bytes:
     """One quantity.
 
@@ -35,6 +36,7 @@ def curves(
         spread: Its interval (low, high).
         beside: Another quantity to compare it with, drawn dotted.
         top: Of the axis.
+        log: Whether the axis is logarithmic; else it begins at 0.
     """
     names = list(dict.fromkeys(point.checkpoint for point in found))
     figure, axes = plt.subplots(1, len(names), figsize=(5.6 * len(names) + 1.8, 3.8), sharey=True, squeeze=False)
@@ -48,7 +50,10 @@ def curves(
         axis.set_xticks(sorted({point.delay for point in own}))
         axis.grid(alpha=0.25, lw=0.5)
         axis.spines[["top", "right"]].set_visible(False)
-        axis.set_ylim(0.0, top)
+        if log:
+            axis.set_yscale("log")
+        else:
+            axis.set_ylim(0.0, top)
     axes[0, 0].set_ylabel(label)
     handles = {line.get_label(): line for axis in axes[0] for line in axis.get_lines() if line.get_label()[0] != "_"}
     figure.legend(handles.values(), handles, loc="center right", frameon=False, fontsize=9)
@@ -63,7 +68,7 @@ def _curve(axis, own: Sequence[Point], place: float, value, spread, beside) -> N
     if not own:
         return
     method = own[0].method
-    delays = [point.delay + (0.08 * place if spread else 0.0) for point in own]
+    delays = [point.delay + (0.1 * place if spread else 0.0) for point in own]
     colour, values = _COLOURS.get(method, _INK), [value(point) for point in own]
     axis.plot(delays, values, color=colour, marker="o", ms=4, lw=1.6, label=method.replace("_", " "))
     if spread:

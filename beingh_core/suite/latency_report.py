@@ -6,17 +6,15 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from beingh_core.contract import RobotContract
 from beingh_core.data.lerobot.storage import told_when_full
 from beingh_core.evaluate.html import document, picture, table, tiles
 from beingh_core.suite.curves import curves
 from beingh_core.suite.joining import WAYS
+from beingh_core.suite.latency_plan import Latency
 from beingh_core.suite.points import Point, points
-
-if TYPE_CHECKING:
-    from beingh_core.suite.latency import Latency
 
 HEAD = (
     "checkpoint", "method", "delay", "picked", "share, 95 % interval", "time to pick [s]", "jerk [rad/s³]",
@@ -45,10 +43,10 @@ def write(given: Latency, contract: RobotContract, rows: Sequence[Mapping[str, A
     pictures = {
         "success": ("Share of picks", curves(found, "picked", lambda p: p.share, lambda p: (p.low, p.high), top=1.03)),
         "time": ("Time to a pick", curves(found, "mean time to pick [s]", lambda p: p.time_s)),
-        "jerk": ("Jerk of what was sent", curves(found, "RMS jerk [rad/s³]", lambda p: p.jerk)),
+        "jerk": ("Jerk of what was sent", curves(found, "RMS jerk [rad/s³]", lambda p: p.jerk, log=True)),
         "seam": (
             "Jump of the velocity at seams (dotted: inside chunks)",
-            curves(found, "p95 [rad/s]", lambda p: p.seam, beside=lambda p: p.inside),
+            curves(found, "p95 [rad/s]", lambda p: p.seam, beside=lambda p: p.inside or None, log=True),
         ),
     }
     told = _told(given, contract, rows)
