@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
+from beingh_core.suite.guided import ActionFlow, guided_chunk, soft_mask
 from beingh_core.suite.joining import Joining
 
 
 class Answers:
-    """What a `ChunkMaker` takes for a policy. One thread.
+    """What a `ChunkMaker` takes for a policy, for one episode. One thread.
 
     Args:
         policy: A `BeingHPolicy`.
@@ -20,10 +22,12 @@ class Answers:
     def __init__(self, policy, joining: Joining) -> None:
         self._policy, self._joining = policy, joining
         self.transform, self.data_config = policy.transform, policy.data_config
+        self._flow = ActionFlow(policy.engine) if joining.guided else None
+        self._before: tuple[int, torch.Tensor] | None = None  # base tick and (1, H, 200) of the chunk before
 
     @property
     def last_timing_ms(self) -> dict[str, float]:
-        """Of the newest chunk."""
+        """Of the policy's newest chunk."""
         return self._policy.last_timing_ms
 
     def begin(self, observations: Sequence):
@@ -36,6 +40,24 @@ class Answers:
 
     def finish(self, begun, prefixes: Sequence[tuple[np.ndarray, int]]) -> list[dict[str, np.ndarray]]:
         """See `BeingHPolicy.finish`."""
+        if self._flow is not None:
+            return [self._guided(begun)]
         # A checkpoint that was taught no prefix would warn in every episode that it leaves it out.
         shown = self._joining.shown and self._policy.trained_delay
         return self._policy.finish(begun, prefixes if shown else [(None, 0)] * len(prefixes))
+
+    def _guided(self, begun) -> dict[str, np.ndarray]:
+        """A chunk of one pass that is steered towards what the chunk before still wants, in the slots that the robot uses."""
+        policy, base, timing = self._policy, self._joining.tick, self._joining.timing
+        length = policy.chunk_length
+        noise = torch.randn(1, length, len(policy.transform.action_mask))
+        wanted, weights = torch.zeros_like(noise), torch.zeros(length, 1)
+        if self._before is not None:
+            executed = min(base - self._before[0], length)
+            wanted[:, : length - executed] = self._before[1][:, executed:]
+            mask = soft_mask(length, timing.delay + timing.jitter, executed).float()
+            weights = mask.unsqueeze(-1) * torch.as_tensor(policy.transform.action_mask)
+        flow = self._flow.behind(begun.started)
+        chunk = guided_chunk(flow, noise, policy.model.config.num_inference_steps, wanted, weights)
+        self._before = base, chunk
+        return policy.steps.decode(chunk.numpy())

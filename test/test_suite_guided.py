@@ -1,0 +1,83 @@
+"""Guided real-time chunking: the engine's flow with a gradient, its Jacobian by finite differences, the published weights."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from test_engine import draw, tiny
+
+from beingh_core.bench import shapes
+from beingh_core.model.engine import Engine
+from beingh_core.suite.guided import ActionFlow, gain, guided_chunk, guided_velocity, soft_mask
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+H = shapes.SHAPES["tiny"]["action_chunk_length"]
+
+
+@pytest.fixture(scope="module")
+def exact():
+    """A flow in double precision, and its noise."""
+    model = tiny(3, torch.float64)
+    engine = Engine(model)
+    flow = ActionFlow(engine).behind(engine.begin([shapes.random_sample(model, 2, seed=1)]))
+    return flow, draw(1, H, 200, seed=5).double()
+
+
+def test_without_guidance_it_is_the_engine():
+    model = tiny(0)
+    engine, noise = Engine(model), draw(1, 2, H, 200, seed=2)
+    started = engine.begin([shapes.random_sample(model, 2, seed) for seed in (1, 2)])
+    flow, steps = ActionFlow(engine).behind(started), model.config.num_inference_steps
+    plain = guided_chunk(flow, noise[0], steps, torch.zeros_like(noise[0]), torch.zeros(H, 1))
+    expected = engine.finish(started, noise=noise, refinement_iters=0)
+    assert (plain - expected).abs().max() < 1e-5 and expected.std() > 0.1
+
+
+@pytest.mark.parametrize("time", [0.0, 0.25, 0.75])
+def test_the_pull_is_the_jacobian_by_finite_differences(exact, time):
+    """gain (Y - X)^T diag(W) dX/dA, along random directions: central differences of (error . X)."""
+    flow, actions = exact
+    wanted, weights = draw(1, H, 200, seed=7).double(), soft_mask(H, 3, 4).unsqueeze(-1)
+    with torch.no_grad():
+        clean = lambda a: a + (1 - time) * flow(a, time)
+        error = (wanted - clean(actions)) * weights
+        velocity = flow(actions, time)
+    pull = (guided_velocity(flow, actions, time, wanted, weights) - velocity) / gain(time)
+    for seed in range(5):
+        along, step = draw(1, H, 200, seed=20 + seed).double(), 1e-5
+        with torch.no_grad():
+            slope = ((clean(actions + step * along) - clean(actions - step * along)) * error).sum() / (2 * step)
+        assert float((pull * along).sum()) == pytest.approx(float(slope), rel=1e-6)
+    # The Jacobian is no identity here: without the model's part another number would come out.
+    assert (pull - error).abs().max() > 1e-3 * error.abs().max()
+
+
+def test_the_pull_of_a_linear_flow_by_hand():
+    matrix = torch.tensor([[0.5, 2.0], [0.0, -1.0]], dtype=torch.float64)
+    actions, wanted = torch.tensor([[[1.0, 2.0]]]).double(), torch.tensor([[[0.0, 1.0]]]).double()
+    found = guided_velocity(lambda a, _: a @ matrix.T, actions, 0.5, wanted, torch.ones(1, 1).double())
+    jacobian, v = np.eye(2) + 0.5 * matrix.numpy(), matrix.numpy() @ [1.0, 2.0]
+    error = np.array([0.0, 1.0]) - (np.array([1.0, 2.0]) + 0.5 * v)
+    np.testing.assert_allclose(found[0, 0].numpy(), v + 2.0 * error @ jacobian)
+
+
+def test_the_weights_are_the_published_ones():
+    mask = soft_mask(16, 4, 6).numpy()
+    assert mask[:4].tolist() == [1.0] * 4 and mask[10:].tolist() == [0.0] * 6
+    c = (10 - 7) / (10 - 4 + 1)
+    assert mask[7] == pytest.approx(c * (math.exp(c) - 1) / (math.e - 1)) and np.all(np.diff(mask[3:11]) < 0)
+    assert soft_mask(16, 8, 8).tolist() == [1.0] * 8 + [0.0] * 8  # nothing is left to soften
+    assert soft_mask(16, 12, 12).tolist() == [1.0] * 4 + [0.0] * 12 and soft_mask(16, 3, 16).sum() == 0.0
+    r2 = 0.1**2 / (0.9**2 + 0.1**2)
+    assert gain(0.9, beta=100.0) == pytest.approx(0.1 / (0.9 * r2)) and gain(0.0) == gain(0.05) == 5.0
+    assert gain(0.5) == pytest.approx(2.0)
+
+
+def test_guidance_brings_the_head_of_a_chunk_to_what_the_one_before_wants(exact):
+    flow, noise = exact
+    wanted, weights = 0.5 * draw(1, H, 200, seed=9).double(), soft_mask(H, 5, 6).unsqueeze(-1)
+    free = guided_chunk(flow, noise, 8, wanted, 0.0 * weights)
+    guided = guided_chunk(flow, noise, 8, wanted, weights)
+    off = lambda chunk: (chunk - wanted)[:, :5].square().mean().sqrt()
+    assert off(guided) < 0.2 * off(free)
