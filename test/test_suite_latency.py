@@ -11,7 +11,7 @@ from beingh_core.evaluate.intervals import Z, wilson
 from beingh_core.suite import latency
 from beingh_core.suite.command import named
 from beingh_core.suite.journal import ROWS, SETTINGS, Journal
-from beingh_core.suite.points import points
+from beingh_core.suite.points import points, verdicts
 
 CHECKPOINT = "checkpoints/fr3_cubes"
 KEYS = ("name", "seed")
@@ -56,6 +56,15 @@ def test_the_figures_of_a_point_by_hand():
     assert second.time_s == 4.0 and second.jerk == 20.0 and second.held == 0.5 and second.late == 2
     assert second.seam == pytest.approx(0.48) and second.inside == 0.2 and second.wanted_seam is None
     assert points([row(success=False)])[0].time_s is None
+
+
+def test_the_verdict_is_about_the_worst_delay_and_the_rough_seams_up_to_half_a_chunk():
+    rows = [row(d, seed, success=(d, seed) not in ((4, 0), (12, 0), (12, 1))) for d in (0, 2, 4, 12) for seed in (0, 1)]
+    [told] = verdicts(points([*rows, row(8, seam=[0.3])]), 8)
+    assert "0.50 of the successes without a delay at the worst, delay 4" in told and "larger at delay 8." in told
+    [told] = verdicts(points(rows), 3)
+    assert "1.00 of" in told and "no larger at any" in told
+    assert verdicts(points([row(2)]), 8) == verdicts(points([row(0, success=False), row(2)]), 8) == []
 
 
 def test_a_journal_goes_on_and_drops_what_a_killed_process_left_of_a_row(tmp_path):

@@ -14,7 +14,7 @@ from beingh_core.evaluate.html import document, picture, table, tiles
 from beingh_core.suite.curves import curves
 from beingh_core.suite.joining import WAYS
 from beingh_core.suite.latency_plan import Latency
-from beingh_core.suite.points import Point, points
+from beingh_core.suite.points import Point, points, verdicts
 
 HEAD = (
     "checkpoint", "method", "delay", "picked", "share, 95 % interval", "time to pick [s]", "jerk [rad/s³]",
@@ -31,7 +31,7 @@ _WAYS = {
     "naive": "the newest chunk replaces the running one when it comes",
     "waiting": "the robot halts while the next chunk is computed",
     "ensembling": "every tick is the mean of all chunks that have a row for it, weighted as in ACT (arXiv 2304.13705)",
-    "guided_rtc": "inpainting guidance towards the chunk before (arXiv 2506.07339)",
+    "guided_rtc": "naive, with guidance of the flow towards the chunk before (arXiv 2506.07339), in one pass without MPG",
     "training_rtc": "the model continues the chunk before (arXiv 2512.05964), without this package's limits and buffer",
 }
 
@@ -49,7 +49,7 @@ def write(given: Latency, contract: RobotContract, rows: Sequence[Mapping[str, A
             curves(found, "p95 [rad/s]", lambda p: p.seam, beside=lambda p: p.inside or None, log=True),
         ),
     }
-    told = _told(given, contract, rows)
+    told = [*_told(given, contract, rows), *verdicts(found, contract.policy.chunk_length // 2)]
     with told_when_full(given.out):
         (given.out / "report.md").write_text(_markdown(told, cells), encoding="utf-8")
         figures = [dataclasses.asdict(point) for point in found]

@@ -63,6 +63,29 @@ def points(rows: Iterable[Mapping[str, Any]]) -> list[Point]:
     return [_point(*key, groups[key]) for key in order]
 
 
+def verdicts(found: Sequence[Point], longest: int) -> list[str]:
+    """What the product's way keeps of its successes without a delay, and where its seams are as smooth as its chunks.
+
+    Args:
+        found: Points; a checkpoint without `uac` at delay 0 has no verdict.
+        longest: Delay up to which that is promised, half a chunk.
+    """
+    told = []
+    for name in dict.fromkeys(point.checkpoint for point in found):
+        own = [point for point in found if (point.checkpoint, point.method) == (name, "uac") and point.delay <= longest]
+        delayed = [point for point in own if point.delay]
+        if not delayed or own[0].delay or not own[0].successes:
+            continue
+        worst = min(delayed, key=lambda point: point.share)
+        rough = [p.delay for p in delayed if p.seam is not None and p.inside is not None and p.seam > p.inside]
+        seams = f"larger at delay {', '.join(map(str, rough))}" if rough else "no larger at any of them"
+        told.append(
+            f"{name} by uac, delays up to {longest}: {worst.share / own[0].share:.2f} of the successes without a delay at the worst, "
+            f"delay {worst.delay}; jumps at seams against those inside chunks (95th percentiles): {seams}."
+        )
+    return told
+
+
 def _point(checkpoint: str, method: str, delay: int, rows: Sequence[Mapping[str, Any]]) -> Point:
     successes = [row for row in rows if row["success"]]
     low, high = wilson(len(successes), len(rows))
