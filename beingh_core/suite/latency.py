@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from beingh_core.checkpoint_directory import checkpoint_directory
 from beingh_core.contract import load_contract
+from beingh_core.suite.fingerprint import fingerprint
 from beingh_core.suite.joining import WAYS, Timing
 from beingh_core.suite.journal import Journal
 from beingh_core.suite.latency_plan import Latency
@@ -44,19 +44,6 @@ def run(given: Latency) -> Path:
         rows = [row for row in journal.rows if journal.key(row) in wanted]
     write(given, contract, rows)
     return given.out
-
-
-def fingerprint(directory: Path) -> str:
-    """What tells one checkpoint from another: a hash of the files that make its answers."""
-    digest = hashlib.sha256()
-    directory = checkpoint_directory(directory)
-    for path in sorted(directory.iterdir()):
-        if path.suffix in (".json", ".safetensors") and path.is_file():
-            digest.update(path.name.encode())
-            with open(path, "rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-    return digest.hexdigest()
 
 
 def _played(given: Latency, jobs: list[tuple[str, str, int, int]]) -> Iterator[dict[str, object]]:
