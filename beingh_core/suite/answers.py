@@ -47,17 +47,18 @@ class Answers:
         return self._policy.finish(begun, prefixes if shown else [(None, 0)] * len(prefixes))
 
     def _guided(self, begun) -> dict[str, np.ndarray]:
-        """A chunk of one pass that is steered towards what the chunk before still wants, in the slots that the robot uses."""
+        """A chunk that is steered towards what the chunk before still wants, in the slots that the robot uses."""
         policy, base, timing = self._policy, self._joining.tick, self._joining.timing
-        length = policy.chunk_length
-        noise = torch.randn(1, length, len(policy.transform.action_mask))
-        wanted, weights = torch.zeros_like(noise), torch.zeros(length, 1)
+        length, steps = policy.chunk_length, policy.model.config.num_inference_steps
+        noise = torch.randn(self._flow.passes, 1, length, len(policy.transform.action_mask))
+        wanted, weights = torch.zeros_like(noise[0]), torch.zeros(length, 1)
         if self._before is not None:
             executed = min(base - self._before[0], length)
             wanted[:, : length - executed] = self._before[1][:, executed:]
             mask = soft_mask(length, timing.delay + timing.jitter, executed).float()
             weights = mask.unsqueeze(-1) * torch.as_tensor(policy.transform.action_mask)
-        flow = self._flow.behind(begun.started)
-        chunk = guided_chunk(flow, noise, policy.model.config.num_inference_steps, wanted, weights)
+        chunk = None
+        for start in noise:
+            chunk = guided_chunk(self._flow.behind(begun.started, chunk), start, steps, wanted, weights)
         self._before = base, chunk
         return policy.steps.decode(chunk.numpy())

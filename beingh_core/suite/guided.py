@@ -12,6 +12,7 @@ Letters: B robots, H action steps, W unified slots (200).
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 
@@ -23,6 +24,7 @@ from beingh_core.model.engine import Engine
 from beingh_core.model.engine.engine import Started
 from beingh_core.model.engine.sides import Rotation, Side, attend_rows, visible_mask
 from beingh_core.model.layers import rms_norm, rotary_table
+from beingh_core.model.mpg import enhance, unit_directions
 
 # The published limit of the guidance's weight.
 BETA = 5.0
@@ -88,8 +90,8 @@ def guided_chunk(flow: Flow, noise: Tensor, steps: int, wanted: Tensor, weights:
 class ActionFlow:
     """The velocity of a model's action tokens behind a prompt that its engine has read: the engine's flow step, with a gradient.
 
-    Without MPG and without a locked prefix. The engine writes keys and values in place and keeps no graph, so the action
-    tokens run here; weights and everything before the actions are the engine's.
+    The engine writes keys and values in place and keeps no graph, so the action tokens run here; weights and everything
+    before the actions are the engine's. The gate of MPG, a constant to the gradient in training, is part of the Jacobian.
 
     Args:
         engine: Of the model.
@@ -101,9 +103,28 @@ class ActionFlow:
         self._norm = decoder.norm_mot_gen
         with torch.no_grad():
             self._sides = [Side(layer, "_mot_gen", pack=False) for layer in decoder.layers]
+        if self.passes > 1:
+            self.mpg = copy.copy(engine.model.mpg)
+            self.mpg.stop_gradient = False
+            self.action_to_vlm_proj, self.vlm_to_action_proj = (
+                engine.model.action_to_vlm_proj,
+                engine.model.vlm_to_action_proj,
+            )
 
-    def behind(self, started: Started) -> Flow:
-        """The flow behind samples that were begun; what begins later does not change it."""
+    @property
+    def passes(self) -> int:
+        """How many the checkpoint has: a plain one, and those with MPG."""
+        config = self._config
+        return 1 + (config.mpg_refinement_iters if config.use_mpg and config.mpg_lambda else 0)
+
+    def behind(self, started: Started, clean: Tensor | None = None, directions: Tensor | None = None) -> Flow:
+        """The flow of a pass behind samples that were begun; what begins later does not change it.
+
+        Args:
+            started: The samples.
+            clean: (B, H, W) the result of the pass before, for a pass with MPG; None for the plain one.
+            directions: (steps, P, C) of MPG in each Euler step; drawn when None.
+        """
         w, decoder = started.workspace, self._config.decoder
         dtype, length, horizon = self._model.dtype, w.length, self._config.chunk_length
         # Copies: what the engine makes in inference mode cannot be kept for a gradient.
@@ -112,15 +133,28 @@ class ActionFlow:
         rotate = Rotation(rotary_table(positions, decoder.head_dim, decoder.rope_theta), dtype)
         seen = w.visible_to_actions()[..., : length + horizon].clone()
         mask = visible_mask(seen, decoder.num_heads // decoder.num_kv_heads, dtype)
+        gate = None if clean is None else self._gate(clean, w.num_state, directions)
 
         def velocity(actions_BHW: Tensor, time: float) -> Tensor:
-            tau = torch.full(positions.shape, int(time * self._config.num_timestep_buckets), device=positions.device)
-            features = time_features(tau, decoder.act.hidden_size).to(dtype)
-            tokens = self._model.action_encoder.mix(actions_BHW.to(dtype), features)
+            tokens = self._tokens(actions_BHW, int(time * self._config.num_timestep_buckets))
+            tokens = tokens if gate is None else gate(tokens, time)
             tokens = self._extended(tokens, past, rotate, mask)
             return self._model.action_decoder(tokens).to(actions_BHW.dtype)
 
         return velocity
+
+    def _tokens(self, actions_BHW: Tensor, tau: int) -> Tensor:
+        taus = torch.full(actions_BHW.shape[:2], tau, device=actions_BHW.device)
+        features = time_features(taus, self._config.decoder.act.hidden_size)
+        return self._model.action_encoder.mix(actions_BHW.to(self._model.dtype), features.to(self._model.dtype))
+
+    def _gate(self, clean: Tensor, num_state: int, directions: Tensor | None) -> Callable[[Tensor, float], Tensor]:
+        """What MPG does to the action tokens of the Euler step at a time."""
+        steps, strength = self._config.num_inference_steps, float(self._config.mpg_lambda)
+        unit = unit_directions(self._model.directions(steps) if directions is None else directions)
+        with torch.no_grad():
+            prior = self.mpg.prior(self._tokens(clean, 0))
+        return lambda tokens, time: enhance(self, tokens, num_state, prior, unit[round(time * steps)], strength)
 
     def _extended(self, x: Tensor, past: list[tuple[Tensor, Tensor]], rotate: Rotation, mask: Tensor) -> Tensor:
         """Final normed states of the action tokens behind the cached ones."""

@@ -31,7 +31,7 @@ _WAYS = {
     "naive": "the newest chunk replaces the running one when it comes",
     "waiting": "the robot halts while the next chunk is computed",
     "ensembling": "every tick is the mean of all chunks that have a row for it, weighted as in ACT (arXiv 2304.13705)",
-    "guided_rtc": "naive, with guidance of the flow towards the chunk before (arXiv 2506.07339), in one pass without MPG",
+    "guided_rtc": "naive, with guidance of the flow towards the chunk before (arXiv 2506.07339), in every pass",
     "training_rtc": "the model continues the chunk before (arXiv 2512.05964), without this package's limits and buffer",
 }
 
