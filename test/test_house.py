@@ -98,6 +98,7 @@ ARROWS = {
     "train": {"model", "policy", "contract", "data", "evaluate", "sim"},
     "bench": {"model", "policy", "inference", "realtime", "contract", "data", "train"},
     "openloop": {"evaluate", "policy", "realtime", "contract", "data"},
+    "suite": {"model", "policy", "control", "inference", "realtime", "contract", "evaluate", "data", "sim"},
     "messages": {"control", "realtime", "contract", "data"},
     "drivers": {"messages", "control", "realtime", "contract"},
     "nodes": {"messages", "drivers", "control", "inference", "policy", "realtime", "contract", "data", "sim"},
@@ -107,7 +108,7 @@ ARROWS = {
     "demo": {"nodes", "messages", "monitor", "record", "evaluate", "realtime", "contract", "data", "sim", "ros"},
     "replay": {"nodes", "messages", "monitor", "control", "inference", "openloop", "evaluate", "policy"}
     | {"realtime", "contract", "data"},
-    "soak": {"nodes", "messages", "demo", "inference", "evaluate", "policy", "realtime", "contract", "data", "sim"}
+    "soak": {"nodes", "messages", "demo", "evaluate", "policy", "realtime", "contract", "data", "sim", "suite"}
     | {"ros"},
 }
 

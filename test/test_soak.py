@@ -28,7 +28,6 @@ from beingh_ros.soak import disturbance as d
 from beingh_ros.soak.fault import HOLDS, RUNS, STOPS
 from beingh_ros.soak.faults import catalogue, schedule
 from beingh_ros.soak.injector import Injector, routes
-from beingh_ros.soak.joining import MODES
 from beingh_ros.soak.misspelled import starts_anyway
 from beingh_ros.soak.other_rate import at_rate
 from beingh_ros.soak.other_units import in_other_units
@@ -231,37 +230,6 @@ def test_a_contract_at_another_rate_counts_the_same_ticks(tmp_path):
     assert copy.hash in metadata and CONTRACT.hash not in metadata
     with pytest.raises(BeingHError):
         at_rate(CONTRACT, checkpoint, -1.0, tmp_path)
-
-
-@pytest.mark.parametrize("mode", sorted(MODES))
-def test_a_way_of_joining_sends_what_the_chunks_want(mode):
-    """Chunks that agree with each other: every way sends the same straight line, with no jump after its start."""
-    start = np.array(CONTRACT.home)
-    joining = MODES[mode](CONTRACT, start)
-    slope = np.zeros(len(start))
-    slope[0] = 0.002  # rad a tick, slow enough for every limit
-    base, pending, last = 0, None, None
-    for tick in range(60):
-        if pending is not None and pending[0] <= tick:
-            joining.add(*pending[1:])
-            pending = None
-        if joining.wants(last, pending is not None):
-            # Continues from what is commanded: the row before a chunk's first is the command before its base tick.
-            prefix = joining.prefix()
-            steps = CONTRACT.policy.chunk_length - len(prefix) + 1
-            rows = np.vstack([prefix[1:], prefix[-1] + slope * np.arange(1, steps + 1)[:, None]])
-            pending, last, base = (tick + 3, tick, rows), tick, base + 1
-        if pending is not None and len(pending) == 3:
-            pending = (pending[0], last, pending[2])
-        joining.advance()
-    sent = np.array(joining.sent)[:, 0]
-    assert sent[-1] > sent[0] + 0.03 and np.all(np.diff(sent) >= -1e-12)
-    assert base > 5 and len(joining.seams) >= 5
-    if mode in ("prefix_lock",):
-        moving = np.diff(sent)[joining.seams[0] :]
-        assert moving == pytest.approx(np.full(len(moving), slope[0]))
-    if mode == "waiting":
-        assert np.count_nonzero(np.diff(sent) == 0.0) > 15  # it stands still while it waits
 
 
 def test_the_seam_table_of_one_episode():
