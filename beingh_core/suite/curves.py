@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
 from beingh_core.evaluate.plots import plt, png
 from beingh_core.suite.points import Point
 
@@ -52,6 +54,9 @@ def curves(
         axis.spines[["top", "right"]].set_visible(False)
         if log:
             axis.set_yscale("log")
+            axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.yaxis.set_minor_formatter(NullFormatter())
         else:
             axis.set_ylim(0.0, top)
     axes[0, 0].set_ylabel(label)
