@@ -26,6 +26,7 @@ from beingh_core.data.export_command import add_export
 from beingh_core.data.rollouts_command import add_rollouts
 from beingh_core.errors import BeingHError
 from beingh_core.openloop.command import add_evaluate
+from beingh_core.suite.command import add_suite
 from beingh_core.train.command import add_train
 
 # Adds sub-commands to what `add_subparsers` returned, or to its `benches`, those of `beingh bench`; each sets `run`, which
@@ -102,6 +103,7 @@ def build_parser(registers: Sequence[Register] = ()) -> argparse.ArgumentParser:
     add_annotate(commands)
     add_rollouts(commands)
     add_train(commands)
+    add_suite(commands)
     bench = commands.add_parser("bench", help="measure the software on this machine")
     benches = commands.benches = bench.add_subparsers(metavar="WHAT", required=True)
     _add_bench_inference(benches)

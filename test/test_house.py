@@ -98,6 +98,7 @@ ARROWS = {
     "train": {"model", "policy", "contract", "data", "evaluate", "sim"},
     "bench": {"model", "policy", "realtime", "contract", "data", "train"},
     "openloop": {"evaluate", "policy", "realtime", "contract", "data"},
+    "suite": {"model", "policy", "control", "inference", "realtime", "contract", "evaluate", "data", "sim"},
     "messages": {"control", "realtime", "contract", "data"},
     "drivers": {"messages", "control", "realtime", "contract"},
     "nodes": {"messages", "drivers", "control", "inference", "policy", "realtime", "contract", "data", "sim"},

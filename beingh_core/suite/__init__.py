@@ -1,0 +1,1 @@
+"""Closed-loop experiments in simulation: `beingh suite`."""

@@ -1,0 +1,12 @@
+"""`beingh suite`: closed-loop experiments in simulation."""
+
+from __future__ import annotations
+
+from beingh_core.suite.libero.command import add_libero
+
+
+def add_suite(commands) -> None:
+    """Adds `suite` to the command line."""
+    suite = commands.add_parser("suite", help="closed-loop experiments in simulation")
+    verbs = suite.add_subparsers(metavar="WHAT", required=True)
+    add_libero(verbs)
