@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-LIBERO = '''
+LIBERO = """
 import os, time
 import numpy as np
 
@@ -80,7 +80,7 @@ class Env:
 
 
 OffScreenRenderEnv = Env
-'''
+"""
 BENCHMARK = """
 import numpy as np
 

@@ -97,7 +97,12 @@ def test_holding_solves_nothing_and_the_run_goes_on_where_it_stopped(python, sho
 
 def test_the_expert_succeeds_and_is_filmed(python, tmp_path):
     out = tmp_path / "out"
-    assert suite(python, out, "--policy", "expert", "--suites", "libero_object", "--tasks", "3", "--trials", "2", "--video") == 0
+    assert (
+        suite(
+            python, out, "--policy", "expert", "--suites", "libero_object", "--tasks", "3", "--trials", "2", "--video"
+        )
+        == 0
+    )
     assert all(row["success"] and 30 < row["steps"] < 250 for row in rows(out))
     import av
 
@@ -151,7 +156,18 @@ def test_the_dry_run_looks_at_every_task(python, tmp_path, capsys):
 def test_demonstrations_become_a_dataset_that_is_continued(python, tmp_path, capsys):
     from beingh_core.data.lerobot.reader import Dataset
 
-    demos = ["suite", "libero-demos", "--python", python, "--pixels", "64", "--tasks", "0,2", "--out", str(tmp_path / "d")]
+    demos = [
+        "suite",
+        "libero-demos",
+        "--python",
+        python,
+        "--pixels",
+        "64",
+        "--tasks",
+        "0,2",
+        "--out",
+        str(tmp_path / "d"),
+    ]
     assert main([*demos, "--episodes", "1"]) == 0
     assert "2 episodes in" in capsys.readouterr().out
     assert main([*demos, "--episodes", "2", "--noise", "0"]) == 0
