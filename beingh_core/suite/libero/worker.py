@@ -116,6 +116,11 @@ def _libero(request):
 def _lift(request):
     import robosuite
 
+    try:
+        import libero.libero.envs  # noqa: F401  its package makes robosuite 1.4 work with present versions of MuJoCo
+    except ImportError:
+        pass
+
     env = robosuite.make(
         "Lift", robots="Panda", has_renderer=False, has_offscreen_renderer=True, use_camera_obs=True, control_freq=20,
         controller_configs=robosuite.load_controller_config(default_controller="OSC_POSE"), camera_names=list(CAMERAS),
