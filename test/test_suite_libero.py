@@ -10,9 +10,11 @@ import pytest
 pytest.importorskip("torch")
 
 from beingh_core.cli import main
+from beingh_core.data.lerobot.reader import Dataset
 from beingh_core.errors import BeingHError
 from beingh_core.suite.libero import conventions, report, wire
 from beingh_core.suite.libero.command import numbers
+from beingh_core.suite.libero.crew import Environments, Job, shared_out
 from beingh_core.suite.libero.process import Lost, Process
 
 
@@ -113,7 +115,9 @@ def test_the_expert_succeeds_and_is_filmed(python, tmp_path):
     assert len(frames) == rows(out)[0]["steps"] and frames[0].shape == (64, 128, 3)
 
 
-@pytest.mark.parametrize("fault, told", [("die", "status 7"), ("raise", "the toy broke")])
+@pytest.mark.parametrize(
+    "fault, told", [("raise", "the toy broke"), pytest.param("die", "status 7", marks=pytest.mark.slow)]
+)
 def test_a_worker_that_fails_is_named_and_its_episode_run_again(python, short, tmp_path, capsys, fault, told):
     options = ("--policy", "hold", "--suites", "libero_object", "--tasks", "0", "--trials", "1")
     (tmp_path / "toys" / "fault").write_text(f"{fault} once")
@@ -141,7 +145,21 @@ def test_a_worker_that_hangs_is_given_up(python, tmp_path):
         with pytest.raises(Lost, match="worker 5 did not answer `run` within 0.2 s"):
             process.ask("run", {"actions": np.zeros((1, 7))}, pictures="none")
     finally:
-        process.kill()
+        process.close()
+
+
+def test_an_error_of_the_policy_ends_the_run_and_every_process(python, tmp_path):
+    started = []
+
+    def refuse(process, task, job):
+        started.append(process._process)
+        raise BeingHError("the policy refuses")
+
+    environments = Environments(python=python, logs=tmp_path, workers=2, deadline_s=60.0, pixels=64)
+    jobs = [Job("libero_goal", task, 0) for task in range(6)]
+    with pytest.raises(BeingHError, match="the policy refuses"):
+        list(shared_out(jobs, refuse, environments))
+    assert 1 <= len(started) <= 2 and all(process.poll() is not None for process in started)
 
 
 def test_the_dry_run_looks_at_every_task(python, tmp_path, capsys):
@@ -153,7 +171,26 @@ def test_the_dry_run_looks_at_every_task(python, tmp_path, capsys):
     assert "FAILED" in capsys.readouterr().out
 
 
-def test_demonstrations_become_a_dataset_that_is_continued(python, tmp_path, capsys):
+@pytest.mark.slow
+def test_demonstrations_are_continued(python, tmp_path):
+    demos = [
+        "suite",
+        "libero-demos",
+        "--python",
+        python,
+        "--pixels",
+        "64",
+        "--tasks",
+        "0",
+        "--out",
+        str(tmp_path / "d"),
+    ]
+    for episodes in (1, 2, 2):
+        assert main([*demos, "--episodes", str(episodes)]) == 0
+        assert len(Dataset(tmp_path / "d").episodes) == episodes
+
+
+def test_demonstrations_become_a_dataset(python, tmp_path, capsys):
     from beingh_core.data.lerobot.reader import Dataset
 
     demos = [

@@ -35,7 +35,7 @@ def look(python, suite, start, folder):
             found.append(seen)
         return found
     finally:
-        process.kill()
+        process.close()
 
 
 def same(last, whole):

@@ -1,4 +1,4 @@
-"""Jobs shared out among environment processes, each of which keeps its task open as long as there is work in it."""
+"""Jobs shared out among environment processes, each of which has one task open as long as there is work in it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Environments:
 
 
 class Worker:
-    """One process after another, in which tasks are opened as jobs need them.
+    """One process after another, a new one for each task: simulators do not give back what an open task took.
 
     Args:
         number: of the worker, for its name and log.
@@ -72,25 +72,34 @@ class Worker:
             process = self._opened(job)
             return do(process, self.task, job)
         except BaseException:
-            self._drop()
+            self.drop()
             raise
 
-    def close(self) -> None:
+    def end(self) -> None:
         """End the process, now and for good; may come from another thread."""
         self.ended = True
-        if self._process is not None:
-            self._process.kill()
+        process = self._process
+        if process is not None:
+            process.kill()
+
+    def drop(self) -> None:
+        """End the process; the next job gets a new one."""
+        process, self._process, self.task = self._process, None, None
+        if process is not None:
+            process.close()
 
     def _opened(self, job: Job) -> Process:
         given = self._environments
+        if self.task is not None and (self.task.suite, self.task.number) != (job.suite, job.task):
+            self.drop()
         if self._process is None:
             log = given.logs / f"worker_{self._number}.log"
             self._process = Process(given.python, f"worker {self._number}", log, given.deadline_s)
         self._process.name = f"worker {self._number} ({job.suite} task {job.task}, trial {job.trial})"
         if self.ended:
             raise Lost(f"{self._process.name} was stopped")
-        if self.task is None or (self.task.suite, self.task.number) != (job.suite, job.task):
-            self.task, begin_s = None, time.monotonic()
+        if self.task is None:
+            begin_s = time.monotonic()
             told, shapes = self._process.ask(
                 "open", suite=job.suite, task=job.task, pixels=given.pixels, seed=given.seed
             )
@@ -99,11 +108,6 @@ class Worker:
                 states=told["states"], open_s=time.monotonic() - begin_s,
             )  # fmt: skip
         return self._process
-
-    def _drop(self) -> None:
-        process, self._process, self.task = self._process, None, None
-        if process is not None:
-            process.kill()
 
 
 class _Jobs:
@@ -139,7 +143,7 @@ def shared_out(jobs: Sequence[Job], do: Do, environments: Environments) -> Itera
 
     def work(worker: Worker) -> None:
         try:
-            while (job := left.take(worker)) is not None:
+            while not worker.ended and (job := left.take(worker)) is not None:
                 done.put((job, _twice(worker, job, do)))
         except BaseException as error:  # raised again where the results are taken
             done.put((None, error))
@@ -155,9 +159,10 @@ def shared_out(jobs: Sequence[Job], do: Do, environments: Environments) -> Itera
             yield job, result
     finally:
         for worker in workers:
-            worker.close()
-        for thread in threads:
-            thread.join(timeout=60.0)
+            worker.end()
+        for thread, worker in zip(threads, workers):
+            thread.join()
+            worker.drop()
 
 
 def _twice(worker: Worker, job: Job, do: Do) -> Any:

