@@ -17,10 +17,12 @@ FAULT = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abs
 
 class Env:
     obj_of_interest = ["soup_1", "basket_1"]
-    obj_body_id = {}
+    body_names = ("world", "soup_1_main", "basket_1_main")
 
     def __init__(self, bddl_file_name, camera_heights, camera_widths):
         self.env, self.side, self.looks = self, camera_heights, {}
+        if "libero_goal" in bddl_file_name:
+            self.obj_of_interest = ["soup_1", "basket_1_contain_region"]
         self.sim = self.model = self
         self._model = self
         self.ngeom, self.geom_bodyid, self.body_parentid = 2, [1, 2], [0, 0, 0]
@@ -82,26 +84,32 @@ class Env:
 OffScreenRenderEnv = Env
 """
 BENCHMARK = """
+import functools
+
 import numpy as np
 
 
 class Task:
-    def __init__(self, number):
-        self.language, self.problem_folder, self.bddl_file = f"put soup {number} into the basket", "p", "b"
+    def __init__(self, suite, number):
+        self.language, self.problem_folder, self.bddl_file = f"put soup {number} into the basket", suite, "b"
 
 
 class Suite:
     n_tasks = 10
 
+    def __init__(self, name):
+        self.name = name
+
     def get_task(self, number):
-        return Task(number)
+        return Task(self.name, number)
 
     def get_task_init_states(self, number):
         return np.array([[-0.1 + 0.002 * k, -0.01 * number, 0.03] for k in range(50)])
 
 
 def get_benchmark_dict():
-    return {name: Suite for name in ("libero_spatial", "libero_object", "libero_goal", "libero_10")}
+    names = ("libero_spatial", "libero_object", "libero_goal", "libero_10")
+    return {name: functools.partial(Suite, name) for name in names}
 """
 
 

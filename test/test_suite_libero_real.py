@@ -61,6 +61,20 @@ def test_an_environment_of_robosuite_is_driven(tmp_path, capsys):
 
 @needs_libero
 @pytest.mark.slow
+def test_drawn_initial_states_depend_on_their_seed_and_are_none_of_the_official_ones(tmp_path):
+    process = Process(PYTHON, "the environment", tmp_path / "log", 600.0)
+    try:
+        process.ask("open", suite="libero_object", task=0, pixels=64, seed=0)
+        starts = [{"seed": 5}, {"seed": 6}, {"seed": 5}, *({"state": k} for k in range(3))]
+        found = [process.ask("reset", **start)[1] for start in starts]
+    finally:
+        process.close()
+    basket = [tuple(seen["basket_1_pos"]) for seen in found]
+    assert basket[0] == basket[2] and len(set(basket)) == 5
+
+
+@needs_libero
+@pytest.mark.slow
 def test_libero_is_driven(tmp_path, capsys):
     same(*look(PYTHON, "libero_object", {"state": 0}, tmp_path))
     told = ["suite", "libero", "--suites", "libero_object", "--python", PYTHON, "--pixels", "64", "--tasks", "0"]

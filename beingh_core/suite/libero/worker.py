@@ -84,11 +84,11 @@ class Environment:
     def shapes(self):
         """Object -> (N, 3) points of its collision shapes in its own frame [m], of the objects that the task names."""
         model = getattr(self.env.sim.model, "_model", self.env.sim.model)
-        found = {}
+        bodies, found = set(self.env.sim.model.body_names), {}
         for name in self.wanted:
-            body = self.env.obj_body_id.get(name) if hasattr(self.env, "obj_body_id") else None
-            if body is None:
-                body = self.env.sim.model.body_name2id(name + "_main")
+            if name + "_main" not in bodies:  # a region of an object
+                continue
+            body = self.env.sim.model.body_name2id(name + "_main")
             points = [_points(model, geom) for geom in range(model.ngeom) if _belongs(model, geom, body)]
             if points:
                 found[name] = np.concatenate(points)
