@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from beingh_core.suite.latency_command import add_latency
+from beingh_core.suite.libero.command import add_libero
 
 
 def add_suite(commands) -> None:
@@ -10,3 +11,4 @@ def add_suite(commands) -> None:
     suite = commands.add_parser("suite", help="closed-loop experiments in simulation")
     verbs = suite.add_subparsers(metavar="WHAT", required=True)
     add_latency(verbs)
+    add_libero(verbs)
