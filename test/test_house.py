@@ -97,7 +97,7 @@ ARROWS = {
     "data": {"policy", "realtime", "contract", "evaluate", "sim"},
     "train": {"model", "policy", "contract", "data", "evaluate", "sim"},
     "bench": {"model", "policy", "realtime", "contract", "data", "train"},
-    "openloop": {"evaluate", "policy", "realtime", "contract", "data"},
+    "openloop": {"evaluate", "model", "policy", "realtime", "contract", "data"},
     "messages": {"control", "realtime", "contract", "data"},
     "drivers": {"messages", "control", "realtime", "contract"},
     "nodes": {"messages", "drivers", "control", "inference", "policy", "realtime", "contract", "data", "sim"},

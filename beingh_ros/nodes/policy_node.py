@@ -189,6 +189,7 @@ class PolicyNode(GuardedNode, ManagedNode):
         self._inputs = PolicyInputs(contract, self.resolve_topic_name)
         self._consumed = Samples()
         facts = {"checkpoint": value["policy_url"] or value["checkpoint"], **policy.model_facts}
+        self.get_logger().info(f"policy: {facts}")
         self._report = PolicyReport(contract, self._inputs, facts, self._simulated)
         maker = ChunkMaker(contract, policy)
         maker.check_instruction(value["instruction"])
