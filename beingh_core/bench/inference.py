@@ -94,9 +94,13 @@ class InferenceBench:
 
 @dataclass(kw_only=True)
 class Measured:
-    """One engine's times [ms], weights [MB] and memory; `parts` come from chunks with clocks on the modules."""
+    """One engine's times [ms], weights [MB] and memory; `parts` come from chunks with clocks on the modules.
+
+    `cpu_ms` is the time that the process had processors for, summed over them: other programs change it least.
+    """
 
     total_ms: list[float] = field(default_factory=list)
+    cpu_ms: list[float] = field(default_factory=list)
     parts: dict[str, list[float]] = field(default_factory=lambda: {"vision": [], "prefix": [], "step": []})
     weights_mb: float = 0.0
     memory: Peak = field(default_factory=Peak)
@@ -105,6 +109,11 @@ class Measured:
     def total(self, quantile: float) -> float:
         """Quantile of the time of a chunk [ms]."""
         return float(np.quantile(self.total_ms, quantile))
+
+    @property
+    def cpu(self) -> float:
+        """Median processor time of a chunk [ms]."""
+        return float(np.median(self.cpu_ms))
 
     def part(self, name: str) -> float:
         """Median time of one part [ms]; 0 when the chunk has no such part."""
@@ -118,8 +127,9 @@ def run(bench: InferenceBench, say: Callable[[str], None] = print) -> dict[str, 
         `total_ms` {p50, p95}, `vision_ms`, `prefix_ms`, `step_ms` (one Euler step), `weights_mb`, `peak_memory_mb` (making
         the weights and the first chunk, what was there before included) and `memory_ratio` (the peak less what was there
         before, over the weights) of the cached engine (of the full one when it runs alone), `full_total_ms` {p50},
-        `ratio` (full / cached, medians), `plain_ratio` (without the scheme / with it), `max_abs_diff` between their actions,
-        `bound_ms`, `growth_mb` (memory held after all chunks less that after the first). What needs an engine that did not
+        `ratio` (full / cached, medians), `plain_ratio` (without the scheme / with it), both also as `cpu_ratio` and
+        `plain_cpu_ratio` of processor times, `cpu_ms` of the cached engine, `max_abs_diff` between their actions, `bound_ms`,
+        `growth_mb` (memory held after all chunks less that after the first). What needs an engine that did not
         run is None.
     """
     device, dtype = torch.device(bench.device), DTYPES[bench.dtype]
@@ -136,32 +146,42 @@ def run(bench: InferenceBench, say: Callable[[str], None] = print) -> dict[str, 
     meter = RateMeter(device, dtype)
     meter.sample()
     before_mb = held_mb(device)
-    for index in range(bench.repeats):
-        for name, runner in runners.items():
-            if name == "full" and bench.engine == "both" and index >= FULL_CHUNKS:
-                continue
-            measured[name].total_ms.append(_timed_ms(runner.chunks, device))
-            if index < CLOCKED_CHUNKS:
-                runner.clocked(measured[name].parts)
-        if index < FULL_CHUNKS:
-            meter.sample()
+    _repeat(bench, runners, measured, meter)
     growth_mb = held_mb(device) - before_mb
     for name, result in measured.items():
         # The full sequence has no prefix: it computes all tokens in each step.
         parts = ", ".join(f"{n} {result.part(n):.2f}" for n in result.parts if (name, n) != ("full", "prefix"))
-        say(f"{name}: total p50 {result.total(0.5):.2f} p95 {result.total(0.95):.2f}, {parts} [ms]")
+        say(
+            f"{name}: total p50 {result.total(0.5):.2f} p95 {result.total(0.95):.2f}, {parts} [ms], processor {result.cpu:.2f}"
+        )
     say(f"memory held after {bench.repeats} chunks: {growth_mb:+.1f} MB")
     report = _report(measured, _bound_ms(model, bench, meter.rates(), say)) | {"growth_mb": growth_mb}
     if report["plain_ratio"] is not None:
-        say(f"plain / cached with {bench.scheme} {report['plain_ratio']:.2f}")
+        say(f"plain / {bench.scheme} {report['plain_ratio']:.2f}, by processor time {report['plain_cpu_ratio']:.2f}")
     if report["ratio"] is not None:
         largest = float(measured["cached"].actions.abs().max())
-        say(f"full / cached {report['ratio']:.2f}")
+        say(f"full / cached {report['ratio']:.2f}, by processor time {report['cpu_ratio']:.2f}")
         say(f"largest difference {report['max_abs_diff']:.2e}, largest action {largest:.2f}")
         if bench.dtype == "bfloat16" and not bench.scheme:
             say("in bfloat16 the engines add in different orders; compare them in float32 to check equality")
     say(f"matmul bound {report['bound_ms']:.2f} ms, total / bound {report['total_ms']['p50'] / report['bound_ms']:.2f}")
     return report
+
+
+def _repeat(bench: InferenceBench, runners: dict[str, Any], measured: dict[str, Measured], meter: RateMeter) -> None:
+    """Times chunks of all engines in turn."""
+    device = torch.device(bench.device)
+    for index in range(bench.repeats):
+        for name, runner in runners.items():
+            if name == "full" and bench.engine == "both" and index >= FULL_CHUNKS:
+                continue
+            before_s = time.process_time()
+            measured[name].total_ms.append(_timed_ms(runner.chunks, device))
+            measured[name].cpu_ms.append(1e3 * (time.process_time() - before_s))
+            if index < CLOCKED_CHUNKS:
+                runner.clocked(measured[name].parts)
+        if index < FULL_CHUNKS:
+            meter.sample()
 
 
 def _memory_text(name: str, result: Measured, kind: str) -> str:
@@ -184,9 +204,12 @@ def _report(measured: dict[str, Measured], bound_ms: float) -> dict[str, Any]:
         "step_ms": first.part("step"),
         "full_total_ms": {"p50": full.total(0.5) if full else None},
         "ratio": full.total(0.5) / cached.total(0.5) if both else None,
+        "cpu_ms": first.cpu,
+        "cpu_ratio": full.cpu / cached.cpu if both else None,
         "max_abs_diff": float((full.actions - cached.actions).abs().max()) if both else None,
         "bound_ms": bound_ms,
         "plain_ratio": plain.total(0.5) / cached.total(0.5) if plain else None,
+        "plain_cpu_ratio": plain.cpu / cached.cpu if plain else None,
         "weights_mb": first.weights_mb,
         "peak_memory_mb": first.memory.peak_mb,
         "memory_ratio": first.memory.own_mb / first.weights_mb,

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from beingh_core.model.quantised import QuantisedWeight
 
+_PART = 1 << 22
+"""Numbers of an int8 matrix that are brought back at once."""
 _INT_MM_ROWS = 32
 """Least rows of a product of int8 on a GPU, which refuses 16 and fewer."""
 
@@ -58,10 +60,14 @@ class _Int8:
     """int8 weights as the type of x; the scale comes after the product, which is exact before it."""
 
     def __init__(self, weight: QuantisedWeight) -> None:
-        self._values, self._scale = weight.values, weight.scale.squeeze(-1)
+        self._scale = weight.scale.squeeze(-1)
+        # What is brought back at once should stay in memory that the process has already, and in the caches.
+        self._parts = weight.values.split(max(1, _PART // weight.values.shape[-1]))
 
     def __call__(self, x_MK: Tensor, bias: Tensor | None) -> Tensor:
-        return _scaled(F.linear(x_MK, self._values.to(x_MK.dtype)), self._scale.to(x_MK.dtype), bias)
+        products = [F.linear(x_MK, part.to(x_MK.dtype)) for part in self._parts]
+        y = products[0] if len(products) == 1 else torch.cat(products, dim=-1)
+        return _scaled(y, self._scale.to(x_MK.dtype), bias)
 
 
 class _Int4:
