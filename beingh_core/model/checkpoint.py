@@ -205,7 +205,7 @@ def check_tensors(
                 f"the tensor {named(name)} has values of type {stored[name].dtype}",
                 where=stored[name].path,
                 allowed=allowed,
-                remedy=f"use the checkpoint as it was trained, or one that `beingh quantize` made, with its own {CONFIG}",
+                remedy=f"use the checkpoint as it was trained, or a quantised one with its own {CONFIG}",
             )
 
 
