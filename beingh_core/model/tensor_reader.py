@@ -59,7 +59,7 @@ class TensorReader:
         one = self._stored[name]
         count = math.prod(one.shape)
         for _, values in self._blocks(name, torch.empty(min(_BLOCK, count), dtype=TORCH_TYPES[one.dtype]), count):
-            self._check(name, values)
+            self._check(name, values.to(self._dtype) if one.dtype not in INTEGERS and self._dtype else values)
 
     def _check(self, name: str, values: Tensor) -> None:
         if not values.dtype.is_floating_point or not values.numel():
