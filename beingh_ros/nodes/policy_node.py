@@ -186,8 +186,7 @@ class PolicyNode(GuardedNode, ManagedNode):
         self._contract = contract
         self._writer, self._reader = PlanWriter(contract), PlanReader(contract)
         self._schedule = ChunkSchedule(contract, policy.trained_delay)
-        self._inputs = PolicyInputs(contract, self.resolve_topic_name)
-        self._consumed = Samples()
+        self._inputs, self._consumed = PolicyInputs(contract, self.resolve_topic_name), Samples()
         facts = {"checkpoint": value["policy_url"] or value["checkpoint"], **policy.model_facts}
         self.get_logger().info(f"policy: {facts}")
         self._report = PolicyReport(contract, self._inputs, facts, self._simulated)
