@@ -31,20 +31,21 @@ def checkpoint_directory(text: str) -> Path:
     return path
 
 
-def policy_of(robot: str, policy: str, checkpoint: str) -> Path | None:
+def policy_of(robot: str, policy: str, checkpoint: str, task: str = PICK.name) -> Path | None:
     """The checkpoint directory that a demo runs, None for the scripted expert.
 
     Args:
         robot: Name of the contract.
-        policy: One of POLICIES; auto is the checkpoint that is given or that the robot has, else the expert.
+        policy: One of POLICIES; auto is the checkpoint that is given or that the robot has for the task, else the expert.
         checkpoint: Checkpoint directory; "" for the demo's own.
+        task: Tasks that are told; the demo's own checkpoint picks.
 
     Raises:
         BeingHError: There is no such checkpoint, or one beside the expert.
     """
     if policy == "expert" and checkpoint:
         raise BeingHError("the expert takes no checkpoint", where="--policy expert", remedy="leave --checkpoint out")
-    if policy == "expert" or (policy == "auto" and robot != ROBOT and not checkpoint):
+    if policy == "expert" or (policy == "auto" and (robot != ROBOT or task != PICK.name) and not checkpoint):
         return None
     if robot != ROBOT and not checkpoint:
         raise BeingHError(
