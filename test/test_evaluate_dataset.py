@@ -26,7 +26,7 @@ from beingh_core.policy.loading import load_for_contract
 from beingh_core.policy.observations import check_observation, named_observation
 
 ROOT = Path(__file__).resolve().parent.parent
-BAG, CHECKPOINT = ROOT / "test/data/replay/cubes.mcap", str(ROOT / "checkpoints/fr3_cubes")
+BAG, CHECKPOINT = ROOT / "test/data/replay/cubes.mcap", str(ROOT / "test/data/replay/fr3_cubes")
 CONTRACT = load_contract("fr3")
 SOFTWARE = VideoSettings(encoder="software")
 STATE = ("eef_position.x", "eef_position.y", "eef_position.z", "gripper_position")

@@ -1,6 +1,6 @@
 """A recorded stretch of the demo through the real nodes: what they see, what they want, and that nothing else hears them.
 
-`data/replay/cubes.mcap` was recorded by `record` while the demo ran; `observed.jsonl` is what its policy node inferred on
+`data/replay/cubes.mcap` was recorded by `record` while the demo ran with the policy in `data/replay/fr3_cubes`; `observed.jsonl` is what its policy node inferred on
 then (`observed_policy.py`).
 """
 
@@ -32,7 +32,7 @@ from beingh_ros.replay.nodes import CountedNode
 
 ROOT = Path(__file__).resolve().parent.parent
 BAG = ROOT / "test/data/replay/cubes.mcap"
-CHECKPOINT, TASK = str(ROOT / "checkpoints/fr3_cubes"), "pick up the green cube"
+CHECKPOINT, TASK = str(ROOT / "test/data/replay/fr3_cubes"), "pick up the green cube"
 CONTRACT = load_contract("fr3")
 
 

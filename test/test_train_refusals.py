@@ -133,8 +133,10 @@ def test_what_a_cpu_cannot_train_and_a_run_that_would_only_look(cubes, tmp_path,
     assert "--dry-run is an option of the doctor" in capsys.readouterr().err
 
 
-def test_the_demonstrations_file_says_whose_it_is(capsys):
-    assert main(["train", "--config", str(ROOT / "config/train/fr3_cubes.yaml")]) == 2
-    assert "are no datasets. To fix: `make checkpoint`" in capsys.readouterr().err
+def test_datasets_and_checkpoints_that_are_not_there_are_told(tmp_path, capsys):
+    missing = tmp_path / "demonstrations"
+    config = str(ROOT / "config/train/fr3_cubes.yaml")
+    assert main(["train", "--config", config, f"data.datasets.0.path={missing}", f"out={tmp_path / 'out'}"]) == 2
+    assert f"{missing}/meta/info.json: cannot be read" in capsys.readouterr().err
     assert main(["serve", "--contract", "fr3", "--checkpoint", "/nothing/at/all"]) == 2
     assert "/nothing/at/all: there is no such directory" in capsys.readouterr().err

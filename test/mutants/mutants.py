@@ -150,7 +150,7 @@ MUTANTS = [
     *_of(
         "beingh_core/inference/chunk_maker.py",
         "test_chunk_modes.py",
-        ("nearest_turn(measured_J, self._commanded_J, self._endless)", "measured_J"),
+        ("nearest_turn(self._row(joints), near_J, self._endless)", "self._row(joints)"),
         ("np.where(np.isnan(begun.first_state), start_J, begun.first_state)", "start_J"),
         ("self._previous_state, self._commanded_J = begun.state, start_J", "self._previous_state = begun.state"),
     ),
