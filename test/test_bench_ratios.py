@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from beingh_core.bench import ratios, ratios_file
@@ -58,6 +59,13 @@ def test_what_got_worse_is_measured_again_and_told(tmp_path, monkeypatch, capsys
     assert report["ratios"]["controller_ruckig_over_tick"]["value"] == 1.95
     measured(monkeypatch, {name: [2.0] for name in ratios.BENCHES})
     assert main(["bench", "ratios", "--against", str(path)]) == 0
+
+
+def test_a_report_of_numpy_s_numbers_can_be_written(tmp_path, monkeypatch):
+    path, report = file_of(tmp_path / "ratios.json"), tmp_path / "report.json"
+    measured(monkeypatch, {name: [np.float64(2.0)] for name in ratios.BENCHES})
+    assert main(["bench", "ratios", "--against", str(path), "--json", str(report)]) == 0
+    assert json.loads(report.read_text())["passed"]
 
 
 def test_a_bench_that_cannot_run_is_told_and_is_no_success(tmp_path, monkeypatch, capsys):

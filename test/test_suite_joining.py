@@ -77,6 +77,19 @@ def test_what_a_late_chunk_brings_is_taken_behind_what_has_run():
     assert broken_promises(joining, CONTRACT) == 0
 
 
+def test_a_chunk_is_late_behind_the_prefix_that_it_repeats_locked_or_not():
+    for name, way in WAYS.items():
+        joining = way(CONTRACT, np.array(CONTRACT.home), timing(7, trained=3))
+        asked = line(joining, 7)
+        assert (joining.late >= asked - 1) if name in ("uac", "training_rtc") else joining.late == 0, name
+
+
+def test_the_first_chunk_s_first_tick_is_decided():
+    joining = WAYS["naive"](CONTRACT, np.array(CONTRACT.home), timing(3))
+    line(joining, 3)
+    assert joining.held == [0, 1, 2, 3] and joining.undecided == 3
+
+
 def test_a_prefix_that_is_not_what_was_sent_is_a_broken_promise():
     joining = Uac(CONTRACT, np.array(CONTRACT.home), timing(3))
     asked = line(joining, 3, rows_of=lambda rows: rows + np.where(np.arange(H) == 1, 1e-6, 0.0)[:, None])

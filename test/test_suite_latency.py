@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from train_support import contract_with
 
 from beingh_core.cli import main
 from beingh_core.errors import BeingHError
@@ -138,6 +139,8 @@ def test_a_run_plays_what_is_missing_and_no_more(tmp_path, monkeypatch, capsys):
         (("--delays", "-1"), "0 to 16 steps"),
         (("--episodes", 0), "0 episodes"),
         (("--seconds", "nan"), "nan s"),
+        (("--seconds", "0.02"), "1 to 3600 s"),
+        (("--seed", 2**64), "seed 0 to"),
         (("--workers", -1), "--workers -1"),
         (("--checkpoint", "here/fr3_cubes"), "two checkpoints are called `fr3_cubes`"),
         (("--checkpoint", "other=nowhere"), "no such directory"),
@@ -161,6 +164,33 @@ def test_a_robot_that_cannot_pick_is_refused():
 
     with pytest.raises(BeingHError, match="nothing to pick with"):
         Player(load_contract("ur5e"))
+
+
+def test_guidance_compares_no_numbers_that_count_from_different_places(tmp_path, capsys):
+    relative = contract_with(tmp_path, lambda raw: raw["action"]["eef_position"].update(frame="chunk_start"), "relative.yaml")
+    words = ("--robot", relative.path, "--methods", "uac,guided_rtc")
+    assert run(tmp_path / "out", *words) == 2
+    assert "`eef_position` counts from where a chunk begins" in capsys.readouterr().err
+
+
+def test_a_policy_with_a_history_is_shown_the_states_of_the_ticks_before(monkeypatch):
+    from beingh_core.bench import untrained
+    from beingh_core.contract import load_contract
+    from beingh_core.suite.episode import Player
+    from beingh_core.suite.joining import Timing, Uac
+
+    shape = untrained.SHAPES["tiny"] | {"state_history": {"rows": 3, "every": 2}}
+    monkeypatch.setitem(untrained.SHAPES, "tiny", shape)
+    contract = load_contract("fr3")
+    policy, seen = untrained.UntrainedPolicy(contract, "tiny", instruction="pick up the red cube"), []
+    begin = policy.begin
+    monkeypatch.setattr(policy, "begin", lambda observations: seen.append(observations[0]) or begin(observations))
+    player = Player(contract)
+    player.play(policy, Uac, Timing.of(contract, 2, 0, policy.trained_delay), 0, 1.0)
+    player.close()
+    states = [one["state.eef_position"][0] for one in seen]
+    assert len(states) >= 2 and all(rows.shape == (3, 3) for rows in states)
+    assert np.ptp(states[0], axis=0).max() == 0.0 and np.ptp(states[-1], axis=0).min() > 0.0
 
 
 @pytest.mark.slow

@@ -171,40 +171,21 @@ def test_the_dry_run_looks_at_every_task(python, tmp_path, capsys):
     assert "FAILED" in capsys.readouterr().out
 
 
+def demonstrations(python, out, tasks):
+    """The command, without how many episodes."""
+    return ["suite", "libero-demos", "--python", python, "--pixels", "64", "--tasks", tasks, "--out", str(out)]
+
+
 @pytest.mark.slow
 def test_demonstrations_are_continued(python, tmp_path):
-    demos = [
-        "suite",
-        "libero-demos",
-        "--python",
-        python,
-        "--pixels",
-        "64",
-        "--tasks",
-        "0",
-        "--out",
-        str(tmp_path / "d"),
-    ]
+    demos = demonstrations(python, tmp_path / "d", "0")
     for episodes in (1, 2, 2):
         assert main([*demos, "--episodes", str(episodes)]) == 0
         assert len(Dataset(tmp_path / "d").episodes) == episodes
 
 
 def test_demonstrations_become_a_dataset(python, tmp_path, capsys):
-    from beingh_core.data.lerobot.reader import Dataset
-
-    demos = [
-        "suite",
-        "libero-demos",
-        "--python",
-        python,
-        "--pixels",
-        "64",
-        "--tasks",
-        "0,2",
-        "--out",
-        str(tmp_path / "d"),
-    ]
+    demos = demonstrations(python, tmp_path / "d", "0,2")
     assert main([*demos, "--episodes", "1"]) == 0
     assert "2 episodes in" in capsys.readouterr().out
     assert main([*demos, "--episodes", "2", "--noise", "0"]) == 0
@@ -257,6 +238,16 @@ def test_the_expert_refuses_what_it_cannot_do():
 
 def test_ranges_of_tasks():
     assert numbers("0-2,7") == (0, 1, 2, 7) and numbers("") == ()
+    for text in ("3-1", "0-2,5-4", ",", "1;2"):
+        with pytest.raises(BeingHError, match="--tasks"):
+            numbers(text)
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "0"])
+def test_a_wait_that_cannot_be_meant_is_refused(python, tmp_path, capsys, seconds):
+    assert main([*demonstrations(python, tmp_path / "d", "0"), "--deadline", seconds]) == 2
+    assert suite(python, tmp_path / "out", "--policy", "hold", "--deadline", seconds) == 2
+    assert capsys.readouterr().err.count("1 to 86400 s") == 2
 
 
 def test_only_the_last_row_of_an_episode_counts():

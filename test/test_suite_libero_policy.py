@@ -35,6 +35,7 @@ class Listening:
     def __init__(self, policy):
         self.policy, self.asked, self.answered = policy, [], []
         self.chunk_length, self.data_config = policy.chunk_length, policy.data_config
+        self.state_history = policy.state_history
 
     def get_action(self, observations):
         self.asked.append(observations)

@@ -143,10 +143,11 @@ def compared(
     """Values beside the committed ones."""
     found: dict[str, dict[str, Any]] = {}
     for name, guard in guards.items():
-        found[name] = {"value": values[name]}
+        value = float(values[name])
+        found[name] = {"value": value}
         if committed is not None:
             before = committed.ratios[name]
-            factor = values[name] / before.value if guard.better == HIGHER else before.value / values[name]
+            factor = value / before.value if guard.better == HIGHER else before.value / value
             found[name] |= {"committed": before.value, "change": factor - 1, "worse": factor < 1 - before.tolerance}
     return found
 

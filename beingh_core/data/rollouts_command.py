@@ -97,7 +97,7 @@ def _rollouts(given: argparse.Namespace) -> int:
     )  # fmt: skip
     rollouts = wanted.rollouts()
     contract, form, spec = rollouts.contract, getattr(rollouts, "form", None), wanted.spec(rollouts)
-    workers = given.workers or os.cpu_count() or 1
+    workers = given.workers or len(os.sched_getaffinity(0))
     begin_s, robot_s, failed = time.monotonic(), 0.0, 0
     with DatasetWriter(given.out, spec) as writer:
         if form is not None:
@@ -155,16 +155,10 @@ def _made(wanted: _Wanted, rollouts, seeds: Iterator[int], staging: Callable[[],
         for seed in seeds:
             yield _one(wanted, rollouts, seed, staging())
         return
-    from beingh_core.data.workers import pool_of
-    from beingh_core.interrupts import held_back
+    from beingh_core.data.workers import in_order, pool_of, started
 
     with pool_of(workers) as pool:
-        running = []
-        for seed in seeds:
-            with held_back():  # this starts a process
-                running.append(pool.submit(_in_worker, wanted, seed, staging()))
-            if len(running) > workers:
-                yield running.pop(0).result()
+        yield from in_order(started(pool, _in_worker, ((wanted, seed, staging()) for seed in seeds)), workers)
 
 
 _kept: dict = {}

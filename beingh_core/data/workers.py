@@ -6,7 +6,8 @@ import contextlib
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -46,12 +47,8 @@ def converted(
             yield bag, _checked(attempt(bag, *rest))
         return
     with pool_of(workers) as pool:
-
-        def submit(bag: Path) -> Callable[[], Result]:
-            with held_back():  # this starts a worker
-                return pool.submit(attempt, bag, *rest).result
-
-        yield from _in_order(bags, submit, workers)
+        results = in_order(started(pool, attempt, ((bag, *rest) for bag in bags)), workers)
+        yield from ((bag, _checked(result)) for bag, result in zip(bags, results))
 
 
 @contextlib.contextmanager
@@ -78,6 +75,25 @@ def pool_of(workers: int) -> Iterator[ProcessPoolExecutor]:
             ) from None
 
 
+def started(pool: ProcessPoolExecutor, function: Callable, calls: Iterable[tuple]) -> Iterator[Callable[[], Any]]:
+    """Starts a call of the function with each of the arguments when it is asked for; gives what waits for its result."""
+    for arguments in calls:
+        with held_back():  # this starts a worker
+            future = pool.submit(function, *arguments)
+        yield future.result
+
+
+def in_order(calls: Iterable[Callable[[], Any]], ahead: int) -> Iterator[Any]:
+    """Results in the order of calls that were started; bounds how many are under way, or complete and not taken."""
+    running: deque[Callable[[], Any]] = deque()
+    for get in calls:
+        running.append(get)
+        if len(running) > ahead:
+            yield running.popleft()()
+    for get in running:
+        yield get()
+
+
 def _end_with_parent() -> None:
     """A worker of a process that was killed would wait for work for ever."""
     parent = multiprocessing.parent_process()
@@ -95,20 +111,6 @@ def attempt(bag: Path, *rest: Any) -> Result:
         return convert(bag, *rest)
     except BeingHError as error:
         return error
-
-
-def _in_order(
-    bags: Sequence[Path], submit: Callable[[Path], Callable[[], Result]], workers: int
-) -> Iterator[tuple[Path, Result]]:
-    """Results in the order of the bags; bounds what is complete and not committed."""
-    running: list[tuple[Path, Callable[[], Result]]] = []
-    for bag in bags:
-        running.append((bag, submit(bag)))
-        if len(running) > workers:
-            first, get = running.pop(0)
-            yield first, _checked(get())
-    for bag, get in running:
-        yield bag, _checked(get())
 
 
 def _checked(result: Result) -> Result:
@@ -142,8 +144,8 @@ def _on_ray(
         workers = settings.workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
         task = ray.remote(num_cpus=1, max_retries=2)(_on_a_node)
         rest = (settings, spec, opener, staging.resolve(), threads_for(spec.cameras, 1))
-        submit = lambda bag: _ray_result(ray, task.remote(bag.resolve(), *rest))
-        yield from zip(bags, (result for _, result in _in_order(bags, submit, workers)))
+        results = in_order((_ray_result(ray, task.remote(bag.resolve(), *rest)) for bag in bags), workers)
+        yield from ((bag, _checked(result)) for bag, result in zip(bags, results))
     finally:
         if ours:
             ray.shutdown()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from beingh_core.state_history import StateHistory
 from beingh_core.suite.guided import ActionFlow, guided_chunk, soft_mask
 from beingh_core.suite.joining import Joining
 
@@ -24,6 +25,11 @@ class Answers:
         self.transform, self.data_config = policy.transform, policy.data_config
         self._flow = ActionFlow(policy.engine) if joining.guided else None
         self._before: tuple[int, torch.Tensor] | None = None  # base tick and (1, H, 200) of the chunk before
+
+    @property
+    def state_history(self) -> StateHistory:
+        """See `BeingHPolicy.state_history`."""
+        return self._policy.state_history
 
     @property
     def last_timing_ms(self) -> dict[str, float]:

@@ -7,6 +7,7 @@ them and the simulated robot there is no ROS.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,7 +115,7 @@ class Player:
             time_s=round(judge.success_s if judge.success else judge.elapsed_s, 3),
             first_lifted=judge.first_lifted,
             ticks=len(joining.sent),
-            held=sum(tick < len(joining.sent) for tick in joining.held),
+            held=joining.undecided,
             chunks=len(joining.chunks),
             late=int(joining.late),
             refused=joining.refused,
@@ -142,13 +143,16 @@ class Player:
         maker.start_epoch(start)
         told = INSTRUCTION.format(colour=judge.wanted)
         pending: Pending | None = None
+        measured: list[dict[str, float]] = []  # joints of every tick
         last_start, unreached = None, 0
         for tick in range(round(seconds * contract.rate_hz)):
             pending = self._arrived(joining, pending)
+            measured.append(self._unknown | robot.positions())
             if joining.wants(last_start, pending is not None):
                 arrival, last_start = tick + timing.delay + rng.randint(0, timing.jitter), tick
                 ask = joining.ask(arrival)
-                made = maker.finish(maker.begin(self._observe(tick), told), ask.prefix, ask.onward)
+                seen = self._observe(tick, [measured[max(0, tick - steps)] for steps in maker.history.before])
+                made = maker.finish(maker.begin(seen, told), ask.prefix, ask.onward)
                 pending, unreached = (arrival, ask.base, made.positions), unreached + made.unreached
                 pending = self._arrived(joining, pending)  # without a delay it is there at once
             command = joining.advance()
@@ -165,13 +169,14 @@ class Player:
         joining.add(*pending[1:])
         return None
 
-    def _observe(self, tick: int) -> Observation:
+    def _observe(self, tick: int, joints: Sequence[dict[str, float]]) -> Observation:
+        """Pictures of now, and the joints of the ticks that the policy is shown, the oldest first."""
         images = {
             name: view.apply(self._pictures.colour(self.robot.data, self.robot.views[name]))
             for name, view in self._views.items()
         }
-        joints = self._unknown | self.robot.positions()
-        return Observation(stamp_ns=self._clock.stamp_ns(tick), images=images, joints=joints)
+        *earlier, now = joints
+        return Observation(stamp_ns=self._clock.stamp_ns(tick), images=images, joints=now, earlier=tuple(earlier))
 
     def close(self) -> None:
         """Release the rendering contexts."""

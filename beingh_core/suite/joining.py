@@ -90,7 +90,8 @@ class Joining:
         seams: Ticks at which another chunk, or a halt, took over from a chunk.
         held: Ticks that no chunk decided, and the first one of the first chunk: it begins at rest, it joins nothing.
         chunks: (base, (H, J)) of every chunk that was taken.
-        late, refused: Chunks that came behind their locked prefix; that could not be used at all.
+        undecided: How many ticks no chunk decided.
+        late, refused: Chunks that came behind the prefix that they repeat; that could not be used at all.
     """
 
     shown = locked = guided = False
@@ -119,7 +120,7 @@ class Joining:
         self.seams: list[int] = []
         self.held: list[int] = []
         self.chunks: list[tuple[int, np.ndarray]] = []
-        self.late = self.refused = 0
+        self.late = self.refused = self.undecided = 0
 
     @property
     def tick(self) -> int:
@@ -136,7 +137,7 @@ class Joining:
 
     def add(self, base: int, rows_HJ: np.ndarray) -> None:
         """A chunk comes."""
-        self.late += self.locked and self.tick - base > self._lock
+        self.late += self.shown and self.tick - base > self.timing.lock
         self._join(base, max(self.tick, base + self._lock), rows_HJ)
 
     def advance(self) -> np.ndarray:
@@ -163,6 +164,7 @@ class Joining:
     def _note(self, wanted_J: np.ndarray | None, command_J: np.ndarray) -> None:
         if wanted_J is None:
             self.held.append(self.tick)
+            self.undecided += 1
             wanted_J = self.targets[-1] if self.targets else self._start
         self.targets.append(wanted_J)
         self.sent.append(command_J)

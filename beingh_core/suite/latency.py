@@ -29,6 +29,7 @@ def run(given: Latency) -> Path:
     settings = {
         "robot": contract.robot,
         "contract": hashlib.sha256(contract.path.read_bytes()).hexdigest(),
+        "urdf": hashlib.sha256(contract.urdf_path.read_bytes()).hexdigest(),
         "checkpoints": {name: fingerprint(Path(place)) for name, place in given.checkpoints.items()},
         "jitter": given.jitter,
         "seconds": given.seconds,
@@ -48,21 +49,14 @@ def run(given: Latency) -> Path:
 
 def _played(given: Latency, jobs: list[tuple[str, str, int, int]]) -> Iterator[dict[str, object]]:
     """The row of each job, in order."""
-    workers = min(given.workers or os.cpu_count() or 1, max(1, len(jobs)))
+    workers = min(given.workers or len(os.sched_getaffinity(0)), max(1, len(jobs)))
     if workers == 1:
         yield from (play(given, *job) for job in jobs)
         return
-    from beingh_core.data.workers import pool_of
-    from beingh_core.interrupts import held_back
+    from beingh_core.data.workers import in_order, pool_of, started
 
     with pool_of(workers) as pool:
-        running = []
-        for job in jobs:
-            with held_back():  # this starts a process
-                running.append(pool.submit(play, given, *job))
-            if len(running) > 2 * workers:
-                yield running.pop(0).result()
-        yield from (one.result() for one in running)
+        yield from in_order(started(pool, play, ((given, *job) for job in jobs)), 2 * workers)
 
 
 _kept: dict = {}  # the player and the policies of this process

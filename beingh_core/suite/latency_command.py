@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from beingh_core.errors import BeingHError
+from beingh_core.suite.lists import listed
 
 _LATENCY = (
     "Lets a checkpoint pick told cubes in the simulator while every chunk comes a number of ticks after its picture, on a "
@@ -42,7 +43,7 @@ def _latency(given: argparse.Namespace) -> None:
 
     out = run(
         Latency(
-            robot=given.robot, checkpoints=named(given.checkpoint), methods=_listed(given.methods),
+            robot=given.robot, checkpoints=named(given.checkpoint), methods=listed(given.methods),
             delays=_numbers(given.delays), jitter=given.jitter, episodes=given.episodes, seed=given.seed,
             seconds=given.seconds, workers=given.workers, out=given.out,
         )
@@ -71,13 +72,9 @@ def named(texts: list[str]) -> dict[str, str]:
     return found
 
 
-def _listed(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
 def _numbers(text: str) -> tuple[int, ...]:
     try:
-        return tuple(int(part) for part in _listed(text))
+        return tuple(int(part) for part in listed(text))
     except ValueError:
         raise BeingHError(
             f"`{text}` is no list of steps", where="--delays", allowed="whole numbers, as 0,2,4"

@@ -14,6 +14,7 @@ from beingh_core.policy.checkpoint_check import check_checkpoint
 from beingh_core.suite.joining import WAYS
 
 MOST_EPISODES = 100_000
+MOST_SEED = 2**31
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +55,11 @@ class Latency:
                 raise BeingHError(
                     f"{', '.join(map(str, values)) or 'nothing'}: each once, and one at least", where=name
                 )
-        if not 1 <= self.episodes <= MOST_EPISODES or self.seed < 0 or not 0.0 < self.seconds <= 3600.0:
+        most = MOST_EPISODES
+        if not 1 <= self.episodes <= most or not 0 <= self.seed <= MOST_SEED or not 1.0 <= self.seconds <= 3600.0:
             raise BeingHError(
                 f"{self.episodes} episodes of {self.seconds:g} s from seed {self.seed}",
-                allowed=f"1 to {MOST_EPISODES} episodes of more than 0 and up to 3600 s, seed 0 or more",
+                allowed=f"1 to {most} episodes of 1 to 3600 s, seed 0 to {MOST_SEED}",
             )
         if not 0 <= self.workers <= 1024:
             raise BeingHError(f"--workers {self.workers}", allowed="0 to 1024")
@@ -75,6 +77,13 @@ class Latency:
                 f"delays {', '.join(map(str, self.delays))} with jitter {self.jitter}",
                 where="--delays, --jitter",
                 allowed=f"0 to {length} steps, the chunk of `{contract.robot}`",
+            )
+        counted = [s for s in contract.action if s.mode == "relative" or s.frame == "chunk_start"]
+        if counted and "guided_rtc" in self.methods:
+            raise BeingHError(
+                f"the action `{counted[0].slot}` counts from where a chunk begins, so two chunks' numbers cannot be compared",
+                where=f"{contract.path}, --methods guided_rtc",
+                remedy="leave guided_rtc out for this robot",
             )
         for directory in self.checkpoints.values():
             check_checkpoint(contract, checkpoint_directory(directory), contract.policy.dataset_name)

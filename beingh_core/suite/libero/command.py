@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from beingh_core.errors import BeingHError
+from beingh_core.suite.lists import listed
 
 _LIBERO = (
     "Plays LIBERO's tasks from their official initial states with a checkpoint, a policy server (`beingh serve "
@@ -106,21 +107,18 @@ def _demonstrations(given: argparse.Namespace) -> None:
     print(told, end="")
 
 
-def listed(text: str) -> tuple[str, ...]:
-    """Names between commas."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
 def numbers(text: str) -> tuple[int, ...]:
     """Numbers and ranges between commas: `0-3,7`.
 
     Raises:
-        BeingHError: something else is there.
+        BeingHError: something else is there, or nothing between commas.
     """
     found: list[int] = []
+    if text.strip() and not listed(text):
+        raise BeingHError(f"`{text}` names no task", where="--tasks", allowed="as 0-9 or 0,3,7; nothing for all")
     for part in listed(text):
         first, dash, last = part.partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()) or len(part) > 9:
+        if not first.isdecimal() or (dash and not last.isdecimal()) or len(part) > 9 or int(last or first) < int(first):
             raise BeingHError(f"`{part}` is no number or range", where="--tasks", allowed="as 0-9 or 0,3,7")
         found += range(int(first), int(last or first) + 1) if int(last or first) < 1000 else [1000]
     return tuple(found)

@@ -28,8 +28,6 @@ MAX_STEPS = {
 TASKS = {name: 10 for name in SUITES} | {"libero_90": 90, LIFT: 1}
 STATES = 50  # official ones of a task
 SETTLE = 10  # steps
-EXECUTED = 8  # actions of a chunk
-PIXELS = 512
 WAIT = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
 
 

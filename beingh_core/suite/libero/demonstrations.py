@@ -20,7 +20,7 @@ from beingh_core.suite.libero.crew import Environments, Job, shared_out
 from beingh_core.suite.libero.episode import RATE_HZ
 from beingh_core.suite.libero.expert import Expert
 from beingh_core.suite.libero.policies import Task
-from beingh_core.suite.libero.process import Lost, Process, check_python
+from beingh_core.suite.libero.process import Lost, Process, check_python, check_workers
 
 SUITE = "libero_object"
 STATE, ACTION = "observation.state", "action"
@@ -69,10 +69,9 @@ class Demonstrations:
                 f"{self.episodes} episodes, seed {self.seed}, noise {self.noise:g}",
                 allowed=f"1 to 10000 episodes, seed 0 to {SEEDS // 2 - 1}, noise 0 to 0.5",
             )
-        if not 64 <= self.pixels <= 512 or self.pixels % 2 or not 1 <= self.workers <= 256:
-            raise BeingHError(
-                f"{self.pixels} pixels, {self.workers} workers", allowed="64 to 512 pixels, even; 1 to 256 workers"
-            )
+        if not 64 <= self.pixels <= 512 or self.pixels % 2:
+            raise BeingHError(f"{self.pixels} pixels", where="--pixels", allowed="64 to 512, even")
+        check_workers(self.workers, self.deadline_s)
         if not self.python:
             raise BeingHError(
                 "no Python of an environment", where="--python", remedy="docs/libero.md tells how to make one"

@@ -39,14 +39,13 @@ class Expert:
             )
         self._object, self._basket = wanted[0], wanted[1] if len(wanted) > 1 else None
         self._shapes = shapes
-        self._phases = iter(self._plan())
+        self._actions = iter(self._plan())
         self._seen: Mapping[str, np.ndarray] = {}
-        self.phase = ""
 
     def action(self, seen: Mapping[str, np.ndarray]) -> np.ndarray:
         """(7,) next action of the environment for what is seen now; it stands still when it is through."""
         self._seen = seen
-        return next(self._phases, np.array([0.0] * 6 + [OPEN]))
+        return next(self._actions, np.array([0.0] * 6 + [OPEN]))
 
     def _plan(self):
         """Actions, one by one; looks at what is seen each time."""
@@ -55,26 +54,23 @@ class Expert:
         low, high = self._span(self._object)
         depth = min(FINGER_M, (high - low) / 2)
         over = lambda name, height: np.append(self._middle(name), height)
-        yield from self._go(
-            "over", lambda: over(self._object, self._span(self._object)[1] + ABOVE_M), grasp, OPEN, 0.012
-        )
-        yield from self._go("down", lambda: over(self._object, self._span(self._object)[1] - depth), grasp, OPEN, 0.008)
-        yield from self._still("close", grasp, CLOSED, CLOSING)
+        yield from self._go(lambda: over(self._object, self._span(self._object)[1] + ABOVE_M), grasp, OPEN, 0.012)
+        yield from self._go(lambda: over(self._object, self._span(self._object)[1] - depth), grasp, OPEN, 0.008)
+        yield from self._still(grasp, CLOSED, CLOSING)
         hanging = self._tip()[2] - self._span(self._object)[0]  # of the object, under the fingers
         if self._basket is None:
-            yield from self._go("lift", lambda: self._tip() + [0.0, 0.0, 0.1], down, CLOSED, 0.0)
+            yield from self._go(lambda: self._tip() + [0.0, 0.0, 0.1], down, CLOSED, 0.0)
             return
         height = self._span(self._basket)[1] + CARRY_M + hanging
-        yield from self._go("lift", lambda: np.append(self._tip()[:2], height), down, CLOSED, 0.02)
-        yield from self._go("carry", lambda: over(self._basket, height), down, CLOSED, 0.015)
+        yield from self._go(lambda: np.append(self._tip()[:2], height), down, CLOSED, 0.02)
+        yield from self._go(lambda: over(self._basket, height), down, CLOSED, 0.015)
         inside = self._span(self._basket)[0] + 0.07 + hanging
-        yield from self._go("lower", lambda: over(self._basket, inside), down, CLOSED, 0.02)
-        yield from self._still("open", down, OPEN, OPENING)
-        yield from self._go("leave", lambda: over(self._basket, height), down, OPEN, 0.02)
+        yield from self._go(lambda: over(self._basket, inside), down, CLOSED, 0.02)
+        yield from self._still(down, OPEN, OPENING)
+        yield from self._go(lambda: over(self._basket, height), down, OPEN, 0.02)
 
-    def _go(self, phase, target, rotation, gripper, near_m, most=90):
+    def _go(self, target, rotation, gripper, near_m, most=90):
         """Towards a place that is looked up anew in each step, until it is near or does not come nearer."""
-        self.phase = phase
         for _ in range(most):
             error = target() - self._tip()
             turn = (rotation * self._rotation().inv()).as_rotvec()
@@ -82,8 +78,7 @@ class Expert:
                 return
             yield _clipped(error, turn, gripper)
 
-    def _still(self, phase, rotation, gripper, steps):
-        self.phase = phase
+    def _still(self, rotation, gripper, steps):
         place = self._tip()
         for _ in range(steps):
             yield _clipped(place - self._tip(), (rotation * self._rotation().inv()).as_rotvec(), gripper)

@@ -113,6 +113,12 @@ class PolicySource:
                 allowed=conventions.DATA_CONFIG,
                 remedy=f"serve it with --data-config {conventions.DATA_CONFIG}",
             )
+        if policy.state_history.rows > 1:
+            raise BeingHError(
+                f"the checkpoint is shown {policy.state_history.rows} states, and an environment tells the last one only",
+                where="--policy",
+                allowed="a checkpoint without model.state_history",
+            )
         self._policy, self._executed, self._seed, self._lock = policy, executed, seed, threading.Lock()
 
     def episode(self, task: Task, trial: int) -> _PolicyAnswerer:

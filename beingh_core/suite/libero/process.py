@@ -100,6 +100,15 @@ class Process:
         return f"{self.name} ended in `{do}` with status {status} (its last words are in {self._log})"
 
 
+def check_workers(workers: int, deadline_s: float) -> None:
+    """Refuses a number of processes, or a longest wait for an answer [s], that cannot be meant."""
+    if not 1 <= workers <= 256 or not 1.0 <= deadline_s <= 86400.0:
+        raise BeingHError(
+            f"{workers} workers, deadline {deadline_s:g} s", where="--workers, --deadline",
+            allowed="1 to 256 workers, 1 to 86400 s",
+        )  # fmt: skip
+
+
 def check_python(python: str, log: Path, deadline_s: float, *, robosuite_only: bool = False) -> dict[str, str]:
     """Package -> version of an environment, after it was seen to have what is needed.
 

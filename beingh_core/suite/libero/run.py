@@ -14,10 +14,11 @@ from beingh_core.suite.journal import Journal
 from beingh_core.suite.libero import conventions, policies, report
 from beingh_core.suite.libero.crew import Environments, Job, shared_out
 from beingh_core.suite.libero.episode import play
-from beingh_core.suite.libero.process import Lost, check_python
+from beingh_core.suite.libero.process import Lost, check_python, check_workers
 
 KEYS = ("suite", "task", "trial")
 TABLE = "table.md"
+MOST_SEED = 2**31
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,12 +75,13 @@ class Run:
             raise BeingHError(f"{self.trials} trials", where="--trials", allowed=f"1 to {states}, the official states")
         if not 64 <= self.pixels <= 1024 or self.pixels % 2:
             raise BeingHError(f"pictures of {self.pixels} pixels", where="--pixels", allowed="even, 64 to 1024")
-        if not 1 <= self.workers <= 256 or not 1.0 <= self.deadline_s <= 86400.0 or self.executed < 1:
+        if self.executed < 1 or self.seed > MOST_SEED:
             raise BeingHError(
-                f"{self.workers} workers, {self.executed} actions, deadline {self.deadline_s:g} s",
-                where="--workers, --executed, --deadline",
-                allowed="1 to 256 workers, at least 1 action, 1 to 86400 s",
+                f"{self.executed} actions, seed {self.seed}",
+                where="--executed, --seed",
+                allowed=f"at least 1 action, seed up to {MOST_SEED}",
             )
+        check_workers(self.workers, self.deadline_s)
         if not self.policy:
             raise BeingHError("no policy", where="--policy", allowed="a directory, tcp://HOST:PORT, expert or hold")
         if not self.python:
@@ -127,6 +129,7 @@ def run(given: Run) -> str:
     }  # fmt: skip
     with Journal(given.out, settings, KEYS) as journal:
         wanted = list(given.jobs())
+        of_this = set(wanted)
         done = {journal.key(row) for row in report.latest(journal.rows) if not row["error"]}
         missing = [job for job in wanted if job not in done]
         if missing:
@@ -135,7 +138,7 @@ def run(given: Run) -> str:
                 device=given.device, token_file=given.token_file,
             )  # fmt: skip
             _play(given, missing, source, journal)
-        rows = [row for row in journal.rows if journal.key(row) in set(wanted)]
+        rows = [row for row in journal.rows if journal.key(row) in of_this]
     text = report.table(rows, given.policy) + "\n" + report.environment(versions, given.pixels) + "\n"
     (given.out / TABLE).write_text(text, encoding="utf-8")
     return text
