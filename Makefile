@@ -15,8 +15,8 @@ VIEWER ?= none
 RECORD ?=
 OUT ?= out/demo
 PYTEST_ARGS ?=
-# Episodes that make checkpoint records.
-DEMONSTRATIONS ?= 1000
+# Episodes that make checkpoint records; the SO-101's have twice the rows.
+DEMONSTRATIONS ?= $(if $(filter so101,$(ROBOT)),600,1000)
 
 # A sourced ROS installation brings its own rclpy, which must not be mixed with the wheels: another environment.
 ifdef ROS_DISTRO

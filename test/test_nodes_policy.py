@@ -35,7 +35,7 @@ def test_chunks_repeat_the_locked_prefix_and_wait_for_their_acceptance(bench):
         assert np.abs(np.diff(read.positions[D - 1 :, :7], axis=0)).max() < 0.5
         assert len(around.chunks.messages) == count
         # s ticks lie between the starts, and up to a period of the camera between a start and its picture.
-        assert base >= last + FR3.uac.execution_steps - 2
+        assert base >= last + FR3.uac.execution_steps - 4
         last = base
         around.accept(chunk)
     around.wait_status("chunks", "^[3-9]")

@@ -167,7 +167,9 @@ def test_a_robot_that_cannot_pick_is_refused():
 
 
 def test_guidance_compares_no_numbers_that_count_from_different_places(tmp_path, capsys):
-    relative = contract_with(tmp_path, lambda raw: raw["action"]["eef_position"].update(frame="chunk_start"), "relative.yaml")
+    relative = contract_with(
+        tmp_path, lambda raw: raw["action"]["eef_position"].update(frame="chunk_start"), "relative.yaml"
+    )
     words = ("--robot", relative.path, "--methods", "uac,guided_rtc")
     assert run(tmp_path / "out", *words) == 2
     assert "`eef_position` counts from where a chunk begins" in capsys.readouterr().err
