@@ -7,25 +7,14 @@ from pathlib import Path
 from beingh_core.contract.paths import find_in_package
 from beingh_core.errors import BeingHError
 
-# The robot of the shipped checkpoint.
-ROBOT, CHECKPOINT = "fr3", "checkpoints/fr3_cubes"
+ROBOT = "fr3"
 POLICIES = ("auto", "checkpoint", "expert")
 
 
-def checkpoint_directory(text: str) -> Path:
-    """The checkpoint directory that a user names, the demo's own for "".
-
-    Raises:
-        BeingHError: When there is none.
-    """
-    path = Path(text) if text else (find_in_package(CHECKPOINT) or Path(CHECKPOINT))
-    if not (path / "config.json").is_file():
-        raise BeingHError(
-            "there is no checkpoint",
-            where=path,
-            remedy="give --checkpoint DIR (make demo CHECKPOINT=DIR), or train one: make checkpoint",
-        )
-    return path
+def own_checkpoint(robot: str) -> Path | None:
+    """The checkpoint that comes with the package, or that `make checkpoint` left, for a contract of this name."""
+    path = find_in_package(f"checkpoints/{robot}_cubes")
+    return path if path is not None and (path / "config.json").is_file() else None
 
 
 def policy_of(robot: str, policy: str, checkpoint: str) -> Path | None:
@@ -34,19 +23,30 @@ def policy_of(robot: str, policy: str, checkpoint: str) -> Path | None:
     Args:
         robot: Name of the contract.
         policy: One of POLICIES; auto is the checkpoint that is given or that the robot has, else the expert.
-        checkpoint: Checkpoint directory; "" for the demo's own.
+        checkpoint: Checkpoint directory; "" for the robot's own.
 
     Raises:
         BeingHError: There is no such checkpoint, or one beside the expert.
     """
-    if policy == "expert" and checkpoint:
-        raise BeingHError("the expert takes no checkpoint", where="--policy expert", remedy="leave --checkpoint out")
-    if policy == "expert" or (policy == "auto" and robot != ROBOT and not checkpoint):
+    if policy == "expert":
+        if checkpoint:
+            raise BeingHError(
+                "the expert takes no checkpoint", where="--policy expert", remedy="leave --checkpoint out"
+            )
         return None
-    if robot != ROBOT and not checkpoint:
+    if checkpoint:
+        if not (Path(checkpoint) / "config.json").is_file():
+            raise BeingHError(
+                "there is no checkpoint",
+                where=checkpoint,
+                remedy="give --checkpoint DIR (make demo CHECKPOINT=DIR), or train one: make checkpoint",
+            )
+        return Path(checkpoint)
+    own = own_checkpoint(robot)
+    if own is None and policy == "checkpoint":
         raise BeingHError(
             f"`{robot}` has no checkpoint of its own",
             where="--policy checkpoint",
             remedy="give --checkpoint DIR (make demo CHECKPOINT=DIR), or take --policy expert",
         )
-    return checkpoint_directory(checkpoint)
+    return own

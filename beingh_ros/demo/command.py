@@ -29,7 +29,7 @@ from beingh_core.sim import CUBE_COLOURS
 from beingh_core.sim.describe import left_open
 from beingh_core.sim.hand import HAND_SLOTS, hands_of
 from beingh_ros.bringup import BringupOptions, ProcessGroup, check_start, processes
-from beingh_ros.demo.choice import CHECKPOINT, POLICIES, ROBOT, policy_of
+from beingh_ros.demo.choice import POLICIES, ROBOT, policy_of
 from beingh_ros.demo.gallery import STILL, run_all
 from beingh_ros.demo.progress import PlainProgress, make_progress
 from beingh_ros.demo.recording import EpisodeRecording, episodes_only
@@ -330,7 +330,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--robot", default=ROBOT, help="robot contract: name or path")
     parser.add_argument(
-        "--policy", choices=POLICIES, default="auto", help=f"auto: the checkpoint for {ROBOT}, else the scripted expert"
+        "--policy", choices=POLICIES, default="auto", help="auto: the robot's own checkpoint, else the scripted expert"
     )
     parser.add_argument("--all", action="store_true", help="every robot, one after the other: a table and one picture")
     parser.add_argument("--episodes", type=int, default=3)
@@ -341,7 +341,7 @@ def _parser() -> argparse.ArgumentParser:
         help='the task in words, such as "pick up the red cube"; by default the seed chooses',
     )
     parser.add_argument("--seconds", type=float, default=0.0, help="longest time of an episode [s], 0 for the usual")
-    parser.add_argument("--checkpoint", default="", help=f"checkpoint directory, default {CHECKPOINT}")
+    parser.add_argument("--checkpoint", default="", help="checkpoint directory; empty: checkpoints/<robot>_cubes")
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="directory of the report")
     parser.add_argument("--record", default="", metavar="DIR", help="record a bag of each episode in this folder")
     parser.add_argument("--viewer", choices=VIEWERS, default="none", help="live view; rerun needs a screen")
