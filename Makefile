@@ -10,6 +10,7 @@ POLICY ?= auto
 EPISODES ?= 3
 SEED ?= 0
 INSTRUCTION ?=
+TASK ?= pick
 CHECKPOINT ?=
 VIEWER ?= none
 RECORD ?=
@@ -38,7 +39,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:
 	@echo "make demo        run EPISODES=3 episodes in simulation, write $(OUT)/report.html"
 	@echo "                 ROBOT=so101  POLICY=expert  SEED=0  INSTRUCTION='pick up the red cube'  CHECKPOINT=DIR"
-	@echo "                 VIEWER=rerun  OUT=DIR  RECORD=DIR"
+	@echo "                 TASK=put (or push)  VIEWER=rerun  OUT=DIR  RECORD=DIR"
 	@echo "make demos       the demo of every robot, one after the other: out/demos/table.md and demos.png"
 	@echo "make test        run the tests (PYTEST_ARGS='-k name')"
 	@echo "make test-slow   run the thorough ones beside them"
@@ -49,7 +50,7 @@ help:
 
 demo: $(READY)
 	@$(RUN) -m beingh_ros.demo --robot "$(ROBOT)" --policy "$(POLICY)" --episodes "$(EPISODES)" --seed "$(SEED)" \
-		--instruction "$(INSTRUCTION)" --checkpoint "$(CHECKPOINT)" --out "$(OUT)" --viewer "$(VIEWER)" --record "$(RECORD)"
+		--instruction "$(INSTRUCTION)" --task "$(TASK)" --checkpoint "$(CHECKPOINT)" --out "$(OUT)" --viewer "$(VIEWER)" --record "$(RECORD)"
 
 demos: $(READY)
 	@$(RUN) -m beingh_ros.demo --all --episodes "$(EPISODES)" --seed "$(SEED)" --out out/demos

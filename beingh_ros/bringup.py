@@ -81,6 +81,7 @@ class BringupOptions:
         instruction: First instruction; "" waits for one on the topic.
         simulate: Whether a simulator stands in for the robot's drivers.
         seed: Seed of the simulated scene and of the policy's noise.
+        task: Tasks whose scenes the simulator has, as in `beingh_core.tasks`.
         spectator_fps: Rate of the simulator's spectator camera [1/s]; 0 for none.
         dry_run: Whether the controller keeps its commands to itself.
         autostart: Whether the nodes configure and activate themselves; else a lifecycle manager does.
@@ -105,6 +106,7 @@ class BringupOptions:
     instruction: str = ""
     simulate: bool = False
     seed: int = 0
+    task: str = "pick"
     spectator_fps: float = 0.0
     dry_run: bool = False
     autostart: bool = True
@@ -165,6 +167,7 @@ def _simulator(options: BringupOptions, contract: RobotContract) -> ProcessSpec:
     parameters = {
         "contract": str(options.contract),
         "seed": options.seed,
+        "task": options.task,
         "spectator_fps": float(options.spectator_fps),
     }
     return ProcessSpec(name="sim", executable="sim_node", parameters=parameters, namespace=options.namespace)

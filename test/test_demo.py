@@ -17,7 +17,8 @@ from beingh_core.contract import load_contract
 from beingh_core.data.bags import open_bag
 from beingh_core.errors import BeingHError
 from beingh_ros.demo import command
-from beingh_ros.demo.command import Demo, _instruction
+from beingh_ros.demo.choice import instruction_of
+from beingh_ros.demo.command import Demo
 
 pytestmark = pytest.mark.nodes
 
@@ -89,8 +90,8 @@ def test_two_short_episodes_end_in_a_report_with_every_promise_kept(checkpoint, 
     assert values["control_period_ms"]["p50"] == pytest.approx(50, abs=5)
     assert values["consumed_delay_steps"]["p50"] >= 1 and values["seam_velocity_jump_rad_s"]["max"] > 0
     assert {text: row["episodes"] for text, row in values["instruction_counts"].items()} == {
-        _instruction(5): 1,
-        _instruction(6): 1,
+        instruction_of(5): 1,
+        instruction_of(6): 1,
     }
     page = (tmp_path / "report.html").read_text()
     ticks = int(page.split(" ticks were seen")[0].split("<p>")[-1])
@@ -102,7 +103,7 @@ def test_two_short_episodes_end_in_a_report_with_every_promise_kept(checkpoint, 
     assert "episode 2: " in out and "report.html" in out
     for number, path in enumerate(sorted((tmp_path / "bags").iterdir())):
         with open_bag(path) as bag:
-            assert bag.complete and bag.custom["beingh_task"] == _instruction(5 + number)
+            assert bag.complete and bag.custom["beingh_task"] == instruction_of(5 + number)
             assert bag.custom["beingh_success"] == str(values["successes"] == 2).lower()
             told = [json.loads(bag.deserialise(m).data) for m in bag.messages(["/record/events"])]
             assert [event["event"] for event in told] == ["start", "end"] and bag.topics["/policy/chunk"].count >= 2
@@ -168,7 +169,7 @@ def test_what_cannot_be_run_is_refused_before_anything_starts(tmp_path):
 
 
 def test_seeds_in_a_row_name_every_colour():
-    assert len({_instruction(seed) for seed in range(3)}) == 3
+    assert len({instruction_of(seed) for seed in range(3)}) == 3
 
 
 def test_a_domain_in_which_somebody_was_killed_comes_last(tmp_path, monkeypatch):

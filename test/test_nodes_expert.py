@@ -18,7 +18,7 @@ def cubes(stamp_ns):
         marker = Marker(ns=colour, id=index, type=Marker.CUBE)
         marker.header.stamp = ns_to_stamp(stamp_ns)
         marker.pose.position.x, marker.pose.position.y, marker.pose.position.z = x, y, 0.02
-        marker.pose.orientation.w, marker.scale.x = 1.0, 0.04
+        marker.pose.orientation.w, marker.scale.z = 1.0, 0.04
         message.markers.append(marker)
     return message
 

@@ -225,7 +225,7 @@ def test_what_it_cannot_do_is_told():
     far = {colour: cube(3.0, 0.0) for colour in THREE}
     policy.cubes.push(2 * 10**9, far)
     home = np.array(load_contract("vx300s").home)
-    ask = {"language.instruction": "the red cube", "first_state": home, "commands": np.vstack([home] * 2)}
+    ask = {"language.instruction": "take the red cube", "first_state": home, "commands": np.vstack([home] * 2)}
     with pytest.raises(BeingHError, match="no arm of `vx300s` reaches"):
         policy.get_action(ask | {"stamp_ns": 2 * 10**9})
     with pytest.raises(BeingHError, match="nobody tells where the red cube was"):

@@ -19,7 +19,7 @@ def run(out, *words):
 def test_picks_become_a_dataset_which_is_continued(tmp_path, capsys):
     assert run(tmp_path / "d", "--episodes", 1, "--seed", 3) == 0
     assert run(tmp_path / "d", "--episodes", 2, "--seed", 3) == 0
-    assert "2 episodes; 0 failed picks" in capsys.readouterr().out
+    assert "2 episodes; 0 failed attempts" in capsys.readouterr().out
     dataset = Dataset(tmp_path / "d")
     contract = load_contract("vx300s")
     assert len(dataset.episodes) == 2 and set(dataset.tasks) == {"pick up the red cube", "pick up the green cube"}

@@ -6,6 +6,7 @@ already under way; neither the state nor that stretch tells which instruction it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -14,11 +15,12 @@ from beingh_core.contract import RobotContract
 from beingh_core.data.branches import Branch, BranchForm
 from beingh_core.data.rollouts import Rollouts
 from beingh_core.errors import BeingHError
+from beingh_core.tasks import PICK, Task
 
 LONGEST_S = 9.0  # of an episode
+_SPLIT = re.compile(r"\{colour\}|\{side\}")
 _PREFIX_SCALE = 4.0  # a prefix of d steps is drawn with the weight exp(-d / scale)
-_OTHERWISE = "move the hand over the table"  # the task of rows that pick nothing
-_FIELD = "{colour}"
+_OTHERWISE = "move the hand over the table"  # the task of rows in which nothing told is done
 
 
 class BranchedRollouts(Rollouts):
@@ -27,9 +29,10 @@ class BranchedRollouts(Rollouts):
     Args:
         contract: the robot.
         noise: see `Rollouts`.
-        instructions: sentences with `{colour}`; each branch has one of them.
+        instructions: see `sentences_of`; each branch has one of its task's sentences.
         longest: longest committed prefix [steps]; None for the contract's delay and one more.
         every: every so many rows, at random, have branches.
+        tasks: what the robot is told to do.
 
     Attributes:
         form: of the branches.
@@ -45,15 +48,14 @@ class BranchedRollouts(Rollouts):
         instructions: Sequence[str] = (),
         longest: int | None = None,
         every: int = 2,
+        tasks: Sequence[Task] = (PICK,),
     ) -> None:
         from beingh_core.sim.expert_policy import ExpertPolicy
         from beingh_core.sim.wander import Wanderer
         from beingh_core.sim.words import SceneWords
 
-        super().__init__(contract, noise)
-        self._instructions, self._every = tuple(dict.fromkeys(instructions or (self._instruction,))), every
-        if odd := [text for text in self._instructions if text.count(_FIELD) != 1]:
-            raise BeingHError(f"the instruction {odd[0]!r} has not one field {_FIELD}")
+        super().__init__(contract, noise, instructions, tasks)
+        self._every = every
         self._longest = contract.uac.delay_steps + 1 if longest is None else longest
         self._horizon = contract.policy.chunk_length
         if not 0 <= self._longest < self._horizon:
@@ -61,19 +63,24 @@ class BranchedRollouts(Rollouts):
                 f"prefixes of up to {self._longest} steps, of chunks of {self._horizon}",
                 allowed=f"0 to {self._horizon - 1}",
             )
-        self._words, names = SceneWords(self.robot), list(self.robot.objects())
+        self._words, names, told = SceneWords(self.robot), list(self.robot.objects()), self._told()
         # Each keeps to its way of holding the one cube that it is asked for.
         self._experts = {name: ExpertPolicy(contract, inference_s=0.0) for name in names}
         self._still = np.asarray(contract.limits.is_velocity)
         self._wanderer = Wanderer(
-            self.robot, self._expert, contract.joint_names, self._still, np.array(contract.home), contract.dt_s
+            self.robot, self._expert, contract.joint_names, self._still, np.array(contract.home), contract.dt_s, told
         )
-        told = [text.format(colour=name) for text in self._instructions for name in names]
-        parts = [part for text in self._instructions for part in text.split(_FIELD) if part.strip()]
+        texts = [
+            one.text(text) for task in tasks for text in self._sentences[task.name] for one in told if one.task is task
+        ]
+        parts = [part for found in self._sentences.values() for text in found for part in _SPLIT.split(text)]
+        sides = [side for task in tasks for side in task.sides]
+        things = [*names, *dict.fromkeys(thing for task in tasks for thing in task.things)]
+        phrases = [*parts, *names, *sides, *things, *self._words.phrases()]
         self.form = BranchForm(
-            branches=len(names), steps=self._horizon, replies=self._words.most,
-            texts=tuple(dict.fromkeys([*told, *self._words.texts(names)])),
-            phrases=tuple(dict.fromkeys([*parts, *names, *self._words.phrases()])),
+            branches=len(told), steps=self._horizon, replies=self._words.most * (1 + max(len(t.things) for t in tasks)),
+            texts=tuple(dict.fromkeys([*texts, *self._words.texts(things)])),
+            phrases=tuple(dict.fromkeys(phrase for phrase in phrases if phrase.strip())),
         )  # fmt: skip
         weights = np.exp(-np.arange(self._longest + 1) / _PREFIX_SCALE)
         self._weights = weights / weights.sum()
@@ -102,7 +109,11 @@ class BranchedRollouts(Rollouts):
             shown = self._branches(rng, sent_TJ, ahead_TJ, measured_J, cubes, replies) if branches else ()
             row_J = self._disturbed(ahead_TJ[0], sent_TJ[-1], rng)
             action = self._rows.action(sent_TJ[-1], row_J)
-            task = _OTHERWISE if goal.colour is None else str(rng.choice(self._instructions)).format(colour=goal.colour)
+            task = (
+                _OTHERWISE
+                if goal.told is None
+                else goal.told.text(str(rng.choice(self._sentences[goal.told.task.name])))
+            )
             vectors = {STATE: state, ACTION: action, **self.form.encode(shown, len(action))}
             yield Frame(vectors=vectors, images={IMAGES + n: image for n, image in images.items()}, task=task)
             seen = self._advance(row_J, rng)
@@ -110,20 +121,21 @@ class BranchedRollouts(Rollouts):
             goes_on = self._wanderer.go_on(cubes_of(self.robot))
 
     def _branches(self, rng, sent_TJ, ahead_TJ, measured_J, cubes, replies) -> list[Branch]:
-        """What the expert does for every cube that it reaches, each behind a prefix of its own."""
+        """What the expert does for all that can be told and is within reach, each behind a prefix of its own."""
         from beingh_core.sim.expert_policy import OutOfReach
 
         found = []
-        for name, expert in self._experts.items():
+        for told in self._told():
             prefix = int(rng.choice(len(self._weights), p=self._weights))
-            task = str(rng.choice(self._instructions)).format(colour=name)
+            task = told.text(str(rng.choice(self._sentences[told.task.name])))
             begun_TJ = np.vstack([sent_TJ, ahead_TJ[:prefix]])
             try:
-                rows_TJ = expert.plan(name, cubes, begun_TJ, measured_J, self._horizon - prefix)
+                rows_TJ = self._experts[told.colour].plan(told, cubes, begun_TJ, measured_J, self._horizon - prefix)
             except OutOfReach:
                 continue
             actions = self._rows.actions(np.vstack([begun_TJ[1:], rows_TJ]))
-            found.append(Branch(task=task, actions=actions, prefix=prefix, replies=replies[name]))
+            said = [text for name in (told.colour, *told.task.things) for text in replies[name]]
+            found.append(Branch(task=task, actions=actions, prefix=prefix, replies=tuple(said)))
         return found
 
     def _advance(self, row_J: np.ndarray, rng: np.random.Generator):
@@ -143,5 +155,6 @@ class BranchedRollouts(Rollouts):
         """State (D,), view -> picture, and name -> replies, of now."""
         names = dict.fromkeys((name for signal in self.contract.state for name in signal.values), 0.0)
         state = self._rows.state(names | self.robot.positions())
-        replies = {name: self._words.replies(name, pose[0]) for name, pose in self.robot.objects().items()}
+        places = {name: thing[0] for name, thing in (self.robot.objects() | self.robot.things()).items()}
+        replies = {name: self._words.replies(name, place) for name, place in places.items()}
         return state, self._images(), replies

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError
+from beingh_core.tasks import PICK, TASKS, tasks_named
 
 _DESCRIPTION = (
-    "Lets the scripted expert pick cubes in the simulator, one instruction and one scene an episode, and writes what a camera "
+    "Lets the scripted expert do what it is told with cubes in the simulator, one instruction and one scene an episode, and writes what a camera "
     "sees, the state and the commands at the contract's rate. With --branches the robot is led about instead, and rows also "
     "hold what the expert would do for every instruction. An interrupted dataset is continued."
 )
@@ -27,6 +28,7 @@ class _Wanted:
     noise: float
     branches: bool
     instructions: tuple[str, ...]
+    task: str
     prefix: int | None
     every: int
     codec: str
@@ -34,12 +36,12 @@ class _Wanted:
 
     def rollouts(self):
         from beingh_core.data.branched_rollouts import BranchedRollouts
-        from beingh_core.data.rollouts import INSTRUCTION, Rollouts
+        from beingh_core.data.rollouts import Rollouts
 
-        contract = load_contract(self.robot)
+        contract, tasks = load_contract(self.robot), tasks_named(self.task)
         if self.branches:
-            return BranchedRollouts(contract, self.noise, self.instructions, self.prefix, self.every)
-        return Rollouts(contract, self.noise, *(self.instructions or (INSTRUCTION,)))
+            return BranchedRollouts(contract, self.noise, self.instructions, self.prefix, self.every, tasks)
+        return Rollouts(contract, self.noise, self.instructions, tasks)
 
     def spec(self, rollouts):
         from beingh_core.data import contract_rows
@@ -53,7 +55,7 @@ class _Wanted:
 
     def source(self, name: str, seed: int) -> str:
         """Of an episode; a dataset holds each once."""
-        kind = " branches" if self.branches else ""
+        kind = (" branches" if self.branches else "") + (f" task {self.task}" if self.task != PICK.name else "")
         return f"{name} seed {seed} noise {self.noise:g}{kind}"
 
 
@@ -62,7 +64,7 @@ def add_rollouts(commands) -> None:
     sim = commands.add_parser("sim", help="data from the simulator")
     verbs = sim.add_subparsers(metavar="WHAT", required=True)
     parser = verbs.add_parser(
-        "rollouts", help="picks of the scripted expert as a dataset", description=_DESCRIPTION,
+        "rollouts", help="what the scripted expert does as a dataset", description=_DESCRIPTION,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )  # fmt: skip
     add = parser.add_argument
@@ -71,7 +73,18 @@ def add_rollouts(commands) -> None:
     add("--episodes", type=int, default=50, help="how many successful ones the dataset is to have")
     add("--seed", type=int, default=0, help="scene of the first episode; the following ones count up")
     add("--noise", type=float, default=0.0, help="of commands, as a share of the largest step: 0 to 0.5")
-    add("--instruction", action="append", default=[], metavar="TEXT", help="with {colour}; several with --branches")
+    add(
+        "--instruction",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="with {colour}, or {colour} and {side}; several with --branches",
+    )
+    add(
+        "--task",
+        default=PICK.name,
+        help=f"what is told and in whose scenes: {', '.join(TASKS)}, or several with commas",
+    )
     add("--branches", action="store_true", help="lead the robot about, and show every instruction beside what is done")
     add("--every", type=int, default=2, help="with --branches: every so many rows, at random, have some")
     add(
@@ -92,7 +105,7 @@ def _rollouts(given: argparse.Namespace) -> int:
 
     _check(given)
     wanted = _Wanted(
-        robot=given.robot, noise=given.noise, branches=given.branches, instructions=tuple(given.instruction),
+        robot=given.robot, noise=given.noise, branches=given.branches, instructions=tuple(given.instruction), task=given.task,
         prefix=given.prefix, every=given.every, codec=given.codec, crf=given.crf,
     )  # fmt: skip
     rollouts = wanted.rollouts()
@@ -114,7 +127,9 @@ def _rollouts(given: argparse.Namespace) -> int:
                 _tell(writer.episodes, given.episodes, begin_s)
             failed += staged is None
             if failed > max(10, given.episodes):
-                raise BeingHError(f"{failed} picks failed", where=contract.path, remedy="look at `make demo ROBOT=...`")
+                raise BeingHError(
+                    f"{failed} attempts failed", where=contract.path, remedy="look at `make demo ROBOT=...`"
+                )
         made.close()
         episodes = writer.episodes
     rollouts.close()
@@ -122,7 +137,7 @@ def _rollouts(given: argparse.Namespace) -> int:
         print(f"{given.out}: all {episodes} episodes are there already")
         return 0
     speed = robot_s / max(1e-9, time.monotonic() - begin_s)
-    print(f"{given.out}: {episodes} episodes; {failed} failed picks were left out; {speed:.1f} times real time")
+    print(f"{given.out}: {episodes} episodes; {failed} failed attempts were left out; {speed:.1f} times real time")
     return 0
 
 
@@ -134,6 +149,7 @@ def _check(given: argparse.Namespace) -> None:
         )
     if not 1 <= given.every <= 1000 or not 0 <= given.workers <= 1024:
         raise BeingHError(f"--every {given.every}, --workers {given.workers}", allowed="1 to 1000, 0 to 1024")
+    tasks_named(given.task)
     if len(given.instruction) > 1 and not given.branches:
         raise BeingHError("several instructions", remedy="give one, or --branches")
 
@@ -150,7 +166,7 @@ def _from(seed: int) -> Iterator[int]:
 
 
 def _made(wanted: _Wanted, rollouts, seeds: Iterator[int], staging: Callable[[], Path], workers: int) -> Iterator:
-    """(complete episode, or None of a failed pick; its length [s]) of each seed, in order."""
+    """(complete episode, or None of a failed attempt; its length [s]) of each seed, in order."""
     if workers == 1:
         for seed in seeds:
             yield _one(wanted, rollouts, seed, staging())

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from beingh_core.tasks import TASKS
+
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodeResult:
@@ -16,11 +18,12 @@ class EpisodeResult:
         index: 0, 1, ... in the run.
         seed: of the scene.
         instruction: what the robot was told.
-        wanted: colour of the cube that the instruction names, "" where there is nothing to pick.
-        success: whether that cube was lifted and held.
+        wanted: colour of the cube that the instruction names, "" where there is nothing to grasp with.
+        success: whether the task was done with that cube.
         time_s: robot time until the success or the end of the trial [s].
-        first_lifted: colour of the first cube that was lifted, if any.
+        first_lifted: colour of the first cube that was lifted, or pushed where that is the task, if any.
         note: anything unusual, such as a stop of the controller.
+        task: name of the task.
     """
 
     index: int
@@ -31,10 +34,11 @@ class EpisodeResult:
     time_s: float
     first_lifted: str | None
     note: str = ""
+    task: str = "pick"
 
     @property
     def wrong_cube(self) -> bool:
-        """Whether the first cube that was lifted is not the one named."""
+        """Whether the task was begun to another cube than the one named."""
         return self.first_lifted not in (None, self.wanted)
 
     @property
@@ -42,11 +46,12 @@ class EpisodeResult:
         """The result in words."""
         if not self.wanted:
             return "followed the path" if self.success else "did not follow the path"
+        task = TASKS[self.task]
         if self.success:
-            return "picked"
+            return task.done
         if self.wrong_cube:
-            return f"lifted the {self.first_lifted} cube first"
-        return "lifted, not held" if self.first_lifted else "not lifted"
+            return f"{task.began} the {self.first_lifted} cube first"
+        return f"{task.began}, {task.missed}" if self.first_lifted else f"not {task.began}"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,7 +85,7 @@ class EpisodeTrace:
 
 
 def instruction_counts(results: Iterable[EpisodeResult]) -> dict[str, dict[str, int]]:
-    """Instruction -> episodes, successes, and episodes in which another cube was lifted first."""
+    """Instruction -> episodes, successes, and episodes in which the task was begun to another cube first."""
     counts: dict[str, dict[str, int]] = {}
     for result in results:
         row = counts.setdefault(result.instruction, {"episodes": 0, "successes": 0, "wrong_cube": 0})

@@ -129,7 +129,7 @@ def _episodes(results: Sequence[EpisodeResult]) -> str:
 
 def _instructions(counts: Mapping[str, Mapping[str, int]]) -> str:
     rows = [[text, *(str(row[key]) for key in ("episodes", "successes", "wrong_cube"))] for text, row in counts.items()]
-    return table(["instruction", "episodes", "successes", "another cube lifted first"], rows)
+    return table(["instruction", "episodes", "successes", "another cube first"], rows)
 
 
 def _figures(figures: Mapping[str, object]) -> str:

@@ -1,4 +1,4 @@
-"""The scripted expert in the place of a checkpoint: it sees where the cubes are, which only the simulator tells.
+"""The scripted expert in the place of a checkpoint: it sees where cubes and bowl are, which only the simulator tells.
 
 `ExpertPolicy` has the interface of `BeingHPolicy`. It continues the locked prefix, answers in the contract's actions and takes
 its time, so that everything around it runs as with a model. H: chunk length; d: locked steps; J: commanded joints.
@@ -14,16 +14,17 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from beingh_core.colours import colour_named
 from beingh_core.contract.codec import SignalCodec
 from beingh_core.contract.schema import RobotContract
 from beingh_core.errors import BeingHError
 from beingh_core.sim.grasp import Cube
 from beingh_core.sim.hand import hands_of
-from beingh_core.sim.picking import ArmState, Picker, foresee
+from beingh_core.sim.picking import ArmState, Picker
 from beingh_core.sim.reference_motion import ReferenceMotion
 from beingh_core.sim.robot import SimRobot
 from beingh_core.sim.scene import CUBE_COLOURS
+from beingh_core.sim.ways import can_do, foresee
+from beingh_core.tasks import BOWL, PUSH, Told, told
 
 # What was seen longer before the picture is not what is on the table now [s].
 MAX_AGE_S = 0.5
@@ -35,7 +36,7 @@ class OutOfReach(BeingHError):
 
 
 class SeenCubes:
-    """Where the cubes were lately. Any thread."""
+    """Where the cubes and the bowl were lately. Any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -58,7 +59,7 @@ class SeenCubes:
 
 
 class ExpertPolicy:
-    """Picks the cube that it is told to, with any arm and hand; an arm without a hand follows a reference path.
+    """Does what it is told with a cube, with any arm and hand; an arm without a hand follows a reference path.
 
     Args:
         contract: the robot.
@@ -95,13 +96,13 @@ class ExpertPolicy:
         return bool(self.pickers)
 
     def check_instruction(self, text: str) -> None:
-        """Refuses an instruction that names no cube, or several.
+        """Refuses an instruction that names no task, or not one cube.
 
         Raises:
-            BeingHError: with the colours.
+            BeingHError: with what can be named.
         """
         if self.picks:
-            colour_named(text, CUBE_COLOURS)
+            told(text, CUBE_COLOURS)
 
     def closed(self, now_ns: int) -> list[tuple[str, str]]:
         """Why no chunk can be made now: (what, reason); empty when one can."""
@@ -129,7 +130,7 @@ class ExpertPolicy:
             `action.<slot>`: (1, H, dim), physical units; the first d steps are the prefix.
 
         Raises:
-            BeingHError: the instruction names no cube, or nobody tells where the cubes are.
+            BeingHError: the instruction names no task or cube, or nobody tells where the things are.
         """
         begin = time.perf_counter()
         commands_TJ = np.asarray(observations["commands"], dtype=float)
@@ -139,8 +140,9 @@ class ExpertPolicy:
         else:
             words = observations["language.instruction"]
             text = words if isinstance(words, str) else words[0]
-            cubes = self._seen(colour_named(text, CUBE_COLOURS), observations["stamp_ns"])
-            rows_TJ = self.plan(colour_named(text, CUBE_COLOURS), cubes, commands_TJ, first_J, steps)
+            task = told(text, CUBE_COLOURS)
+            things = self._seen(task, observations["stamp_ns"])
+            rows_TJ = self.plan(task, things, commands_TJ, first_J, steps)
         encoded = self._codec.encode_commands(
             np.vstack([commands_TJ, rows_TJ]), q_chunk_start=commands_TJ[0], first_state=first_J
         )
@@ -148,41 +150,48 @@ class ExpertPolicy:
         self.last_timing_ms = {"total": 1e3 * (time.perf_counter() - begin)}
         return {f"action.{slot}": values[None] for slot, values in encoded.items()}
 
-    def _seen(self, colour: str, stamp_ns: int) -> Mapping[str, Cube]:
-        """The cubes at the time of the picture."""
-        cubes = self.cubes.at(stamp_ns)
-        if cubes is None or colour not in cubes:
+    def _seen(self, told: Told, stamp_ns: int) -> Mapping[str, Cube]:
+        """The things at the time of the picture."""
+        seen = self.cubes.at(stamp_ns)
+        if seen is None or told.colour not in seen:
             raise BeingHError(
-                f"nobody tells where the {colour} cube was when the picture was taken",
+                f"nobody tells where the {told.colour} cube was when the picture was taken",
                 where="sim/objects",
                 remedy="the expert works in simulation only; on a robot give a checkpoint",
             )
-        return cubes
+        if missing := [thing for thing in told.task.things if thing not in seen]:
+            raise BeingHError(
+                f"there is no {missing[0]} in the scene",
+                where="sim/objects",
+                remedy=f"start the simulator with the task `{told.task.name}` (make demo TASK={told.task.name})",
+            )
+        return seen
 
     def plan(
-        self, colour: str, cubes: Mapping[str, Cube], commands_TJ: np.ndarray, first_J: np.ndarray, steps: int
+        self, told: Told, things: Mapping[str, Cube], commands_TJ: np.ndarray, first_J: np.ndarray, steps: int
     ) -> np.ndarray:
-        """(steps, J) commands that pick a cube: one arm moves, the rest holds.
+        """(steps, J) commands that do a task: one arm moves, the rest holds.
 
         Args:
-            colour: of the cube.
-            cubes: colour -> cube, as they were seen.
+            told: the task.
+            things: colour -> cube, and "bowl" -> bowl where there is one, as they were seen.
             commands_TJ: (T, J) last commands.
-            first_J: (J,) where the joints were when the cubes were seen.
+            first_J: (J,) where the joints were when the things were seen.
             steps: how many.
 
         Raises:
-            OutOfReach: no arm reaches the cube.
+            OutOfReach: no arm reaches what it must.
         """
-        cubes = dict(cubes)
+        things = dict(things)
         states = [arm_state(picker, commands_TJ) for picker in self.pickers]
         for picker, state in zip(self.pickers, states):
-            cubes[colour] = picker.carried(state, first_J[picker.columns], cubes[colour])
-        chosen = self._choose(states, cubes[colour])
+            cube = things[told.colour]
+            things[told.colour] = picker.carried(state, first_J[picker.columns], cube, pushed=told.task is PUSH)
+        chosen = self._choose(states, told, things)
         rows_TJ = np.where(self._base, 0.0, np.tile(commands_TJ[-1], (steps, 1)))
         for picker, state in zip(self.pickers, states):
             if picker is chosen:
-                found = foresee(picker, state, colour, cubes, steps)
+                found = foresee(picker, state, told, things, steps)
             else:
                 found = []
                 for _ in range(steps):
@@ -192,20 +201,22 @@ class ExpertPolicy:
             rows_TJ[:, picker.hand_columns] = [one.hand for one in found]
         return rows_TJ
 
-    def _choose(self, states: list[ArmState], cube: Cube) -> Picker:
-        """The arm that has the cube between its fingers, else the one at home nearest to it that reaches it.
+    def _choose(self, states: list[ArmState], told: Told, things: Mapping[str, Cube]) -> Picker:
+        """The arm that has the cube between its fingers, else the one at home nearest to it that reaches what it must.
 
         Raises:
-            OutOfReach: no arm reaches it.
+            OutOfReach: no arm does.
         """
+        cube = things[told.colour]
         at_it = [picker for picker, state in zip(self.pickers, states) if picker.is_at(state, cube)]
         if at_it:
             return at_it[0]
         for picker in sorted(self.pickers, key=lambda picker: picker.distance_from_rest(cube)):
-            if picker.can_reach(cube):
+            if can_do(picker, told, things):
                 return picker
         raise OutOfReach(
-            f"no arm of `{self._contract.robot}` reaches the cube at {np.round(cube.centre, 3).tolist()}",
+            f"no arm of `{self._contract.robot}` reaches the cube at {np.round(cube.centre, 3).tolist()}"
+            + (" and the bowl" if BOWL in told.task.things else ""),
             where="sim/objects",
             remedy="reset the simulator with another seed",
         )
@@ -233,9 +244,11 @@ def _last_step(commands_TJ: np.ndarray) -> np.ndarray:
 
 
 def cubes_of(robot: SimRobot) -> dict[str, Cube]:
-    """Where the cubes of a simulated robot are, for an expert in the same process."""
-    size_m = robot.layout.cube_m
+    """Where cubes and bowl of a simulated robot are, for an expert in the same process."""
+    found = {colour: (*pose, robot.layout.cube_m) for colour, pose in robot.objects().items()}
+    if (bowl := robot.things().get(BOWL)) is not None:
+        found[BOWL] = (bowl.position, bowl.quaternion, float(bowl.size[2]))
     return {
-        colour: Cube(centre=place, rotation=Rotation.from_quat(turn[[1, 2, 3, 0]]).as_matrix(), size_m=size_m)
-        for colour, (place, turn) in robot.objects().items()
+        name: Cube(centre=place, rotation=Rotation.from_quat(turn[[1, 2, 3, 0]]).as_matrix(), size_m=size_m)
+        for name, (place, turn, size_m) in found.items()
     }

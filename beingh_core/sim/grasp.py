@@ -8,20 +8,22 @@ import numpy as np
 
 from beingh_core.sim.aim import Aim, Fingers
 
-UP = np.array([0.0, 0.0, 1.0])
+UP, LEFT = np.array([0.0, 0.0, 1.0]), np.array([0.0, 1.0, 0.0])
 # How far above the grasp the fingers come over the cube, the first that the arm reaches; how high a cube is lifted [m].
 _HOVERS_M, LIFT_M = (0.10, 0.07, 0.05), 0.10
 # How far the tips stay above the table [m].
 _TIPS_ABOVE_M = 0.004
 # The hand comes from straight above, or leans as little as the arm allows [rad].
 _LEANS = np.deg2rad([0.0, 15.0, 30.0, 45.0, 60.0, 75.0])
+# Sides of a cube that is turned less than this cosine says against a wanted direction are taken in its place.
+_ALONG = 0.85
 # A cube that has moved less is held as planned; less than the second, in the same way from its new place [m].
 _SAME_M, _SAME_WAY_M = 0.002, 0.03
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Cube:
-    """A cube: centre (3,) [m, root link], rotation (3, 3) and edge [m]."""
+    """A cube: centre (3,) [m, root link], rotation (3, 3) and edge [m]; of a bowl its height in place of the edge."""
 
     centre: np.ndarray
     rotation: np.ndarray
@@ -58,10 +60,21 @@ class GraspPlanner:
         fingers: of the arm.
         tips_beyond_m: how far the fingertips reach beyond the middle of what they hold [m].
         turns: whether the hand may turn; else it stays as it is at rest.
+        along: (3,) level direction along which the fingers are to close, as nearly as the sides of a cube allow; None for any.
+        one_way: whether the hand rather takes a way in which its own `closing` points along that, than one in which it points back.
     """
 
-    def __init__(self, fingers: Fingers, tips_beyond_m: float, turns: bool = True) -> None:
-        self._fingers, self._tips_beyond_m, self._turns = fingers, tips_beyond_m, turns
+    def __init__(
+        self,
+        fingers: Fingers,
+        tips_beyond_m: float,
+        turns: bool = True,
+        along: np.ndarray | None = None,
+        one_way: bool = False,
+    ) -> None:
+        self._fingers, self._tips_beyond_m, self._turns, self._along = fingers, tips_beyond_m, turns, along
+        half_turn = np.pi * np.eye(len(fingers.rest))[-1]
+        self._starts = [fingers.rest, *(fingers.rest + sign * half_turn for sign in (1.0, -1.0) if one_way)]
         self._last: Grasp | None = None
         self._out_of_reach: Cube | None = None
 
@@ -88,13 +101,17 @@ class GraspPlanner:
         rest = self._fingers.rest
         if not self._turns:
             here = self._fingers.at(rest)
-            return self._way(cube, replace(here, point=self._point(cube, float(-here.approach @ UP))), rest)
+            return self._way(cube, replace(here, point=self.point(cube, here.approach)), rest)
         for lean in _LEANS:
-            ways = [self._way(cube, aim, rest) for aim in self._aims(cube, float(lean))]
+            ways = [self._way(cube, aim, start) for aim in self._aims(cube, float(lean)) for start in self._starts]
             found = [way for way in ways if way is not None]
             if found:
-                return min(found, key=lambda way: float(np.abs(way.hover - rest).max()))
+                return min(found, key=lambda way: (self._is_back(way), float(np.abs(way.hover - rest).max())))
         return None
+
+    def _is_back(self, way: Grasp) -> bool:
+        """Whether the hand would close against the wanted direction, where one way round is wanted."""
+        return len(self._starts) > 1 and float(self._fingers.at(way.grasp).closing @ self._along) < 0.0
 
     def _aims(self, cube: Cube, lean: float) -> list[Aim]:
         """Aims along the cube's sides, and along the arm's own direction for an arm that cannot turn to them."""
@@ -104,7 +121,12 @@ class GraspPlanner:
         turns = [yaw + quarter * np.pi / 2 for quarter in range(4 if lean else 2)]
         if lean and len(self._fingers.rest) < 6:
             turns = [self._own_direction(cube, lean, float(ahead))]
-        return [self._aim(cube, lean, turn) for turn in turns]
+        aims = [self._aim(cube, lean, turn) for turn in turns]
+        if self._along is None or (lean and len(self._fingers.rest) < 6):
+            return aims
+        square = float(np.arctan2(-self._along[0], self._along[1]))
+        straight = [self._aim(cube, lean, turn) for turn in ((square, square + np.pi) if lean else (square,))]
+        return [aim for aim in aims if abs(aim.closing @ self._along) > _ALONG] or straight
 
     def _own_direction(self, cube: Cube, lean: float, turn: float) -> float:
         """The direction, about the vertical, in which an arm of few joints leans over a place."""
@@ -117,11 +139,11 @@ class GraspPlanner:
     def _aim(self, cube: Cube, lean: float, turn: float) -> Aim:
         ahead = np.array([np.cos(turn), np.sin(turn), 0.0])
         approach = np.sin(lean) * ahead - np.cos(lean) * UP
-        return Aim(point=self._point(cube, np.cos(lean)), approach=approach, closing=np.cross(UP, ahead))
+        return Aim(point=self.point(cube, approach), approach=approach, closing=np.cross(UP, ahead))
 
-    def _point(self, cube: Cube, steepness: float) -> np.ndarray:
-        """(3,) the middle of a cube, or above it where the tips would touch the table [m]."""
-        low = self._tips_beyond_m * steepness + _TIPS_ABOVE_M - cube.size_m / 2
+    def point(self, cube: Cube, approach: np.ndarray) -> np.ndarray:
+        """(3,) the middle of a cube, or above it where the tips of a hand that comes along `approach` would touch the table [m]."""
+        low = self._tips_beyond_m * float(-approach @ UP) + _TIPS_ABOVE_M - cube.size_m / 2
         return cube.centre + max(0.0, low) * UP
 
     def _way(self, cube: Cube, aim: Aim, q_start: np.ndarray) -> Grasp | None:

@@ -118,11 +118,11 @@ def layout_of(contract: RobotContract, urdf: UrdfFacts, model: mujoco.MjModel) -
     hands = hands_of(contract)
     place = None
     if hands:
-        place = _within_reach(contract, urdf, model, data, hands[0], _seen_by(contract, data))
+        place = _within_reach(contract, urdf, model, data, hands[0], seen_by(contract, data))
         place = place or _within_reach(contract, urdf, model, data, hands[0])
     body = int(model.joint(joints[-1]).bodyid[0])
-    place = place or _below_hand(contract, model, data, body, _seen_by(contract, data, model))
-    lowest = float(_boxes(model, data)[1][:, 2].min(initial=0.0))
+    place = place or _below_hand(contract, model, data, body, seen_by(contract, data, model))
+    lowest = float(boxes(model, data)[1][:, 2].min(initial=0.0))
     place = replace(place, floor=min(lowest, place.table[2] - TABLE_THICK_M))
     if hands:
         seen = at_hand("", hands[0], model, data)
@@ -146,7 +146,7 @@ def _within_reach(
     base = float(data.xpos[model.body_parentid[first], 2])
     link = model.body(hand.link).id
     # What carries an arm may stand in the table, but for a base that drives.
-    moved, low, high = _boxes(model, data, all_shapes=any(driver.is_velocity for driver in contract.drivers))
+    moved, low, high = boxes(model, data, all_shapes=any(driver.is_velocity for driver in contract.drivers))
     lowest = float(low[np.isin(moved, carried_by(model, link)), 2].min())
     best = None
     for lower in _LOWER_M:
@@ -172,7 +172,7 @@ def _within_reach(
     return best[1] if best else None
 
 
-def _seen_by(
+def seen_by(
     contract: RobotContract, data: mujoco.MjData, model: mujoco.MjModel | None = None
 ) -> Callable[[np.ndarray], bool]:
     """Whether one of the robot's own cameras sees a place; all are seen where a camera stands by the table or on a hand alone.
@@ -218,7 +218,7 @@ def _below_hand(
 ) -> Layout:
     """A table under a hand at home, and cubes there or as near to it as all of their area is seen."""
     hand = data.subtree_com[body]
-    moved, low, high = _boxes(model, data)
+    moved, low, high = boxes(model, data)
     carried = low[np.isin(moved, carried_by(model, body)), 2]
     reach = float(np.linalg.norm(hand[:2]))
     centre = hand[:2] * max(1.0, _MIN_REACH_M / reach) if reach > 0.05 else np.array([_MIN_REACH_M, 0.0])
@@ -244,7 +244,7 @@ def _touches(low: np.ndarray, high: np.ndarray, centre: np.ndarray, top: float) 
     return bool(((low < most - 1e-6) & (high > least + 1e-6)).all(axis=1).any())
 
 
-def _boxes(
+def boxes(
     model: mujoco.MjModel, data: mujoco.MjData, all_shapes: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Body (N,) and corners (N, 3) of the boxes around all shapes that joints move, or around all [m]."""

@@ -13,22 +13,27 @@ import numpy as np
 
 from beingh_core.contract.kinematics import Kinematics
 from beingh_core.contract.schema import POSITION_SLOTS, ROTATION_SLOTS, RobotContract
+from beingh_core.contract.signals import GRIPPER_SLOTS
 from beingh_core.sim.aim import Aim, Fingers
-from beingh_core.sim.grasp import LIFT_M, UP, Cube, Grasp, GraspPlanner
+from beingh_core.sim.grasp import LEFT, LIFT_M, UP, Cube, Grasp, GraspPlanner
 from beingh_core.sim.hand import Hand
+from beingh_core.tasks import SIDES
 
 # Shares of the contract's limits that the expert uses.
 _SPEED, _HAND_SPEED, _ACCELERATION, _JERK = 0.5, 0.8, 0.35, 0.45
 # Speed of the fingertips on the way and near a cube [m/s]; share of the way left that one second takes [1/s].
-_TRAVEL_M_S, _NEAR_M_S, _GAIN = 0.30, 0.12, 3.0
+TRAVEL_M_S, NEAR_M_S, _GAIN = 0.30, 0.12, 3.0
 # A hand squeezes for so long before it lifts [s], as if the cube were so much narrower than it is [m].
 _SQUEEZE_S, _SQUEEZE_M = 0.6, 0.025
 # Fingers so near to the line above the cube, and so far above it, slide to that line [m].
 _BESIDE_M, _ABOVE_M = 0.03, 0.04
 # How near they must be to that line, to its end, and to a cube that they hold [m, rad].
 _ALIGNED_M, _AT_M, _AT_RAD, _HELD_M = 0.008, 0.006, 0.15, 0.03
+# Fingers surround a cube that is at most so far across the line between them, and that they would grasp at most so much lower;
+# those that push a cube leave it this room [m], and begin within this of that opening.
+_BETWEEN_M, _DOWN_M, _PLAY_M, _NARROWED = 0.015, 0.012, 0.004, 0.08
 # A hand is open above this share, was told to close within this of its goal, and may have opened by this much less to go down.
-_OPEN, _CLOSED, _OFF = 0.97, 0.01, 0.02
+OPEN, CLOSED, OFF = 0.97, 0.01, 0.02
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,6 +73,12 @@ class Picker:
         )
         turns = hand.arm not in POSITION_SLOTS or any(one.slot in ROTATION_SLOTS for one in contract.action)
         self._planner = GraspPlanner(self.fingers, hand.beyond_m, turns)
+        self._over = GraspPlanner(self.fingers, hand.beyond_m, turns)
+        # A thumb gives way and slants: the other fingers push.
+        one_way = hand.slot not in GRIPPER_SLOTS
+        self._around = {
+            side: GraspPlanner(self.fingers, hand.beyond_m, turns, sign * LEFT, one_way) for side, sign in SIDES.items()
+        }
         self._at_rad = _AT_RAD if turns else np.inf
         self._speed = _SPEED * limits.velocity[self.columns] * dt_s
         most = np.minimum(_ACCELERATION * limits.acceleration, _JERK * limits.jerk * dt_s)
@@ -96,6 +107,14 @@ class Picker:
         """The way to hold a cube, None where there is none."""
         return self._planner.plan(cube)
 
+    def way_over(self, cube: Cube) -> Grasp | None:
+        """The way to hold a cube where it is to be let go, None where there is none."""
+        return self._over.plan(cube)
+
+    def way_around(self, cube: Cube, side: str) -> Grasp | None:
+        """The way to have a finger on each side of a cube, so as to push it to a side; None where there is none."""
+        return self._around[side].plan(cube)
+
     def distance_from_rest(self, cube: Cube) -> float:
         """How far a cube is from the fingers of the resting arm [m]."""
         return float(np.linalg.norm(self.fingers.at(self.fingers.rest).point - cube.centre))
@@ -104,16 +123,18 @@ class Picker:
         """Whether a cube is where the fingers are."""
         return self._is_near(self.fingers.at(state.q), cube)
 
-    def carried(self, state: ArmState, measured_J: np.ndarray, cube: Cube) -> Cube:
+    def carried(self, state: ArmState, measured_J: np.ndarray, cube: Cube, pushed: bool = False) -> Cube:
         """Where a cube will be once the arm is where it was commanded last: one that is held moves with the fingers.
 
         Args:
             state: the last commands.
             measured_J: (J,) where the arm was when the cube was seen [rad].
             cube: as it was seen.
+            pushed: whether one moves so, too, that the fingers only surround.
         """
         seen = self.fingers.at(measured_J)
-        if not self._is_closed(state, cube) or not self._is_near(seen, cube):
+        held = self.is_closed(state, cube) and self._is_near(seen, cube)
+        if not held and not (pushed and self.drags(replace(state, q=measured_J), cube)):
             return cube
         return replace(cube, centre=cube.centre + self.fingers.at(state.q).point - seen.point)
 
@@ -125,17 +146,38 @@ class Picker:
 
     def towards(self, state: ArmState, posture: np.ndarray, cube: Cube) -> ArmState:
         """What to command at the next tick to come to a posture (J,) with an open hand, which may have held a cube like this."""
-        return self._moved(state, posture, 1.0, _TRAVEL_M_S, cube)
+        return self.moved(state, posture, 1.0, TRAVEL_M_S, cube)
 
     def holds(self, state: ArmState, cube: Cube) -> bool:
         """Whether a cube is between fingers that were told to close."""
-        return self._is_closed(state, cube) and self._is_near(self.fingers.at(state.q), cube)
+        return self.is_closed(state, cube) and self._is_near(self.fingers.at(state.q), cube)
 
-    def _is_closed(self, state: ArmState, cube: Cube) -> bool:
+    def above_grasp(self, here: Aim, cube: Cube) -> float:
+        """How far the fingers are above where they hold a cube [m]."""
+        return float(here.point[2] - self._planner.point(cube, here.approach)[2])
+
+    def surrounds(self, state: ArmState, cube: Cube) -> bool:
+        """Whether a cube stands between fingers, which need not touch it."""
+        here = self.fingers.at(state.q)
+        off = cube.centre - here.point
+        between = abs(float(off @ here.closing)) < self.hand.opening_m / 2.0
+        beside = abs(float(off @ np.cross(here.closing, here.approach))) < max(_BETWEEN_M, 0.4 * cube.size_m)
+        return between and beside and abs(self.above_grasp(here, cube)) < _DOWN_M
+
+    def drags(self, state: ArmState, cube: Cube) -> bool:
+        """Whether a cube between the fingers goes where they go, although they do not press it."""
+        return self.surrounds(state, cube) and self.share(state.hand) < self.narrow(state, cube) + _NARROWED
+
+    def narrow(self, state: ArmState, cube: Cube) -> float:
+        """Opening that leaves a cube, as it stands, a little room between the fingers."""
+        across = float(np.abs(cube.rotation.T @ self.fingers.at(state.q).closing).sum())
+        return self.hand.share_of(cube.size_m * across + _PLAY_M)
+
+    def is_closed(self, state: ArmState, cube: Cube) -> bool:
         """Whether the hand was told to be as narrow as it gets around a cube."""
-        return self.share(state.hand) < self._grip(cube) + _CLOSED
+        return self.share(state.hand) < self.grip(cube) + CLOSED
 
-    def _grip(self, cube: Cube) -> float:
+    def grip(self, cube: Cube) -> float:
         """Opening that presses a cube from both sides."""
         return self.hand.share_of(max(0.0, cube.size_m - _SQUEEZE_M))
 
@@ -148,19 +190,19 @@ class Picker:
             table_m: height of what it stood on [m].
         """
         here, share = self.fingers.at(state.q), self.share(state.hand)
-        if self._is_near(here, cube) and share < _OPEN:
-            if not self._is_closed(state, cube):  # begun to close: finish
-                return self._moved(state, state.q, self._grip(cube), _NEAR_M_S, cube)
+        if self._is_near(here, cube) and share < OPEN:
+            if not self.is_closed(state, cube):  # begun to close: finish
+                return self.moved(state, state.q, self.grip(cube), NEAR_M_S, cube)
             high = table_m + cube.size_m / 2 + LIFT_M
-            return self._moved(
-                state, self._carrot(state, here, (high - cube.centre[2]) * UP), self._grip(cube), _NEAR_M_S, cube
+            return self.moved(
+                state, self.carrot(state, here, (high - cube.centre[2]) * UP), self.grip(cube), NEAR_M_S, cube
             )
         grasp = self._planner.plan(cube)
         if grasp is None:
-            return self._moved(state, state.q, 1.0, _NEAR_M_S, cube)
-        return self._approached(state, here, share, grasp, cube, table_m)
+            return self.moved(state, state.q, 1.0, NEAR_M_S, cube)
+        return self.approached(state, here, share, grasp, cube, table_m)
 
-    def _approached(
+    def approached(
         self, state: ArmState, here: Aim, share: float, grasp: Grasp, cube: Cube, table_m: float
     ) -> ArmState:
         """Over the cube, down to it, and begin to close."""
@@ -170,31 +212,31 @@ class Picker:
         aside = float(np.linalg.norm(left - ahead * aim.approach))
         _, angle, turn = self.fingers.misses(state.q, aim)
         turned = max(angle, turn) < self._at_rad
-        if turned and aside < _AT_M and abs(ahead) < _AT_M and share > _OPEN:
-            return self._moved(state, state.q, self._grip(cube), _NEAR_M_S, cube)
-        opened = share > _OPEN - _OFF
+        if turned and aside < _AT_M and abs(ahead) < _AT_M and share > OPEN:
+            return self.moved(state, state.q, self.grip(cube), NEAR_M_S, cube)
+        opened = share > OPEN - OFF
         tube = _ALIGNED_M + 0.15 * max(0.0, ahead - 0.5 * grasp.hover_m)
         above = aside < _BESIDE_M and ahead > _ABOVE_M  # near the line: slides to it without going back up
         if turned and opened and ahead > -_AT_M and (aside < tube or above):
-            left_m = max(0.0, ahead - self._ahead_m) if aside < tube else ahead
+            left_m = max(0.0, ahead - self.ahead_m) if aside < tube else ahead
             goal = replace(aim, point=aim.point - left_m * aim.approach)
-            return self._moved(state, self.fingers.solve(goal, state.q, 8), 1.0, _NEAR_M_S, cube)
+            return self.moved(state, self.fingers.solve(goal, state.q, 8), 1.0, NEAR_M_S, cube)
         if here.point[2] - table_m < 0.6 * grasp.hover_m and ahead < 0.6 * grasp.hover_m:
-            return self._moved(state, self._carrot(state, here, grasp.hover_m * UP), 1.0, _NEAR_M_S, cube)
-        return self._moved(state, grasp.hover, 1.0, _TRAVEL_M_S, cube)
+            return self.moved(state, self.carrot(state, here, grasp.hover_m * UP), 1.0, NEAR_M_S, cube)
+        return self.moved(state, grasp.hover, 1.0, TRAVEL_M_S, cube)
 
     @property
-    def _ahead_m(self) -> float:
+    def ahead_m(self) -> float:
         """So far ahead lies what the fingers go after near a cube, for their speed there [m]."""
-        return _NEAR_M_S / _GAIN
+        return NEAR_M_S / _GAIN
 
-    def _carrot(self, state: ArmState, here: Aim, way: np.ndarray) -> np.ndarray:
+    def carrot(self, state: ArmState, here: Aim, way: np.ndarray) -> np.ndarray:
         """A posture a little further along a straight way (3,) [m] of the fingers."""
         size = float(np.linalg.norm(way))
-        point = here.point + way * min(1.0, self._ahead_m / max(size, 1e-9))
+        point = here.point + way * min(1.0, self.ahead_m / max(size, 1e-9))
         return self.fingers.solve(replace(here, point=point), state.q, 8)
 
-    def _moved(self, state: ArmState, goal: np.ndarray, share: float, speed_m_s: float, cube: Cube) -> ArmState:
+    def moved(self, state: ArmState, goal: np.ndarray, share: float, speed_m_s: float, cube: Cube) -> ArmState:
         """One tick towards a posture and an opening, within speeds and accelerations."""
         ways = goal - state.q
         ticks = float((np.abs(ways) / self._speed).max())
@@ -229,16 +271,3 @@ def _within(change: np.ndarray, most: np.ndarray) -> np.ndarray:
 def table_height(cubes: Mapping[str, Cube]) -> float:
     """What most cubes lie on [m]: one may be in a hand, another have fallen."""
     return float(np.median([cube.bottom for cube in cubes.values()]))
-
-
-def foresee(picker: Picker, state: ArmState, wanted: str, cubes: Mapping[str, Cube], steps: int) -> list[ArmState]:
-    """The commands of the next ticks, without physics: a held cube moves with the fingers, the others rest."""
-    cube, table_m, found = cubes[wanted], table_height(cubes), []
-    for _ in range(steps):
-        held = picker.holds(state, cube)
-        before = picker.fingers.at(state.q).point
-        state = picker.next(state, cube, table_m)
-        if held:
-            cube = replace(cube, centre=cube.centre + picker.fingers.at(state.q).point - before)
-        found.append(state)
-    return found

@@ -20,9 +20,11 @@ from beingh_core.sim.layout import Layout, layout_of
 from beingh_core.sim.planar_base import BASE_JOINTS, add_planar_base
 from beingh_core.sim.scene import CUBE_COLOURS, build_model, sample_cubes
 from beingh_core.sim.spectator import frame
+from beingh_core.sim.stage import Stage
 from beingh_core.sim.standing import Standing
 from beingh_core.sim.things import DRAWER_JOINT, Thing, scatter, things_of
 from beingh_core.sim.views import SimView, views_of
+from beingh_core.tasks import BOWL, PICK, Task
 
 # Of the seed of the noise, beside that of the scene.
 _NOISE = 1
@@ -53,6 +55,7 @@ class SimRobot:
         views: of a contract.
         cameras: that they need.
         touching: pairs of its links that collide.
+        stage: where the things of told tasks are put; None for those of a pick.
 
     Attributes:
         views: view of the contract -> what it shows.
@@ -69,13 +72,15 @@ class SimRobot:
         views: Sequence[SimView] = (),
         cameras: Sequence[Standing] = (),
         touching: Collection[tuple[str, str]] = (),
+        stage: Stage | None = None,
     ):
         self.layout, self.views, self._faults = layout or Layout(), {view.name: view for view in views}, world.faults
-        self._things = world.objects
+        self._things, self._stage = world.objects, stage
         most = (max((v.height for v in views), default=0), max((v.width for v in views), default=0))
         self.model = build_model(
-            urdf_path, self.layout, drives=drives, world=world, cameras=cameras, most_pixels=most, touching=touching
-        )
+            urdf_path, self.layout, drives=drives, world=world, cameras=cameras, most_pixels=most, touching=touching,
+            rigid_ties=stage is not None and stage.clears,
+        )  # fmt: skip
         self._urdf = read_urdf(Path(urdf_path))
         self.data = mujoco.MjData(self.model)
         self.home = dict(home)
@@ -103,11 +108,11 @@ class SimRobot:
         frame(self.model, self.data, np.flatnonzero(self._is_arm), self.layout)
 
     @classmethod
-    def of(cls, contract: RobotContract, faults: SimFaults | None = None) -> SimRobot:
-        """The robot of a contract, with its faults or others.
+    def of(cls, contract: RobotContract, faults: SimFaults | None = None, tasks: Sequence[Task] = (PICK,)) -> SimRobot:
+        """The robot of a contract, with its faults or others, in scenes of some tasks.
 
         Raises:
-            BeingHError: MuJoCo cannot read its URDF, or nothing moves an arm.
+            BeingHError: MuJoCo cannot read its URDF, nothing moves an arm, or a task needs a hand and there is none.
         """
         home, drives = dict(zip(contract.joint_names, contract.home)), any(d.is_velocity for d in contract.drivers)
         urdf, spec = read_urdf(contract.urdf_path), robot_spec(contract.urdf_path)
@@ -119,17 +124,20 @@ class SimRobot:
         for name, value in followed(urdf, home).items():
             data.joint(name).qpos = value
         mujoco.mj_kinematics(alone, data)
-        check = shape_check(contract)
-        views, cameras = views_of(contract, layout, hands_of(contract), alone, data)
+        check, hands = shape_check(contract), hands_of(contract)
+        views, cameras = views_of(contract, layout, hands, alone, data)
+        stage = Stage(contract, hands, layout, tasks, alone, data)
+        world = contract.sim if faults is None else replace(contract.sim, faults=faults)
         return cls(
             contract.urdf_path,
             home,
             layout=layout,
             drives=drives,
-            world=contract.sim if faults is None else replace(contract.sim, faults=faults),
+            world=replace(world, objects=tuple(dict.fromkeys((*world.objects, *stage.things)))),
             views=views,
             cameras=cameras,
             touching=check.pairs if check else (),
+            stage=stage,
         )
 
     @property
@@ -138,14 +146,17 @@ class SimRobot:
         return float(self.data.time)
 
     def reset(self, seed: int) -> None:
-        """Put the arm at home and the cubes where `seed` says."""
+        """Put the arm at home and the things where `seed` says."""
         mujoco.mj_resetData(self.model, self.data)
         self._rng = np.random.default_rng([seed, _NOISE])
         self._late: deque[tuple[float, dict[str, float]]] = deque()
         self._base_goal = np.zeros(len(self._base))
-        for colour, (position, yaw) in sample_cubes(np.random.default_rng(seed), self.layout).items():
+        cubes = self._stage.cubes(seed) if self._stage else sample_cubes(np.random.default_rng(seed), self.layout)
+        for colour, (position, yaw) in cubes.items():
             self.place_cube(colour, position, yaw)
         scatter(self.model, self.data, self._things, seed)
+        if self._stage and BOWL in self._stage.things:
+            self.data.joint(f"thing_{BOWL}").qpos[:3] = self._stage.bowl(seed, cubes)
         self.place_joints(self.home)
 
     def place_joints(self, positions: Mapping[str, float]) -> None:
@@ -240,6 +251,10 @@ class SimRobot:
         """Colour -> (position (3,) [m], quaternion (4,) w x y z) of every cube, as seen from the root link."""
         bodies = {colour: self.data.body(f"cube_{colour}") for colour in CUBE_COLOURS}
         return {colour: self._from_root(body.xpos.copy(), body.xquat.copy()) for colour, body in bodies.items()}
+
+    def touched(self) -> set[str]:
+        """Colours of the cubes that the robot touches."""
+        return {contact.other.removeprefix("cube_") for contact in self.contacts()} & set(CUBE_COLOURS)
 
     def things(self) -> dict[str, Thing]:
         """Name -> the thing, of those beside the cubes, as seen from the root link."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import combinations, count
 from pathlib import Path
 
@@ -64,6 +64,7 @@ def build_model(
     cameras: Sequence[Standing] = (),
     most_pixels: tuple[int, int] = (0, 0),
     touching: Collection[tuple[str, str]] = (),
+    rigid_ties: bool = False,
 ) -> mujoco.MjModel:
     """Compile the scene.
 
@@ -75,6 +76,7 @@ def build_model(
         cameras: beside those that every scene has.
         most_pixels: (height, width) of the largest picture.
         touching: pairs of links that collide with each other; others of the robot pass through.
+        rigid_ties: whether joints that turn with another one do not give way; else such a finger yields to what it pushes.
 
     Returns:
         A model with position actuators named after their joints, free bodies `cube_<colour>`, and the cameras
@@ -100,6 +102,8 @@ def build_model(
     _prepare_robot(spec, read_urdf(Path(urdf_path)), world)
     if touching:
         _let_touch(spec, touching)
+    for tie in spec.equalities if rigid_ties else ():
+        tie.solref, tie.solimp = _STIFF_SOLREF, _STIFF_SOLIMP
     if drives:
         add_planar_base(spec)
     _add_world(spec, layout)
@@ -240,15 +244,26 @@ def _add_cameras(spec: mujoco.MjSpec, layout: Layout, further: Sequence[Standing
         body.add_camera(name=camera.name, pos=eye, fovy=camera.fovy_deg, quat=look_at(eye, eye + ahead, up))
 
 
-def sample_cubes(rng: np.random.Generator, layout: Layout | None = None) -> dict[str, tuple[np.ndarray, float]]:
-    """Draw cube places on a table: colour -> (position (3,) [m], yaw [rad]), at least `spacing_m` apart."""
+def sample_cubes(
+    rng: np.random.Generator,
+    layout: Layout | None = None,
+    fits: Callable[[np.ndarray, float], bool] = lambda _xy, _share: True,
+) -> dict[str, tuple[np.ndarray, float]]:
+    """Draw cube places on a table: colour -> (position (3,) [m], yaw [rad]), at least `spacing_m` apart.
+
+    Args:
+        rng: draws.
+        layout: where things stand, default the FR3's.
+        fits: what else is asked of the places (N, 2), by a share that becomes smaller where it is hardly to be had.
+    """
     layout = layout or Layout()
     (x0, x1), (y0, y1) = layout.area
     # Where an area has hardly room for so much, they come nearer.
     for tries in count():
         xy = rng.uniform([x0, y0], [x1, y1], size=(len(CUBE_COLOURS), 2))
         gaps = np.linalg.norm(xy[:, None] - xy[None], axis=-1)[np.triu_indices(len(xy), 1)]
-        if gaps.min() >= layout.spacing_m * 0.98 ** (tries // 500):
+        share = 0.98 ** (tries // 500)
+        if gaps.min() >= layout.spacing_m * share and fits(xy, share):
             break
     yaw = layout.yaw_rad + rng.uniform(-CUBE_MAX_YAW_RAD, CUBE_MAX_YAW_RAD, size=len(xy))
     height = layout.table[2] + layout.cube_m / 2

@@ -8,11 +8,12 @@ import mujoco
 import numpy as np
 
 from beingh_core.sim.layout import TABLE_HALF_M, Layout
+from beingh_core.tasks import BOWL_RADIUS_M
 
 # No joint of a URDF has such a name; that of the drawer slides from 0 (shut) to this [m].
 DRAWER_JOINT, DRAWER_M = "thing:drawer", 0.12
 CYLINDER_M = (0.02, 0.04)  # radius and half height
-BOWL_M = (0.055, 0.022)  # radius and half height of the wall
+BOWL_M = (BOWL_RADIUS_M, 0.022)  # radius and half height of the wall
 _CABINET_M = np.array([0.08, 0.10, 0.05])
 _WALL_M, _SEGMENTS = 0.004, 12
 # Beyond the cubes' area, as seen from the robot: ahead of its far side and aside of its middle [m].

@@ -1,4 +1,4 @@
-"""A robot that is led about: it picks cubes, breaks off, goes elsewhere, and is never long at one thing.
+"""A robot that is led about: it does what can be told, breaks off, goes elsewhere, and is never long at one thing.
 
 So it comes into all the states from which an instruction may have to be carried out: over another cube, in mid-motion, with
 the hand half closed. Letters: J commanded joints, T commands.
@@ -6,7 +6,7 @@ the hand half closed. Letters: J commanded joints, T commands.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,11 +16,13 @@ from beingh_core.sim.expert_policy import ExpertPolicy, OutOfReach, arm_state
 from beingh_core.sim.grasp import Cube
 from beingh_core.sim.picking import Picker
 from beingh_core.sim.robot import SimRobot
+from beingh_core.tasks import PICK, Told
 
-# How long it stays at one thing, and how long it goes on with a cube that is up [s].
+# How long it stays at one thing, how long it goes on with a cube that it has picked, and how high is up [s, s, m].
 _STAYS_S, _CARRIES_S, _UP_M = (0.2, 2.5), (0.6, 1.6), 0.01
-# Shares of goals: a cube to pick, a place near a cube; the others are anywhere. Of the picks, those that it does not break off.
-_PICKS, _NEAR, _ENDS = 0.65, 0.2, 0.6
+# Shares of goals: a task, a place near a cube; the others are anywhere. Of the tasks, those that it does not break off; one that is no
+# pick ends at the latest after this [s].
+_DOES, _NEAR, _ENDS, _LONGEST_S = 0.65, 0.2, 0.6, 7.0
 # Shares of beginnings: at rest, near a cube; the others are anywhere. Shares of those with an open hand.
 _RESTS, _BEGINS_NEAR, _OPEN = 0.25, 0.45, 0.85
 _ASIDE_M = 0.03
@@ -30,9 +32,9 @@ _LOW, _HIGH = (0.4, 1.3), (0.0, 0.9)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Goal:
-    """A cube to pick (`colour`), or a posture (J,) of an arm with its hand open."""
+    """A task to do (`told`), or a posture (J,) of an arm with its hand open."""
 
-    colour: str | None = None
+    told: Told | None = None
     picker: Picker | None = None
     posture: np.ndarray | None = None
 
@@ -47,15 +49,18 @@ class Wanderer:
         base: (J,) which of them drive a base: these stand still.
         home: (J,) commands of the rest posture.
         dt_s: period of commands [s].
+        told: the tasks that it does.
 
     Attributes:
         goal: what it does now.
     """
 
     def __init__(
-        self, robot: SimRobot, expert: ExpertPolicy, names: tuple[str, ...], base: np.ndarray, home: np.ndarray, dt_s: float
+        self, robot: SimRobot, expert: ExpertPolicy, names: tuple[str, ...], base: np.ndarray, home: np.ndarray, dt_s: float,
+        told: Sequence[Told],
     ) -> None:  # fmt: skip
         self._robot, self._expert, self._names, self._base, self._dt_s = robot, expert, names, base, dt_s
+        self._told, self._colours = tuple(told), list(robot.objects())
         self._home = np.where(base, 0.0, home)
         self.goal = Goal()
 
@@ -64,7 +69,7 @@ class Wanderer:
 
         Args:
             rng: draws everything from now on.
-            cubes: colour -> cube.
+            cubes: see `ExpertPolicy.plan`.
         """
         self._rng, self._lifted_s, self._tired_s = rng, 0.0, rng.uniform(*_CARRIES_S)
         command, kind = self._home.copy(), rng.random()
@@ -89,16 +94,16 @@ class Wanderer:
         Args:
             sent_TJ: (T, J) last commands.
             measured_J: (J,) where the joints are.
-            cubes: colour -> cube.
+            cubes: see `ExpertPolicy.plan`.
             steps: how many.
         """
-        if self.goal.colour is not None:
+        if self.goal.told is not None:
             try:
-                return self._expert.plan(self.goal.colour, cubes, sent_TJ, measured_J, steps)
+                return self._expert.plan(self.goal.told, cubes, sent_TJ, measured_J, steps)
             except OutOfReach:  # it has been knocked away
                 self.goal = self._posture(cubes)
         rows_TJ = np.where(self._base, 0.0, np.tile(sent_TJ[-1], (steps, 1)))
-        some = next(iter(cubes.values()))
+        some = cubes[self._colours[0]]
         for picker in self._expert.pickers:
             state = arm_state(picker, sent_TJ)
             for row in rows_TJ:
@@ -108,37 +113,39 @@ class Wanderer:
         return rows_TJ
 
     def go_on(self, cubes: Mapping[str, Cube]) -> bool:
-        """A tick has passed: perhaps chooses another goal; False when it has carried a cube for long enough."""
+        """A tick has passed: perhaps chooses another goal; False when it has carried a picked cube for long enough."""
         self._left_s -= self._dt_s
-        colour = self.goal.colour
-        up = colour is not None and cubes[colour].bottom > self._robot.layout.table[2] + _UP_M
-        self._lifted_s = self._lifted_s + self._dt_s if up else 0.0
+        told = self.goal.told
+        up = told is not None and cubes[told.colour].bottom > self._robot.layout.table[2] + _UP_M
+        self._lifted_s = self._lifted_s + self._dt_s if up and told.task is PICK else 0.0
         if self._left_s <= 0.0 and not up:
             self._choose(cubes)
         return self._lifted_s < self._tired_s
 
     def _choose(self, cubes: Mapping[str, Cube]) -> None:
         self._left_s = self._rng.uniform(*_STAYS_S)
-        picks = self._rng.random() < _PICKS
-        if picks and self._rng.random() < _ENDS:
-            self._left_s = float("inf")
-        self.goal = Goal(colour=str(self._rng.choice(list(cubes)))) if picks else self._posture(cubes)
+        ends = False
+        if does := self._rng.random() < _DOES:
+            ends = self._rng.random() < _ENDS
+        self.goal = Goal(told=self._told[self._rng.choice(len(self._told))]) if does else self._posture(cubes)
+        if ends:
+            self._left_s = float("inf") if self.goal.told.task is PICK else _LONGEST_S
 
     def _posture(self, cubes: Mapping[str, Cube]) -> Goal:
         picker = self._expert.pickers[self._rng.integers(len(self._expert.pickers))]
-        near = self._rng.random() < _NEAR / (1.0 - _PICKS)
+        near = self._rng.random() < _NEAR / (1.0 - _DOES)
         return Goal(picker=picker, posture=self._near(picker, cubes) if near else self._anywhere(picker, cubes))
 
     def _near(self, picker: Picker, cubes: Mapping[str, Cube]) -> np.ndarray:
         """(J,) a posture a little above a cube, not quite over it."""
-        cube = cubes[str(self._rng.choice(list(cubes)))]
+        cube = cubes[str(self._rng.choice(self._colours))]
         centre = np.array([*cube.centre[:2] + self._rng.normal(0.0, _ASIDE_M, 2), self._table_m(cube)])
         grasp = picker.way_to(replace(cube, centre=centre))
         return picker.fingers.rest if grasp is None else _between(grasp.grasp, grasp.hover, self._rng.uniform(*_LOW))
 
     def _anywhere(self, picker: Picker, cubes: Mapping[str, Cube]) -> np.ndarray:
         """(J,) a posture over any place, between near the table and at rest."""
-        cube = next(iter(cubes.values()))
+        cube = cubes[self._colours[0]]
         (x0, x1), (y0, y1) = self._robot.layout.area
         place = self._rng.uniform([x0, y0], [x1, y1]) + self._rng.normal(0.0, _ASIDE_M, 2)
         turned = Rotation.from_euler("z", self._robot.layout.yaw_rad).as_matrix()

@@ -19,7 +19,7 @@ _ROOM_M = 0.03
 
 
 class SceneWords:
-    """Tells where the things of a simulated robot's scene are. Not thread-safe, as the robot.
+    """Tells where cubes and things of a simulated robot's scene are. Not thread-safe, as the robot.
 
     Args:
         robot: whose layout, cameras and things it tells of.

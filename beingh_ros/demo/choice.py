@@ -1,4 +1,4 @@
-"""Which policy a demo runs: the checkpoint that a robot has, another one, or the scripted expert."""
+"""Which policy a demo runs (the checkpoint that a robot has, another one, or the scripted expert), and what it is told."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from pathlib import Path
 
 from beingh_core.contract.paths import find_in_package
 from beingh_core.errors import BeingHError
+from beingh_core.sim import CUBE_COLOURS
+from beingh_core.tasks import PICK, every_told, tasks_named, told
 
 ROBOT = "fr3"
+REFERENCE = "follow the reference path"
 POLICIES = ("auto", "checkpoint", "expert")
 
 
@@ -50,3 +53,42 @@ def policy_of(robot: str, policy: str, checkpoint: str) -> Path | None:
             remedy="give --checkpoint DIR (make demo CHECKPOINT=DIR), or take --policy expert",
         )
     return own
+
+
+def instruction_of(seed: int, task: str = PICK.name) -> str:
+    """What is told for a seed; seeds in a row name every colour in turn."""
+    found = list(every_told(tasks_named(task), CUBE_COLOURS))
+    return found[seed % len(found)].text()
+
+
+def plan_of(seed: int, episodes: int, instruction: str, task: str) -> list[tuple[int, str]]:
+    """Seed and instruction of every episode.
+
+    Args:
+        seed: Of the first.
+        episodes: How many.
+        instruction: Of all; "" for what their seeds choose.
+        task: Tasks to choose among, as in `tasks_named`.
+
+    Raises:
+        BeingHError: An unknown task, or an instruction that is of none of them.
+    """
+    tasks = tasks_named(task)
+    if instruction and (meant := told(instruction, CUBE_COLOURS).task) not in tasks:
+        raise BeingHError(
+            f"the instruction '{instruction}' is not of the task `{task}`",
+            where="--instruction",
+            remedy=f"make demo TASK={meant.name}",
+        )
+    return [(seed + i, instruction or instruction_of(seed + i, task)) for i in range(episodes)]
+
+
+def untold(seed: int, episodes: int, task: str) -> list[tuple[int, str]]:
+    """The same for a robot with nothing to grasp with.
+
+    Raises:
+        BeingHError: A task that needs a hand.
+    """
+    if tasks_named(task) != (PICK,):
+        raise BeingHError(f"the task `{task}` needs a hand", where="--task", remedy="take a robot with a hand")
+    return [(seed + i, REFERENCE) for i in range(episodes)]

@@ -14,13 +14,12 @@ from types import SimpleNamespace
 import numpy as np
 from PIL import Image
 
-from beingh_core.colours import colour_named
 from beingh_core.contract import RobotContract, load_contract
 from beingh_core.contract.urdf import read_urdf
 from beingh_core.errors import BeingHError
 from beingh_core.evaluate.episodes import EpisodeResult, EpisodeTrace
 from beingh_core.evaluate.figures import RunData
-from beingh_core.evaluate.judge import PickJudge, TimeJudge
+from beingh_core.evaluate.judge import TaskJudge, TimeJudge
 from beingh_core.evaluate.report import write_report
 from beingh_core.evaluate.seams import seams, sent_positions
 from beingh_core.evaluate.tracking import Followed
@@ -28,8 +27,9 @@ from beingh_core.realtime.clock import TickClock
 from beingh_core.sim import CUBE_COLOURS
 from beingh_core.sim.describe import left_open
 from beingh_core.sim.hand import HAND_SLOTS, hands_of
+from beingh_core.tasks import PICK, TASKS, told
 from beingh_ros.bringup import BringupOptions, ProcessGroup, check_start, processes
-from beingh_ros.demo.choice import POLICIES, ROBOT, policy_of
+from beingh_ros.demo.choice import POLICIES, ROBOT, plan_of, policy_of, untold
 from beingh_ros.demo.gallery import STILL, run_all
 from beingh_ros.demo.progress import PlainProgress, make_progress
 from beingh_ros.demo.recording import EpisodeRecording, episodes_only
@@ -39,8 +39,6 @@ from beingh_ros.record.episode import make_writable
 
 # What the expert does takes longer on slow robots than what the checkpoint was trained for [s]; time of a reference path [s].
 EXPERT_SECONDS, REFERENCE_SECONDS = 45.0, 12.0
-REFERENCE = "follow the reference path"
-INSTRUCTION = "pick up the {colour} cube"
 SPECTATOR_FPS = 10.0
 VIDEO = "video.mp4"
 SHARED_MEMORY = Path("/", "dev", "shm")
@@ -57,11 +55,12 @@ class Demo:
         checkpoint: Checkpoint directory; None for the scripted expert.
         episodes: Number of episodes; episode i has seed `seed` + i.
         seed: First seed.
-        instruction: The task in words; "" names a colour by the seed.
+        instruction: The task in words; "" chooses by the seed.
         seconds: Longest time of an episode, in robot time [s].
         out: Directory of the report.
         viewer: One of VIEWERS.
         record: Folder in which a bag of each episode is recorded; None for none.
+        task: Tasks whose scenes there are and that the seed chooses among, as in `beingh_core.tasks`.
     """
 
     def __init__(
@@ -76,7 +75,9 @@ class Demo:
         out: Path,
         viewer: str,
         record: Path | None = None,
+        task: str = PICK.name,
     ) -> None:
+        self._task = task
         self._contract, self._checkpoint, self._out, self._viewer = contract, checkpoint, out, viewer
         self._record, self._recording = record, None
         self._seconds = seconds
@@ -87,10 +88,7 @@ class Demo:
                 where="--instruction",
                 remedy="leave the instruction out, or take a robot with a hand",
             )
-        told = [instruction or (_instruction(seed + i) if self._picks else REFERENCE) for i in range(episodes)]
-        self._plan = [(seed + i, text) for i, text in enumerate(told)]
-        for text in told if self._picks else ():
-            colour_named(text, CUBE_COLOURS)
+        self._plan = plan_of(seed, episodes, instruction, task) if self._picks else untold(seed, episodes, task)
         self._seed = seed
         self._followed: list[Followed] = []
         self._still: np.ndarray | None = None
@@ -109,6 +107,7 @@ class Demo:
             expert=self._checkpoint is None,
             simulate=True,
             seed=self._seed,
+            task=self._task,
             spectator_fps=SPECTATOR_FPS,
             markers=False,
             record=self._record is not None,
@@ -193,6 +192,7 @@ class Demo:
             success=judge.success,
             time_s=judge.success_s if judge.success else judge.elapsed_s,
             first_lifted=judge.first_lifted,
+            task=judge.told.task.name if self._picks else PICK.name,
             note=f"the controller stopped: {session.controller_status.get('reason')}" if stopped else "",
         )
         trace = self._make_trace(session, result, known)
@@ -204,10 +204,10 @@ class Demo:
             self._trace = trace
         return result
 
-    def _judge(self, instruction: str) -> PickJudge | TimeJudge:
+    def _judge(self, instruction: str) -> TaskJudge | TimeJudge:
         if not self._picks:
             return TimeJudge(min(REFERENCE_SECONDS, self._seconds))
-        return PickJudge(colour_named(instruction, CUBE_COLOURS))
+        return TaskJudge(told(instruction, CUBE_COLOURS))
 
     def _make_trace(self, session: DemoSession, result: EpisodeResult, known: int) -> EpisodeTrace:
         """Traces of the episode that has just ended; `known` epochs are older than it."""
@@ -283,12 +283,6 @@ def _turning_arms(contract: RobotContract, joints: Sequence[str]) -> np.ndarray:
     return np.array([kinds[name].type != "prismatic" and name not in hands for name in joints])
 
 
-def _instruction(seed: int) -> str:
-    """The task of a seed; seeds in a row name every colour in turn."""
-    colours = list(CUBE_COLOURS)
-    return INSTRUCTION.format(colour=colours[seed % len(colours)])
-
-
 def _short(path: Path) -> str:
     """A path as a user would type it here."""
     path, here = path.resolve(), Path.cwd()
@@ -340,6 +334,7 @@ def _parser() -> argparse.ArgumentParser:
         default="",
         help='the task in words, such as "pick up the red cube"; by default the seed chooses',
     )
+    parser.add_argument("--task", default=PICK.name, help=f"{', '.join(TASKS)}, or several with commas")
     parser.add_argument("--seconds", type=float, default=0.0, help="longest time of an episode [s], 0 for the usual")
     parser.add_argument("--checkpoint", default="", help="checkpoint directory; empty: checkpoints/<robot>_cubes")
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="directory of the report")
@@ -377,6 +372,7 @@ def main(args: Sequence[str] | None = None) -> int:
             out=given.out,
             viewer=given.viewer,
             record=Path(given.record).resolve() if given.record else None,
+            task=given.task,
         )
         isolate()
         print(f"to watch it: ROS_DOMAIN_ID={os.environ['ROS_DOMAIN_ID']} {sys.executable} -m beingh_ros.cli monitor")

@@ -20,15 +20,17 @@ from visualization_msgs.msg import MarkerArray
 from beingh_core.contract import RobotContract
 from beingh_core.data.camera_reader import CameraReader
 from beingh_core.errors import BeingHError
-from beingh_core.evaluate.judge import PickJudge, TimeJudge
+from beingh_core.evaluate.judge import TaskJudge, TimeJudge
 from beingh_core.evaluate.video import VideoWriter
 from beingh_ros.demo.observer import positioned
 from beingh_ros.messages.conversions import image_to_array, stamp_to_ns
 from beingh_ros.messages.diagnostics import read_status
 from beingh_ros.messages.state_messages import StateReader
-from beingh_ros.messages.topics import OBJECTS_TOPIC
+from beingh_ros.messages.topics import CONTACTS_TOPIC, OBJECTS_TOPIC
 
 FILM_PERIOD_NS = 250_000_000
+# What was touched is told in every step of physics in which anything is.
+TOUCH_NS = 100_000_000
 FEW, MANY = QoSProfile(depth=5), QoSProfile(depth=200)
 
 
@@ -102,7 +104,9 @@ class Recorder:
         self.latency_ms: list[float] = []
         self.status: dict[str, Mapping[str, str]] = {}
         self.status_count: dict[str, int] = {}
-        self._judge: PickJudge | TimeJudge | None = None
+        self._touched: set[str] = set()
+        self._touched_ns = 0
+        self._judge: TaskJudge | TimeJudge | None = None
         self._caption = ""
         self._views: dict[str, np.ndarray] = {}
         self.forget_episode()
@@ -112,6 +116,7 @@ class Recorder:
         types = {c.topic: CompressedImage if c.type.endswith("CompressedImage") else Image for c in contract.cameras}
         self.subscriptions = [
             make(MarkerArray, OBJECTS_TOPIC, self._on_objects, MANY),
+            make(MarkerArray, CONTACTS_TOPIC, self._on_contacts, FEW),
             *(make(reader.type, t, partial(self._on_joints, t, reader), MANY) for t, reader in readers.items()),
             *(make(types[t], t, partial(self._on_camera, t, *named), FEW) for t, named in cameras.items()),
             make(Image, spectator_topic, self._on_spectator, FEW),
@@ -126,7 +131,7 @@ class Recorder:
         self.film: list[tuple[int, dict[str, np.ndarray]]] = []
         self.still: np.ndarray | None = None
 
-    def start(self, judge: PickJudge | TimeJudge, caption: str) -> None:
+    def start(self, judge: TaskJudge | TimeJudge, caption: str) -> None:
         """Record an episode from the next message on."""
         self.forget_episode()
         self._views.clear()
@@ -146,8 +151,14 @@ class Recorder:
         if self._judge is not None:
             if self.start_ns is None:
                 self.start_ns = stamp_ns
-            self._judge.update(stamp_ns / 1e9, self.cubes)
+            touched = self._touched if stamp_ns - self._touched_ns < TOUCH_NS else ()
+            self._judge.update(stamp_ns / 1e9, self.cubes, touched)
         self._received()
+
+    def _on_contacts(self, message: MarkerArray) -> None:
+        if message.markers:
+            self._touched_ns = stamp_to_ns(message.markers[0].header.stamp)
+            self._touched = {marker.ns.partition("|")[2].removeprefix("cube_") for marker in message.markers}
 
     def _on_joints(self, topic: str, reader: StateReader, message: Any) -> None:
         try:

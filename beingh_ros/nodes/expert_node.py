@@ -1,4 +1,4 @@
-"""The scripted expert as a policy node, in simulation: it is told on sim/objects where the cubes are.
+"""The scripted expert as a policy node, in simulation: it is told on sim/objects where cubes and bowl are.
 
 Everything but the policy is `policy_node`'s: cameras, gate, locked prefix, chunks. Nobody publishes sim/objects on a real
 robot, so there it makes no chunk and says why.
@@ -22,6 +22,7 @@ from beingh_core.errors import BeingHError
 from beingh_core.sim.expert_policy import ExpertPolicy
 from beingh_core.sim.grasp import Cube
 from beingh_core.sim.scene import CUBE_COLOURS
+from beingh_core.tasks import BOWL
 from beingh_ros.messages.conversions import stamp_to_ns
 from beingh_ros.messages.topics import OBJECTS_TOPIC
 from beingh_ros.nodes.policy_node import PolicyNode
@@ -52,22 +53,23 @@ class ExpertNode(PolicyNode):
         )
 
     def _on_objects(self, message: MarkerArray) -> None:
-        cubes = {one.ns: _cube(one) for one in message.markers if one.ns in CUBE_COLOURS and _is_usable(one)}
+        cubes = {one.ns: _cube(one) for one in message.markers if one.ns in (*CUBE_COLOURS, BOWL) and _is_usable(one)}
         if cubes:
             self._expert.cubes.push(stamp_to_ns(message.markers[0].header.stamp), cubes)
 
 
 def _is_usable(marker: Marker) -> bool:
     place, turn = marker.pose.position, marker.pose.orientation
-    numbers = np.array([place.x, place.y, place.z, turn.x, turn.y, turn.z, turn.w, marker.scale.x])
+    numbers = np.array([place.x, place.y, place.z, turn.x, turn.y, turn.z, turn.w, marker.scale.z])
     turned = float(np.linalg.norm(numbers[3:7]))
-    return marker.type == Marker.CUBE and bool(np.isfinite(numbers).all()) and turned > 0.5 and numbers[7] > 0.0
+    kind = Marker.CYLINDER if marker.ns == BOWL else Marker.CUBE
+    return marker.type == kind and bool(np.isfinite(numbers).all()) and turned > 0.5 and numbers[7] > 0.0
 
 
 def _cube(marker: Marker) -> Cube:
     place, turn = marker.pose.position, marker.pose.orientation
     rotation = Rotation.from_quat([turn.x, turn.y, turn.z, turn.w]).as_matrix()
-    return Cube(centre=np.array([place.x, place.y, place.z]), rotation=rotation, size_m=float(marker.scale.x))
+    return Cube(centre=np.array([place.x, place.y, place.z]), rotation=rotation, size_m=float(marker.scale.z))
 
 
 def main(args=None) -> int:
