@@ -17,6 +17,7 @@ from beingh_core.sim.grasp import Cube
 from beingh_core.sim.hand import hands_of
 from beingh_core.sim.picking import Picker
 from beingh_core.sim.reference_motion import ReferenceMotion
+from beingh_core.tasks import PICK
 
 ROBOTS = (
     "fr3 fr3_inspire fr3_inspire_eef g1_dex3 g1_dex3_eef g1_inspire g1_inspire_eef so101 d1 d1_eef ur5e_2f85 ur5e_2f85_eef "
@@ -42,9 +43,9 @@ class Run:
         asked: ticks at which a chunk was asked for.
     """
 
-    def __init__(self, name, seed):
+    def __init__(self, name, seed, tasks=(PICK,)):
         self.contract = contract = load_contract(name)
-        self.robot = SimRobot.of(contract)
+        self.robot = SimRobot.of(contract, tasks=tasks)
         self.robot.reset(seed)
         self.policy = ExpertPolicy(contract, inference_s=0.0)
         self.maker = ChunkMaker(contract, self.policy)
