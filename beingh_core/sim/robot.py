@@ -20,7 +20,7 @@ from beingh_core.sim.layout import Layout, layout_of
 from beingh_core.sim.planar_base import BASE_JOINTS, add_planar_base
 from beingh_core.sim.scene import CUBE_COLOURS, build_model, sample_cubes
 from beingh_core.sim.spectator import frame
-from beingh_core.sim.stage import Stage
+from beingh_core.sim.stage import AROUND_M, Stage
 from beingh_core.sim.standing import Standing
 from beingh_core.sim.things import DRAWER_JOINT, Thing, scatter, things_of
 from beingh_core.sim.views import SimView, views_of
@@ -105,7 +105,8 @@ class SimRobot:
         arm = self.model.body(joints[0].bodyid[0]).rootid[0]
         self._is_arm = self.model.body_rootid[self.model.geom_bodyid] == arm
         self.reset(0)
-        frame(self.model, self.data, np.flatnonzero(self._is_arm), self.layout)
+        around_m = AROUND_M if stage is not None and stage.things else 0.0
+        frame(self.model, self.data, np.flatnonzero(self._is_arm), self.layout, around_m)
 
     @classmethod
     def of(cls, contract: RobotContract, faults: SimFaults | None = None, tasks: Sequence[Task] = (PICK,)) -> SimRobot:

@@ -15,7 +15,9 @@ _FROM, _ASPECT, _FILLED, _LIFT_M = np.array([0.84, -0.76, 0.58]), 4.0 / 3.0, 0.8
 _CORNERS = np.array([[x, y, z] for x in (-1.0, 1.0) for y in (-1.0, 1.0) for z in (-1.0, 1.0)])
 
 
-def frame(model: mujoco.MjModel, data: mujoco.MjData, robot_geoms: np.ndarray, layout: Layout) -> None:
+def frame(
+    model: mujoco.MjModel, data: mujoco.MjData, robot_geoms: np.ndarray, layout: Layout, around_m: float = 0.0
+) -> None:
     """Place the camera as near as everything is in its picture.
 
     Args:
@@ -23,12 +25,13 @@ def frame(model: mujoco.MjModel, data: mujoco.MjData, robot_geoms: np.ndarray, l
         data: the robot at home; its camera follows.
         robot_geoms: (G,) indices of the robot's shapes.
         layout: where cubes lie.
+        around_m: how far around them further things may lie [m].
     """
     quat = look_at(_FROM, np.zeros(3), np.array([0.0, 0.0, 1.0]))
     turn = np.empty(9)
     mujoco.mju_quat2Mat(turn, quat)
     axes = turn.reshape(3, 3)
-    points = _points(model, data, robot_geoms, layout) @ axes  # right, up, back
+    points = _points(model, data, robot_geoms, layout, around_m) @ axes  # right, up, back
     half = _FILLED * np.tan(np.deg2rad(model.camera(SPECTATOR).fovy[0] / 2.0))
     middle, back = np.zeros(2), -np.inf
     for axis, slope in enumerate((half * _ASPECT, half)):
@@ -41,11 +44,14 @@ def frame(model: mujoco.MjModel, data: mujoco.MjData, robot_geoms: np.ndarray, l
     mujoco.mj_camlight(model, data)
 
 
-def _points(model: mujoco.MjModel, data: mujoco.MjData, geoms: np.ndarray, layout: Layout) -> np.ndarray:
+def _points(
+    model: mujoco.MjModel, data: mujoco.MjData, geoms: np.ndarray, layout: Layout, around_m: float
+) -> np.ndarray:
     """Corners (N, 3) of the boxes around the robot's shapes, and of the space over the cubes' area [m]."""
     axes = data.geom_xmat[geoms].reshape(-1, 3, 3)
     corners = model.geom_aabb[geoms, None, :3] + _CORNERS * model.geom_aabb[geoms, None, 3:]
     robot = data.geom_xpos[geoms, None] + np.einsum("nij,nkj->nki", axes, corners)
     top = layout.table[2]
-    cubes = [[x, y, z] for x in layout.area[0] for y in layout.area[1] for z in (top, top + _LIFT_M)]
+    xs, ys = np.array(layout.area) + [-around_m, around_m]
+    cubes = [[x, y, z] for x in xs for y in ys for z in (top, top + _LIFT_M)]
     return np.vstack([robot.reshape(-1, 3), cubes])

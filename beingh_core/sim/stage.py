@@ -21,7 +21,7 @@ from beingh_core.tasks import BOWL_RADIUS_M, PUSH_M, SIDES, Task
 
 # A bowl is up to so far outside the cubes' area; between it and a cube is so much room for fingers, and beside it and above it so much
 # for the arm at home [m].
-_AROUND_M, _FINGERS_M, _BESIDE_M, _ABOVE_M = 0.14, 0.03, 0.02, 0.06
+AROUND_M, _FINGERS_M, _BESIDE_M, _ABOVE_M = 0.14, 0.03, 0.02, 0.06
 # A pushed cube goes this further than it must, and fingers need so much more than the cube: across the way, and ahead [m].
 _FURTHER_M, _ACROSS_M, _AHEAD_M = 0.03, 0.015, 0.03
 _TRIES, _REACH_TRIES = 4000, 40
@@ -81,7 +81,7 @@ class Stage:
             BeingHError: no place is free and within reach.
         """
         rng = np.random.default_rng([seed, _SEED])
-        ends = np.array(self._layout.area) + [-_AROUND_M, _AROUND_M]
+        ends = np.array(self._layout.area) + [-AROUND_M, AROUND_M]
         taken = np.array([place[:2] for place, _ in cubes.values()])
         for _ in range(_TRIES):
             place = np.array([*rng.uniform(*ends.T), self._layout.table[2] + BOWL_M[1]])

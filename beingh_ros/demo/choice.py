@@ -20,13 +20,14 @@ def own_checkpoint(robot: str) -> Path | None:
     return path if path is not None and (path / "config.json").is_file() else None
 
 
-def policy_of(robot: str, policy: str, checkpoint: str) -> Path | None:
+def policy_of(robot: str, policy: str, checkpoint: str, task: str = PICK.name) -> Path | None:
     """The checkpoint directory that a demo runs, None for the scripted expert.
 
     Args:
         robot: Name of the contract.
-        policy: One of POLICIES; auto is the checkpoint that is given or that the robot has, else the expert.
+        policy: One of POLICIES; auto is the checkpoint that is given or that the robot has for the task, else the expert.
         checkpoint: Checkpoint directory; "" for the robot's own.
+        task: Tasks that are told; a robot's own checkpoint picks.
 
     Raises:
         BeingHError: There is no such checkpoint, or one beside the expert.
@@ -45,6 +46,8 @@ def policy_of(robot: str, policy: str, checkpoint: str) -> Path | None:
                 remedy="give --checkpoint DIR (make demo CHECKPOINT=DIR), or train one: make checkpoint",
             )
         return Path(checkpoint)
+    if policy == "auto" and task != PICK.name:
+        return None
     own = own_checkpoint(robot)
     if own is None and policy == "checkpoint":
         raise BeingHError(

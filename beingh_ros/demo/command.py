@@ -361,7 +361,7 @@ def main(args: Sequence[str] | None = None) -> int:
         contract = load_contract(given.robot)
         for note in left_open(contract.urdf_path):
             print(f"note: {note}")
-        checkpoint = policy_of(contract.path.stem, given.policy, given.checkpoint)
+        checkpoint = policy_of(contract.path.stem, given.policy, given.checkpoint, given.task)
         demo = Demo(
             contract,
             checkpoint=checkpoint,
