@@ -32,12 +32,14 @@ class Aim:
     Attributes:
         point: (3,) place between the fingertips [m, root link].
         approach: (3,) unit vector along which the hand comes.
-        closing: (3,) unit vector along which the fingers close, either way round; at right angles to `approach`.
+        closing: (3,) unit vector along which the fingers close; at right angles to `approach`.
+        one_way: whether the hand's own closing is to point there; else it may be either way round.
     """
 
     point: np.ndarray
     approach: np.ndarray
     closing: np.ndarray
+    one_way: bool = False
 
 
 class Fingers:
@@ -70,7 +72,7 @@ class Fingers:
         return (
             float(np.linalg.norm(here.point - aim.point)),
             float(np.arccos(np.clip(here.approach @ aim.approach, -1.0, 1.0))),
-            float(np.arccos(np.clip(abs(here.closing @ aim.closing), 0.0, 1.0))),
+            float(np.arccos(np.clip(_along(here.closing, aim), -1.0, 1.0))),
         )
 
     def reaches(self, q_J: np.ndarray, aim: Aim) -> bool:
@@ -109,7 +111,8 @@ class Fingers:
         jacobian = self.kinematics.jacobian(q)
         arm = rotation @ self._point
         approach, closing = rotation @ self._approach, rotation @ self._closing
-        wanted = aim.closing if closing @ aim.closing >= 0.0 else -aim.closing
+        back = float(closing @ aim.closing) < 0.0
+        wanted = -aim.closing if back and not aim.one_way else aim.closing
         error, rows = np.empty(7), np.empty((7, len(q)))
         error[:3] = aim.point - position - arm
         rows[:3] = jacobian[:3] - _cross(arm) @ jacobian[3:]
@@ -118,7 +121,9 @@ class Fingers:
             error[3:6] = _DIRECTION_M * closing
         across = _EYE - approach[:, None] * approach
         rows[3:6] = _DIRECTION_M * across @ jacobian[3:]
-        error[6] = _TURN_M * float(approach @ _cross(closing) @ wanted)
+        sine = float(approach @ _cross(closing) @ wanted)
+        # More than a quarter turn away the sine becomes smaller again.
+        error[6] = _TURN_M * (sine if not (back and aim.one_way) else np.copysign(1.0, sine))
         rows[6] = _TURN_M * approach @ jacobian[3:]
         return error, rows
 
@@ -140,6 +145,12 @@ class Fingers:
                 break
             free &= ~outside
         return np.clip(moved, lower, upper)
+
+
+def _along(closing: np.ndarray, aim: Aim) -> float:
+    """Cosine of the angle between where fingers close and where they are to."""
+    cosine = float(closing @ aim.closing)
+    return cosine if aim.one_way else abs(cosine)
 
 
 def _cross(vector: np.ndarray) -> np.ndarray:

@@ -73,8 +73,7 @@ class GraspPlanner:
         one_way: bool = False,
     ) -> None:
         self._fingers, self._tips_beyond_m, self._turns, self._along = fingers, tips_beyond_m, turns, along
-        half_turn = np.pi * np.eye(len(fingers.rest))[-1]
-        self._starts = [fingers.rest, *(fingers.rest + sign * half_turn for sign in (1.0, -1.0) if one_way)]
+        self._one_way = one_way
         self._last: Grasp | None = None
         self._out_of_reach: Cube | None = None
 
@@ -102,16 +101,13 @@ class GraspPlanner:
         if not self._turns:
             here = self._fingers.at(rest)
             return self._way(cube, replace(here, point=self.point(cube, here.approach)), rest)
-        for lean in _LEANS:
-            ways = [self._way(cube, aim, start) for aim in self._aims(cube, float(lean)) for start in self._starts]
-            found = [way for way in ways if way is not None]
-            if found:
-                return min(found, key=lambda way: (self._is_back(way), float(np.abs(way.hover - rest).max())))
+        for one_way in (True, False) if self._one_way else (False,):
+            for lean in _LEANS:
+                aims = [replace(aim, one_way=one_way) for aim in self._aims(cube, float(lean))]
+                found = [way for way in (self._way(cube, aim, rest) for aim in aims) if way is not None]
+                if found:
+                    return min(found, key=lambda way: float(np.abs(way.hover - rest).max()))
         return None
-
-    def _is_back(self, way: Grasp) -> bool:
-        """Whether the hand would close against the wanted direction, where one way round is wanted."""
-        return len(self._starts) > 1 and float(self._fingers.at(way.grasp).closing @ self._along) < 0.0
 
     def _aims(self, cube: Cube, lean: float) -> list[Aim]:
         """Aims along the cube's sides, and along the arm's own direction for an arm that cannot turn to them."""
@@ -126,7 +122,8 @@ class GraspPlanner:
             return aims
         square = float(np.arctan2(-self._along[0], self._along[1]))
         straight = [self._aim(cube, lean, turn) for turn in ((square, square + np.pi) if lean else (square,))]
-        return [aim for aim in aims if abs(aim.closing @ self._along) > _ALONG] or straight
+        near = [aim for aim in aims if abs(aim.closing @ self._along) > _ALONG] or straight
+        return [replace(aim, closing=np.copysign(1.0, aim.closing @ self._along) * aim.closing) for aim in near]
 
     def _own_direction(self, cube: Cube, lean: float, turn: float) -> float:
         """The direction, about the vertical, in which an arm of few joints leans over a place."""
@@ -165,7 +162,8 @@ def _turned(last: Grasp, cube: Cube) -> Aim:
     yaw = float(np.arctan2(turn[1, 0] - turn[0, 1], turn[0, 0] + turn[1, 1]))
     yaw -= np.pi / 2 * np.round(yaw / (np.pi / 2))  # a cube looks the same from each side
     about = np.array([[np.cos(yaw), -np.sin(yaw), 0.0], [np.sin(yaw), np.cos(yaw), 0.0], [0.0, 0.0, 1.0]])
-    return Aim(
+    return replace(
+        last.aim,
         point=last.aim.point + cube.centre - last.cube.centre,
         approach=about @ last.aim.approach,
         closing=about @ last.aim.closing,
