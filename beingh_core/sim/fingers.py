@@ -69,11 +69,14 @@ class Pads:
         palm: the body that carries the fingers.
         first, second: shapes at the ends of each side.
         is_still: whether nothing moves `second`.
+
+    Attributes:
+        is_still: the same.
     """
 
     def __init__(self, model, data, palm: int, first: Sequence[int], second: Sequence[int], is_still: bool) -> None:
         self._model, self._data, self._palm = model, data, palm
-        self._first, self._second, self._is_still = tuple(first), tuple(second), is_still
+        self._first, self._second, self.is_still = tuple(first), tuple(second), is_still
 
     @classmethod
     def facing(cls, model, data, palm: int, fingers: Sequence[Finger], place: Callable[[float], None]) -> Pads | None:
@@ -151,7 +154,7 @@ class Pads:
         low, high = (first @ closing).max(), (second @ closing).min()
         along = min((first @ approach).max(), (second @ approach).max()) - beyond_m
         sideways = (self._centre(self._first) + self._centre(self._second)) @ across / 2.0
-        middle = (low + high) / 2.0 - (clearance_m if self._is_still else 0.0)
+        middle = (low + high) / 2.0 - (clearance_m if self.is_still else 0.0)
         return middle * closing + along * approach + sideways * across
 
     def spread(self, closing: np.ndarray, approach: np.ndarray) -> float:

@@ -40,6 +40,7 @@ class Hand:
         shares: from 0 to 1, rising.
         spread_m: distance across the two directions that the fingers of one side span [m].
         beyond_m: no tip is further than this ahead of `point` along `approach`, between open and the grasp [m].
+        is_still: whether nothing moves the side to which `closing` points.
     """
 
     slot: str
@@ -55,11 +56,17 @@ class Hand:
     shares: tuple[float, ...]
     spread_m: float = 0.0
     beyond_m: float = 0.0
+    is_still: bool = False
 
     @property
     def opening_m(self) -> float:
         """Free width between the open fingers [m]."""
         return self.widths_m[-1]
+
+    @property
+    def push_sign(self) -> int:
+        """1 where it pushes best along `closing`, -1 against it: with a jaw that stands still, or with fingers rather than a thumb; 0 both."""
+        return (-1 if self.is_still else 0) if self.slot in GRIPPER_SLOTS else 1
 
     @property
     def axes(self) -> np.ndarray:
@@ -167,6 +174,7 @@ def _measured(
         shares=tuple((_SHARES[: most + 1] / _SHARES[most]).tolist()),
         spread_m=pads.spread(closing, approach),
         beyond_m=float(beyond - point @ approach),
+        is_still=pads.is_still,
     )
 
 

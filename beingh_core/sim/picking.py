@@ -13,7 +13,6 @@ import numpy as np
 
 from beingh_core.contract.kinematics import Kinematics
 from beingh_core.contract.schema import POSITION_SLOTS, ROTATION_SLOTS, RobotContract
-from beingh_core.contract.signals import GRIPPER_SLOTS
 from beingh_core.sim.aim import Aim, Fingers
 from beingh_core.sim.grasp import LEFT, LIFT_M, UP, Cube, Grasp, GraspPlanner
 from beingh_core.sim.hand import Hand
@@ -74,10 +73,10 @@ class Picker:
         turns = hand.arm not in POSITION_SLOTS or any(one.slot in ROTATION_SLOTS for one in contract.action)
         self._planner = GraspPlanner(self.fingers, hand.beyond_m, turns)
         self._over = GraspPlanner(self.fingers, hand.beyond_m, turns)
-        # A thumb gives way and slants: the other fingers push.
-        one_way = hand.slot not in GRIPPER_SLOTS
+        push, one_way = hand.push_sign or 1, hand.push_sign != 0
         self._around = {
-            side: GraspPlanner(self.fingers, hand.beyond_m, turns, sign * LEFT, one_way) for side, sign in SIDES.items()
+            side: GraspPlanner(self.fingers, hand.beyond_m, turns, push * sign * LEFT, one_way)
+            for side, sign in SIDES.items()
         }
         self._at_rad = _AT_RAD if turns else np.inf
         self._speed = _SPEED * limits.velocity[self.columns] * dt_s
