@@ -18,7 +18,7 @@ from beingh_core.sim import SimRobot
 from beingh_core.sim.expert_policy import cubes_of
 from beingh_core.tasks import BOWL_RADIUS_M, PICK, PUSH, PUSH_M, PUT, TASKS, every_told, told
 
-FIVE = ("fr3", "so101", "xarm7", "g1_inspire", "fr3_inspire")
+BODIES = ("fr3", "so101", "xarm7", "fr3_inspire")
 
 
 def seen(robot):
@@ -88,8 +88,8 @@ def test_a_told_task_is_done_behind_prefixes_and_within_limits(task, seed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", (PUT, PUSH), ids=lambda task: task.name)
-@pytest.mark.parametrize("name", FIVE)
-def test_the_expert_does_each_task_on_five_bodies(name, task):
+@pytest.mark.parametrize("name", BODIES)
+def test_the_expert_does_each_task_on_several_bodies(name, task):
     found = [does(name, task, seed).success for seed in range(5)]
     assert sum(found) >= 4, found
 

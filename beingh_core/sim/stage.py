@@ -85,7 +85,7 @@ class Stage:
         taken = np.array([place[:2] for place, _ in cubes.values()])
         for _ in range(_TRIES):
             place = np.array([*rng.uniform(*ends.T), self._layout.table[2] + BOWL_M[1]])
-            if self._is_free(place, taken) and self._is_seen(place) and self._can_put(place):
+            if self._is_free(place, taken) and self._is_seen(place) and self._can_put(place, cubes):
                 return place
         raise BeingHError("no place for a bowl is free and within reach", where=self._where, remedy="take another task")
 
@@ -102,15 +102,13 @@ class Stage:
         ways = [(self._cube(at), side) for side, end in ends.items() for at in (place, end)]
         return any(all(picker.way_around(*way) is not None for way in ways) for picker in self._pickers)
 
-    def _can_put(self, place: np.ndarray) -> bool:
-        """Whether a hand that reaches the middle of the cubes' area reaches over a bowl here."""
-        (x0, x1), (y0, y1) = self._layout.area
-        middle = np.array([(x0 + x1) / 2.0, (y0 + y1) / 2.0, self._layout.table[2] + self._layout.cube_m / 2.0])
+    def _can_put(self, place: np.ndarray, cubes: dict[str, tuple[np.ndarray, float]]) -> bool:
+        """Whether hands that reach over a bowl here reach every cube."""
         bowl = Cube(centre=place, rotation=np.eye(3), size_m=2.0 * BOWL_M[1])
-        cube = self._cube(middle)
-        return any(
-            picker.can_reach(cube) and picker.way_over(over_bowl(cube, bowl)) is not None for picker in self._pickers
-        )
+        over = over_bowl(self._cube(place), bowl)
+        able = [picker for picker in self._pickers if picker.way_over(over) is not None]
+        there = [self._cube(at, yaw) for at, yaw in cubes.values()]
+        return all(any(picker.can_reach(cube) for picker in able) for cube in there)
 
     def _is_free(self, place: np.ndarray, taken: np.ndarray) -> bool:
         """Whether a bowl at a place is in the way of no cube (N, 2), of none that is pushed, and not under the arm at home."""
@@ -123,10 +121,9 @@ class Stage:
         over = ((self._low[:, :2] < place[:2] + half) & (self._high[:, :2] > place[:2] - half)).all(axis=1)
         return bool(free.all() and not (over & (self._low[:, 2] < place[2] + BOWL_M[1] + _ABOVE_M)).any())
 
-    def _cube(self, place: np.ndarray) -> Cube:
-        return Cube(
-            centre=np.array(place, dtype=float), rotation=_turned(self._layout.yaw_rad), size_m=self._layout.cube_m
-        )
+    def _cube(self, place: np.ndarray, yaw_rad: float | None = None) -> Cube:
+        rotation = _turned(self._layout.yaw_rad if yaw_rad is None else yaw_rad)
+        return Cube(centre=np.array(place, dtype=float), rotation=rotation, size_m=self._layout.cube_m)
 
 
 def _turned(yaw_rad: float) -> np.ndarray:
