@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -62,6 +63,7 @@ class GraspPlanner:
         turns: whether the hand may turn; else it stays as it is at rest.
         along: (3,) level direction along which the fingers are to close, as nearly as the sides of a cube allow; None for any.
         one_way: whether the hand rather takes a way in which its own `closing` points along that, than one in which it points back.
+        is_free: whether a posture (J,) is one that the robot may take.
     """
 
     def __init__(
@@ -71,9 +73,10 @@ class GraspPlanner:
         turns: bool = True,
         along: np.ndarray | None = None,
         one_way: bool = False,
+        is_free: Callable[[np.ndarray], bool] = lambda _: True,
     ) -> None:
         self._fingers, self._tips_beyond_m, self._turns, self._along = fingers, tips_beyond_m, turns, along
-        self._one_way = one_way
+        self._one_way, self._is_free = one_way, is_free
         self._last: Grasp | None = None
         self._out_of_reach: Cube | None = None
 
@@ -145,13 +148,13 @@ class GraspPlanner:
 
     def _way(self, cube: Cube, aim: Aim, q_start: np.ndarray) -> Grasp | None:
         grasp = self._fingers.solve(aim, q_start)
-        if not self._fingers.reaches(grasp, aim):
+        if not self._fingers.reaches(grasp, aim) or not self._is_free(grasp):
             return None
         for hover_m in _HOVERS_M:
             above = replace(aim, point=aim.point - hover_m * aim.approach)
             for start in (q_start, grasp):
                 hover = self._fingers.solve(above, start)
-                if self._fingers.reaches(hover, above):
+                if self._fingers.reaches(hover, above) and self._is_free(hover):
                     return Grasp(cube=cube, aim=aim, hover=hover, grasp=grasp, hover_m=hover_m)
         return None
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from beingh_core.contract.kinematics import Kinematics
 from beingh_core.contract.schema import POSITION_SLOTS, ROTATION_SLOTS, RobotContract
+from beingh_core.contract.self_collision import Collisions
 from beingh_core.sim.aim import Aim, Fingers
+from beingh_core.sim.describe import shape_check
 from beingh_core.sim.grasp import LEFT, LIFT_M, UP, Cube, Grasp, GraspPlanner
 from beingh_core.sim.hand import Hand
 from beingh_core.tasks import SIDES
@@ -63,7 +66,7 @@ class Picker:
         names, limits, dt_s = list(contract.joint_names), contract.limits, contract.dt_s
         self.columns = [names.index(joint) for joint in hand.arm_joints]
         self.hand_columns = [names.index(joint) for joint in hand.closed]
-        self.hand, self._dt_s = hand, dt_s
+        self.hand, self._dt_s, self._contract = hand, dt_s, contract
         home = np.array(contract.home)
         within = limits.lower[self.columns], limits.upper[self.columns]
         arm = Kinematics(contract.urdf_path, hand.arm_joints, hand.link, None, within)
@@ -72,10 +75,10 @@ class Picker:
         )
         turns = hand.arm not in POSITION_SLOTS or any(one.slot in ROTATION_SLOTS for one in contract.action)
         self._planner = GraspPlanner(self.fingers, hand.beyond_m, turns)
-        self._over = GraspPlanner(self.fingers, hand.beyond_m, turns)
+        self._over = GraspPlanner(self.fingers, hand.beyond_m, turns, is_free=self._is_free)
         push, one_way = hand.push_sign or 1, hand.push_sign != 0
         self._around = {
-            side: GraspPlanner(self.fingers, hand.beyond_m, turns, push * sign * LEFT, one_way)
+            side: GraspPlanner(self.fingers, hand.beyond_m, turns, push * sign * LEFT, one_way, self._is_free)
             for side, sign in SIDES.items()
         }
         self._at_rad = _AT_RAD if turns else np.inf
@@ -113,6 +116,18 @@ class Picker:
     def way_around(self, cube: Cube, side: str) -> Grasp | None:
         """The way to have a finger on each side of a cube, so as to push it to a side; None where there is none."""
         return self._around[side].plan(cube)
+
+    @cached_property
+    def _check(self) -> Collisions | None:
+        return shape_check(self._contract)
+
+    def _is_free(self, q: np.ndarray) -> bool:
+        """Whether the robot does not touch itself with the arm at (J,), an open hand, and the rest at home."""
+        if self._check is None:
+            return True
+        posture = np.array(self._contract.home)
+        posture[self.columns], posture[self.hand_columns] = q, self.hand_at(1.0)
+        return self._check.first_hit(posture[None, ~self._contract.limits.is_velocity]) is None
 
     def distance_from_rest(self, cube: Cube) -> float:
         """How far a cube is from the fingers of the resting arm [m]."""

@@ -157,7 +157,9 @@ class SimRobot:
             self.place_cube(colour, position, yaw)
         scatter(self.model, self.data, self._things, seed)
         if self._stage and BOWL in self._stage.things:
-            self.data.joint(f"thing_{BOWL}").qpos[:3] = self._stage.bowl(seed, cubes)
+            yaw = self.layout.yaw_rad
+            turned = [np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)]
+            self.data.joint(f"thing_{BOWL}").qpos = [*self._stage.bowl(seed, cubes), *turned]
         self.place_joints(self.home)
 
     def place_joints(self, positions: Mapping[str, float]) -> None:

@@ -85,7 +85,7 @@ class Stage:
         taken = np.array([place[:2] for place, _ in cubes.values()])
         for _ in range(_TRIES):
             place = np.array([*rng.uniform(*ends.T), self._layout.table[2] + BOWL_M[1]])
-            if self._is_free(place, taken) and self._is_seen(place) and self._can_put(place, cubes):
+            if self._is_free(place, taken) and self._is_seen(place) and self._can_put(place):
                 return place
         raise BeingHError("no place for a bowl is free and within reach", where=self._where, remedy="take another task")
 
@@ -97,18 +97,19 @@ class Stage:
         return bool(((off[:, 0] >= across) | (off[:, 1] >= ahead)).all())
 
     def _can_push(self, place: np.ndarray) -> bool:
-        """Whether a hand can be around a cube here, and where it has been pushed to."""
+        """Whether the hand can be around a cube here, and where it has been pushed to."""
         ends = {side: place + [0.0, sign * (PUSH_M + _FURTHER_M), 0.0] for side, sign in SIDES.items()}
         ways = [(self._cube(at), side) for side, end in ends.items() for at in (place, end)]
-        return any(all(picker.way_around(*way) is not None for way in ways) for picker in self._pickers)
+        return all(self._pickers[0].way_around(*way) is not None for way in ways)
 
-    def _can_put(self, place: np.ndarray, cubes: dict[str, tuple[np.ndarray, float]]) -> bool:
-        """Whether hands that reach over a bowl here reach every cube."""
-        bowl = Cube(centre=place, rotation=np.eye(3), size_m=2.0 * BOWL_M[1])
-        over = over_bowl(self._cube(place), bowl)
-        able = [picker for picker in self._pickers if picker.way_over(over) is not None]
-        there = [self._cube(at, yaw) for at, yaw in cubes.values()]
-        return all(any(picker.can_reach(cube) for picker in able) for cube in there)
+    def _can_put(self, place: np.ndarray) -> bool:
+        """Whether the hand reaches over a bowl here, and rests nearer to it than the others, which would be in its way."""
+        bowl = Cube(centre=place, rotation=_turned(self._layout.yaw_rad), size_m=2.0 * BOWL_M[1])
+        first, *others = (picker.distance_from_rest(bowl) for picker in self._pickers)
+        return (
+            first <= min(others, default=first)
+            and self._pickers[0].way_over(over_bowl(self._cube(place), bowl)) is not None
+        )
 
     def _is_free(self, place: np.ndarray, taken: np.ndarray) -> bool:
         """Whether a bowl at a place is in the way of no cube (N, 2), of none that is pushed, and not under the arm at home."""
@@ -121,9 +122,8 @@ class Stage:
         over = ((self._low[:, :2] < place[:2] + half) & (self._high[:, :2] > place[:2] - half)).all(axis=1)
         return bool(free.all() and not (over & (self._low[:, 2] < place[2] + BOWL_M[1] + _ABOVE_M)).any())
 
-    def _cube(self, place: np.ndarray, yaw_rad: float | None = None) -> Cube:
-        rotation = _turned(self._layout.yaw_rad if yaw_rad is None else yaw_rad)
-        return Cube(centre=np.array(place, dtype=float), rotation=rotation, size_m=self._layout.cube_m)
+    def _cube(self, place: np.ndarray) -> Cube:
+        return Cube(centre=place, rotation=_turned(self._layout.yaw_rad), size_m=self._layout.cube_m)
 
 
 def _turned(yaw_rad: float) -> np.ndarray:

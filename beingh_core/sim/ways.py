@@ -87,9 +87,9 @@ def in_bowl(cube: Cube, bowl: Cube) -> bool:
 
 
 def over_bowl(cube: Cube, bowl: Cube) -> Cube:
-    """A cube where it is let go."""
+    """A cube where it is let go; turned as the bowl, so that the way there is the same for all."""
     height = bowl.bottom + bowl.size_m + _DROP_M + cube.size_m / 2.0
-    return replace(cube, centre=np.array([*bowl.centre[:2], height]))
+    return replace(cube, centre=np.array([*bowl.centre[:2], height]), rotation=bowl.rotation)
 
 
 def can_do(picker: Picker, told: Told, things: Mapping[str, Cube]) -> bool:
