@@ -58,6 +58,12 @@ def test_a_task_that_needs_a_hand_is_refused_without_one():
         SimRobot.of(load_contract("ur5e"), tasks=(PUSH,))
 
 
+@pytest.mark.slow
+def test_where_an_arm_cannot_push_without_touching_its_robot_the_task_is_refused():
+    with pytest.raises(BeingHError, match="nowhere can the hand push"):
+        SimRobot.of(load_contract("g1_inspire"), tasks=(PUSH,))
+
+
 class Done:
     """Whether a judge has seen a task done in a run."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import count
 
 import mujoco
 import numpy as np
@@ -24,7 +23,7 @@ from beingh_core.tasks import BOWL_RADIUS_M, PUSH_M, SIDES, Task
 AROUND_M, _FINGERS_M, _BESIDE_M, _ABOVE_M = 0.14, 0.03, 0.02, 0.06
 # A pushed cube goes this further than it must, and fingers need so much more than the cube: across the way, and ahead [m].
 _FURTHER_M, _ACROSS_M, _AHEAD_M = 0.03, 0.015, 0.03
-_TRIES, _REACH_TRIES = 4000, 40
+_TRIES, _SCENES, _REACH_TRIES = 4000, 400, 40
 _SEED = 3  # of the bowl's place, beside that of the cubes
 
 
@@ -64,15 +63,24 @@ class Stage:
         _, self._low, self._high = boxes(model, data)
 
     def cubes(self, seed: int) -> dict[str, tuple[np.ndarray, float]]:
-        """Colour -> place (3,) [m] and yaw [rad]; without a task that needs room as `sample_cubes`."""
+        """Colour -> place (3,) [m] and yaw [rad]; without a task that needs room as `sample_cubes`.
+
+        Raises:
+            BeingHError: the hand cannot push cubes to both sides where they are.
+        """
         rng = np.random.default_rng(seed)
         if not self.clears:
             return sample_cubes(rng, self._layout)
-        for tries in count():
-            least = 0.9 ** (tries // _REACH_TRIES)
+        for tries in range(_SCENES):
+            least = max(0.5, 0.9 ** (tries // _REACH_TRIES))
             found = sample_cubes(rng, self._layout, lambda xy, share: self._are_free(xy, least * share))
-            if least < 0.5 or all(self._can_push(place) for place, _ in found.values()):
+            if all(self._can_push(place) for place, _ in found.values()):
                 return found
+        raise BeingHError(
+            "nowhere can the hand push a cube to its left and its right without touching the robot",
+            where=self._where,
+            remedy="take another task",
+        )
 
     def bowl(self, seed: int, cubes: dict[str, tuple[np.ndarray, float]]) -> np.ndarray:
         """(3,) middle of the bowl among cubes of this seed.
