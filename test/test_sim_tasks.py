@@ -1,5 +1,8 @@
 """Scenes of told tasks, and the expert that does the tasks in them, without ROS."""
 
+from collections import Counter
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from test_sim_branches import small_pictures
@@ -10,15 +13,18 @@ from beingh_core.cli import main
 from beingh_core.contract import load_contract
 from beingh_core.data import branched_rollouts
 from beingh_core.data.branched_rollouts import BranchedRollouts
-from beingh_core.data.branches import REPLY, TASK
+from beingh_core.data.branches import ACTIONS, PREFIX, REPLY, TASK
 from beingh_core.data.lerobot.reader import Dataset
 from beingh_core.errors import BeingHError
 from beingh_core.evaluate.judge import TaskJudge
 from beingh_core.sim import SimRobot
 from beingh_core.sim.expert_policy import cubes_of
+from beingh_core.sim.stage import AROUND_M
+from beingh_core.sim.wander import Wanderer
+from beingh_core.sim.words import CELLS, SceneWords
 from beingh_core.tasks import BOWL_RADIUS_M, PICK, PUSH, PUSH_M, PUT, TASKS, every_told, told
 
-BODIES = ("fr3", "so101", "xarm7", "fr3_inspire")
+BODIES = ("fr3", "so101", "xarm7", "ur5e_2f85", "fr3_inspire")
 
 
 def seen(robot):
@@ -41,6 +47,23 @@ def test_scenes_of_put_are_those_of_pick_with_a_bowl_within_reach_and_in_nobodys
     assert np.ptp(bowls, axis=0)[:2].min() > 0.05
     robot.reset(0)
     np.testing.assert_array_equal(seen(robot)["bowl"], bowls[0])
+
+
+def test_a_reply_tells_of_every_bowl_the_cell_in_which_it_is():
+    """It may lie so far outside the cubes' area that their cells do not reach there."""
+    robot = SimRobot.of(load_contract("fr3"), tasks=(PUT,))
+    low, high = np.array(robot.layout.area).T + [[-AROUND_M - 0.03], [AROUND_M + 0.03]]
+    outside = 0
+    for seed in range(8):
+        robot.reset(seed)
+        place = seen(robot)["bowl"]
+        numbers = [
+            int(word.strip(",")) for word in SceneWords(robot).replies("bowl", place)[0].split() if word[0].isdigit()
+        ]
+        middle = low + (np.array(numbers) + 0.5) / CELLS * (high - low)
+        assert (np.abs(place[:2] - middle) <= (high - low) / CELLS / 2 + 1e-9).all()
+        outside += ((place[:2] < low + AROUND_M) | (place[:2] > high - AROUND_M)).any()
+    assert outside
 
 
 def test_in_scenes_of_push_every_cube_has_its_way_to_both_sides():
@@ -108,26 +131,41 @@ def test_without_a_bowl_the_expert_says_how_to_have_one():
 
 
 @pytest.mark.slow
-def test_rows_branch_into_every_instruction_of_every_task(tmp_path, monkeypatch):
-    contract = contract_with(tmp_path, small_pictures, source="fr3")
+@pytest.mark.parametrize("name", BODIES)
+def test_rows_branch_into_every_instruction_of_every_task(name, tmp_path, monkeypatch):
+    contract, tasks, colours = (
+        contract_with(tmp_path, small_pictures, source=name),
+        tuple(TASKS.values()),
+        ("red", "green", "blue"),
+    )
     monkeypatch.setattr(branched_rollouts, "LONGEST_S", 1.5)
-    rollouts = BranchedRollouts(contract, every=1, tasks=tuple(TASKS.values()))
-    form = rollouts.form
+    monkeypatch.setattr(branched_rollouts, "_FURTHER_S", 0.0)
+    rollouts = BranchedRollouts(contract, every=1, tasks=tasks)
+    form, width = rollouts.form, sum(signal.width for signal in contract.action)
     rows = [frame.vectors for seed in range(2) for frame in rollouts.episode(seed)[0]]
     rollouts.close()
     assert form.branches == 12
     shown = [{form.texts[n] for n in row[TASK] if n >= 0} for row in rows]
-    assert set.union(*shown) == {one.text() for one in every_told(tuple(TASKS.values()), ("red", "green", "blue"))}
+    assert set.union(*shown) == {one.text() for one in every_told(tasks, colours)}
     assert np.median([len(texts) for texts in shown]) >= 9
     for row in rows:
+        longest = row[PREFIX].argmax()
+        actions, told_of = row[ACTIONS].reshape(form.branches, form.steps, width), row[TASK] >= 0
+        for branch, prefix in zip(actions[told_of], row[PREFIX][told_of]):  # all behind one motion
+            np.testing.assert_array_equal(branch[:prefix], actions[longest, :prefix])
         for number, replies in zip(row[TASK], row[REPLY].reshape(form.branches, form.replies)):
             if number >= 0:
-                one, said = (
-                    told(form.texts[number], ("red", "green", "blue")),
-                    [form.texts[n] for n in replies if n >= 0],
-                )
+                one, said = told(form.texts[number], colours), [form.texts[n] for n in replies if n >= 0]
                 assert said[0].startswith(f"{one.colour}: on the table")
-                assert any(text.startswith("bowl: ") for text in said) == (one.task is PUT)
+                assert any(text.startswith("bowl: on the table") for text in said) == (one.task is PUT)
+
+
+def test_what_is_done_is_each_task_as_often_as_the_others():
+    choices = list(every_told(tuple(TASKS.values()), ("red", "green", "blue")))
+    robot, expert = SimpleNamespace(objects=dict), SimpleNamespace()
+    wanderer = Wanderer(robot, expert, (), np.zeros(0, bool), np.zeros(0), 0.05, choices)
+    counts = Counter(one.task.name for one in wanderer.told)
+    assert set(counts) == set(TASKS) and len(set(counts.values())) == 1 and set(wanderer.told) == set(choices)
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from beingh_core.data.rollouts import Rollouts
 from beingh_core.errors import BeingHError
 from beingh_core.tasks import PICK, Task
 
-LONGEST_S = 9.0  # of an episode
+LONGEST_S, _FURTHER_S = 9.0, 5.0  # of an episode, and so much longer where a cube is taken somewhere
 _SPLIT = re.compile(r"\{colour\}|\{side\}")
 _PREFIX_SCALE = 4.0  # a prefix of d steps is drawn with the weight exp(-d / scale)
 _OTHERWISE = "move the hand over the table"  # the task of rows in which nothing told is done
@@ -55,7 +55,7 @@ class BranchedRollouts(Rollouts):
         from beingh_core.sim.words import SceneWords
 
         super().__init__(contract, noise, instructions, tasks)
-        self._every = every
+        self._every, self._longest_s = every, LONGEST_S + _FURTHER_S * any(task.things for task in tasks)
         self._longest = contract.uac.delay_steps + 1 if longest is None else longest
         self._horizon = contract.policy.chunk_length
         if not 0 <= self._longest < self._horizon:
@@ -99,7 +99,7 @@ class BranchedRollouts(Rollouts):
         begin_s, goes_on = self.robot.time_s, True
         sent_TJ = self._wanderer.begin(rng, cubes_of(self.robot))
         seen = self._look()
-        while goes_on and self.robot.time_s - begin_s < LONGEST_S:
+        while goes_on and self.robot.time_s - begin_s < self._longest_s:
             state, images, replies = seen
             cubes, measured_J = cubes_of(self.robot), self._commanded(self.robot.positions())
             branches = rng.integers(self._every) == 0

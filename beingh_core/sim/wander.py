@@ -6,8 +6,10 @@ the hand half closed. Letters: J commanded joints, T commands.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import lcm
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -16,7 +18,8 @@ from beingh_core.sim.expert_policy import ExpertPolicy, OutOfReach, arm_state
 from beingh_core.sim.grasp import Cube
 from beingh_core.sim.picking import Picker
 from beingh_core.sim.robot import SimRobot
-from beingh_core.tasks import PICK, Told
+from beingh_core.sim.ways import in_bowl
+from beingh_core.tasks import BOWL, PICK, Told
 
 # How long it stays at one thing, how long it goes on with a cube that it has picked, and how high is up [s, s, m].
 _STAYS_S, _CARRIES_S, _UP_M = (0.2, 2.5), (0.6, 1.6), 0.01
@@ -49,10 +52,11 @@ class Wanderer:
         base: (J,) which of them drive a base: these stand still.
         home: (J,) commands of the rest posture.
         dt_s: period of commands [s].
-        told: the tasks that it does.
+        told: what it does, each task as often as the others.
 
     Attributes:
         goal: what it does now.
+        told: what it chooses among.
     """
 
     def __init__(
@@ -60,7 +64,7 @@ class Wanderer:
         told: Sequence[Told],
     ) -> None:  # fmt: skip
         self._robot, self._expert, self._names, self._base, self._dt_s = robot, expert, names, base, dt_s
-        self._told, self._colours = tuple(told), list(robot.objects())
+        self.told, self._colours = _evenly(told), list(robot.objects())
         self._home = np.where(base, 0.0, home)
         self.goal = Goal()
 
@@ -127,7 +131,7 @@ class Wanderer:
         ends = False
         if does := self._rng.random() < _DOES:
             ends = self._rng.random() < _ENDS
-        self.goal = Goal(told=self._told[self._rng.choice(len(self._told))]) if does else self._posture(cubes)
+        self.goal = Goal(told=self.told[self._rng.choice(len(self.told))]) if does else self._posture(cubes)
         if ends:
             self._left_s = float("inf") if self.goal.told.task is PICK else _LONGEST_S
 
@@ -137,8 +141,9 @@ class Wanderer:
         return Goal(picker=picker, posture=self._near(picker, cubes) if near else self._anywhere(picker, cubes))
 
     def _near(self, picker: Picker, cubes: Mapping[str, Cube]) -> np.ndarray:
-        """(J,) a posture a little above a cube, not quite over it."""
-        cube = cubes[str(self._rng.choice(self._colours))]
+        """(J,) a posture a little above a cube that is in no bowl, not quite over it."""
+        free = [name for name in self._colours if BOWL not in cubes or not in_bowl(cubes[name], cubes[BOWL])]
+        cube = cubes[str(self._rng.choice(free or self._colours))]
         centre = np.array([*cube.centre[:2] + self._rng.normal(0.0, _ASIDE_M, 2), self._table_m(cube)])
         grasp = picker.way_to(replace(cube, centre=centre))
         return picker.fingers.rest if grasp is None else _between(grasp.grasp, grasp.hover, self._rng.uniform(*_LOW))
@@ -158,6 +163,12 @@ class Wanderer:
     def _table_m(self, cube: Cube) -> float:
         """Height of the middle of a cube that lies on the table [m]."""
         return self._robot.layout.table[2] + cube.size_m / 2.0
+
+
+def _evenly(told: Sequence[Told]) -> tuple[Told, ...]:
+    """The same, in which each task is as often as the others."""
+    counts = Counter(one.task for one in told)
+    return tuple(one for one in told for _ in range(lcm(*counts.values()) // counts[one.task]))
 
 
 def _between(first: np.ndarray, last: np.ndarray, share: float) -> np.ndarray:

@@ -11,11 +11,13 @@ from collections.abc import Iterable
 import numpy as np
 
 from beingh_core.sim.robot import SimRobot
+from beingh_core.sim.stage import AROUND_M
+from beingh_core.tasks import BOWL
 
-# A picture, and the part of the table on which things are placed, are divided into CELLS x CELLS cells.
+# A picture, and the part of the table on which things of a kind are placed, are divided into CELLS x CELLS cells.
 CELLS = 9
-# That part is so much larger than the area in which they are put at the beginning [m].
-_ROOM_M = 0.03
+# That part is so much larger than the area in which they are put at the beginning, which for a bowl is larger than for cubes [m].
+_ROOM_M, _AROUND_M = 0.03, {BOWL: AROUND_M}
 
 
 class SceneWords:
@@ -55,7 +57,7 @@ class SceneWords:
             name: of the thing.
             place: (3,) its middle [m].
         """
-        ahead, left = (place[:2] - self._middle) / self._half
+        ahead, left = (place[:2] - self._middle) / (self._half + _AROUND_M.get(name, 0.0))
         said = [name + _on_table(_cell(ahead), _cell(left))]
         for view in self._moving:
             right, above = self._seen(view, place)
