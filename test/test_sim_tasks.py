@@ -49,6 +49,20 @@ def test_scenes_of_put_are_those_of_pick_with_a_bowl_within_reach_and_in_nobodys
     np.testing.assert_array_equal(seen(robot)["bowl"], bowls[0])
 
 
+def test_the_view_of_the_scene_shows_all_of_every_bowl():
+    robot = SimRobot.of(load_contract("fr3"), tasks=(PUT,))
+    view, turns = robot.views["scene_view"], np.linspace(0.0, 2.0 * np.pi, 17)
+    rim = BOWL_RADIUS_M * np.column_stack([np.cos(turns), np.sin(turns), np.zeros(17)])
+    for seed in range(30):
+        robot.reset(seed)
+        camera = robot.data.camera(view.camera)
+        seen_from = (robot.data.body("thing_bowl").xpos + rim - camera.xpos) @ camera.xmat.reshape(
+            3, 3
+        )  # right, up, back
+        half = -np.tan(np.deg2rad(view.fovy_deg / 2.0)) * seen_from[:, 2]
+        assert (np.abs(seen_from[:, :2]) < half[:, None] * [view.width / view.height, 1.0]).all()
+
+
 def test_a_reply_tells_of_every_bowl_the_cell_in_which_it_is():
     """It may lie so far outside the cubes' area that their cells do not reach there."""
     robot = SimRobot.of(load_contract("fr3"), tasks=(PUT,))

@@ -14,7 +14,9 @@ from beingh_core.sim.hand import Hand
 from beingh_core.sim.layout import Layout, boxes, seen_by
 from beingh_core.sim.picking import Picker
 from beingh_core.sim.scene import sample_cubes
+from beingh_core.sim.standing import sees
 from beingh_core.sim.things import BOWL_M
+from beingh_core.sim.views import first_of_scene
 from beingh_core.sim.ways import over_bowl
 from beingh_core.tasks import BOWL_RADIUS_M, PUSH_M, SIDES, Task
 
@@ -59,7 +61,7 @@ class Stage:
             raise BeingHError(
                 "this robot has nothing to grasp with", where=contract.path, remedy="take the task `pick`"
             )
-        self._is_seen = seen_by(contract, data)
+        self._is_seen, self._scene, self._data = seen_by(contract, data), first_of_scene(contract, layout), data
         _, self._low, self._high = boxes(model, data)
 
     def cubes(self, seed: int) -> dict[str, tuple[np.ndarray, float]]:
@@ -93,7 +95,7 @@ class Stage:
         taken = np.array([place[:2] for place, _ in cubes.values()])
         for _ in range(_TRIES):
             place = np.array([*rng.uniform(*ends.T), self._layout.table[2] + BOWL_M[1]])
-            if self._is_free(place, taken) and self._is_seen(place) and self._can_put(place):
+            if self._is_free(place, taken) and self._is_shown(place) and self._can_put(place):
                 return place
         raise BeingHError("no place for a bowl is free and within reach", where=self._where, remedy="take another task")
 
@@ -118,6 +120,13 @@ class Stage:
             first <= min(others, default=first)
             and self._pickers[0].way_over(over_bowl(self._cube(place), bowl)) is not None
         )
+
+    def _is_shown(self, place: np.ndarray) -> bool:
+        """Whether the view of the whole scene shows all of a bowl here; without one, whether a camera of the robot sees its middle."""
+        if self._scene is None:
+            return self._is_seen(place)
+        rim = place + BOWL_M[0] * np.vstack([np.eye(3)[:2], -np.eye(3)[:2]])
+        return all(sees(*self._scene, self._data, point) for point in rim)
 
     def _is_free(self, place: np.ndarray, taken: np.ndarray) -> bool:
         """Whether a bowl at a place is in the way of no cube (N, 2), of none that is pushed, and not under the arm at home."""

@@ -96,6 +96,16 @@ def views_of(
     return tuple(views), tuple(standing)
 
 
+def first_of_scene(contract: RobotContract, layout: Layout) -> tuple[Standing, float] | None:
+    """The camera of the first view that sees the whole scene, and width by height of its pictures; None where there is no such view."""
+    for stream in contract.cameras:
+        said = contract.sim.cameras.get(stream.name, SimCamera())
+        if said.link is None and not is_wrist(stream):
+            camera = _of_scene(stream.name, layout, 0)
+            return replace(camera, fovy_deg=said.fovy_deg or camera.fovy_deg), said.size[0] / said.size[1]
+    return None
+
+
 def _of_scene(name: str, layout: Layout, index: int) -> Standing:
     """The camera of the scene, or a further one where that is taken; further ones repeat their places."""
     eye, target = (np.array(point) + layout.offset for point in SCENES[0 if not index else 1 + (index - 1) % 2])
