@@ -74,7 +74,7 @@ def test_nothing_is_held_out(tmp_path, no_model):
     root = write(tmp_path / "one", lengths=(12,))
     raw = raw_config(root, out=tmp_path / "out", data={"held_out": 0.2}, evaluate={"every": 1})
     told = refusals(raw)
-    assert told[0] == told[1] and "`one` has no sample for held-out" in told[0]
+    assert told[0] == told[1] and "`one` has no episode to hold out" in told[0]
 
 
 def test_a_run_that_may_not_go_on(cubes, tmp_path):

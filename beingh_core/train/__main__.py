@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from beingh_core.errors import BeingHError
 from beingh_core.train.command import add_arguments, between_options, run
@@ -15,7 +16,7 @@ def main() -> None:
     between_options(parser)
     args = parser.parse_args()
     try:
-        run(args)
+        sys.exit(run(args))
     except BeingHError as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
     except KeyboardInterrupt:

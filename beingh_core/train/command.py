@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 from pathlib import Path
 
 from beingh_core.errors import BeingHError
@@ -15,6 +16,8 @@ _DESCRIPTION = (
 
 
 DOCTOR = "doctor"
+TERMINATED = 128 + signal.SIGTERM
+"""Exit status of a run that saved and ended before its last step, so that nobody takes it for a finished one."""
 
 
 def add_train(commands) -> None:
@@ -98,10 +101,10 @@ def _train(chosen: argparse.Namespace, config) -> int:
 
     ranks = Ranks.join(chosen.device)
     try:
-        Run(config, ranks).train()
+        finished = Run(config, ranks).train()
     finally:
         ranks.leave()
-    return 0
+    return 0 if finished else TERMINATED
 
 
 def _examine(chosen: argparse.Namespace, config) -> int:

@@ -97,6 +97,12 @@ class Plan:
         self.stocks = [Stock(source, data.run_length, longest, data.held_out, part) for source in sources]
         empty = [stock.source.title for stock in self.stocks if not stock.samples]
         if empty and (part == TRAIN or len(empty) == len(self.stocks)):
+            stock = next(stock for stock in self.stocks if not stock.samples)
+            if not stock.left_out and part == HELD_OUT:
+                raise BeingHError(
+                    f"`{empty[0]}` has no episode to hold out",
+                    remedy="evaluate on more episodes than one, or leave evaluate.every and data.held_out at 0",
+                )
             raise BeingHError(
                 f"`{empty[0]}` has no sample for {part} of at most {longest} tokens",
                 remedy="raise packing.max_tokens_per_sample, lower data.held_out, or leave the dataset out",
@@ -140,8 +146,8 @@ class Plan:
         """
         if state["identity"] != self._identity:
             raise BeingHError(
-                "the datasets, their mixture or the packing are no longer those of the run that is to go on",
-                remedy="put them back, or start another run: another `out`",
+                "the datasets, their mixture, the packing or training.seed are no longer those of the run that is to go on",
+                remedy="put them back (with the same settings, the files of a dataset have changed), or start another run: another `out`",
             )
         self.packs, self._rounds, self._places = state["packs"], list(state["rounds"]), list(state["places"])
         self._drawn = [list(pair) for pair in state["drawn"]]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,6 @@ class Progress:
 
     def __init__(self, out: Path, steps: int, trackers: Trackers | None = None, quiet: bool = False) -> None:
         self._out, self._steps, self._quiet, self._trackers = out, steps, quiet, trackers
-        self.left_out: Counter = Counter()
         self._begin, self._step = time.monotonic(), 0
 
     def start(self, step: int) -> None:
@@ -82,8 +80,8 @@ class Progress:
             ) from None  # fmt: skip
 
     def say(self, text: str) -> None:
-        """A line on the terminal."""
-        if not self._quiet:
+        """A line on the terminal; an empty one is none."""
+        if text and not self._quiet:
             print(text, flush=True)
 
     def close(self) -> None:

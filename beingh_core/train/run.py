@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,11 @@ from beingh_core.errors import BeingHError
 from beingh_core.model import BeingHConfig, checkpoint
 from beingh_core.model.flex import uses_flex
 from beingh_core.policy.prompt import PromptBuilder
-from beingh_core.train import checks, metadata
+from beingh_core.train import checks, going_on, metadata
 from beingh_core.train.grounding import exchanged
 from beingh_core.train.loader import load_packs
 from beingh_core.train.lora import add_lora, merged
+from beingh_core.train.lost import Lost
 from beingh_core.train.parts import freeze, recompute
 from beingh_core.train.plan import HELD_OUT
 from beingh_core.train.prepare import found_run, prepare
@@ -59,7 +59,12 @@ class Run:
         self.progress = Progress(self.out, config.training.steps, curves, not self.ranks.is_first)
         self.checkpoints = Checkpoints(self.out, config.save.keep)
         self._steps_per_chunk = chunk_length(config)
-        known = told_of(found)["statistics"] if found is not None and self.ranks.is_first else None
+        before = told_of(found) if found is not None and self.ranks.is_first else {}
+        if before:
+            self.progress.say(f"going on from {found}")
+            self.progress.say(going_on.check(found, before["config"], config.model_dump()))
+        self.lost = Lost(config.data.most_bad, self.progress.say)
+        known = before.get("statistics")
         self.prepared = prepare(config, self._opened(known), self._steps_per_chunk, self._measured)
         self.sources = self.prepared.sources
         state = None if found is None else read_state(found)
@@ -70,17 +75,20 @@ class Run:
         if state is not None:
             self.stepper.go_on(state["stepper"])
             self.best, self._saved = state["best"], self.stepper.step_number
-            self.progress.say(f"going on from {found}")
+            self.progress.record("going_on", self._saved, {})
 
-    def train(self) -> None:
-        """Steps to the last one, or to a SIGTERM, after which it saves; safe to interrupt and start again."""
+    def train(self) -> bool:
+        """Steps to the last one, or to a SIGTERM, after which it saves; safe to interrupt and start again.
+
+        Returns:
+            Whether it came to its last step.
+        """
         config, progress = self.config, self.progress
         before = signal.getsignal(signal.SIGTERM)
         if _in_main_thread():
             signal.signal(signal.SIGTERM, self._stop)
         try:
-            for note in dict.fromkeys(note for source in self.sources for note in source.notes):
-                progress.say(f"note: {note}")
+            self._introduce()
             packs = self._packs()
             progress.start(self.stepper.step_number)
             gathered = _Gathered()
@@ -91,13 +99,35 @@ class Run:
                 progress.say(f"stopping at step {self.stepper.step_number} after SIGTERM")
             if self.stepper.step_number != self._saved:
                 self.save()
-            for one in self.plan.account():
+            account = [one | {"lost": self.lost.of(one["dataset"])} for one in self.plan.account()]
+            for one in account:
                 progress.say("drawn: " + ", ".join(f"{key} {value}" for key, value in one.items()))
-            progress.record("account", self.stepper.step_number, {"datasets": self.plan.account()})
+            progress.record("account", self.stepper.step_number, {"datasets": account})
+            return self.stepper.step_number >= config.training.steps
         finally:
             if _in_main_thread():
                 signal.signal(signal.SIGTERM, before)
             progress.close()
+
+    def _introduce(self) -> None:
+        """What is taught and what is trained, before the first step."""
+        config, say, trained = self.config, self.progress.say, self.prepared.trained
+        for note in dict.fromkeys(note for source in self.sources for note in source.notes):
+            say(f"note: {note}")
+        weights = dict(self.stepper.model.named_parameters())
+        count = sum(weight.numel() for name, weight in weights.items() if name in trained)
+        say(
+            f"{count / 1e6:.4g} million of {sum(weight.numel() for weight in weights.values()) / 1e6:.4g} million weights are trained"
+        )
+        if len(trained) < len(weights) and not (config.checkpoint or config.start):
+            say("note: some are frozen, and have learnt nothing before: the run has neither `checkpoint` nor `start`")
+        for stock in self.plan.stocks:
+            held = stock.source.is_held_out(config.data.held_out)
+            say(
+                f"`{stock.source.title}`: {stock.samples} samples; {held.sum()} of {len(held)} episodes or lines held out"
+            )
+        if self.stepper.step_number >= config.training.steps:
+            say(f"all {config.training.steps} steps are done: a larger training.steps goes on")
 
     def inputs(self, made: Made) -> PackInputs:
         """A made pack as the step takes it; what is drawn depends on the seed and the pack's number alone."""
@@ -116,11 +146,12 @@ class Run:
         """Losses on held-out episodes with the weights that are saved, always over the same packs and draws.
 
         Returns:
-            `action_loss`, `und_loss`; of several embodiments also `action_loss/<embodiment>`, a mean over chunks; of datasets
+            {} where no held-out sample could be made. `action_loss`, `und_loss`; of several embodiments also `action_loss/<embodiment>`, a mean over chunks; of datasets
             with branches also `other_action_loss`, where each sample has the actions of another instruction.
         """
         maker = self.prepared.maker(plain=True)
         sums, was_training = np.zeros(6), self.stepper.model.training
+        lost = Lost(self.config.data.most_bad, self.progress.say)
         chunks = np.zeros((2, len(self.sources)))  # sum of losses, number
         self.stepper.model.eval()
         with torch.no_grad(), self.stepper.averaged_weights():
@@ -133,6 +164,7 @@ class Run:
                 most=count,
             ):
                 made.number += _EVALUATION
+                lost.add(made.left_out, len(made.rows))
                 *found, losses = self.stepper.summed(self.inputs(made))
                 sums[:4] += found
                 np.add.at(chunks, (slice(None), self._acting(made)), [losses, [1.0] * len(losses)])
@@ -143,6 +175,8 @@ class Run:
                     sums[4:] += np.array([found[0], found[2]]) * (other is not None)
         self.stepper.model.train(was_training)
         action, und, values, labels, other, others = self.ranks.sums(sums.tolist())
+        if not values + labels:
+            return {}
         told = {"action_loss": action / max(1.0, values), "und_loss": und / max(1.0, labels)}
         told |= self._of_embodiments(np.reshape(self.ranks.sums(chunks.ravel().tolist()), chunks.shape))
         return told | ({"other_action_loss": other / others} if others else {})
@@ -169,7 +203,7 @@ class Run:
         with stepper.averaged_weights():
             weights = merged(stepper.model, lambda tensor: whole(tensor, ranks.is_first))
         state = None if self.config.save.model_only else self._state()
-        left_out, failed = ranks.together(self.progress.left_out), ""
+        left_out, failed = self.lost.check_all(ranks, stepper.step_number >= self.config.training.steps), ""
         if ranks.is_first:
             try:
                 self.checkpoints.save(
@@ -191,8 +225,8 @@ class Run:
         gathered.add(told, made)
         for one, chosen in zip(made, self.stepper.routing):
             self.routing.add(chosen, self._acting(one))
-            self.progress.left_out += one.left_out
-        self._check_left_out(gathered)
+            self.lost.add(one.left_out, len(one.rows))
+        self.lost.check()
 
     def _after_step(self, gathered: _Gathered) -> None:
         config, step = self.config, self.stepper.step_number
@@ -206,28 +240,25 @@ class Run:
             gathered.clear()
         best = False
         if config.evaluate.every and (step % config.evaluate.every == 0 or step == config.training.steps):
-            losses = self.evaluate()
-            total = losses["action_loss"] + config.loss.text_weight * losses["und_loss"]
-            best, self.best = total < self.best, min(total, self.best)
-            told = ", ".join(f"{_TOLD.get(name, name.partition('/')[2])} {value:.4g}" for name, value in losses.items())
-            self.progress.say(f"held out: {told}")
-            self.progress.record("held_out", step, losses)
+            best = self._measure_held_out()
             self.progress.start(step)
         due = step >= config.save.start and step % config.save.every == 0
         if due or step == config.training.steps or (best and config.save.best):
             self.save(best and config.save.best)
             self.progress.start(step)
 
-    def _check_left_out(self, gathered: _Gathered) -> None:
-        """Ends a run in which too many samples cannot be made."""
-        lost, made = self.progress.left_out.total(), gathered.all_samples
-        if lost > self.config.data.most_bad * (lost + made) and lost + made >= 100:
-            [((title, why), count), *_] = self.progress.left_out.most_common(1)
-            raise BeingHError(
-                f"{lost} of {lost + made} samples cannot be made, {count} of them of `{title}`: {why}",
-                allowed=f"a share of {self.config.data.most_bad:g} (data.most_bad)",
-                remedy="mend the dataset (`beingh dataset repair`), or leave out its bad `episodes` or lines",
-            )
+    def _measure_held_out(self) -> bool:
+        """Tells the held-out loss; whether it is the lowest so far."""
+        losses, step = self.evaluate(), self.stepper.step_number
+        if not losses:
+            self.progress.say("held out: not one of the samples can be made, so there is no loss")
+            return False
+        total = losses["action_loss"] + self.config.loss.text_weight * losses["und_loss"]
+        best, self.best = total < self.best, min(total, self.best)
+        told = ", ".join(f"{_TOLD.get(name, name.partition('/')[2])} {value:.4g}" for name, value in losses.items())
+        self.progress.say(f"held out: {told}")
+        self.progress.record("held_out", step, losses)
+        return best
 
     def _opened(self, known: dict | None) -> tuple[AnySource, ...]:
         """Rank 0 reads the datasets first; the others find what it has read."""
@@ -283,7 +314,7 @@ class Run:
     def _state(self) -> dict[str, Any]:
         return {"stepper": self.stepper.state(), "plan": self.plan.state(), "best": self.best}
 
-    def _told(self, left_out: Counter) -> dict[str, Any]:
+    def _told(self, left_out: dict) -> dict[str, Any]:
         return {
             "step": self.stepper.step_number, "of": self.config.training.steps, "ranks": self.ranks.count,
             "config": self.config.model_dump(), "account": self.plan.account(), "left_out": [[*key, count] for key, count in left_out.items()],
@@ -308,7 +339,6 @@ class _Gathered:
     """Figures since the last line."""
 
     def __init__(self) -> None:
-        self.all_samples = 0
         self.clear()
 
     def clear(self) -> None:
@@ -332,7 +362,6 @@ class _Gathered:
             self._sums[name] = self._sums.get(name, 0.0) + value
         count = sum(len(one.rows) for one in made)
         self.samples += count
-        self.all_samples += count
         self.tokens += sum(one.tokens for one in made)
 
     def means(self) -> dict[str, float]:

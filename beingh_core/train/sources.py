@@ -252,7 +252,8 @@ def open_sources(
         if known is not None and source.title not in known:
             raise BeingHError(
                 f"the run that is to go on knew no dataset `{source.title}`", allowed=known,
-                remedy="put its datasets back, or start another run: another `out`",
+                remedy="give one that moved its old name (data.datasets.0.name), put its datasets back, or start another run: "
+                "another `out`",
             )  # fmt: skip
         if known is not None:
             return known[source.title]

@@ -269,7 +269,7 @@ def check_state(state: Mapping[str, Any], trained: Collection[str], keeps_averag
     if set(state["weights"]) != set(trained) or bool(state["average"]) != keeps_average:
         raise BeingHError(
             "the run that is to go on trained other weights, or kept an average where this one does not",
-            remedy="put training.freeze and training.ema_decay back, or start another run: another `out`",
+            remedy="put `model`, training.freeze, training.lora and training.ema_decay back, or start another run: another `out`",
         )
 
 
