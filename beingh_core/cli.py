@@ -27,6 +27,7 @@ from beingh_core.data.export_command import add_export
 from beingh_core.data.rollouts_command import add_rollouts
 from beingh_core.errors import BeingHError
 from beingh_core.openloop.command import add_evaluate
+from beingh_core.openloop.quantize_command import add_quantize
 from beingh_core.suite.command import add_suite
 from beingh_core.train.command import add_train
 
@@ -99,6 +100,7 @@ def build_parser(registers: Sequence[Register] = ()) -> argparse.ArgumentParser:
     _add_serve(commands)
     add_plan(commands)
     add_evaluate(commands)
+    add_quantize(commands)
     add_dataset(commands)
     add_export(commands)
     add_doctor(commands)
@@ -195,6 +197,9 @@ def _add_bench_inference(commands) -> None:
     parser.add_argument("--engine", default="both", help="cached, full (whole sequence in every step), or both")
     parser.add_argument("--robots", type=int, default=1, help="robots computed in one call")
     parser.add_argument("--repeats", type=int, default=10, help="timed chunks of each engine")
+    parser.add_argument("--scheme", default="", help="int8, int4 or w8a8 for the cached engine; compares with --dtype")
+    parser.add_argument("--towers", default="und,act,vision", help="which of its weights, with commas between")
+    parser.add_argument("--group-size", type=int, default=64, help="numbers that share a scale in int4")
     parser.add_argument("--seed", type=int, default=0, help="of weights, sample and noise")
     parser.add_argument("--json", metavar="FILE", help="also write the report here")
     parser.set_defaults(run=measure("beingh_core.bench.inference", "InferenceBench"))

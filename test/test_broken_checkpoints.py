@@ -183,7 +183,7 @@ def test_weights_of_any_precision_load_unless_one_is_no_number(checkpoint, dtype
 
     edit_tensors(checkpoint, edit)
     if value == 0.5:
-        assert load_for_contract(FR3, checkpoint, threads=1).model.dtype == torch.float32
+        assert load_for_contract(FR3, checkpoint, threads=1).engine.dtype == torch.float32
     else:
         refused(checkpoint, WEIGHTS, TENSOR, "not finite", "copy")
 

@@ -97,7 +97,7 @@ ARROWS = {
     "data": {"policy", "realtime", "contract", "evaluate", "sim"},
     "train": {"model", "policy", "contract", "data", "evaluate", "sim"},
     "bench": {"model", "policy", "inference", "realtime", "contract", "data", "train"},
-    "openloop": {"evaluate", "policy", "realtime", "contract", "data"},
+    "openloop": {"evaluate", "model", "policy", "realtime", "contract", "data"},
     "suite": {"model", "policy", "control", "inference", "realtime", "contract", "evaluate", "data", "sim"},
     "messages": {"control", "realtime", "contract", "data"},
     "drivers": {"messages", "control", "realtime", "contract"},

@@ -15,6 +15,8 @@ from beingh_core.model import BeingH, mof
 from beingh_core.model.config import BeingHConfig, MofConfig
 from beingh_core.model.engine import Engine
 from beingh_core.model.engine.mlp import PreparedExperts
+from beingh_core.model.engine.prepare import Preparer
+from beingh_core.model.weights import OwnWeights
 from beingh_core.train import memory
 from beingh_core.train.lora import add_lora, merged
 from beingh_core.train.parts import freeze
@@ -80,8 +82,9 @@ def test_every_way_of_mixing_gives_the_same(top_k):
     every = mof.mix_all(x.flatten(0, 1), mlp.route(x.flatten(0, 1)), mlp.experts, top_k)
     torch.testing.assert_close(every.view_as(x), expected)
     with torch.inference_mode():
-        torch.testing.assert_close(PreparedExperts(mlp, pack=True)(x), expected)
-        assert PreparedExperts(mlp, pack=True)(x[:, :0]).shape == (2, 0, 6)
+        prepared = PreparedExperts(mlp, Preparer(OwnWeights(mlp, x.device, x.dtype), pack=True))
+        torch.testing.assert_close(prepared(x), expected)
+        assert prepared(x[:, :0]).shape == (2, 0, 6)
 
 
 def test_an_expert_that_nobody_chose_has_a_gradient_of_zero():

@@ -189,7 +189,7 @@ def test_gating_can_be_set(cases, libero):
         return policy.get_action(observation(cases, "libero"), noise=noise, projections=directions)["action_unified"]
 
     hot = make_policy(cases, "libero", mpg_gate_temperature=50.0)
-    assert hot.model.config.mpg_temperature == hot.model.mpg.temperature == 50.0
+    assert hot.engine.config.mpg_temperature == hot.engine.mpg.temperature == 50.0
     assert np.abs(unified(hot, cases["libero.projections"]) - cases["libero.out.action_unified"]).max() > 1e-4
     few = make_policy(cases, "libero", mpg_num_projections=5)
     few_directions = cases["libero.projections"][:, :5]

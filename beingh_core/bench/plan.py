@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from beingh_core.bench.inference import Measured, peak_memory
+from beingh_core.bench.memory import peak_memory
 from beingh_core.bench.plan_candidates import Baseline, Change, changes_of, measure_here, measure_others
 from beingh_core.bench.plan_fit import Fit, change_of_contract, fit, longest_chunk_s
 from beingh_core.bench.plan_measuring import StandingRobot, Times, picture_sizes
@@ -44,8 +44,8 @@ def run(bench: PlanBench, say: Callable[[str], None] = print) -> dict[str, Any]:
     """
     contract = load_contract(bench.robot)
     machine = {"processors": len(os.sched_getaffinity(0)), "load": round(os.getloadavg()[0], 2)}
-    memory, begin = Measured(), time.perf_counter()
-    with peak_memory(torch.device(bench.own_device), memory):
+    begin = time.perf_counter()
+    with peak_memory(torch.device(bench.own_device)) as memory:
         policy = load(bench, contract)
         load_s = time.perf_counter() - begin
         begin, seconds = time.perf_counter(), 60 * bench.minutes
@@ -56,10 +56,8 @@ def run(bench: PlanBench, say: Callable[[str], None] = print) -> dict[str, Any]:
         trained_delay=None if bench.shape else policy.trained_delay,
         picture_age_ms=bench.picture_age_ms,
     )
-    report = (
-        machine | _asked(bench, judge, policy) | _measured(times, judge) | {"peak_memory_mb": memory.peak_memory_mb}
-    )
-    own = Baseline(chunk_ms=times.quantile(0.0), memory_mb=memory.peak_memory_mb, load_s=load_s)
+    report = machine | _asked(bench, judge, policy) | _measured(times, judge) | {"peak_memory_mb": memory.peak_mb}
+    own = Baseline(chunk_ms=times.quantile(0.0), memory_mb=memory.peak_mb, load_s=load_s)
     changes = [] if bench.server else changes_of(policy)
     end = begin + seconds
     if changes:

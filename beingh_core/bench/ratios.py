@@ -16,7 +16,6 @@ import torch
 
 from beingh_core.bench import controller, loader, ratios_file, server, training
 from beingh_core.bench.inference import CachedRunner, FullRunner, InferenceBench
-from beingh_core.bench.shapes import build_model
 from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError
 from beingh_core.policy.loading import load_for_contract
@@ -181,9 +180,9 @@ def _tolerances(path: Path, names: Sequence[str], say: Callable[[str], None]) ->
 
 def _engine() -> dict[str, float]:
     """The full sequence in every step against the cached prefix."""
-    model, bench = build_model("tiny"), InferenceBench(shape="tiny")
+    bench = InferenceBench(shape="tiny")
     spent: dict[type, list[float]] = {CachedRunner: [], FullRunner: []}
-    runners = {kind: kind(model, bench) for kind in spent}
+    runners = {kind: kind(bench) for kind in spent}
     for _ in range(ENGINE_CHUNKS):
         for kind, runner in runners.items():
             begin = time.process_time()

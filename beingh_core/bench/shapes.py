@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from beingh_core.errors import BeingHError
 from beingh_core.model import BeingH
 from beingh_core.model.config import UNIFIED_WIDTH
+from beingh_core.model.engine import Engine
 from beingh_core.model.initialise import without_weights
+from beingh_core.model.quantised import KEY, QuantisedConfig, QuantisedWeight, quantised
 
 TEXT_TOKENS = (28, 2, 35, 1)
 """Text before the images, between images and state, between state and actions, after the actions (DESIGN section 5)."""
@@ -118,14 +121,55 @@ def random_model(
     with without_weights():
         model = BeingH(raw_config)
     model = model.to(dtype).to_empty(device=device).requires_grad_(False).eval()
-    generator = torch.Generator(device=device).manual_seed(seed)
     for name, parameter in model.named_parameters():
-        _fill(name, parameter, model.config.vision.layer_scale_init, generator)
+        _fill(name, parameter, model.config.vision.layer_scale_init, seed)
     return model
 
 
-def _fill(name: str, parameter: Tensor, layer_scale: float, generator: torch.Generator) -> None:
+def random_engine(
+    raw_config: Mapping[str, Any],
+    device: torch.device | str,
+    dtype: torch.dtype,
+    seed: int = 0,
+    bits: QuantisedConfig | None = None,
+) -> Engine:
+    """The engine of `random_model`, each weight in memory once.
+
+    Args:
+        raw_config, device, dtype, seed: As for `random_model`.
+        bits: Which matrices it has in fewer bits; None: none.
+    """
+    raw = dict(raw_config) | ({} if bits is None else {KEY: bits.model_dump(exclude_none=True)})
+    with without_weights():
+        model = BeingH(raw).to(dtype).eval()
+    return Engine(model, weights=RandomWeights(model, torch.device(device), dtype, seed))
+
+
+class RandomWeights:
+    """The weights of `random_model`, each made when it is asked for."""
+
+    def __init__(self, model: BeingH, device: torch.device, dtype: torch.dtype, seed: int) -> None:
+        self.device, self.dtype = device, dtype
+        self._config, self._seed = model.config, seed
+        self._names = {module: name for name, module in model.named_modules()}
+
+    def of(self, module: nn.Module) -> dict[str, Tensor | QuantisedWeight]:
+        """A module's own parameters by name."""
+        place = self._names[module]
+        return {name: self._one(place, name, p.shape) for name, p in module.named_parameters(recurse=False)}
+
+    def _one(self, place: str, name: str, shape: torch.Size) -> Tensor | QuantisedWeight:
+        tensor = torch.empty(shape, dtype=self.dtype, device=self.device)
+        _fill(f"{place}.{name}", tensor, self._config.vision.layer_scale_init, self._seed)
+        config = self._config.quantised
+        if config is None or name != "weight" or not config.covers(place):
+            return tensor
+        return quantised(tensor, config.scheme, config.groups(place, shape[-1]))
+
+
+def _fill(name: str, parameter: Tensor, layer_scale: float, seed: int) -> None:
     """Matrices get variance 1 / fan-in, biases 0, layer scales their value, norms 1."""
+    generator = torch.Generator(device=parameter.device).manual_seed(seed ^ zlib.crc32(name.encode()))
     last = name.rsplit(".", 1)[-1]
     if last in ("class_embedding", "position_embedding"):
         parameter.normal_(0.0, 0.02, generator=generator)

@@ -8,12 +8,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from beingh_core.bench.shapes import SHAPES, random_model
+from beingh_core.bench.shapes import SHAPES, random_engine
 from beingh_core.contract import RobotContract
 from beingh_core.contract.codec import SignalCodec
 from beingh_core.errors import BeingHError
 from beingh_core.model.config import BeingHConfig
-from beingh_core.model.engine import Engine
 from beingh_core.policy import BeingHPolicy
 from beingh_core.policy.data_configs import DataConfig
 from beingh_core.policy.from_contract import data_config_for
@@ -59,7 +58,7 @@ class UntrainedPolicy(BeingHPolicy):
         layout = PromptConfig.from_model_config(BeingHConfig.from_dict(raw, f"shape {shape}"))
         words = re.findall(r" ?[A-Za-z]+", "\n".join([*prompt_phrases(length), instruction]))
         prompts = PromptBuilder(build_tokenizer(words), layout)
-        self._assemble(_transform(contract, seed), prompts, Engine(random_model(raw, device, dtype, seed)))
+        self._assemble(_transform(contract, seed), prompts, random_engine(raw, device, dtype, seed))
 
     def check_contract(self, contract: RobotContract) -> None:
         """It was made for one contract, whose it is."""

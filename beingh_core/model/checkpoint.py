@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,8 +26,10 @@ from beingh_core.validation import Schema, at_most, check
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-_TORCH_TYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
-DTYPES = tuple(_TORCH_TYPES)
+_FLOATS = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
+INTEGERS = {"I8": torch.int8, "U8": torch.uint8}
+TORCH_TYPES = _FLOATS | INTEGERS
+DTYPES = tuple(_FLOATS)
 _HEADER_BYTES = 8 << 20
 """Largest list of tensors in front of a file; that of a model with 2 billion weights has 0.2 MB."""
 _OTHER_FORMATS = (".bin", ".pt", ".pth", ".ckpt", ".gguf")
@@ -70,7 +72,7 @@ def stored_tensors(directory: Path) -> dict[str, Stored]:
         for name in sorted(names):
             if name in stored:
                 raise BeingHError(
-                    f"the tensor {_named(name)} is in two files, {stored[name].path.name} and {path.name}",
+                    f"the tensor {named(name)} is in two files, {stored[name].path.name} and {path.name}",
                     where=directory,
                     remedy="remove the file that does not belong to this checkpoint",
                 )
@@ -134,7 +136,7 @@ def _check_promised(path: Path, names: set[str], promised: set[str]) -> None:
         if wrong:
             more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
             raise BeingHError(
-                text.format(_named(min(wrong)) + more),
+                text.format(named(min(wrong)) + more),
                 where=path,
                 remedy=f"download or copy this file and {INDEX} again, from one checkpoint",
             )
@@ -159,26 +161,33 @@ def _open(path: Path, remedy: str = COPY_AGAIN):
         ) from None
 
 
-def check_tensors(directory: Path, stored: Mapping[str, Stored], expected: Mapping[str, torch.Size]) -> None:
+def check_tensors(
+    directory: Path,
+    stored: Mapping[str, Stored],
+    expected: Mapping[str, torch.Size],
+    integers: Mapping[str, str] | None = None,
+) -> None:
     """Refuses other tensors than those expected.
 
     Args:
         directory: Where they are, for the error.
         stored: Tensors found.
         expected: Shape of each tensor that the configuration asks for.
+        integers: Of which type those are that hold no floating-point numbers.
 
     Raises:
-        BeingHError: A tensor is missing, unexpected, of another shape or not of floating-point numbers; the message
+        BeingHError: A tensor is missing, unexpected, of another shape or of another kind of numbers; the message
             names the first of each, its expected and found shape and its file.
     """
     wanted = {name: tuple(shape) for name, shape in expected.items()}
+    integers = integers or {}
     missing = sorted(set(wanted) - set(stored))
     unexpected = sorted(set(stored) - set(wanted))
     misshapen = sorted(name for name in set(wanted) & set(stored) if wanted[name] != stored[name].shape)
     found = {n: f"found shape {shown(stored[n].shape)} in {stored[n].path.name}" for n in (*unexpected, *misshapen)}
-    complaints = [f"{_named(n)}: expected shape {wanted[n]}, found none" for n in missing[:6]]
-    complaints += [f"{_named(n)}: expected no such tensor, {found[n]}" for n in unexpected[:6]]
-    complaints += [f"{_named(n)}: expected shape {wanted[n]}, {found[n]}" for n in misshapen[:6]]
+    complaints = [f"{named(n)}: expected shape {wanted[n]}, found none" for n in missing[:6]]
+    complaints += [f"{named(n)}: expected no such tensor, {found[n]}" for n in unexpected[:6]]
+    complaints += [f"{named(n)}: expected shape {wanted[n]}, {found[n]}" for n in misshapen[:6]]
     kinds = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen}
     count = sum(map(len, kinds.values()))
     if count:
@@ -190,29 +199,31 @@ def check_tensors(directory: Path, stored: Mapping[str, Stored], expected: Mappi
             remedy=f"use the {CONFIG} and the tensor files of the same checkpoint",
         )
     for name in wanted:
-        if stored[name].dtype not in DTYPES:
+        allowed = (integers[name],) if name in integers else DTYPES
+        if stored[name].dtype not in allowed:
             raise BeingHError(
-                f"the tensor {_named(name)} has values of type {stored[name].dtype}",
+                f"the tensor {named(name)} has values of type {stored[name].dtype}",
                 where=stored[name].path,
-                allowed=DTYPES,
-                remedy="use the checkpoint as it was trained, not a quantised one",
+                allowed=allowed,
+                remedy=f"use the checkpoint as it was trained, or a quantised one with its own {CONFIG}",
             )
 
 
-def drop_tied(directory: Path, stored: dict[str, Stored], copy: str, original: str) -> None:
-    """Leaves out a second copy of a tied tensor, once it is known to be one.
+def drop_tied(
+    directory: Path, stored: dict[str, Stored], copy: str, original: str, read: Callable[[str], Tensor]
+) -> None:
+    """Leaves out a second copy of a tied tensor, once it is known to be one; `read` gives a tensor.
 
     Raises:
         BeingHError: Both are there and differ.
     """
     if copy not in stored:
         return
-    both = {name: stored[name] for name in (copy, original) if name in stored}
+    both = {name: stored[name] for name in (copy, original) if name in stored and stored[name].dtype in DTYPES}
     if len(both) == 2 and len({one.shape for one in both.values()}) == 1:
-        first, second = load_tensors(both, "cpu", None).values()
-        if not torch.equal(first, second):
+        if not torch.equal(read(copy), read(original)):
             raise BeingHError(
-                f"{_named(copy)} and {_named(original)} differ, but llm_config.tie_word_embeddings is true",
+                f"{named(copy)} and {named(original)} differ, but llm_config.tie_word_embeddings is true",
                 where=directory,
                 remedy="set tie_word_embeddings to false if the two were trained apart",
             )
@@ -220,42 +231,12 @@ def drop_tied(directory: Path, stored: dict[str, Stored], copy: str, original: s
 
 
 def common_dtype(stored: Mapping[str, Stored]) -> torch.dtype:
-    """The widest type of the tensors of a mixed-precision checkpoint."""
-    return functools.reduce(torch.promote_types, (_TORCH_TYPES[one.dtype] for one in stored.values()))
+    """The widest type of the floating-point tensors of a mixed-precision checkpoint."""
+    types = (_FLOATS[one.dtype] for one in stored.values() if one.dtype in _FLOATS)
+    return functools.reduce(torch.promote_types, types)
 
 
-def load_tensors(
-    stored: Mapping[str, Stored], device: str | torch.device, dtype: torch.dtype | None
-) -> dict[str, Tensor]:
-    """Loads tensors one by one, and looks at each for values that are no numbers.
-
-    Args:
-        stored: Which to load.
-        device: Where they go.
-        dtype: Their type; None keeps each one's own.
-
-    Raises:
-        BeingHError: A tensor holds NaN or infinity, or its file cannot be read to its end.
-    """
-    handles = {path: _open(path) for path in {one.path for one in stored.values()}}
-    tensors = {}
-    for name, one in stored.items():
-        try:
-            tensor = handles[one.path].get_tensor(name).to(device=device, dtype=dtype)
-        except SafetensorError as error:
-            raise BeingHError(f"cannot be read: {shown(str(error), 200)}", where=one.path, remedy=COPY_AGAIN) from None
-        # The smallest and the largest value show every NaN and infinity; no copy of the tensor is made.
-        if not torch.stack(torch.aminmax(tensor)).isfinite().all():
-            raise BeingHError(
-                f"the tensor {_named(name)} holds values that are not finite (NaN or infinity)",
-                where=one.path,
-                remedy=f"{COPY_AGAIN}; if it stays so, training diverged: use an earlier checkpoint",
-            )
-        tensors[name] = tensor
-    return tensors
-
-
-def _named(name: str) -> str:
+def named(name: str) -> str:
     return shown(name, _NAME_LENGTH)
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BeforeValidator, Field, model_validator
 
 from beingh_core.errors import shown
+from beingh_core.model.quantised import KEY, QuantisedConfig
 from beingh_core.state_history import ONE_STATE, StateHistory
 from beingh_core.validation import Schema, check, only, positive, real, text, unsupported, whole
 
@@ -216,6 +217,7 @@ class BeingHConfig(_Section):
     vision: VisionConfig = Field(alias="vit_config")
     stated_mof: MofConfig | None = Field(None, alias="mof")
     state_history: StateHistory = ONE_STATE
+    quantised: QuantisedConfig | None = Field(None, alias=KEY)
     select_layer: whole(-257, 256) = -1
     downsample_ratio: real(1 / 16, 1) = 0.5
     force_image_size: whole(1, 4096) | None = None

@@ -27,6 +27,7 @@ from beingh_core.model.flex import FlexPack
 from beingh_core.model.initialise import initialise, without_weights
 from beingh_core.model.mpg import ManifoldGate
 from beingh_core.model.packing import PackLayout
+from beingh_core.model.tensor_reader import TensorReader, load_tensors
 from beingh_core.model.vision import Connector, VisionModel
 
 if TYPE_CHECKING:
@@ -96,7 +97,36 @@ class BeingHNetwork(nn.Module):
 
         Raises:
             BeingHError: No checkpoint directory, the configuration is unusable, a tensor is missing, unexpected or
-                misshapen, its values are not finite numbers, or its experts are others than those asked for.
+                misshapen, its values are not finite numbers, its experts are others than those asked for, or its
+                weights are in fewer bits.
+        """
+        model, stored = cls.opened(directory, overrides, grow=True)
+        if model.config.quantised is not None:
+            raise BeingHError(
+                f"the weights are quantised ({model.config.quantised.text}); only an engine computes with them",
+                where=Path(directory) / checkpoint.CONFIG,
+                remedy="give the checkpoint that it was made from",
+            )
+        expected = {name: parameter.shape for name, parameter in model.named_parameters()}
+        tensors = load_tensors(stored, device, dtype or checkpoint.common_dtype(stored))
+        if expected.keys() != tensors.keys():
+            tensors = mof.upcycled(tensors, expected, seed)
+        model.load_state_dict(tensors, strict=True, assign=True)
+        model.requires_grad_(True)
+        return model.eval()
+
+    @classmethod
+    def opened(
+        cls, directory: str | Path, overrides: Mapping[str, Any] | None = None, grow: bool = False
+    ) -> tuple[Self, dict[str, checkpoint.Stored]]:
+        """A checkpoint's model without values, and its tensors as their files describe them, checked against it.
+
+        Args:
+            directory, overrides: As for `from_pretrained`.
+            grow: Whether the model may have experts that the checkpoint has not.
+
+        Raises:
+            BeingHError: As for `from_pretrained`, but for values.
         """
         directory = checkpoint_directory(directory)
         raw = read_json(directory / checkpoint.CONFIG)
@@ -110,16 +140,15 @@ class BeingHNetwork(nn.Module):
         with without_weights():
             model = cls(raw, MPG_MODULES if config.use_mpg else present)
         if config.decoder.tie_word_embeddings:
-            checkpoint.drop_tied(directory, stored, "language_model.lm_head.weight", _EMBEDDING)
-        expected = {name: parameter.shape for name, parameter in model.named_parameters()}
-        grows = own.mof is None and config.mof is not None
-        checkpoint.check_tensors(directory, stored, mof.dense_shapes(expected) if grows else expected)
-        tensors = checkpoint.load_tensors(stored, device, dtype or checkpoint.common_dtype(stored))
-        if grows:
-            tensors = mof.upcycled(tensors, expected, seed)
-        model.load_state_dict(tensors, strict=True, assign=True)
-        model.requires_grad_(True)
-        return model.eval()
+            read = TensorReader(stored, "cpu", None).read
+            checkpoint.drop_tied(directory, stored, "language_model.lm_head.weight", _EMBEDDING, read)
+        expected, integers = {name: parameter.shape for name, parameter in model.named_parameters()}, {}
+        if grow and own.mof is None and config.mof is not None:
+            expected = mof.dense_shapes(expected)
+        if config.quantised is not None:
+            expected, integers = config.quantised.stored(expected)
+        checkpoint.check_tensors(directory, stored, expected, integers)
+        return model.eval(), stored
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Writes config.json (every key it came with) and model.safetensors to a directory."""

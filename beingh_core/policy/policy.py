@@ -14,8 +14,8 @@ import torch
 
 from beingh_core.checkpoint_directory import CONFIG, checkpoint_directory
 from beingh_core.errors import BeingHError
-from beingh_core.model import BeingH
 from beingh_core.model.engine import Engine, Started
+from beingh_core.model.engine.loading import load_engine
 from beingh_core.policy import metadata as metadata_files
 from beingh_core.policy.data_configs import DataConfig, get_data_config
 from beingh_core.policy.instruction import check_instruction
@@ -126,8 +126,7 @@ class BeingHPolicy:
             mpg_gate_temperature=mpg_gate_temperature,
             num_inference_timesteps=num_inference_timesteps,
         )
-        model = BeingH.from_pretrained(directory, device=device, dtype=dtype, overrides=overrides)
-        self._assemble(transform, prompts, Engine(model), enable_rtc)
+        self._assemble(transform, prompts, load_engine(directory, device, dtype, overrides), enable_rtc)
 
     def _assemble(
         self, transform: UnifiedTransform, prompts: PromptBuilder, engine: Engine, enable_rtc: bool = True
@@ -135,7 +134,7 @@ class BeingHPolicy:
         """Puts the parts together, wherever they came from."""
         self.data_config, self.transform, self.prompts = transform.data_config, transform, prompts
         self.steps = PolicySteps(self.data_config, transform, prompts)
-        self.model, self.engine = engine.model, engine
+        self.engine = engine
         self.enable_rtc = enable_rtc
         self.project_inactive = False
         self.last_timing_ms: dict[str, float] = {}
@@ -172,7 +171,7 @@ class BeingHPolicy:
     @property
     def trained_delay(self) -> int:
         """Longest prefix [steps] that training locked; 0 for a checkpoint trained without."""
-        return self.model.config.trained_delay
+        return self.engine.config.trained_delay
 
     @property
     def state_history(self) -> StateHistory:
@@ -180,13 +179,14 @@ class BeingHPolicy:
         return self.prompts.config.history
 
     @property
-    def model_facts(self) -> dict[str, bool | int]:
+    def model_facts(self) -> dict[str, bool | int | str]:
         """What diagnostics tell of the checkpoint."""
-        config = self.model.config
+        config = self.engine.config
         return {
             "mpg": config.use_mpg,
             "mpg_passes": config.mpg_refinement_iters if config.use_mpg and config.mpg_lambda else 0,
             "trained_delay_steps": self.trained_delay,
+            "weights": self.engine.weights_text,
         }
 
     def get_action(
@@ -363,7 +363,7 @@ class BeingHPolicy:
         if not self.enable_rtc:
             self._warn_once("prev_chunk is ignored: enable_rtc is off")
             return False
-        if not self.model.config.train_with_delay:
+        if not self.engine.config.train_with_delay:
             self._warn_once("prev_chunk is ignored: this checkpoint was not trained to continue a locked prefix")
             return False
         if delay > self.trained_delay:

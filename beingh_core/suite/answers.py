@@ -55,7 +55,7 @@ class Answers:
     def _guided(self, begun) -> dict[str, np.ndarray]:
         """A chunk that is steered towards what the chunk before still wants, in the slots that the robot uses."""
         policy, base, timing = self._policy, self._joining.tick, self._joining.timing
-        length, steps = policy.chunk_length, policy.model.config.num_inference_steps
+        length, steps = policy.chunk_length, policy.engine.config.num_inference_steps
         noise = torch.randn(self._flow.passes, 1, length, len(policy.transform.action_mask))
         wanted, weights = torch.zeros_like(noise[0]), torch.zeros(length, 1)
         if self._before is not None:

@@ -21,6 +21,7 @@ from beingh_core.errors import BeingHError, shown
 from beingh_core.files import read_json
 from beingh_core.model import BeingH, checkpoint
 from beingh_core.model.mof import dense_name, is_router
+from beingh_core.model.tensor_reader import load_tensors
 from beingh_core.train.parts import part_of
 from beingh_core.validation import Schema, check, only, unsupported
 
@@ -303,5 +304,5 @@ def _taken(
         expected |= {part: torch.Size(shape) for part in parts}
     checkpoint.check_tensors(directory, {name: one for name, (_, one) in found.items()}, expected)
     for name, parts in sources.items():
-        tensors = checkpoint.load_tensors(dict(found[part] for part in parts), "cpu", torch.float32)
+        tensors = load_tensors(dict(found[part] for part in parts), "cpu", torch.float32)
         yield name, torch.cat([tensors[found[part][0]] for part in parts])

@@ -186,10 +186,10 @@ class PolicyNode(GuardedNode, ManagedNode):
         self._contract = contract
         self._writer, self._reader = PlanWriter(contract), PlanReader(contract)
         self._schedule = ChunkSchedule(contract, policy.trained_delay)
-        maker = ChunkMaker(contract, policy)
+        maker, self._consumed = ChunkMaker(contract, policy), Samples()
         self._inputs = PolicyInputs(contract, self.resolve_topic_name, maker.before_ns)
-        self._consumed = Samples()
         facts = {"checkpoint": value["policy_url"] or value["checkpoint"], **policy.model_facts}
+        self.get_logger().info(f"policy: {facts}")
         self._report = PolicyReport(contract, self._inputs, facts, self._simulated)
         maker.check_instruction(value["instruction"])
         self._inference = InferenceThread(

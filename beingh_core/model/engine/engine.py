@@ -13,17 +13,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from beingh_core.errors import BeingHError
 from beingh_core.model.action import time_features
-from beingh_core.model.engine.linear import prepared
 from beingh_core.model.engine.options import Options, read_options
+from beingh_core.model.engine.prepare import Preparer
 from beingh_core.model.engine.rows import read_rows
 from beingh_core.model.engine.sides import Rotation, Side, attend_rows, visible_mask
 from beingh_core.model.engine.workspace import Workspace
 from beingh_core.model.layers import rms_norm, rotary_table
 from beingh_core.model.mpg import enhance, unit_directions
+from beingh_core.model.weights import OwnWeights, Weights
 
 if TYPE_CHECKING:
     from beingh_core.model.network import BeingHNetwork
@@ -46,32 +48,50 @@ class Engine:
     """Inference on frozen weights. One thread at a time.
 
     Args:
-        model: Whose weights; changes to them afterwards have no or half an effect.
+        model: The model; changes to its weights afterwards have no or half an effect.
         pack: Whether to lay the weights out for this machine, in memory of their own.
         bucket: Prompts are filled up to a multiple of this many tokens; None chooses for the device.
+        weights: Whence the weights come; None takes the model's own.
+
+    Attributes:
+        weight_bytes: What the weights take that chunks are computed from.
+        linear_layers: Each linear layer of the model that takes part -> what computes it, alone or with others.
     """
 
-    def __init__(self, model: BeingHNetwork, *, pack: bool = True, bucket: int | None = None) -> None:
+    def __init__(
+        self, model: BeingHNetwork, *, pack: bool = True, bucket: int | None = None, weights: Weights | None = None
+    ) -> None:
         self.model, self.config = model, model.config
-        self.device, self.dtype = model.device, model.dtype
+        weights = weights or OwnWeights(model, model.device, model.dtype)
+        self.device, self.dtype = weights.device, weights.dtype
+        prepare = Preparer(weights, pack)
         decoder = model.language_model.model
         layers = list(decoder.layers)
         last = len(layers) - 1
         with torch.inference_mode():
-            self._vision = prepared(nn.Sequential(model.vit_model, model.connector), pack)
-            self._embed = decoder.embed_tokens
-            self._state_encoder = prepared(model.proprio_encoder_robot, pack)
-            self._action_encoder = prepared(model.action_encoder, pack)
-            self._action_decoder = prepared(model.action_decoder, pack)
-            self._und = [Side(x, "", pack=pack, keys_only=i == last) for i, x in enumerate(layers)]
-            self._act = [Side(x, "_mot_gen", pack=pack) for x in layers]
+            self._embed = prepare.kept(decoder.embed_tokens)
+            self._vision = nn.Sequential(prepare.module(model.vit_model), prepare.module(model.connector))
+            self._state_encoder = prepare.module(model.proprio_encoder_robot)
+            self._action_encoder = prepare.module(model.action_encoder)
+            self._action_decoder = prepare.module(model.action_decoder)
+            self._und = [Side(x, "", prepare, keys_only=i == last) for i, x in enumerate(layers)]
+            self._act = [Side(x, "_mot_gen", prepare) for x in layers]
             for name in ("mpg", "action_to_vlm_proj", "vlm_to_action_proj"):
                 if hasattr(model, name):
-                    setattr(self, name, prepared(getattr(model, name), pack))
-        self._final_norm = decoder.norm_mot_gen
+                    setattr(self, name, prepare.module(getattr(model, name)))
+            self._final_norm = prepare.kept(decoder.norm_mot_gen)
+        self.weight_bytes, self.linear_layers = prepare.held_bytes, prepare.linear_layers
         self._groups = self.config.decoder.num_heads // self.config.decoder.num_kv_heads
         self._bucket = bucket or (CUDA_BUCKET if self.device.type == "cuda" else 1)
         self._workspaces: OrderedDict[tuple, Workspace] = OrderedDict()
+
+    @property
+    def weights_text(self) -> str:
+        """What the weights are and take, in words."""
+        quantised = self.config.quantised
+        kind = str(self.dtype).removeprefix("torch.")
+        kind = kind if quantised is None else f"{quantised.text}, the rest {kind}"
+        return f"{self.weight_bytes / 2**20:.1f} MB ({kind})"
 
     def get_action(self, batch: Mapping[str, Any], **options: Any) -> Tensor:
         """The chunk (H, 200) float32 of one sample; options as for `finish`."""
@@ -168,7 +188,7 @@ class Engine:
 
     def _read(self, w: Workspace) -> None:
         decoder = self.config.decoder
-        und = torch.cat((self._embed(w.text_ids), w.images.to(self.dtype)), dim=1)
+        und = torch.cat((F.embedding(w.text_ids, self._embed), w.images.to(self.dtype)), dim=1)
         states = self._state_encoder(w.states) if w.num_state else None
         rotate = Rotation(rotary_table(w.positions, decoder.head_dim, decoder.rope_theta), self.dtype)
         visible = w.positions.unsqueeze(1) <= w.positions.unsqueeze(2)
@@ -236,4 +256,4 @@ class Engine:
             w.values[index][:, :, begin:end] = v.transpose(1, 2)
             attended = attend_rows(qk[:, :, :-kv_heads], w.keys[index], w.values[index], mask)
             x_BHC = side.finish(x_BHC, attended)
-        return rms_norm(x_BHC, self._final_norm.weight, self._final_norm.eps)
+        return rms_norm(x_BHC, self._final_norm, self.config.decoder.eps)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -46,15 +44,3 @@ def can_pack(weight: Tensor) -> bool:
 
 def _packed(weight: Tensor) -> Tensor:
     return torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous())
-
-
-def prepared(module: nn.Module, pack: bool = True) -> nn.Module:
-    """A copy of a module for inference that shares its parameters, its linear layers prepared."""
-    twin = copy.deepcopy(module, {id(p): p for p in module.parameters()})
-    for parent in list(twin.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, nn.Linear):
-                setattr(parent, name, PreparedLinear(child.weight, child.bias, pack))
-    if isinstance(twin, nn.Linear):
-        return PreparedLinear(twin.weight, twin.bias, pack)
-    return twin

@@ -7,25 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
-from beingh_core.model.engine.linear import PreparedLinear
+from beingh_core.model.engine.prepare import Preparer
 from beingh_core.model.layers import GatedMLP
 from beingh_core.model.mof import RoutedMLP, mix, mix_all, probabilities
 
 
-def prepared_mlp(mlp: GatedMLP | RoutedMLP, pack: bool) -> Callable[[Tensor], Tensor]:
-    """What maps tokens (B, N, C) as the layer's MLP does; `pack` as for `PreparedLinear`."""
-    return PreparedExperts(mlp, pack) if isinstance(mlp, RoutedMLP) else PreparedMLP(mlp, pack)
+def prepared_mlp(mlp: GatedMLP | RoutedMLP, prepare: Preparer) -> Callable[[Tensor], Tensor]:
+    """What maps tokens (B, N, C) as the layer's MLP does."""
+    return PreparedExperts(mlp, prepare) if isinstance(mlp, RoutedMLP) else PreparedMLP(mlp, prepare)
 
 
 class PreparedMLP:
     """A gated MLP, its two projections into the inner width fused."""
 
-    def __init__(self, mlp: GatedMLP, pack: bool) -> None:
-        self._gate_up = PreparedLinear(torch.cat((mlp.gate_proj.weight, mlp.up_proj.weight)), None, pack)
-        self._down = PreparedLinear(mlp.down_proj.weight, None, pack)
+    def __init__(self, mlp: GatedMLP, prepare: Preparer) -> None:
+        self._gate_up = prepare.linear(mlp.gate_proj, mlp.up_proj)
+        self._down = prepare.linear(mlp.down_proj)
         self._act = mlp.act
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -41,9 +40,9 @@ class PreparedExperts:
     the weights, which most experts would be read for anyway.
     """
 
-    def __init__(self, mlp: RoutedMLP, pack: bool) -> None:
-        self._router, self._top_k = mlp.router.weight, mlp.top_k
-        self._experts = [PreparedMLP(expert, pack) for expert in mlp.experts]
+    def __init__(self, mlp: RoutedMLP, prepare: Preparer) -> None:
+        self._router, self._top_k = prepare.kept(mlp.router), mlp.top_k
+        self._experts = [PreparedMLP(expert, prepare) for expert in mlp.experts]
         self._mix = mix_all if self._router.device.type == "cuda" else mix
 
     def __call__(self, x_BNC: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from beingh_core.model.decoder import MoTLayer
-from beingh_core.model.engine.linear import PreparedLinear
 from beingh_core.model.engine.mlp import prepared_mlp
+from beingh_core.model.engine.prepare import Preparer
 from beingh_core.model.layers import rms_norm
 
 
@@ -21,30 +21,28 @@ class Side:
     Args:
         layer: The layer.
         suffix: "" for und, "_mot_gen" for act.
-        pack: As for `PreparedLinear`.
+        prepare: Makes its parts.
         keys_only: For a layer whose outputs nobody reads: keys and values are all that is computed.
     """
 
-    def __init__(self, layer: MoTLayer, suffix: str, *, pack: bool, keys_only: bool = False) -> None:
+    def __init__(self, layer: MoTLayer, suffix: str, prepare: Preparer, *, keys_only: bool = False) -> None:
         attention, mlp = layer.self_attn, getattr(layer, "mlp" + suffix)
         config = attention.config
         self.dim, self.kv_heads, self.eps = config.head_dim, config.num_kv_heads, config.eps
         self.heads = 0 if keys_only else config.num_heads
         parts = [getattr(attention, f"{name}_proj{suffix}") for name in ("kv" if keys_only else "qkv")]
-        bias = torch.cat([part.bias for part in parts]) if config.attention_bias else None
-        self.qkv = PreparedLinear(torch.cat([part.weight for part in parts]), bias, pack)
-        self.input_norm = getattr(layer, "input_layernorm" + suffix).weight
-        self.qk_norm = self._qk_norm(attention, suffix) if config.qk_norm else None
+        self.qkv = prepare.linear(*parts)
+        self.input_norm = prepare.kept(getattr(layer, "input_layernorm" + suffix))
+        self.qk_norm = self._qk_norm(attention, suffix, prepare) if config.qk_norm else None
         if not keys_only:
-            out = getattr(attention, "o_proj" + suffix)
-            self.out = PreparedLinear(out.weight, out.bias, pack)
-            self.mlp = prepared_mlp(mlp, pack)
-            self.post_norm = getattr(layer, "post_attention_layernorm" + suffix).weight
+            self.out = prepare.linear(getattr(attention, "o_proj" + suffix))
+            self.mlp = prepared_mlp(mlp, prepare)
+            self.post_norm = prepare.kept(getattr(layer, "post_attention_layernorm" + suffix))
 
-    def _qk_norm(self, attention, suffix: str) -> Tensor:
+    def _qk_norm(self, attention, suffix: str, prepare: Preparer) -> Tensor:
         """(H + K, D) norm weights of the query and key heads."""
-        q_norm, k_norm = getattr(attention, "q_norm" + suffix), getattr(attention, "k_norm" + suffix)
-        return torch.cat((q_norm.weight.expand(self.heads, self.dim), k_norm.weight.expand(self.kv_heads, self.dim)))
+        q_norm, k_norm = (prepare.kept(getattr(attention, name + suffix)) for name in ("q_norm", "k_norm"))
+        return torch.cat((q_norm.expand(self.heads, self.dim), k_norm.expand(self.kv_heads, self.dim)))
 
     def project(self, x_BNC: Tensor) -> tuple[Tensor, Tensor]:
         """Normed queries and keys (B, N, H + K, D), not yet rotated, and values (B, N, K, D)."""
