@@ -8,7 +8,9 @@ import torch
 from test_engine import draw, tiny
 
 from beingh_core.bench import shapes
+from beingh_core.errors import BeingHError
 from beingh_core.model.engine import Engine
+from beingh_core.model.quantised import quantised_config
 from beingh_core.suite.guided import ActionFlow, gain, guided_chunk, guided_velocity, soft_mask
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -96,3 +98,9 @@ def test_guidance_brings_the_head_of_a_chunk_to_what_the_one_before_wants(exact)
     guided = guided_chunk(flow, noise, 8, wanted, weights)
     off = lambda chunk: (chunk - wanted)[:, :5].square().mean().sqrt()
     assert off(guided) < 0.2 * off(free)
+
+
+def test_weights_without_a_gradient_are_refused():
+    engine = shapes.random_engine(shapes.SHAPES["tiny"], "cpu", torch.float32, bits=quantised_config("int8"))
+    with pytest.raises(BeingHError, match="guidance needs a gradient.*int8.*original checkpoint in float32"):
+        ActionFlow(engine)

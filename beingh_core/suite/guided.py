@@ -19,10 +19,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from beingh_core.errors import BeingHError
 from beingh_core.model.action import time_features
 from beingh_core.model.engine import Engine
 from beingh_core.model.engine.engine import Started
-from beingh_core.model.engine.sides import Rotation, Side, attend_rows, visible_mask
+from beingh_core.model.engine.sides import Rotation, attend_rows, visible_mask
 from beingh_core.model.layers import rms_norm, rotary_table
 from beingh_core.model.mpg import enhance, unit_directions
 
@@ -95,21 +96,22 @@ class ActionFlow:
 
     Args:
         engine: Of the model.
+
+    Raises:
+        BeingHError: Its weights have no gradient.
     """
 
     def __init__(self, engine: Engine) -> None:
-        self._model, self._config = engine.model, engine.config
-        decoder = engine.model.language_model.model
-        self._norm = decoder.norm_mot_gen
-        with torch.no_grad():
-            self._sides = [Side(layer, "_mot_gen", pack=False) for layer in decoder.layers]
-        if self.passes > 1:
-            self.mpg = copy.copy(engine.model.mpg)
-            self.mpg.stop_gradient = False
-            self.action_to_vlm_proj, self.vlm_to_action_proj = (
-                engine.model.action_to_vlm_proj,
-                engine.model.vlm_to_action_proj,
+        if not engine.has_gradient:
+            raise BeingHError(
+                f"guidance needs a gradient, which weights of {engine.weights_text} do not give",
+                remedy="load the original checkpoint in float32",
             )
+        self._engine, self._config = engine, engine.config
+        if self.passes > 1:
+            self.mpg = copy.copy(engine.mpg)
+            self.mpg.stop_gradient = False
+            self.action_to_vlm_proj, self.vlm_to_action_proj = engine.action_to_vlm_proj, engine.vlm_to_action_proj
 
     @property
     def passes(self) -> int:
@@ -126,7 +128,7 @@ class ActionFlow:
             directions: (steps, P, C) of MPG in each Euler step; drawn when None.
         """
         w, decoder = started.workspace, self._config.decoder
-        dtype, length, horizon = self._model.dtype, w.length, self._config.chunk_length
+        dtype, length, horizon = self._engine.dtype, w.length, self._config.chunk_length
         # Copies: what the engine makes in inference mode cannot be kept for a gradient.
         past = [(k[:, :, :length].clone(), v[:, :, :length].clone()) for k, v in zip(w.keys, w.values)]
         positions = w.action_positions.clone()
@@ -139,19 +141,22 @@ class ActionFlow:
             tokens = self._tokens(actions_BHW, int(time * self._config.num_timestep_buckets))
             tokens = tokens if gate is None else gate(tokens, time)
             tokens = self._extended(tokens, past, rotate, mask)
-            return self._model.action_decoder(tokens).to(actions_BHW.dtype)
+            return self._engine.action_decoder(tokens).to(actions_BHW.dtype)
 
         return velocity
 
     def _tokens(self, actions_BHW: Tensor, tau: int) -> Tensor:
         taus = torch.full(actions_BHW.shape[:2], tau, device=actions_BHW.device)
         features = time_features(taus, self._config.decoder.act.hidden_size)
-        return self._model.action_encoder.mix(actions_BHW.to(self._model.dtype), features.to(self._model.dtype))
+        return self._engine.action_encoder.mix(actions_BHW.to(self._engine.dtype), features.to(self._engine.dtype))
 
     def _gate(self, clean: Tensor, num_state: int, directions: Tensor | None) -> Callable[[Tensor, float], Tensor]:
         """What MPG does to the action tokens of the Euler step at a time."""
         steps, strength = self._config.num_inference_steps, float(self._config.mpg_lambda)
-        unit = unit_directions(self._model.directions(steps) if directions is None else directions)
+        if directions is None:
+            shape = steps, self._config.mpg_num_projections, self._config.decoder.und.hidden_size
+            directions = torch.randn(shape).to(self._engine.device)
+        unit = unit_directions(directions)
         with torch.no_grad():
             prior = self.mpg.prior(self._tokens(clean, 0))
         return lambda tokens, time: enhance(self, tokens, num_state, prior, unit[round(time * steps)], strength)
@@ -159,10 +164,10 @@ class ActionFlow:
     def _extended(self, x: Tensor, past: list[tuple[Tensor, Tensor]], rotate: Rotation, mask: Tensor) -> Tensor:
         """Final normed states of the action tokens behind the cached ones."""
         kv_heads = self._config.decoder.num_kv_heads
-        for side, (keys, values) in zip(self._sides, past, strict=True):
+        for side, (keys, values) in zip(self._engine.act_sides, past, strict=True):
             qk, v = side.project(x)
             qk = rotate(qk)
             keys = torch.cat((keys, qk[:, :, -kv_heads:].transpose(1, 2)), dim=2)
             values = torch.cat((values, v.transpose(1, 2)), dim=2)
             x = side.finish(x, attend_rows(qk[:, :, :-kv_heads], keys, values, mask))
-        return rms_norm(x, self._norm.weight, self._norm.eps)
+        return rms_norm(x, self._engine.final_norm, self._config.decoder.eps)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from beingh_core.errors import BeingHError
 from beingh_core.model.action import time_features
+from beingh_core.model.engine.linear import PreparedLinear
 from beingh_core.model.engine.options import Options, read_options
 from beingh_core.model.engine.prepare import Preparer
 from beingh_core.model.engine.rows import read_rows
@@ -56,6 +57,7 @@ class Engine:
     Attributes:
         weight_bytes: What the weights take that chunks are computed from.
         linear_layers: Each linear layer of the model that takes part -> what computes it, alone or with others.
+        action_encoder, act_sides, final_norm, action_decoder: What action tokens run through, prepared.
     """
 
     def __init__(
@@ -68,18 +70,18 @@ class Engine:
         decoder = model.language_model.model
         layers = list(decoder.layers)
         last = len(layers) - 1
-        with torch.inference_mode():
+        with torch.no_grad():  # not inference mode: some differentiate what is computed with these weights
             self._embed = prepare.kept(decoder.embed_tokens)
             self._vision = nn.Sequential(prepare.module(model.vit_model), prepare.module(model.connector))
             self._state_encoder = prepare.module(model.proprio_encoder_robot)
-            self._action_encoder = prepare.module(model.action_encoder)
-            self._action_decoder = prepare.module(model.action_decoder)
-            self._und = [Side(x, "", prepare, keys_only=i == last) for i, x in enumerate(layers)]
-            self._act = [Side(x, "_mot_gen", prepare) for x in layers]
+            self.action_encoder = prepare.module(model.action_encoder)
+            self.action_decoder = prepare.module(model.action_decoder)
+            self._und_sides = [Side(x, "", prepare, keys_only=i == last) for i, x in enumerate(layers)]
+            self.act_sides = [Side(x, "_mot_gen", prepare) for x in layers]
             for name in ("mpg", "action_to_vlm_proj", "vlm_to_action_proj"):
                 if hasattr(model, name):
                     setattr(self, name, prepare.module(getattr(model, name)))
-            self._final_norm = prepare.kept(decoder.norm_mot_gen)
+            self.final_norm = prepare.kept(decoder.norm_mot_gen)
         self.weight_bytes, self.linear_layers = prepare.held_bytes, prepare.linear_layers
         self._groups = self.config.decoder.num_heads // self.config.decoder.num_kv_heads
         self._bucket = bucket or (CUDA_BUCKET if self.device.type == "cuda" else 1)
@@ -92,6 +94,11 @@ class Engine:
         kind = str(self.dtype).removeprefix("torch.")
         kind = kind if quantised is None else f"{quantised.text}, the rest {kind}"
         return f"{self.weight_bytes / 2**20:.1f} MB ({kind})"
+
+    @property
+    def has_gradient(self) -> bool:
+        """Whether its layers can be differentiated by what they are given: neither packed nor in fewer bits."""
+        return all(isinstance(x, PreparedLinear) and x.packed is None for x in self.linear_layers.values())
 
     def get_action(self, batch: Mapping[str, Any], **options: Any) -> Tensor:
         """The chunk (H, 200) float32 of one sample; options as for `finish`."""
@@ -194,8 +201,8 @@ class Engine:
         visible = w.positions.unsqueeze(1) <= w.positions.unsqueeze(2)
         mask = visible_mask(visible, self._groups, self.dtype)
         length, kv_heads = w.length, decoder.num_kv_heads
-        for index, (und_side, act_side) in enumerate(zip(self._und, self._act, strict=True)):
-            last = index == len(self._und) - 1
+        for index, (und_side, act_side) in enumerate(zip(self._und_sides, self.act_sides, strict=True)):
+            last = index == len(self._und_sides) - 1
             qk, v = und_side.project(und)
             if states is not None:
                 state_qk, state_v = act_side.project(states)
@@ -225,14 +232,14 @@ class Engine:
         for index in range(options.passes):
             prior = None
             if index:
-                prior = self.mpg.prior(self._action_encoder.mix(actions.to(self.dtype), still))
+                prior = self.mpg.prior(self.action_encoder.mix(actions.to(self.dtype), still))
             actions = torch.where(locked.unsqueeze(-1), w.prev_chunk, w.noise[index])
             for step in range(steps):
-                tokens = self._action_encoder.mix(actions.to(self.dtype), times[step])
+                tokens = self.action_encoder.mix(actions.to(self.dtype), times[step])
                 if prior is not None:
                     directions = unit[(index - 1) * steps + step]
                     tokens = enhance(self, tokens, w.num_state, prior, directions, options.strength)
-                velocity = self._action_decoder(self._extend(w, tokens, rotate, mask)).float()
+                velocity = self.action_decoder(self._extend(w, tokens, rotate, mask)).float()
                 actions = actions + velocity / steps
                 if options.project_inactive:
                     actions = torch.where(w.active, actions, (1 - (step + 1) / steps) * w.noise[index])
@@ -249,11 +256,11 @@ class Engine:
     def _extend(self, w: Workspace, x_BHC: Tensor, rotate: Rotation, mask: Tensor) -> Tensor:
         """Final normed states (B, H, C_act) of the action tokens behind the cached ones."""
         begin, end, kv_heads = w.length, w.length + x_BHC.shape[1], self.config.decoder.num_kv_heads
-        for index, side in enumerate(self._act):
+        for index, side in enumerate(self.act_sides):
             qk, v = side.project(x_BHC)
             qk = rotate(qk)
             w.keys[index][:, :, begin:end] = qk[:, :, -kv_heads:].transpose(1, 2)
             w.values[index][:, :, begin:end] = v.transpose(1, 2)
             attended = attend_rows(qk[:, :, :-kv_heads], w.keys[index], w.values[index], mask)
             x_BHC = side.finish(x_BHC, attended)
-        return rms_norm(x_BHC, self._final_norm, self.config.decoder.eps)
+        return rms_norm(x_BHC, self.final_norm, self.config.decoder.eps)
