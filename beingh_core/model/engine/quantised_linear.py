@@ -13,6 +13,7 @@ from beingh_core.model.quantised import QuantisedWeight
 
 _PART = 1 << 22
 """Numbers of an int8 matrix that are brought back at once."""
+_SMALLEST = 1e-30
 _INT_MM_ROWS = 32
 """Least rows of a product of int8 on a GPU, which refuses 16 and fewer."""
 
@@ -107,38 +108,40 @@ class _OneDnn:
 
     def __init__(self, weight: QuantisedWeight) -> None:
         self._packed = torch.ops.onednn.qlinear_prepack(weight.values, None)
-        self._scale = weight.scale.squeeze(-1)
+        self._scale = weight.scale.squeeze(-1) / 127
         self._zero = torch.zeros(len(self._scale), dtype=torch.int32)
 
     def __call__(self, x_MK: Tensor, bias: Tensor | None) -> Tensor:
-        scale = _row_scale(x_MK)
-        # Unsigned numbers around 128: oneDNN has no fast kernel for signed ones without AMX.
-        x = (x_MK / scale.float()).round_().add_(128).to(torch.uint8)
+        numbers, largest = _spread(x_MK)
+        # Unsigned numbers around 128: oneDNN has no fast kernel for signed ones without AMX. The conversion cuts off.
+        x = numbers.add_(128.5).to(torch.uint8)
         y = torch.ops.onednn.qlinear_pointwise(
             x, 1.0, 128, self._packed, self._scale, self._zero, None, 1.0, 0, x_MK.dtype, "none", [], ""
         )
-        return _scaled(y, scale, bias)
+        return _scaled(y, largest, bias)
 
 
 class _IntMM:
     """Products of int8 by `torch._int_mm`."""
 
     def __init__(self, weight: QuantisedWeight) -> None:
-        self._values, self._scale = weight.values.t(), weight.scale.squeeze(-1)
+        self._values, self._scale = weight.values.t(), weight.scale.squeeze(-1) / 127
 
     def __call__(self, x_MK: Tensor, bias: Tensor | None) -> Tensor:
-        scale = _row_scale(x_MK)
-        x = (x_MK / scale.float()).round_().to(torch.int8)
+        numbers, largest = _spread(x_MK)
+        x = numbers.round_().to(torch.int8)
         if len(x) < _INT_MM_ROWS:
             x = F.pad(x, (0, 0, 0, _INT_MM_ROWS - len(x)))
         y = torch._int_mm(x, self._values)[: len(x_MK)]
-        return _scaled((y * self._scale).to(x_MK.dtype), scale, bias)
+        return _scaled((y * self._scale).to(x_MK.dtype), largest, bias)
 
 
-def _row_scale(x_MK: Tensor) -> Tensor:
-    """(M, 1) of the type of x: a row divided by it, and rounded, lies in -127 .. 127."""
+def _spread(x_MK: Tensor) -> tuple[Tensor, Tensor]:
+    """Each row stretched to -127 .. 127 (M, K) float32, and what was its largest number (M, 1), of the type of x."""
     largest = x_MK.abs().amax(-1, keepdim=True)
-    return (largest.float() / 127).to(x_MK.dtype).clamp_min_(torch.finfo(x_MK.dtype).tiny)
+    # In place: with a second buffer of this size, the time goes into getting its memory again and again.
+    numbers = x_MK.to(torch.float32, copy=True).mul_(127 / largest.float().clamp_min_(_SMALLEST))
+    return numbers, largest
 
 
 def _scaled(y_MN: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
