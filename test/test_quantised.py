@@ -85,7 +85,7 @@ def test_weights_alone_multiply_as_the_matrix_that_they_stand_for(scheme, groups
 
 
 @pytest.mark.parametrize("dtype, close", [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)])
-@pytest.mark.parametrize("rows", [1, 16, 70])
+@pytest.mark.parametrize("rows", [1, 16, 70, 600])
 def test_w8a8_is_the_product_of_whole_numbers(rows, dtype, close):
     small, bias, x = quantised(draw(64, 128), "w8a8"), draw(64, seed=1), draw(rows, 128, seed=2).to(dtype)
     x[0] *= 1000

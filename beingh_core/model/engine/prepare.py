@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from beingh_core.model.engine.linear import PreparedLinear
-from beingh_core.model.engine.quantised_linear import QuantisedLinear
+from beingh_core.model.engine.quantised_linear import QuantisedLinear, Scratch
 from beingh_core.model.quantised import QuantisedWeight
 from beingh_core.model.weights import Weights
 
@@ -28,6 +28,7 @@ class Preparer:
     def __init__(self, weights: Weights, pack: bool) -> None:
         self.weights, self._pack = weights, pack
         self.held_bytes = 0
+        self._scratch = Scratch()
         self.linear_layers: dict[nn.Linear, nn.Module] = {}
 
     def linear(self, *parts: nn.Linear) -> PreparedLinear | QuantisedLinear:
@@ -37,7 +38,7 @@ class Preparer:
         matrices = [one.pop("weight") for one in found]
         if isinstance(matrices[0], QuantisedWeight):
             weight = QuantisedWeight.joined(matrices)
-            made = QuantisedLinear(weight, bias, self.weights.dtype)
+            made = QuantisedLinear(weight, bias, self.weights.dtype, self._scratch)
         else:
             weight = matrices[0] if len(matrices) == 1 else torch.cat(matrices)
             del matrices

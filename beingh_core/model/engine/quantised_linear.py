@@ -14,8 +14,27 @@ from beingh_core.model.quantised import QuantisedWeight
 _PART = 1 << 22
 """Numbers of an int8 matrix that are brought back at once."""
 _SMALLEST = 1e-30
+_FEW = 1 << 16
+"""Fewer numbers than this take new memory at no cost."""
 _INT_MM_ROWS = 32
 """Least rows of a product of int8 on a GPU, which refuses 16 and fewer."""
+
+
+class Scratch:
+    """Memory for what is needed during one product, shared by layers that run one after the other.
+
+    New memory for each of them would cost as much as the arithmetic on it: the system clears its pages first.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[torch.dtype, Tensor] = {}
+
+    def like(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """A tensor of the shape of x, its numbers anything."""
+        held = self._held.get(dtype)
+        if held is None or held.numel() < x.numel():
+            held = self._held[dtype] = torch.empty(x.numel(), dtype=dtype, device=x.device)
+        return held[: x.numel()].view(x.shape)
 
 
 class QuantisedLinear(nn.Module):
@@ -29,15 +48,22 @@ class QuantisedLinear(nn.Module):
         weight: W.
         bias: (N,) or None.
         dtype: Of x and y.
+        scratch: Shared with layers that never run at the same time; None makes one.
     """
 
-    def __init__(self, weight: QuantisedWeight, bias: Tensor | None = None, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        weight: QuantisedWeight,
+        bias: Tensor | None = None,
+        dtype: torch.dtype = torch.float32,
+        scratch: Scratch | None = None,
+    ) -> None:
         super().__init__()
         self.bias = bias
         if weight.scheme == "int4":
             self._run = _Int4Kernel(weight) if _Int4Kernel.takes(weight, dtype) else _Int4(weight)
         elif weight.scheme == "w8a8" and multiplies_integers(weight.values.device):
-            self._run = _OneDnn(weight) if weight.values.device.type == "cpu" else _IntMM(weight)
+            self._run = _OneDnn(weight, scratch or Scratch()) if weight.values.device.type == "cpu" else _IntMM(weight)
         else:
             self._run = _Int8(weight)
 
@@ -106,15 +132,14 @@ class _Int4Kernel:
 class _OneDnn:
     """Products of int8 by oneDNN, its weights in blocks that fit its kernels."""
 
-    def __init__(self, weight: QuantisedWeight) -> None:
+    def __init__(self, weight: QuantisedWeight, scratch: Scratch) -> None:
         self._packed = torch.ops.onednn.qlinear_prepack(weight.values, None)
         self._scale = weight.scale.squeeze(-1) / 127
         self._zero = torch.zeros(len(self._scale), dtype=torch.int32)
+        self._scratch = scratch
 
     def __call__(self, x_MK: Tensor, bias: Tensor | None) -> Tensor:
-        numbers, largest = _spread(x_MK)
-        # Unsigned numbers around 128: oneDNN has no fast kernel for signed ones without AMX. The conversion cuts off.
-        x = numbers.add_(128.5).to(torch.uint8)
+        x, largest = _few_bytes(x_MK) if x_MK.numel() < _FEW else _many_bytes(x_MK, self._scratch)
         y = torch.ops.onednn.qlinear_pointwise(
             x, 1.0, 128, self._packed, self._scale, self._zero, None, 1.0, 0, x_MK.dtype, "none", [], ""
         )
@@ -128,20 +153,40 @@ class _IntMM:
         self._values, self._scale = weight.values.t(), weight.scale.squeeze(-1) / 127
 
     def __call__(self, x_MK: Tensor, bias: Tensor | None) -> Tensor:
-        numbers, largest = _spread(x_MK)
-        x = numbers.round_().to(torch.int8)
+        largest = x_MK.abs().amax(-1, keepdim=True)
+        x = x_MK.to(torch.float32, copy=True).mul_(_stretch(largest)).round_().to(torch.int8)
         if len(x) < _INT_MM_ROWS:
             x = F.pad(x, (0, 0, 0, _INT_MM_ROWS - len(x)))
         y = torch._int_mm(x, self._values)[: len(x_MK)]
         return _scaled((y * self._scale).to(x_MK.dtype), largest, bias)
 
 
-def _spread(x_MK: Tensor) -> tuple[Tensor, Tensor]:
-    """Each row stretched to -127 .. 127 (M, K) float32, and what was its largest number (M, 1), of the type of x."""
+def _few_bytes(x_MK: Tensor) -> tuple[Tensor, Tensor]:
+    """Each row stretched to 1 .. 255 around 128 (M, K) uint8, and what was its largest magnitude (M, 1), of the type of x.
+
+    Unsigned, since oneDNN has no fast kernel for signed numbers without AMX. The conversion cuts off, and takes half the
+    time by way of 16 bits.
+    """
     largest = x_MK.abs().amax(-1, keepdim=True)
-    # In place: with a second buffer of this size, the time goes into getting its memory again and again.
-    numbers = x_MK.to(torch.float32, copy=True).mul_(127 / largest.float().clamp_min_(_SMALLEST))
-    return numbers, largest
+    numbers = x_MK.to(torch.float32, copy=True).mul_(_stretch(largest)).add_(128.5)
+    return numbers.to(torch.int16).to(torch.uint8), largest
+
+
+def _many_bytes(x_MK: Tensor, scratch: Scratch) -> tuple[Tensor, Tensor]:
+    """The same, for so many numbers that memory counts, and calls do not."""
+    shorts = scratch.like(x_MK, torch.int16)
+    if x_MK.dtype == torch.bfloat16:
+        # Without their sign, they have the order of the whole numbers that their bits are: three times as fast.
+        bits = torch.bitwise_and(x_MK.view(torch.int16), 0x7FFF, out=shorts)
+        largest = bits.amax(-1, keepdim=True).view(torch.bfloat16)
+    else:
+        largest = x_MK.abs().amax(-1, keepdim=True)
+    numbers = scratch.like(x_MK, torch.float32).copy_(x_MK).mul_(_stretch(largest)).add_(128.5)
+    return scratch.like(x_MK, torch.uint8).copy_(shorts.copy_(numbers)), largest
+
+
+def _stretch(largest: Tensor) -> Tensor:
+    return 127 / largest.float().clamp_min_(_SMALLEST)
 
 
 def _scaled(y_MN: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
