@@ -57,7 +57,9 @@ def run(bench: PlanBench, say: Callable[[str], None] = print) -> dict[str, Any]:
         picture_age_ms=bench.picture_age_ms,
     )
     report = machine | _asked(bench, judge, policy) | _measured(times, judge) | {"peak_memory_mb": memory.peak_mb}
-    own = Baseline(chunk_ms=times.quantile(0.0), memory_mb=memory.peak_mb, load_s=load_s)
+    own = Baseline(
+        chunk_ms=times.quantile(0.0), memory_mb=memory.peak_mb, load_s=load_s, quantised=_bits(policy, bench) != ""
+    )
     changes = [] if bench.server else changes_of(policy)
     end = begin + seconds
     if changes:
@@ -80,7 +82,7 @@ def _asked(bench: PlanBench, judge: Judge, policy) -> dict[str, Any]:
         "source": "server" if bench.server else "shape" if bench.shape else "checkpoint",
         "policy": bench.server or bench.shape or bench.checkpoint,
         "device": bench.own_device if local else None,
-        "dtype": bench.own_dtype if local else None,
+        "dtype": _bits(policy, bench) + bench.own_dtype if local else None,
         "threads": torch.get_num_threads() if local else None,
         "steps": policy.engine.config.num_inference_steps if local else None,
         "passes": policy.model_facts.get("mpg_passes", 0) + 1,
@@ -95,6 +97,12 @@ def _asked(bench: PlanBench, judge: Judge, policy) -> dict[str, Any]:
         "picture_age_ms": judge.picture_age_ms,
         "minutes": bench.minutes,
     }
+
+
+def _bits(policy, bench: PlanBench) -> str:
+    """Scheme of a checkpoint in fewer bits, before the type of the rest."""
+    quantised = None if bench.server else policy.engine.config.quantised
+    return "" if quantised is None else f"{quantised.scheme} and "
 
 
 def _measured(times: Times, judge: Judge) -> dict[str, Any]:

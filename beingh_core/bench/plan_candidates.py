@@ -45,11 +45,12 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
-    """The policy as it is: time of its quickest chunk [ms], peak memory [MB], and how long it took to load [s]."""
+    """The policy as it is: time of its quickest chunk [ms], peak memory [MB], how long it took to load [s], fewer bits."""
 
     chunk_ms: float
     memory_mb: float
     load_s: float
+    quantised: bool = False
 
 
 def changes_of(policy) -> list[Change]:
@@ -156,7 +157,7 @@ def _cannot(bench: PlanBench, own: Baseline, instead: Mapping[str, Any], seconds
     needed_s = own.load_s + 4e-3 * own.chunk_ms
     if needed_s > seconds:
         return f"loading and a few chunks take {needed_s:.0f} s, {max(0.0, seconds):.0f} s are left: {MORE_TIME}"
-    if dtype is None:
+    if dtype is None or own.quantised:
         return ""
     needed_mb = own.memory_mb * getattr(torch, dtype).itemsize / getattr(torch, bench.own_dtype).itemsize
     free_mb = _free_mb(bench.own_device)

@@ -22,6 +22,7 @@ from torch import Tensor
 from beingh_core.checkpoint_directory import CONFIG
 from beingh_core.errors import BeingHError, shown
 from beingh_core.files import COPY_AGAIN, check_file, read_json
+from beingh_core.model.quantised import SCALE
 from beingh_core.validation import Schema, at_most, check
 
 WEIGHTS = "model.safetensors"
@@ -232,8 +233,8 @@ def drop_tied(
 
 def common_dtype(stored: Mapping[str, Stored]) -> torch.dtype:
     """The widest type of the floating-point tensors of a mixed-precision checkpoint."""
-    types = (_FLOATS[one.dtype] for one in stored.values() if one.dtype in _FLOATS)
-    return functools.reduce(torch.promote_types, types)
+    plain = [one.dtype for name, one in stored.items() if one.dtype in _FLOATS and not name.endswith(f".{SCALE}")]
+    return functools.reduce(torch.promote_types, (_FLOATS[dtype] for dtype in plain))
 
 
 def named(name: str) -> str:

@@ -27,6 +27,7 @@ from beingh_core.model.flex import FlexPack
 from beingh_core.model.initialise import initialise, without_weights
 from beingh_core.model.mpg import ManifoldGate
 from beingh_core.model.packing import PackLayout
+from beingh_core.model.quantised import KEY
 from beingh_core.model.tensor_reader import TensorReader, load_tensors
 from beingh_core.model.vision import Connector, VisionModel
 
@@ -74,6 +75,8 @@ class BeingHNetwork(nn.Module):
         """A model with random weights suited to training from scratch, float32 on the CPU."""
         with torch.random.fork_rng(devices=[]):
             model = cls(config)
+        if model.config.quantised is not None:
+            raise BeingHError("weights in fewer bits cannot be random", where=KEY, remedy="leave this key out")
         initialise(model, seed)
         return model
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from safetensors import SafetensorError
 from torch import Tensor
 
 from beingh_core.checkpoint_directory import CONFIG, checkpoint_directory
@@ -74,14 +76,16 @@ def write_quantised(source: Path, out: Path, config: QuantisedConfig, importance
         else:
             tensors[name] = tensor
     raw = read_json(source / CONFIG) | {KEY: config.model_dump(exclude_none=True)}
-    partial = out.with_name(out.name + ".partial")
+    partial, ended = out.with_name(f"{out.name}.{os.getpid()}.partial"), False
     try:
-        shutil.rmtree(partial, ignore_errors=True)
         checkpoint.save(partial, raw, tensors)
         for path in sorted(source.iterdir()):
             if path.is_file() and path.suffix in _COPIED and path.name not in (CONFIG, checkpoint.INDEX):
                 shutil.copyfile(path, partial / path.name)
         partial.rename(out)
-    except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
+        ended = True
+    except (OSError, SafetensorError) as error:
         raise BeingHError(f"cannot be written: {error}", where=out, remedy="give another --out, or make room") from None
+    finally:
+        if not ended:
+            shutil.rmtree(partial, ignore_errors=True)

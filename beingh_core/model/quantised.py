@@ -127,6 +127,13 @@ class QuantisedWeight:
         numbers = self.numbers().to(dtype).unflatten(-1, (self.scale.shape[-1], -1))
         return (numbers * self.scale.to(dtype).unsqueeze(-1)).flatten(-2)
 
+    def parts(self, most: int) -> list[QuantisedWeight]:
+        """The same in blocks of rows of at most `most` numbers, in multiples of 64 rows but for the last."""
+        columns = self.values.shape[-1] * (2 if self.scheme == "int4" else 1)
+        rows = max(64, most // columns // 64 * 64)
+        pairs = zip(self.values.split(rows), self.scale.split(rows))
+        return [QuantisedWeight(self.scheme, values, scale) for values, scale in pairs]
+
     @staticmethod
     def joined(parts: Iterable[QuantisedWeight]) -> QuantisedWeight:
         """Several matrices of as many columns, one below the other."""

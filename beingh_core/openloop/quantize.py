@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from beingh_core.evaluate.evaluated import Evaluated
 from beingh_core.evaluate.openloop import SLOT
 from beingh_core.model.engine import Engine
 from beingh_core.model.quantise_checkpoint import check_source, write_quantised
-from beingh_core.model.quantised import quantised_config
+from beingh_core.model.quantised import GROUP, quantised_config
 from beingh_core.openloop.command import bar, contract_named
 from beingh_core.openloop.dataset_run import DatasetRun, evaluate_dataset
 from beingh_core.policy.loading import load_for_contract
@@ -40,12 +41,14 @@ def quantize(chosen: argparse.Namespace) -> int:
         BeingHError: Checkpoint, data, scheme or folder cannot be used.
     """
     config = quantised_config(chosen.scheme, chosen.towers, chosen.group_size)
+    if chosen.scheme != "int4" and chosen.group_size != GROUP:
+        raise BeingHError(f"--group-size with {chosen.scheme}", allowed="with --scheme int4", remedy="leave it out")
     if chosen.observations < 1:
         raise BeingHError(f"--observations {chosen.observations}", allowed="1 or more")
     source = check_source(chosen.checkpoint, chosen.out, config)
     with _dataset(chosen.data, chosen.contract, source, chosen.task) as (dataset, contract):
         load = lambda path: load_for_contract(
-            contract, path, dataset_name=chosen.dataset_name, dtype="bfloat16", threads=chosen.threads
+            contract, path, dataset_name=chosen.dataset_name, dtype=chosen.dtype, threads=chosen.threads
         )
         plain = load(source)
         rows = sum(episode.frames for episode in dataset.episodes)
@@ -56,9 +59,13 @@ def quantize(chosen: argparse.Namespace) -> int:
             with _importance(plain.engine) as importance:
                 evaluate_dataset(dataset, contract, {"bfloat16": plain}, {}, few)
         write_quantised(source, chosen.out, config, importance)
-        policies = {"bfloat16": plain, config.scheme: load(chosen.out)}
-        found = evaluate_dataset(dataset, contract, policies, {}, settings, bar)
-    report = {"quantised": config.text, **_report(found, config.scheme)}
+        try:
+            policies = {chosen.dtype: plain, config.scheme: load(chosen.out)}
+            found = evaluate_dataset(dataset, contract, policies, {}, settings, bar)
+        except BaseException:
+            shutil.rmtree(chosen.out, ignore_errors=True)
+            raise
+    report = {"quantised": config.text, "dtype": chosen.dtype, **_report(found, chosen.dtype, config.scheme)}
     report["weights_mb"] = {name: policy.engine.weight_bytes / 2**20 for name, policy in policies.items()}
     print(_table(report))
     print(f"wrote {chosen.out}")
@@ -107,14 +114,14 @@ def _importance(engine: Engine) -> Iterator[dict[str, Tensor]]:
     found |= {names[layer]: sums[made] for layer, made in engine.linear_layers.items() if made in sums}
 
 
-def _report(found: Evaluated, scheme: str) -> dict[str, object]:
+def _report(found: Evaluated, dtype: str, scheme: str) -> dict[str, object]:
     """Distances between the actions of both, beside how far the recorded ones move, and times."""
     comparison = found.comparison
     errors = {}
     for quantity in comparison.quantities:
         if quantity.kind != SLOT:
             continue
-        distance = quantity.spread("bfloat16", scheme)
+        distance = quantity.spread(dtype, scheme)
         by_step = {
             label: {"mean": float(distance[:, index].mean()), "p95": float(np.percentile(distance[:, index], 95))}
             for label, index in comparison.steps.items()
@@ -129,7 +136,9 @@ def _report(found: Evaluated, scheme: str) -> dict[str, object]:
 
 def _table(report: Mapping) -> str:
     """The report in lines of text."""
-    lines = [f"{report['quantised']}: difference from bfloat16 over {report['observations']} observations, mean (95 %)"]
+    lines = [
+        f"{report['quantised']}: difference from {report['dtype']} over {report['observations']} observations, mean (95 %)"
+    ]
     labels = ("1", "s", "H")
     lines.append(f"  {'slot':<34}" + "".join(f"{'step ' + label:>20}" for label in labels))
     for name, told in report["errors"].items():

@@ -31,6 +31,12 @@ def add_quantize(commands) -> None:
     )
     parser.add_argument("--task", default="", help="instruction; empty: the recording's own")
     parser.add_argument("--dataset-name", default="", help="whose statistics to normalise with; empty: the contract's")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="bfloat16",
+        help="of everything else while both are asked; serve and the policy node choose theirs themselves",
+    )
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of torch; 0 for its default")
     parser.add_argument("--seed", type=int, default=0, help="of the policy's noise")
     parser.set_defaults(run=_quantize)

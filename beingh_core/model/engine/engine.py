@@ -21,6 +21,7 @@ from beingh_core.model.action import time_features
 from beingh_core.model.engine.linear import PreparedLinear
 from beingh_core.model.engine.options import Options, read_options
 from beingh_core.model.engine.prepare import Preparer
+from beingh_core.model.engine.quantised_linear import multiplies_integers
 from beingh_core.model.engine.rows import read_rows
 from beingh_core.model.engine.sides import Rotation, Side, attend_rows, visible_mask
 from beingh_core.model.engine.workspace import Workspace
@@ -93,6 +94,8 @@ class Engine:
         quantised = self.config.quantised
         kind = str(self.dtype).removeprefix("torch.")
         kind = kind if quantised is None else f"{quantised.text}, the rest {kind}"
+        if quantised is not None and quantised.scheme == "w8a8" and not multiplies_integers(self.device):
+            kind += "; computed as int8, slower: no AVX-512 VNNI or AMX here"
         return f"{self.weight_bytes / 2**20:.1f} MB ({kind})"
 
     @property

@@ -9,8 +9,12 @@ from torch import Tensor, nn
 
 from beingh_core.model.engine.linear import PreparedLinear
 from beingh_core.model.engine.quantised_linear import QuantisedLinear, Scratch
+from beingh_core.model.heap import give_back
 from beingh_core.model.quantised import QuantisedWeight
 from beingh_core.model.weights import Weights
+
+_MADE = 4 << 20
+"""Bytes of weights after whose making it is worth giving back the memory that this has left."""
 
 
 class Preparer:
@@ -28,7 +32,7 @@ class Preparer:
     def __init__(self, weights: Weights, pack: bool) -> None:
         self.weights, self._pack = weights, pack
         self.held_bytes = 0
-        self._scratch = Scratch()
+        self._scratch, self._since = Scratch(), 0
         self.linear_layers: dict[nn.Linear, nn.Module] = {}
 
     def linear(self, *parts: nn.Linear) -> PreparedLinear | QuantisedLinear:
@@ -38,13 +42,20 @@ class Preparer:
         matrices = [one.pop("weight") for one in found]
         if isinstance(matrices[0], QuantisedWeight):
             weight = QuantisedWeight.joined(matrices)
+            matrices.clear()
             made = QuantisedLinear(weight, bias, self.weights.dtype, self._scratch)
         else:
             weight = matrices[0] if len(matrices) == 1 else torch.cat(matrices)
-            del matrices
+            matrices.clear()
             made = PreparedLinear(weight, bias, self._pack)
-        self.held_bytes += weight.nbytes + (0 if bias is None else bias.nbytes)
+        size = weight.nbytes
+        self.held_bytes += size + (0 if bias is None else bias.nbytes)
         self.linear_layers |= dict.fromkeys(parts, made)
+        del found, matrices, weight
+        self._since += size
+        if self._since > _MADE and self.weights.device.type == "cpu":
+            self._since = 0
+            give_back()
         return made
 
     def kept(self, module: nn.Module, name: str = "weight") -> Tensor:

@@ -33,7 +33,8 @@ class Scratch:
         """A tensor of the shape of x, its numbers anything."""
         held = self._held.get(dtype)
         if held is None or held.numel() < x.numel():
-            held = self._held[dtype] = torch.empty(x.numel(), dtype=dtype, device=x.device)
+            with torch.inference_mode(False):  # what is made in that mode can be written in it alone
+                held = self._held[dtype] = torch.empty(x.numel(), dtype=dtype, device=x.device)
         return held[: x.numel()].view(x.shape)
 
 
@@ -62,7 +63,7 @@ class QuantisedLinear(nn.Module):
         self.bias = bias
         if weight.scheme == "int4":
             self._run = _Int4Kernel(weight) if _Int4Kernel.takes(weight, dtype) else _Int4(weight)
-        elif weight.scheme == "w8a8" and multiplies_integers(weight.values.device):
+        elif weight.scheme == "w8a8" and multiplies_integers(weight.values.device) and _IntMM.takes(weight):
             self._run = _OneDnn(weight, scratch or Scratch()) if weight.values.device.type == "cpu" else _IntMM(weight)
         else:
             self._run = _Int8(weight)
@@ -73,12 +74,12 @@ class QuantisedLinear(nn.Module):
 
 
 def multiplies_integers(device: torch.device) -> bool:
-    """Whether products of int8 are fast and exact there: a GPU, or a CPU with VNNI or AMX.
+    """Whether products of int8 are fast and exact there: a GPU from Turing on, or a CPU with AVX-512 VNNI or AMX.
 
     Without VNNI, oneDNN adds pairs of products in 16 bits, which large numbers overflow.
     """
     if device.type != "cpu":
-        return device.type == "cuda"
+        return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 5)
     known = getattr(torch.cpu, "_is_vnni_supported", lambda: False)
     return bool(torch.backends.mkldnn.is_available() and hasattr(torch.ops.onednn, "qlinear_pointwise") and known())
 
@@ -101,20 +102,25 @@ class _Int4:
     """int4 weights in groups, brought back in every call."""
 
     def __init__(self, weight: QuantisedWeight) -> None:
-        self._weight = weight
+        self._parts = weight.parts(_PART)
 
     def __call__(self, x_MK: Tensor, bias: Tensor | None) -> Tensor:
-        return F.linear(x_MK, self._weight.plain(x_MK.dtype), bias)
+        products = [F.linear(x_MK, part.plain(x_MK.dtype)) for part in self._parts]
+        y = products[0] if len(products) == 1 else torch.cat(products, dim=-1)
+        return y if bias is None else y + bias
 
 
 class _Int4Kernel:
     """int4 weights in groups, in the layout of PyTorch's kernel for bfloat16 on a CPU."""
 
     def __init__(self, weight: QuantisedWeight) -> None:
-        numbers, scale = weight.numbers(), weight.scale.t().bfloat16()
-        self._size = numbers.shape[-1] // len(scale)
+        scale = weight.scale.t().bfloat16()
+        self._size = 2 * weight.values.shape[-1] // len(scale)
         self._scales = torch.stack((scale, torch.zeros_like(scale)), dim=-1).contiguous()
-        self._packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(numbers.to(torch.int32) + 8, 1)
+        # Some rows at a time, since the operator takes four bytes for what becomes half of one.
+        pack = torch.ops.aten._convert_weight_to_int4pack_for_cpu
+        parts = [pack(part.numbers().to(torch.int32).add_(8), 1) for part in weight.parts(_PART // 4)]
+        self._packed = parts[0] if len(parts) == 1 else torch.cat(parts)
 
     @staticmethod
     def takes(weight: QuantisedWeight, dtype: torch.dtype) -> bool:
@@ -148,6 +154,11 @@ class _OneDnn:
 
 class _IntMM:
     """Products of int8 by `torch._int_mm`."""
+
+    @staticmethod
+    def takes(weight: QuantisedWeight) -> bool:
+        """Whether a GPU's kernel computes this matrix; a CPU's takes every one."""
+        return weight.values.device.type == "cpu" or all(size % 8 == 0 for size in weight.values.shape)
 
     def __init__(self, weight: QuantisedWeight) -> None:
         self._values, self._scale = weight.values.t(), weight.scale.squeeze(-1) / 127
