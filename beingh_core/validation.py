@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
 from pydantic_core import PydanticCustomError
@@ -24,8 +24,14 @@ class Schema(pydantic.BaseModel):
 
 
 def whole(low: int, high: int) -> Any:
-    """The type of an integer between two bounds; one error tells both."""
-    return _narrowed(int, f"a whole number from {low} to {high}", lambda value: low <= value <= high)
+    """The type of an integer between two bounds; one error tells both, and how to write a whole number that is a float (1e3)."""
+    fits = lambda value: low <= value <= high
+
+    def as_integer(value: object) -> str:
+        is_whole = isinstance(value, float) and value.is_integer() and fits(value)
+        return f"; write {int(value)}" if is_whole else ""
+
+    return _narrowed(int, f"a whole number from {low} to {high}", fits, as_integer)
 
 
 def real(low: float, high: float) -> Any:
@@ -50,21 +56,46 @@ def only(value: object) -> Any:
     return _narrowed(type(value), json.dumps(value), lambda found: found == value)
 
 
+def unfit(expected: str) -> PydanticCustomError:
+    """The error of a validator for a value that should be something else."""
+    return PydanticCustomError("range", _EXPECTED + expected)
+
+
 def unsupported(what: str, remedy: str) -> PydanticCustomError:
     """The error of a validator for a value that means something, but nothing that this software does."""
     return PydanticCustomError("unsupported", "{what}", {"what": what, "remedy": remedy})
 
 
-def _narrowed(kind: type, expected: str, fits: Callable[[Any], bool]) -> Any:
-    def validate(value: object, handler: Callable[[object], Any]) -> Any:
+def several(names: Sequence[str], least: int = 0) -> Any:
+    """The type of a list of some names; one error tells them all."""
+    expected = f"a list of {', '.join(names)}, such as [{names[0]}]"
+    size = pydantic.Field(min_length=least, max_length=len(names))
+    return Annotated[list[Literal[tuple(names)]], size, at_most(len(names)), a_list(expected)]
+
+
+def a_list(expected: str) -> pydantic.BeforeValidator:
+    """Refuses what is no list, with what it should be."""
+
+    def validate(value: object) -> object:
+        if not isinstance(value, (list, tuple)):
+            raise unfit(expected)
+        return value
+
+    return pydantic.BeforeValidator(validate)
+
+
+def _narrowed(
+    kind: type, expected: str, fits: Callable[[Any], bool], hint: Callable[[object], str] = lambda value: ""
+) -> Any:
+    def validate(given: object, handler: Callable[[object], Any]) -> Any:
         try:
-            value = handler(value)
+            value = handler(given)
         except (pydantic.ValidationError, OverflowError):
             fitting = False
         else:
             fitting = fits(value)
         if not fitting:
-            raise PydanticCustomError("range", _EXPECTED + expected)
+            raise unfit(expected + hint(given))
         return value
 
     return Annotated[kind, pydantic.Strict(), pydantic.WrapValidator(validate)]
@@ -117,6 +148,8 @@ def _error(error: Exception, where: object, remedy: str | None) -> BeingHError:
         return BeingHError(f"the key {shown(first['loc'][-1])} is unknown", where=where, remedy=remedy)
     if first["type"] in ("model_type", "dict_type", "dataclass_type"):
         message = f"{_EXPECTED}a mapping of keys"
+    if first["type"] == "list_type":
+        message = f"{_EXPECTED}a list, written [one, another]"
     if first["type"] == "bool_type":
         message = f"{_EXPECTED}true or false"
     if absent is not None:

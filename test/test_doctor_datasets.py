@@ -12,11 +12,13 @@ pytest.importorskip("av")
 import pyarrow.parquet as pq
 from PIL import Image
 
+from beingh_core.cli import main
 from beingh_core.contract import load_contract
 from beingh_core.data.doctor.examine import examine
 from beingh_core.data.doctor.facts import BAD, FAULT, FLAW, GOOD, NOTE, USABLE
 from beingh_core.data.doctor.sources import find_sources
 from beingh_core.data.lerobot import Camera, Dataset, DatasetSpec, DatasetWriter, Frame, Subtask, Vector, VideoSettings
+from beingh_core.data.lerobot.columns import read_names, write_names
 
 SCENE, WRIST, STATE, ACTION = "observation.images.scene", "observation.images.wrist", "observation.state", "action"
 FPS, ROWS = 20, 60
@@ -246,6 +248,39 @@ def test_a_person_in_charge_is_known_by_lerobots_column(tmp_path):
         ("policy", 2, 3),
     ]
     assert facts.verdict == GOOD
+
+
+def test_rows_and_tasks_that_training_refuses(tmp_path, capsys):
+    spec = DatasetSpec(fps=FPS, robot="toy", vectors=tuple(Vector(key=key, names=NAMES) for key in (STATE, ACTION)))
+    with DatasetWriter(tmp_path / "whole", spec) as writer:
+        for task in ("a", "b"):
+            writer.add(Frame(vectors={STATE: row(i), ACTION: row(i)}, images={}, task=task) for i in range(30))
+
+    def told(name, change):
+        root = shutil.copytree(tmp_path / "whole", tmp_path / name)
+        change(root)
+        assert main(["dataset", "info", str(root), "--json"]) == 1
+        problems = json.loads(capsys.readouterr().out)["problems"]
+        verdicts = [facts.verdict for facts in looked_at(root)]
+        return verdicts, problems, [str(f) for facts in looked_at(root) for f in facts.findings if f.weight == FAULT]
+
+    rows = lambda widths: pa.array([[0.5] * width for width in widths], pa.list_(pa.float32()))
+    say = "`action` has rows of 2 numbers, not 3"
+    narrow = told("narrow", lambda root: rewritten(root, lambda c: c | {ACTION: rows([2] * 60)}))
+    assert narrow == ([BAD] * 2, [f"episode 0: {say}", f"episode 1: {say}"], [say] * 2)
+    _, problems, faults = told(
+        "odd", lambda root: rewritten(root, lambda c: c | {ACTION: rows([2, 4] + [3] * 58)})
+    )  # as many numbers as there should be
+    assert problems == ["episode 0: rows of `action` are of different widths"]
+    assert len(faults) == 1 and "different widths" in faults[0]
+
+    def unnamed(root):
+        path = root / "meta/tasks.parquet"
+        write_names(path, ["" if text == "a" else text for text in read_names(path, "task_index")], "task_index")
+
+    assert told("task", unnamed) == ([BAD, GOOD], ["episode 0: it has no task"], ["it has no task"])
+    lacking = told("lacking", lambda root: rewritten(root, lambda c: {n: v for n, v in c.items() if n != ACTION}))
+    assert lacking[1][0] == "episode 0: it has no column `action`" and len(lacking[2]) == 2
 
 
 def test_a_short_episode_is_usable(tmp_path):

@@ -48,8 +48,10 @@ def evaluate(dataset, out, *more):
     return status, json.loads((out / "report.json").read_text()) if (out / "report.json").exists() else None
 
 
-def test_a_checkpoint_on_a_dataset_of_its_own_robot(ours, tmp_path):
+def test_a_checkpoint_on_a_dataset_of_its_own_robot(ours, tmp_path, capsys):
     status, report = evaluate(ours, tmp_path / "one", "--spread")
+    decided = CONTRACT.policy.chunk_length - report["steps"]["locked"]
+    assert report["steps"]["locked"] > 0 and f"K = {decided} " in capsys.readouterr().out
     hand = report["errors"]["all"]["quantities"]["hand:fr3_hand_tcp"]
     executed = {source: errors["1..s"]["mean"] for source, errors in hand["errors"].items()}
     assert status == 0 and executed["fr3_cubes"] < 4.0
@@ -245,6 +247,25 @@ def test_columns_without_names_are_taken_in_order_and_told(tmp_path):
         Dataset(foreign(tmp_path / "e", action=STATE[::-1])), CONTRACT, dict(v.split("=") for v in VIEWS[1::2])
     )
     assert swapped.action.tolist() == [3, 2, 1, 0] and swapped.notes == ()
+
+
+def test_names_of_lerobot_are_the_contracts_joints(tmp_path):
+    joints = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
+
+    def found(state, action):
+        vectors = (Vector(key="observation.state", names=state), Vector(key="action", names=action))
+        views = tuple(Camera(key=f"observation.images.{view}", height=96, width=96) for view in ("front", "wrist"))
+        info = DatasetSpec(fps=30, robot="so101_follower", vectors=vectors, cameras=views).info()
+        (tmp_path / "meta").mkdir(exist_ok=True)
+        (tmp_path / "meta/info.json").write_text(json.dumps(info))
+        return find_columns(Dataset(tmp_path), load_contract("so101"))
+
+    theirs = tuple(f"{joint}.pos" for joint in joints)
+    columns = found(theirs, (*theirs[1:], theirs[0]))
+    assert columns.state.tolist() == [0, 1, 2, 3, 4, 5] and columns.action.tolist() == [5, 0, 1, 2, 3, 4]
+    assert columns.notes == () and found(joints, theirs[::-1]).action.tolist() == [5, 4, 3, 2, 1, 0]
+    [note] = found(theirs, (*theirs[:5], "jaw")).notes
+    assert note.startswith("action: taken in the order of") and note.endswith("which does not know ['jaw']")
 
 
 @pytest.mark.parametrize(

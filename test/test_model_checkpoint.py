@@ -1,6 +1,7 @@
 """Checkpoint directories: what is written is read back, and nothing that does not fit is accepted."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -53,6 +54,18 @@ def test_save_and_load_round_trip(tmp_path):
     batch = pack([random_sample(raw, np.random.default_rng(0), 2)])
     first, second = (m.get_action(batch, generator=torch.Generator().manual_seed(0)) for m in (model, again))
     assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o027])
+def test_saved_files_may_be_read_by_whom_the_umask_lets(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        BeingH.from_config(small_config()).save_pretrained(tmp_path)
+    finally:
+        os.umask(before)
+    assert {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == dict.fromkeys(
+        ("config.json", "model.safetensors"), 0o666 & ~mask
+    )
 
 
 def test_saving_the_released_checkpoint_changes_nothing(tmp_path):

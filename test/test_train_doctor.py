@@ -103,8 +103,8 @@ def test_other_units_are_told_with_their_cause(tmp_path):
     [finding] = found(root, tmp_path)[0]
     assert (
         finding.kind == "units"
-        and "unit is wrong" in finding.text
-        and "the recorded values of state.eef_position" in finding.text
+        and "it looks like millimetres" in finding.text
+        and "impossible for this robot: state.eef_position: x was" in finding.text
     )
 
 

@@ -5,6 +5,7 @@ import copy
 import pytest
 import yaml
 
+from beingh_core.cli import main
 from beingh_core.errors import BeingHError
 from beingh_core.train.settings import RunConfig
 
@@ -39,12 +40,17 @@ def test_the_defaults_are_the_released_settings():
 def test_the_command_line_changes_what_the_file_says(tmp_path):
     found = config(
         "optimiser.learning_rate=3e-4", "data.datasets.0.path=/other", "training.freeze=[vision, und]",
-        "--training.steps=7", "model.decoder.layers=3", "uac.longest={fr3: 4}", "optimiser.betas=[0.8, 0.9]",
+        "training.steps=7", "data.datasets.0.episodes=3", "model.decoder.layers=3", "uac.longest={fr3: 4}", "optimiser.betas=[0.8, 0.9]",
         tmp_path=tmp_path,
     )  # fmt: skip
     assert found.optimiser.learning_rate == 3e-4 and found.optimiser.betas == (0.8, 0.9)
     assert found.data.datasets[0].path == "/other" and found.training.freeze == ["vision", "und"]
-    assert found.training.steps == 7 and found.model.decoder.layers == 3 and found.uac.longest == {"fr3": 4}
+    assert (
+        found.data.datasets[0].episodes == "3"
+        and found.training.steps == 7
+        and found.model.decoder.layers == 3
+        and found.uac.longest == {"fr3": 4}
+    )
 
 
 @pytest.mark.parametrize(
@@ -54,6 +60,14 @@ def test_the_command_line_changes_what_the_file_says(tmp_path):
         ("optimizer.learning_rate=1", "did you mean `optimiser`"),
         ("data.datasets.0.robots=fr3", "did you mean `robot`"),
         ("data.datasets.1.path=x", "'1' is no place in a list of 1"),
+        ("data.datasets.1.path=x", "Allowed: 0. To fix: an entry is added in the file"),
+        ("data.datasets.0.episodes=[0, 3]", "Allowed: episodes by number, such as 3 or 0-9+12"),
+        ("data.datasets.0.episodes=-1", "Allowed: episodes by number"),
+        ("training.freeze=vision", "Allowed: a list of vision, connector, und, embeddings, act, such as [vision]"),
+        ("training.lora.modules=fc1", "Allowed: a list, written [one, another]"),
+        ("training.lora.parts=[]", "at least 1 item"),
+        ("optimiser.betas=[0.9]", "[0.9] is not allowed here. Allowed: two numbers, such as [0.9, 0.95]"),
+        ("training.steps=1e3", "1000.0 is not allowed here. Allowed: a whole number from 1 to 1000000000; write 1000"),
         ("data.datasets.first.path=x", "'first' is no place in a list of 1"),
         ("training.steps", "is no change of a configuration"),
         ("training.steps=many", "training.steps: 'many' is not allowed here"),
@@ -68,6 +82,30 @@ def test_a_wrong_change_is_told(tmp_path, change, said):
     with pytest.raises(BeingHError) as caught:
         config(change, tmp_path=tmp_path)
     assert said in str(caught.value)
+
+
+def test_a_mistake_is_told_where_it_was_made(tmp_path):
+    raw = copy.deepcopy(LEAST) | {"training": {"seed": -1}}
+
+    def told(*changes, raw=LEAST):
+        with pytest.raises(BeingHError) as caught:
+            config(*changes, raw=raw, tmp_path=tmp_path)
+        return caught.value.where
+
+    path = tmp_path / "run.yaml"
+    assert told("training.steps=0") == "command line: training.steps"
+    assert told("training={steps: 0}") == "command line: training.steps"
+    assert told("out=x", "training.steps=5", raw=raw) == f"{path}: training.seed"
+    assert told("optimiser.min_learning_rate=1") == f"{path} with the command line: optimiser"
+    assert told("evaluate.every=1") == f"{path} with the command line"
+    assert told(raw=raw) == f"{path}: training.seed"
+
+
+@pytest.mark.parametrize("words", [["--training.steps=20"], ["--training.steps", "20"]])
+def test_a_key_with_dashes_is_told(words, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["train", "--config", "run.yaml", *words])
+    assert caught.value.code == 2 and "keys have no dashes, as in training.steps=20" in capsys.readouterr().err
 
 
 def test_a_change_given_twice_is_told(tmp_path):

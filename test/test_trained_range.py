@@ -101,6 +101,30 @@ def test_impossible_statistics_of_actions_are_told():
     assert "action.eef_position" in problem and "impossible" in problem
 
 
+@pytest.mark.parametrize(
+    ("kind", "low", "high", "said"),
+    [
+        ("arm_joint_position", [-20, -5, 1, -30, -1], [20, 40, 90, 10, 1], "it looks like degrees: divided by 57.3"),
+        ("arm_joint_position", [-900, -1500, 1, -1600, -1], [1000, 1500, 1600, 10, 1], "it looks like milliradians"),
+        ("arm_joint_position", [-20, -5, 1, -30, -1], [20, 40, 9e4, 10, 1], "the unit is wrong"),
+        ("gripper_position", [0], [98], "it looks like per cent: divided by 100"),
+    ],
+)
+def test_every_impossible_joint_is_told_with_the_likely_unit(kind, low, high, said):
+    so101, rows = load_contract("so101"), {"q01": low, "q99": high}
+    config = data_config_for(so101)
+    config = DataConfig(
+        name="x", views=config.views, action=config.action,
+        state=tuple(KeySpec(key=s.key, normalization="q99", width=s.width) for s in config.state),
+    )  # fmt: skip
+    problem = trained_range(so101, config, {"state": {kind: rows}}).impossible("the recorded values")
+    ranges = physical_ranges(so101)[f"state.{kind}"]
+    wide = 2 * ranges.span.max()  # which every joint is beyond that goes further
+    wrong = [n for n, a, b in zip(ranges.labels, low, high) if max(-a, b) > wide]
+    assert wrong and all(f"{name} was" in problem for name in wrong)
+    assert "wrist_roll" not in problem and said in problem and f"state.{kind}" in problem
+
+
 def test_the_demo_runs_all_over_its_workspace():
     trained, rng = trained_range(FR3, data_config_for(FR3), DEMO), np.random.default_rng(1)
     for _ in range(500):

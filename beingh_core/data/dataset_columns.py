@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from beingh_core.contract import RobotContract
+from beingh_core.contract.schema import POSITION_SLOTS, ROTATION_SLOTS
 from beingh_core.data.contract_rows import ACTION, IMAGES, STATE, slot_names
 from beingh_core.data.lerobot import Dataset
 from beingh_core.errors import BeingHError, shown
@@ -75,7 +76,20 @@ def find_columns(
         [camera.name for camera in contract.cameras],
         views,
         how,
+        _joint_names(contract),
     )
+
+
+def _joint_names(contract: RobotContract) -> dict[str, str]:
+    """Names that joints have in datasets of LeRobot -> the contract's, where they differ, as for `gripper.pos`."""
+    found: dict[str, set[str]] = {}
+    for signal in (*contract.state, *contract.action):
+        if signal.slot in (*POSITION_SLOTS, *ROTATION_SLOTS) or len(signal.joints) != signal.width:
+            continue
+        for joint, name in zip(signal.joints, slot_names(signal)):
+            for other in (joint, f"{joint}.pos"):
+                found.setdefault(other, set()).add(name)
+    return {other: names.pop() for other, names in found.items() if len(names) == 1}
 
 
 def match_columns(
@@ -86,6 +100,7 @@ def match_columns(
     views: Sequence[str],
     given: Mapping[str, str] | None = None,
     how: str = BY_OPTION,
+    aliases: Mapping[str, str] | None = None,
 ) -> Columns:
     """The same for whatever says which slots and views there are.
 
@@ -96,17 +111,28 @@ def match_columns(
         views: views.
         given: view -> key of its pictures, for those whose names differ.
         how: How a user gives these.
+        aliases: other name of a number -> its name in `state` and `action`.
 
     Raises:
         BeingHError: A column, slot or view cannot be found.
     """
     notes: list[str] = []
-    order = {key: _order(dataset, whose, key, parts, notes) for key, parts in ((STATE, state), (ACTION, action))}
+    order = {
+        key: _order(dataset, whose, key, parts, aliases or {}, notes)
+        for key, parts in ((STATE, state), (ACTION, action))
+    }
     found = find_views(dataset, whose, views, given or {}, how)
     return Columns(state=order[STATE], action=order[ACTION], views=found, notes=tuple(notes))
 
 
-def _order(dataset: Dataset, whose: str, key: str, slots: Mapping[str, Sequence[str]], notes: list[str]) -> np.ndarray:
+def _order(
+    dataset: Dataset,
+    whose: str,
+    key: str,
+    slots: Mapping[str, Sequence[str]],
+    aliases: Mapping[str, str],
+    notes: list[str],
+) -> np.ndarray:
     vector = next((v for v in dataset.spec.vectors if v.key == key), None)
     if vector is None:
         raise BeingHError(f"has no column `{key}`", where=dataset.root, allowed=[v.key for v in dataset.spec.vectors])
@@ -114,7 +140,7 @@ def _order(dataset: Dataset, whose: str, key: str, slots: Mapping[str, Sequence[
     parts = modality_of(dataset).get("state" if key == STATE else "action", {})
     if all(_fits(parts.get(slot), key, len(names), len(vector.names)) for slot, names in slots.items()):
         return np.concatenate([np.arange(parts[slot]["start"], parts[slot]["end"]) for slot in slots])
-    have = list(vector.names)
+    have = [name if name in wanted else aliases.get(name, name) for name in vector.names]
     if len(set(have)) == len(have) and set(wanted) <= set(have):
         return np.array([have.index(name) for name in wanted])
     if len(have) != len(wanted):
@@ -123,9 +149,8 @@ def _order(dataset: Dataset, whose: str, key: str, slots: Mapping[str, Sequence[
             where=dataset.root, allowed=wanted,
             remedy="give the contract of the robot that it was recorded with",
         )  # fmt: skip
-    notes.append(
-        f"{key}: taken in the order of {whose} ({', '.join(wanted)}), since its names {shown(have)} say nothing"
-    )
+    unknown = [name for name in vector.names if aliases.get(name, name) not in wanted] or list(vector.names)
+    notes.append(f"{key}: taken in the order of {whose} ({', '.join(wanted)}), which does not know {shown(unknown)}")
     return np.arange(len(wanted))
 
 

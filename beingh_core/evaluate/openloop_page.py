@@ -121,7 +121,7 @@ def _how(found: Evaluated, values: Mapping) -> str:
 def _errors(found: Evaluated, values: Mapping) -> list[str]:
     sources = (*found.comparison.policies, *found.comparison.trivial)
     parts = ["<h2>Mean errors at the first, the last executed and the last step</h2>",
-             "<p class=soft>Each cell: step 1 / s / H. “Moved” is how far the recording itself went from step 1.</p>"]  # fmt: skip
+             "<p class=soft>Each cell: step 1 / s / K, all that a chunk decides. “Moved” is how far the recording itself went from step 1.</p>"]  # fmt: skip
     for who, told in values["errors"].items():
         if who != ALL and told["steps"] == values["errors"][ALL]["steps"]:
             parts.append(f"<p class=soft>All of them {escape(_WHO[who])}.</p>")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -245,9 +246,9 @@ def save(directory: Path, config: Mapping[str, Any], tensors: Mapping[str, Tenso
     """Writes config.json and model.safetensors, each complete before it replaces an older one."""
     directory.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    partial = directory / (WEIGHTS + ".partial")
+    told, partial = directory / (CONFIG + ".partial"), directory / (WEIGHTS + ".partial")
+    told.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     save_file(weights, partial, metadata={"format": "pt"})
+    shutil.copymode(told, partial)  # safetensors writes a temporary file, which only its owner may read
     partial.replace(directory / WEIGHTS)
-    partial = directory / (CONFIG + ".partial")
-    partial.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    partial.replace(directory / CONFIG)
+    told.replace(directory / CONFIG)

@@ -141,7 +141,7 @@ def headline(values: Mapping) -> str:
     steps = values["steps"]
     lines = [
         f"mean error of {name} [{unit}] over {values['chunks']} chunks, at step 1, s = {steps['executed']}, "
-        f"H = {steps['decided']}, and in all steps that would run:"
+        f"K = {steps['decided']} (the last that a chunk decides), and in all steps that would run:"
     ]
     for source, by_step in errors.items():
         numbers = "  ".join(f"{_number(by_step[label]['mean']):>9}" for label in ("1", "s", "H", "1..s"))

@@ -102,6 +102,21 @@ class _Trained:
         with np.errstate(invalid="ignore"):
             return (self.low < self.physical.lower - slack) | (self.high > self.physical.upper + slack)
 
+    def told_impossible(self) -> str:
+        """What of it is impossible, and the unit in which all usual values would be possible."""
+        at, physical = np.flatnonzero(self.impossible()), self.physical
+        told = ", ".join(
+            f"{physical.labels[i]} was {self.low[i]:.4g} to {self.high[i]:.4g} "
+            f"(possible {physical.lower[i]:.4g} to {physical.upper[i]:.4g})"
+            for i in at
+        )
+        room = _FAR_SHARE * physical.span
+        for factor, unit in sorted(_UNITS[physical.kind].items()):
+            low, high = self.low / factor, self.high / factor
+            if ((low >= physical.lower - room) & (high <= physical.upper + room)).all():
+                return f"{told}; it looks like {unit}: divided by {factor:.4g} all of it is possible"
+        return f"{told}; the unit is wrong"
+
 
 class TrainedRange:
     """Compares states with the statistics that a policy normalises with. Immutable: any thread.
@@ -151,15 +166,9 @@ class TrainedRange:
         return self.impossible()
 
     def impossible(self, whose: str = "the checkpoint's statistics") -> str | None:
-        """What in the statistics this robot cannot have, with the numbers; None when all is possible."""
-        for name, trained in self._impossible.items():
-            worst = int(np.argmax(trained.impossible()))
-            return (
-                f"{whose} of {name} are impossible for this robot: "
-                f"{trained.physical.labels[worst]} was {trained.low[worst]:.4g} to {trained.high[worst]:.4g}, "
-                f"possible is {trained.physical.lower[worst]:.4g} to {trained.physical.upper[worst]:.4g}; the unit is wrong"
-            )
-        return None
+        """Everything in the statistics that this robot cannot have, with the numbers and the likely unit; None when all is possible."""
+        told = "; ".join(f"{name}: {trained.told_impossible()}" for name, trained in self._impossible.items())
+        return f"{whose} are impossible for this robot: {told}" if told else None
 
 
 def likely_cause(values: np.ndarray, trained: _Trained) -> str:

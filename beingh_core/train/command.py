@@ -38,7 +38,11 @@ def between_options(parser: argparse.ArgumentParser) -> None:
     def parse(args=None, namespace=None):
         parser.parse_known_args = plain  # which the other one calls
         try:
-            return parser.parse_known_intermixed_args(args, namespace)
+            found, unknown = parser.parse_known_intermixed_args(args, namespace)
+            for word in unknown:
+                if word.startswith("-") and "." in word.partition("=")[0]:
+                    parser.error(f"{word}: keys have no dashes, as in training.steps=20")
+            return found, unknown
         finally:
             parser.parse_known_args = parse
 

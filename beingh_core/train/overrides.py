@@ -6,6 +6,7 @@ import copy
 import types
 import typing
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pydantic
@@ -30,7 +31,7 @@ def overridden(data: Mapping[str, Any], changes: Sequence[str], schema: type[pyd
     changed, given = copy.deepcopy(dict(data)), set()
     for change in changes:
         key, equals, value = change.partition("=")
-        key = key.strip().removeprefix("--")
+        key = key.strip()
         if not equals or not key:
             raise BeingHError(f"{shown(change)} is no change of a configuration", allowed=_FORM)
         if key in given:
@@ -38,6 +39,19 @@ def overridden(data: Mapping[str, Any], changes: Sequence[str], schema: type[pyd
         given.add(key)
         _put(changed, key, read_yaml_value(value, f"command line: {key}"), schema)
     return changed
+
+
+def blamed(error: BeingHError, path: Path, changes: Sequence[str]) -> BeingHError:
+    """The error of a file with changes, placed on the command line where what is wrong was given there."""
+    keys = [change.partition("=")[0].strip() for change in changes]
+    place = (error.where or "").removeprefix(str(path)).removeprefix(": ")
+    below = lambda inner, outer: not outer or f"{inner}.".startswith(f"{outer}.")
+    where = error.where
+    if any(below(place, key) for key in keys):
+        where = f"command line: {place}"
+    elif any(below(key, place) for key in keys):  # a section, with keys from both
+        where = f"{path} with the command line" + (f": {place}" if place else "")
+    return BeingHError(error.what, where=where, allowed=error.allowed, remedy=error.remedy)
 
 
 def _put(data: dict[str, Any], key: str, value: Any, schema: Any) -> None:
@@ -85,6 +99,7 @@ def _kinds(schema: Any) -> list[Any]:
 def _place(entries: list, part: str, where: str) -> int:
     if not part.isdecimal() or int(part) >= len(entries):
         raise BeingHError(
-            f"{shown(part)} is no place in a list of {len(entries)}", where=where, allowed=f"0 to {len(entries) - 1}"
-        )
+            f"{shown(part)} is no place in a list of {len(entries)}", where=where, allowed=range(len(entries)),
+            remedy="an entry is added in the file; a command line changes those that are there",
+        )  # fmt: skip
     return int(part)

@@ -252,7 +252,7 @@ def _checked(dataset: Dataset, columns: Columns, episode: Episode, task: str) ->
         parts = [_numbers(dataset, key, episode, order, columns.gaps) for key, order in picked]
         found[name] = np.concatenate([np.zeros((episode.frames, 0), np.float32), *parts], axis=1)
     columns.check(found["state"])
-    return found | {"texts": _texts(dataset, episode, task)}
+    return found | {"texts": [task] * episode.frames if task else dataset.texts_of(episode)}
 
 
 def _numbers(dataset: Dataset, key: str, episode: Episode, order: np.ndarray, gaps: bool) -> np.ndarray:
@@ -265,10 +265,8 @@ def _numbers(dataset: Dataset, key: str, episode: Episode, order: np.ndarray, ga
         rows = np.asarray(dataset.values(episode, key), dtype=np.float64)
     except OSError as error:
         raise BeingHError(f"its parquet file cannot be read ({str(error).splitlines()[0][:100]})") from None
-    except (ValueError, KeyError, TypeError):
-        raise BeingHError(f"rows of `{key}` are of different widths, or missing") from None
-    if rows.shape[1] != dataset.spec.width(key):
-        raise BeingHError(f"`{key}` has rows of {rows.shape[1]} numbers, not {dataset.spec.width(key)}")
+    except (ValueError, TypeError):
+        raise BeingHError(f"rows of `{key}` are no numbers") from None
     rows = rows[:, order]
     wrong = ~((np.abs(rows) <= MAX_VALUE) | (gaps & np.isnan(rows))).all(axis=1)
     if wrong.any():
@@ -278,27 +276,6 @@ def _numbers(dataset: Dataset, key: str, episode: Episode, order: np.ndarray, ga
         )
         raise BeingHError(f"`{key}` holds {kind} in {int(wrong.sum())} rows, first in row {row}")
     return rows.astype(np.float32)
-
-
-def _texts(dataset: Dataset, episode: Episode, task: str) -> list[str]:
-    """The instruction of every row.
-
-    Raises:
-        BeingHError: There is none.
-    """
-    if task:
-        return [task] * episode.frames
-    try:
-        numbers = dataset.values(episode, "task_index")[:, 0]
-    except KeyError:
-        raise BeingHError("it has no column `task_index`, so no task") from None
-    tasks = dataset.tasks
-    if not all(number == number and 0 <= number < len(tasks) for number in numbers):
-        raise BeingHError("its task_index names no task")
-    texts = [tasks[int(number)] for number in numbers]
-    if not all(isinstance(text, str) and text.strip() for text in texts):
-        raise BeingHError("it has no task")
-    return texts
 
 
 def _digest(

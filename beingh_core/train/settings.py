@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, Strict, model_validator
+from pydantic import BeforeValidator, Field, Strict, model_validator
 
+from beingh_core.errors import BeingHError
 from beingh_core.train.model_settings import ModelSection, Section, StartSection
-from beingh_core.train.overrides import overridden
-from beingh_core.validation import at_most, check, positive, real, text, whole
+from beingh_core.train.overrides import blamed, overridden
+from beingh_core.validation import at_most, check, positive, real, several, text, unfit, whole
 
 _REMEDY = "docs/training.md has a table of all keys; config/train/tiny.yaml is a short file that works"
 # Contradictions between a dataset and its contract that a dataset may accept (`checks`).
@@ -38,6 +39,24 @@ _COUNT = whole(0, 1_000_000_000)
 _SHARE = real(0, 1)
 _WEIGHT = real(0, 1e6)
 _Name = text(200)
+_BETA = real(0, 0.999999)
+
+
+def _two(value: object) -> object:
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        raise unfit("two numbers, such as [0.9, 0.95]")
+    return value
+
+
+def _as_text(value: object) -> object:
+    """One episode's number as the text that it is among others."""
+    value = str(value) if type(value) is int and value >= 0 else value
+    if not isinstance(value, str) or not len(value) <= 10_000 or not value.isprintable():
+        raise unfit("episodes by number, such as 3 or 0-9+12")
+    return value
+
+
+_Episodes = Annotated[str, BeforeValidator(_as_text)]
 
 
 class InterventionSection(Section):
@@ -86,7 +105,7 @@ class DatasetSection(Section):
     embodiment_tag: _Name = ""
     group: _Name = "all"
     weight: positive(1e9) | None = None
-    episodes: text(10_000) = ""
+    episodes: _Episodes = ""
     views: Annotated[dict[str, _Name], at_most(16)] = Field(default_factory=dict)
     task: text(1000) = ""
     every: whole(1, 10_000) = 1
@@ -96,7 +115,7 @@ class DatasetSection(Section):
     images: text(4096) = ""
     weight_column: _Name = ""
     intervention: InterventionSection | None = None
-    accept: Annotated[list[Literal[ACCEPTABLE]], at_most(len(ACCEPTABLE))] = Field(default_factory=list)
+    accept: several(ACCEPTABLE) = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _one_modality(self) -> DatasetSection:
@@ -209,7 +228,7 @@ class OptimiserSection(Section):
     warmup_steps: _COUNT = 0
     warmup_ratio: _SHARE = 0.0
     weight_decay: real(0, 1000) = 1e-5
-    betas: Annotated[tuple[real(0, 0.999999), real(0, 0.999999)], Strict(False)] = (0.9, 0.95)
+    betas: Annotated[tuple[_BETA, _BETA], Strict(False), BeforeValidator(_two)] = (0.9, 0.95)
     eps: positive(1) = 1e-8
     clip: positive(1e9) = 1.0
 
@@ -238,9 +257,7 @@ class LoraSection(Section):
 
     rank: whole(0, 4096) = 0
     alpha: positive(1e6) = 16.0
-    parts: Annotated[list[Literal["und", "act", "vision"]], Field(min_length=1, max_length=3)] = Field(
-        default_factory=lambda: ["und"]
-    )
+    parts: several(("und", "act", "vision"), least=1) = Field(default_factory=lambda: ["und"])
     modules: Annotated[list[_Name], Field(min_length=1, max_length=20)] = Field(
         default_factory=lambda: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     )
@@ -258,7 +275,7 @@ class TrainingSection(Section):
     accumulate: whole(1, 100_000) = 1
     precision: Literal["bf16", "fp32"] = "bf16"
     ema_decay: real(0, 0.999999) = 0.0
-    freeze: Annotated[list[Literal[FREEZABLE]], at_most(len(FREEZABLE))] = Field(default_factory=list)
+    freeze: several(FREEZABLE) = Field(default_factory=list)
     freeze_act_layers: whole(0, 256) = 0
     lora: LoraSection = Field(default_factory=LoraSection)
     shard: bool = False
@@ -279,7 +296,7 @@ class LogSection(Section):
 
     every: whole(1, 1_000_000) = 10
     tensorboard: bool = True
-    to: Annotated[list[Literal["trackio", "wandb"]], at_most(2)] = Field(default_factory=list)
+    to: several(("trackio", "wandb")) = Field(default_factory=list)
     project: _Name = "beingh"
 
 
@@ -330,7 +347,11 @@ class RunConfig(Section):
         from beingh_core.contract.reader import read_yaml
 
         path = Path(path)
-        return cls.from_dict(overridden(read_yaml(path).data, changes, cls), path)
+        data = overridden(read_yaml(path).data, changes, cls)
+        try:
+            return cls.from_dict(data, path)
+        except BeingHError as error:
+            raise blamed(error, path, changes) from None
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], where: object = "configuration") -> RunConfig:

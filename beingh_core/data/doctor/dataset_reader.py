@@ -108,8 +108,6 @@ class DatasetReader:
         facts.in_charge = list(self._charges(table))
         facts.marks = [Mark(time_s=s, name=text) for s, text in dataset.subtasks_of(episode)]
         self._recorded(episode, facts)
-        if not facts.task.strip():
-            facts.findings.append(Finding(kind="task", weight=FAULT, text="it has no task"))
         return facts
 
     def _curves(self, vector, values_ND: np.ndarray, rows_s: np.ndarray) -> Iterator[Curve]:

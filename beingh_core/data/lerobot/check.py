@@ -1,4 +1,5 @@
-"""Whether a dataset holds what it promises: rows == frames for every camera, numbers in order, times on the rate."""
+"""Whether a dataset holds what it promises: rows == frames for every camera, rows as wide as promised,
+numbers in order, times on the rate, a task for every row."""
 
 from __future__ import annotations
 
@@ -36,11 +37,14 @@ class Checker:
             numbers = columns.rows_of(table, "index")[:, 0]
             if not np.array_equal(numbers, episode.first_row + wanted):
                 found.append(f"`index` does not run from {episode.first_row} on")
-            tasks = columns.rows_of(table, "task_index")[:, 0]
-            if tasks.min(initial=0) < 0 or tasks.max(initial=0) >= len(self._dataset.tasks):
-                found.append("a task has no text")
         except BeingHError as error:
             return [str(error)]
+        reads = [lambda key=vector.key: self._dataset.values(episode, key) for vector in self._dataset.spec.vectors]
+        for read in (*reads, lambda: self._dataset.texts_of(episode)):
+            try:
+                read()
+            except BeingHError as error:
+                found.append(error.what)
         for key in episode.videos:
             try:
                 found += self._video(episode, key)

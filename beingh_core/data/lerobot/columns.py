@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from beingh_core.data.lerobot.schema import DatasetSpec
@@ -37,13 +38,22 @@ def column(values_ND: np.ndarray, dtype: str) -> pa.Array:
 
 
 def rows_of(table: pa.Table | pa.RecordBatch, key: str) -> np.ndarray:
-    """Rows (N, D) of a column of numbers."""
+    """Rows (N, D) of a column of numbers.
+
+    Raises:
+        BeingHError: No such column, or its rows are of different widths.
+    """
+    if key not in table.schema.names:
+        raise BeingHError(f"it has no column `{key}`")
     values = table.column(key)
     if isinstance(values, pa.ChunkedArray):
         values = values.combine_chunks()
         values = values.chunk(0) if isinstance(values, pa.ChunkedArray) else values
     if pa.types.is_list(values.type) or pa.types.is_fixed_size_list(values.type) or pa.types.is_large_list(values.type):
-        return values.flatten().to_numpy(zero_copy_only=False).reshape(len(values), -1)
+        widths = pc.unique(pc.list_value_length(values)).to_pylist()
+        if len(widths) > 1 or None in widths:
+            raise BeingHError(f"rows of `{key}` are of different widths")
+        return values.flatten().to_numpy(zero_copy_only=False).reshape(len(values), *widths or [0])
     return values.to_numpy(zero_copy_only=False).reshape(-1, 1)
 
 

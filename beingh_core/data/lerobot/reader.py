@@ -142,8 +142,29 @@ class Dataset:
         return table
 
     def values(self, episode: Episode, key: str) -> np.ndarray:
-        """(N, D) numbers of a column."""
-        return columns.rows_of(self.rows(episode), key)
+        """(N, D) numbers of a column.
+
+        Raises:
+            BeingHError: See `rows`; no such column, or rows of another width than info.json says.
+        """
+        found, width = columns.rows_of(self.rows(episode), key), self.spec.width(key)
+        if len(found) and found.shape[1] != width:
+            raise BeingHError(f"`{key}` has rows of {found.shape[1]} numbers, not {width}", where=episode.data)
+        return found
+
+    def texts_of(self, episode: Episode) -> list[str]:
+        """The instruction of every row.
+
+        Raises:
+            BeingHError: See `rows`; a row has none.
+        """
+        numbers, tasks = self.values(episode, "task_index")[:, 0], self.tasks
+        if not all(number == number and 0 <= number < len(tasks) for number in numbers):
+            raise BeingHError("its task_index names no task", where=episode.data)
+        found = [tasks[int(number)] for number in numbers]
+        if not all(isinstance(text, str) and text.strip() for text in found):
+            raise BeingHError("it has no task", where=episode.data)
+        return found
 
     def pictures(self, episode: Episode, key: str) -> Iterator[np.ndarray]:
         """An episode's pictures of a camera, in order: uint8 (H, W, 3), or depth (H, W) float32."""
