@@ -231,7 +231,7 @@ def test_what_cannot_be_quantised_is_refused_and_leaves_nothing(tmp_path, origin
     def run(source, told, *more, out="out"):
         with pytest.raises(BeingHError, match=told):
             make(source, tmp_path / out, *more)
-        assert not (tmp_path / "out").exists() and not (tmp_path / "out.partial").exists()
+        assert not list(tmp_path.glob("out*"))
 
     run(make(original, tmp_path / "once"), "is quantised already .int8")
     run(original, "something is there already", out="once")

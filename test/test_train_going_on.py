@@ -61,8 +61,12 @@ def test_what_is_lost_is_told_counted_and_allowed_up_to_a_share(cubes, tmp_path,
     run = run_of(small(root, out, data={"most_bad": 0.9}))
     assert run.train() and run.lost.made > 0
     told = json.loads((out / "last" / "training.json").read_text())["left_out"]
-    assert sum(count for _, _, count in told) == run.lost.of("half") > 0
-    assert f"lost {run.lost.of('half')}" in capsys.readouterr().out
+    assert sum(count for _, _, count in told) == run.lost.counted.total() > 0
+    assert f"lost {run.lost.counted.total()}" in (said := capsys.readouterr().out)
+    assert said.count("note: `half` has a sample that cannot be made") == 1 + 1  # of both runs
+    again = run_of({**small(root, out, data={"most_bad": 0.9}), "training": {"steps": 6, "precision": "fp32"}})
+    assert (again.lost.counted, again.lost.made) == (run.lost.counted, run.lost.made)
+    assert again.train() and again.lost.made > run.lost.made
 
 
 def test_no_held_out_sample_is_no_loss_and_no_best(cubes, tmp_path, capsys):
@@ -84,6 +88,8 @@ def test_a_run_that_goes_on_tells_what_is_other_and_takes_no_other_weights(cubes
     raw = small(cubes, tmp_path / "out", training={"steps": 2})
     run_of(raw).train()
     assert " million of " in (said := capsys.readouterr().out) and "episodes or lines held out" in said
+    assert run_of(raw).stepper.step_number == 2
+    assert "other settings" not in capsys.readouterr().out
     raw["training"]["steps"], raw["optimiser"] = 3, {"learning_rate": 1e-5}
     run = run_of(raw)
     said = capsys.readouterr().out

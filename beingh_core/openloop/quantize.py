@@ -29,6 +29,8 @@ from beingh_core.policy.loading import load_for_contract
 
 CALIBRATION = 32
 """Observations from which int4 learns which columns of its matrices matter."""
+OF_EPISODE = 10
+"""Observations of an episode, where there are enough episodes."""
 
 
 def quantize(chosen: argparse.Namespace) -> int:
@@ -51,13 +53,12 @@ def quantize(chosen: argparse.Namespace) -> int:
             contract, path, dataset_name=chosen.dataset_name, dtype=chosen.dtype, threads=chosen.threads
         )
         plain = load(source)
-        rows = sum(episode.frames for episode in dataset.episodes)
-        settings = DatasetRun(stride=-(-rows // chosen.observations), task=chosen.task, seed=chosen.seed)
+        settings = _some(dataset, chosen.observations, DatasetRun(task=chosen.task, seed=chosen.seed))
         importance = {}
         if config.scheme == "int4":
-            few = replace(settings, stride=max(settings.stride, -(-rows // CALIBRATION)))
+            few = _some(dataset, min(CALIBRATION, chosen.observations), settings)
             with _importance(plain.engine) as importance:
-                evaluate_dataset(dataset, contract, {"bfloat16": plain}, {}, few)
+                evaluate_dataset(dataset, contract, {chosen.dtype: plain}, {}, few)
         write_quantised(source, chosen.out, config, importance)
         try:
             policies = {chosen.dtype: plain, config.scheme: load(chosen.out)}
@@ -71,6 +72,15 @@ def quantize(chosen: argparse.Namespace) -> int:
     print(f"wrote {chosen.out}")
     (chosen.out / "quantised.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return 0
+
+
+def _some(dataset: Dataset, count: int, settings: DatasetRun) -> DatasetRun:
+    """At most about `count` rows: of episodes all over the dataset, several of each, from all over it."""
+    every = dataset.episodes
+    wanted = min(len(every), -(-count // OF_EPISODE))
+    chosen = [every[place * len(every) // wanted] for place in range(wanted)]
+    rows = sum(episode.frames for episode in chosen)
+    return replace(settings, episodes=tuple(one.index for one in chosen), stride=max(1, -(-rows // count)))
 
 
 @contextmanager

@@ -106,6 +106,7 @@ def _train(chosen: argparse.Namespace, config) -> int:
     ranks = Ranks.join(chosen.device)
     try:
         finished = Run(config, ranks).train()
+        ranks.wait()  # a rank that ends with a status makes torchrun end the others
     finally:
         ranks.leave()
     return 0 if finished else TERMINATED

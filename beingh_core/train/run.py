@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from beingh_core.train import checks, going_on, metadata
 from beingh_core.train.grounding import exchanged
 from beingh_core.train.loader import load_packs
 from beingh_core.train.lora import add_lora, merged
-from beingh_core.train.lost import Lost
+from beingh_core.train.lost import Lost, of_dataset
 from beingh_core.train.parts import freeze, recompute
 from beingh_core.train.plan import HELD_OUT
 from beingh_core.train.prepare import found_run, prepare
@@ -37,7 +38,12 @@ from beingh_core.train.trackers import Trackers
 from beingh_core.train.watching import Watcher, loss_shares
 from beingh_core.train.weighing import GROUPS
 
-_TOLD = {"action_loss": "action loss", "und_loss": "text loss", "other_action_loss": "with another instruction"}
+_TOLD = {
+    "action_loss": "action loss",
+    "und_loss": "text loss",
+    "other_action_loss": "with another instruction",
+    "share_lost": "share that cannot be made",
+}
 _EVALUATION = 1 << 40  # seeds of held-out packs are none of training's
 
 
@@ -62,8 +68,9 @@ class Run:
         before = told_of(found) if found is not None and self.ranks.is_first else {}
         if before:
             self.progress.say(f"going on from {found}")
-            self.progress.say(going_on.check(found, before["config"], config.model_dump()))
-        self.lost = Lost(config.data.most_bad, self.progress.say)
+            self.progress.say(going_on.check(found, before["config"], config.model_dump(mode="json")))
+        lost = (before["left_out"], before["made"]) if "made" in before else ()
+        self.lost, self._lost_held = (Lost(config.data.most_bad, self.progress.say, *one) for one in (lost, ()))
         known = before.get("statistics")
         self.prepared = prepare(config, self._opened(known), self._steps_per_chunk, self._measured)
         self.sources = self.prepared.sources
@@ -95,11 +102,12 @@ class Run:
             while self.stepper.step_number < config.training.steps and not self.ranks.any(self._stopping):
                 self._one_step(packs, gathered)
                 self._after_step(gathered)
-            if self._stopping:
+            if self.stepper.step_number < config.training.steps:
                 progress.say(f"stopping at step {self.stepper.step_number} after SIGTERM")
             if self.stepper.step_number != self._saved:
                 self.save()
-            account = [one | {"lost": self.lost.of(one["dataset"])} for one in self.plan.account()]
+            lost, _ = self.lost.check_all(self.ranks, at_end=False)
+            account = [one | {"lost": of_dataset(lost, one["dataset"])} for one in self.plan.account()]
             for one in account:
                 progress.say("drawn: " + ", ".join(f"{key} {value}" for key, value in one.items()))
             progress.record("account", self.stepper.step_number, {"datasets": account})
@@ -146,12 +154,12 @@ class Run:
         """Losses on held-out episodes with the weights that are saved, always over the same packs and draws.
 
         Returns:
-            {} where no held-out sample could be made. `action_loss`, `und_loss`; of several embodiments also `action_loss/<embodiment>`, a mean over chunks; of datasets
+            {} where no held-out sample could be made. `action_loss`, `und_loss`; `share_lost` where some could not; of several embodiments also `action_loss/<embodiment>`, a mean over chunks; of datasets
             with branches also `other_action_loss`, where each sample has the actions of another instruction.
         """
         maker = self.prepared.maker(plain=True)
-        sums, was_training = np.zeros(6), self.stepper.model.training
-        lost = Lost(self.config.data.most_bad, self.progress.say)
+        sums, samples, was_training = np.zeros(6), 0, self.stepper.model.training
+        lost = Counter()
         chunks = np.zeros((2, len(self.sources)))  # sum of losses, number
         self.stepper.model.eval()
         with torch.no_grad(), self.stepper.averaged_weights():
@@ -164,7 +172,8 @@ class Run:
                 most=count,
             ):
                 made.number += _EVALUATION
-                lost.add(made.left_out, len(made.rows))
+                lost += made.left_out
+                samples += len(made.rows)
                 *found, losses = self.stepper.summed(self.inputs(made))
                 sums[:4] += found
                 np.add.at(chunks, (slice(None), self._acting(made)), [losses, [1.0] * len(losses)])
@@ -175,9 +184,12 @@ class Run:
                     sums[4:] += np.array([found[0], found[2]]) * (other is not None)
         self.stepper.model.train(was_training)
         action, und, values, labels, other, others = self.ranks.sums(sums.tolist())
+        lost, [samples] = self.ranks.together(lost), self.ranks.sums([samples])
+        self._lost_held.tell(lost)
         if not values + labels:
             return {}
         told = {"action_loss": action / max(1.0, values), "und_loss": und / max(1.0, labels)}
+        told |= {"share_lost": lost.total() / (lost.total() + samples)} if lost else {}
         told |= self._of_embodiments(np.reshape(self.ranks.sums(chunks.ravel().tolist()), chunks.shape))
         return told | ({"other_action_loss": other / others} if others else {})
 
@@ -203,11 +215,14 @@ class Run:
         with stepper.averaged_weights():
             weights = merged(stepper.model, lambda tensor: whole(tensor, ranks.is_first))
         state = None if self.config.save.model_only else self._state()
-        left_out, failed = self.lost.check_all(ranks, stepper.step_number >= self.config.training.steps), ""
+        (left_out, made), failed = self.lost.check_all(ranks, stepper.step_number >= self.config.training.steps), ""
         if ranks.is_first:
             try:
                 self.checkpoints.save(
-                    stepper.step_number, lambda folder: self._write(folder, weights, state), self._told(left_out), best
+                    stepper.step_number,
+                    lambda folder: self._write(folder, weights, state),
+                    self._told(left_out, made),
+                    best,
                 )
                 self.progress.say(f"saved {self.checkpoints.path(stepper.step_number)}")
             except BeingHError as error:
@@ -314,10 +329,10 @@ class Run:
     def _state(self) -> dict[str, Any]:
         return {"stepper": self.stepper.state(), "plan": self.plan.state(), "best": self.best}
 
-    def _told(self, left_out: dict) -> dict[str, Any]:
+    def _told(self, left_out: Counter, made: int) -> dict[str, Any]:
         return {
             "step": self.stepper.step_number, "of": self.config.training.steps, "ranks": self.ranks.count,
-            "config": self.config.model_dump(), "account": self.plan.account(), "left_out": [[*key, count] for key, count in left_out.items()],
+            "config": self.config.model_dump(), "account": self.plan.account(), "left_out": [[*key, count] for key, count in left_out.items()], "made": made,
             "statistics": {source.title: source.statistics for source in with_actions(self.sources)},
         }  # fmt: skip
 

@@ -48,6 +48,12 @@ def policy_of(robot: str, policy: str, checkpoint: str, task: str = PICK.name) -
         return Path(checkpoint)
     if policy == "auto" and task != PICK.name:
         return None
+    if task != PICK.name:
+        raise BeingHError(
+            f"the checkpoint that `{robot}` has only picks",
+            where=f"--policy checkpoint --task {task}",
+            remedy="give --checkpoint DIR (make demo CHECKPOINT=DIR), or take --policy expert",
+        )
     own = own_checkpoint(robot)
     if own is None and policy == "checkpoint":
         raise BeingHError(
