@@ -28,7 +28,7 @@ from beingh_core.errors import BeingHError
 from beingh_core.sim import CUBE_COLOURS, SimRobot
 from beingh_core.sim.describe import left_open
 from beingh_core.sim.things import Thing
-from beingh_core.tasks import PICK, tasks_named
+from beingh_core.tasks import tasks_named
 from beingh_ros.messages.conversions import ns_to_stamp
 from beingh_ros.messages.topics import CONTACTS_TOPIC, OBJECTS_TOPIC
 from beingh_ros.nodes.guard import GuardedNode
@@ -61,7 +61,7 @@ class SimNode(GuardedNode):
         spectator_fps = declare(
             self, "spectator_fps", 0.0, "rate of the spectator camera [1/s], 0 for none", between=(0.0, 60.0)
         )
-        task = declare(self, "task", PICK.name, "tasks whose scenes it has: pick, put, push, or several with commas")
+        task = declare(self, "task", "pick", "tasks whose scenes it has: pick, put, push, or several with commas")
         faults = declare_faults(self, contract.sim.faults)
         check_simulation(contract)
         for note in left_open(contract.urdf_path):
