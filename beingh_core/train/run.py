@@ -154,8 +154,9 @@ class Run:
         """Losses on held-out episodes with the weights that are saved, always over the same packs and draws.
 
         Returns:
-            {} where no held-out sample could be made. `action_loss`, `und_loss`; `share_lost` where some could not; of several embodiments also `action_loss/<embodiment>`, a mean over chunks; of datasets
-            with branches also `other_action_loss`, where each sample has the actions of another instruction.
+            {} where no held-out sample could be made. `action_loss`, `und_loss`; `share_lost` where some could not; of several
+            embodiments also `action_loss/<embodiment>`, a mean over chunks; of datasets with branches also `other_action_loss`,
+            where each sample has the actions of another instruction.
         """
         maker = self.prepared.maker(plain=True)
         sums, samples, was_training = np.zeros(6), 0, self.stepper.model.training

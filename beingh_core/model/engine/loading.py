@@ -41,6 +41,7 @@ def load_engine(
     for name in sorted(stored.keys() - reader.seen):
         reader.look_at(name)
     if model.config.quantised is not None:
-        logger.warning(f"{directory}: quantised weights ({model.config.quantised.text}): {engine.weights_text}")
-    logger.info(f"{directory}: the weights take {engine.weights_text}")
+        logger.warning(f"{directory}: quantised weights, {engine.weights_text}")
+    else:
+        logger.info(f"{directory}: the weights take {engine.weights_text}")
     return engine
