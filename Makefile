@@ -1,8 +1,8 @@
-# make demo | demos | test | test-slow | mutants | bench | checkpoint | viewer | clean; see README.md.
+# make demo | demos | test | test-slow | mutants | bench | checkpoint | generalist | viewer | clean; see README.md.
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo demos test test-slow mutants bench checkpoint viewer environment clean help
+.PHONY: demo demos test test-slow mutants bench checkpoint generalist viewer environment clean help
 
 PYTHON ?= python3
 ROBOT ?= fr3
@@ -18,6 +18,13 @@ OUT ?= out/demo
 PYTEST_ARGS ?=
 # Episodes that make checkpoint records; the SO-101's have twice the rows.
 DEMONSTRATIONS ?= $(if $(filter so101,$(ROBOT)),600,1000)
+
+# Robots that `make generalist` teaches, and how many episodes of each.
+BODIES := fr3:200 so101:300 xarm7_eef:250 fr3_inspire_eef:250 g1_inspire_eef:250
+PICKS := --instruction "pick up the {colour} cube" --instruction "grasp the {colour} cube" --instruction "lift the {colour} cube"
+# What of a run makes a checkpoint of the package.
+KEEP = mkdir -p "checkpoints/$(1)" && cp out/$(1)/last/{config,special_tokens_map,tokenizer,tokenizer_config,training,*_metadata}.json \
+	out/$(1)/last/*.safetensors "checkpoints/$(1)/"
 
 # A sourced ROS installation brings its own rclpy, which must not be mixed with the wheels: another environment.
 ifdef ROS_DISTRO
@@ -46,6 +53,7 @@ help:
 	@echo "make mutants     break the code in small ways, one at a time: the tests must find each (4 minutes)"
 	@echo "make bench       compare the software's speed with docs/bench_ratios.json; UPDATE=1 rewrites that file"
 	@echo "make checkpoint  record demonstrations and train the demo's checkpoint (ROBOT=so101); goes on where it was interrupted"
+	@echo "make generalist  record demonstrations of five robots and train the checkpoint that drives them all"
 	@echo "make clean       remove build files and the environment; out/ and checkpoints/ stay"
 
 demo: $(READY)
@@ -73,13 +81,20 @@ bench: $(STAMP)
 # every layer; a second process makes its batches.
 checkpoint: $(READY)
 	@$(RUN) -m beingh_core.cli sim rollouts --robot "$(ROBOT)" --branches --noise 0.02 --crf 20 --episodes "$(DEMONSTRATIONS)" \
-		--instruction "pick up the {colour} cube" --instruction "grasp the {colour} cube" --instruction "lift the {colour} cube" \
-		--workers 0 --out "out/demonstrations/$(ROBOT)"
+		$(PICKS) --workers 0 --out "out/demonstrations/$(ROBOT)"
 	@$(RUN) -m beingh_core.train --config "config/train/$(ROBOT)_cubes.yaml" --threads 1
-	@mkdir -p "checkpoints/$(ROBOT)_cubes"
-	@cp out/$(ROBOT)_cubes/last/{config,special_tokens_map,tokenizer,tokenizer_config,training,*_metadata}.json \
-		out/$(ROBOT)_cubes/last/*.safetensors "checkpoints/$(ROBOT)_cubes/"
+	@$(call KEEP,$(ROBOT)_cubes)
 	@echo "wrote checkpoints/$(ROBOT)_cubes; see it: make demo ROBOT=$(ROBOT) CHECKPOINT=checkpoints/$(ROBOT)_cubes"
+
+# Scenes from 1000 on: those of `make demo` are never seen in training.
+generalist: $(READY)
+	@for spec in $(BODIES); do \
+		$(RUN) -m beingh_core.cli sim rollouts --robot "$${spec%%:*}" --branches --noise 0.02 --crf 20 --episodes "$${spec##*:}" --seed 1000 \
+			$(PICKS) --workers 0 --out "out/demonstrations/bodies/$${spec%%:*}" || exit $$?; \
+	done
+	@$(RUN) -m beingh_core.train --config config/train/generalist.yaml --threads 1
+	@$(call KEEP,generalist)
+	@echo "wrote checkpoints/generalist; see it: make demo ROBOT=so101"
 
 viewer: $(READY)
 	@$(RUN) -m pip install -q -r requirements-viewer.txt

@@ -28,14 +28,15 @@ pytestmark = pytest.mark.nodes
 def test_a_robot_runs_its_checkpoint_or_the_expert(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     given = str(tmp_path)
-    assert policy_of("fr3", "auto", "").name == "fr3_cubes" and policy_of("so101", "auto", "").name == "so101_cubes"
-    assert policy_of("vx300s", "auto", "") is None
-    assert policy_of("fr3", "auto", "", "put") is None and policy_of("fr3", "auto", given, "put") == tmp_path
-    assert policy_of("fr3", "expert", "") is None and policy_of("so101", "auto", given) == tmp_path
+    fr3, so101, vx300s = (load_contract(name) for name in ("fr3", "so101", "vx300s"))
+    assert policy_of(fr3, "auto", "").name == "fr3_cubes" and policy_of(so101, "auto", "").name == "so101_cubes"
+    assert policy_of(vx300s, "auto", "") is None
+    assert policy_of(fr3, "auto", "", "put") is None and policy_of(fr3, "auto", given, "put") == tmp_path
+    assert policy_of(fr3, "expert", "") is None and policy_of(so101, "auto", given) == tmp_path
     with pytest.raises(BeingHError, match="has no checkpoint of its own"):
-        policy_of("vx300s", "checkpoint", "")
+        policy_of(vx300s, "checkpoint", "")
     with pytest.raises(BeingHError, match="the expert takes no checkpoint"):
-        policy_of("fr3", "expert", given)
+        policy_of(fr3, "expert", given)
     assert set(POLICIES) == {"auto", "checkpoint", "expert"}
 
 

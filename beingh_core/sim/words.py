@@ -86,4 +86,5 @@ def _on_table(ahead: int, left: int) -> str:
 
 
 def _in_picture(view: str, row: int, column: int) -> str:
-    return f": in the {view.replace('_', ' ')}, row {row}, column {column}"
+    """In words that robots share: a view called `wrist` is the wrist view, as `wrist_view` is."""
+    return f": in the {view.removesuffix('_view').replace('_', ' ')} view, row {row}, column {column}"

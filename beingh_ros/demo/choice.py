@@ -4,27 +4,33 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from beingh_core.contract import RobotContract
 from beingh_core.contract.paths import find_in_package
 from beingh_core.errors import BeingHError
 from beingh_core.sim import CUBE_COLOURS
 from beingh_core.tasks import PICK, every_told, tasks_named, told
 
 ROBOT = "fr3"
+GENERALIST = "generalist"
 REFERENCE = "follow the reference path"
 POLICIES = ("auto", "checkpoint", "expert")
 
 
-def own_checkpoint(robot: str) -> Path | None:
-    """The checkpoint that comes with the package, or that `make checkpoint` left, for a contract of this name."""
-    path = find_in_package(f"checkpoints/{robot}_cubes")
-    return path if path is not None and (path / "config.json").is_file() else None
+def own_checkpoint(contract: RobotContract) -> Path | None:
+    """The checkpoint that comes with the package for a contract, or that `make checkpoint` left: of many bodies, or its own."""
+    statistics = f"{contract.policy.dataset_name}_metadata.json"
+    for name in (GENERALIST, f"{contract.path.stem}_cubes"):
+        path = find_in_package(f"checkpoints/{name}")
+        if path is not None and (path / "config.json").is_file() and (path / statistics).is_file():
+            return path
+    return None
 
 
-def policy_of(robot: str, policy: str, checkpoint: str, task: str = PICK.name) -> Path | None:
+def policy_of(contract: RobotContract, policy: str, checkpoint: str, task: str = PICK.name) -> Path | None:
     """The checkpoint directory that a demo runs, None for the scripted expert.
 
     Args:
-        robot: Name of the contract.
+        contract: Of the robot.
         policy: One of POLICIES; auto is the checkpoint that is given or that the robot has for the task, else the expert.
         checkpoint: Checkpoint directory; "" for the robot's own.
         task: Tasks that are told; a robot's own checkpoint picks.
@@ -50,14 +56,14 @@ def policy_of(robot: str, policy: str, checkpoint: str, task: str = PICK.name) -
         return None
     if task != PICK.name:
         raise BeingHError(
-            f"the checkpoint that `{robot}` has only picks",
+            f"the checkpoint that `{contract.path.stem}` has only picks",
             where=f"--policy checkpoint --task {task}",
             remedy="give --checkpoint DIR (make demo CHECKPOINT=DIR), or take --policy expert",
         )
-    own = own_checkpoint(robot)
+    own = own_checkpoint(contract)
     if own is None and policy == "checkpoint":
         raise BeingHError(
-            f"`{robot}` has no checkpoint of its own",
+            f"`{contract.path.stem}` has no checkpoint of its own",
             where="--policy checkpoint",
             remedy="give --checkpoint DIR (make demo CHECKPOINT=DIR), or take --policy expert",
         )

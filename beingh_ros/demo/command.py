@@ -336,7 +336,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--task", default=PICK.name, help=f"{', '.join(TASKS)}, or several with commas")
     parser.add_argument("--seconds", type=float, default=0.0, help="longest time of an episode [s], 0 for the usual")
-    parser.add_argument("--checkpoint", default="", help="checkpoint directory; empty: checkpoints/<robot>_cubes")
+    parser.add_argument("--checkpoint", default="", help="checkpoint directory; empty: the robot's own")
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="directory of the report")
     parser.add_argument("--record", default="", metavar="DIR", help="record a bag of each episode in this folder")
     parser.add_argument("--viewer", choices=VIEWERS, default="none", help="live view; rerun needs a screen")
@@ -361,7 +361,7 @@ def main(args: Sequence[str] | None = None) -> int:
         contract = load_contract(given.robot)
         for note in left_open(contract.urdf_path):
             print(f"note: {note}")
-        checkpoint = policy_of(contract.path.stem, given.policy, given.checkpoint, given.task)
+        checkpoint = policy_of(contract, given.policy, given.checkpoint, given.task)
         demo = Demo(
             contract,
             checkpoint=checkpoint,

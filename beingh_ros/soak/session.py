@@ -34,7 +34,7 @@ def run(chosen: argparse.Namespace) -> int:
     if chosen.json:
         Path(chosen.json).parent.mkdir(parents=True, exist_ok=True)
     contract = load_contract(chosen.robot)
-    checkpoint = policy_of(contract.path.stem, "auto", chosen.checkpoint)
+    checkpoint = policy_of(contract, "auto", chosen.checkpoint)
     out = chosen.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     if chosen.rate_hz and checkpoint is None:
