@@ -140,3 +140,40 @@ def test_sampled_noise_is_that_of_the_generator():
         return engine.get_action(sample, generator=torch.Generator().manual_seed(seed))
 
     assert torch.equal(act(1), act(1)) and not torch.equal(act(1), act(2))
+
+
+def test_the_observed_gates_are_those_of_the_definition_and_change_nothing():
+    """g = exp(-D / temperature), D by sorted projections, where the integration of each pass begins (DESIGN 5)."""
+    model = tiny(5, mpg_refinement_iters=2)
+    engine, steps = Engine(model), model.config.num_inference_steps
+    inputs, delays = flow_inputs(model, 2, 7), [0, 3]
+    started = engine.begin([shapes.random_sample(model, 2, seed) for seed in (1, 2)])
+    plain = engine.finish(started, inference_delay=delays, **inputs)
+    assert torch.equal(engine.finish(started, inference_delay=delays, observe_gates=True, **inputs), plain)
+    gates = engine.gates(started).clone()
+    assert gates.shape == (2 * steps, 2) and gates.unique().numel() == gates.numel()
+    for index in (1, 2):
+        call = (index - 1) * steps
+        known = {"noise": inputs["noise"][:index], "prev_chunk": inputs["prev_chunk"], "inference_delay": delays}
+        directions = {"projections": inputs["projections"][:call]} if call else {}
+        clean = engine.finish(started, refinement_iters=index - 1, **known, **directions)
+        for robot, delay in enumerate(delays):
+            noisy, tau = inputs["noise"][index, robot].clone(), torch.zeros(len(clean[0]), dtype=torch.long)
+            noisy[:delay], tau[:delay] = inputs["prev_chunk"][robot, :delay], model.config.num_timestep_buckets
+            expected = defined_gate(model, noisy, tau, clean[robot], inputs["projections"][call])
+            assert gates[call, robot].item() == pytest.approx(expected, rel=1e-4)
+    engine.finish(started, refinement_iters=0, noise=inputs["noise"][:1], observe_gates=True)
+    assert engine.gates(started).shape == (0, 2)
+
+
+@torch.no_grad()
+def defined_gate(model, noisy_HW, tau_H, clean_HW, directions_PD):
+    """The gate of one robot with one state token by the model's plain layers."""
+    normed = lambda x: (x - x.mean(-1, keepdim=True)) / (x.var(-1, unbiased=False, keepdim=True) + 1e-5).sqrt()
+    suffix = model.action_to_vlm_proj(model.action_encoder(noisy_HW, tau_H))
+    observed = normed(model.mpg.obs_proj(torch.cat((torch.zeros_like(suffix[:1]), suffix))))
+    clean = model.action_encoder(clean_HW, torch.zeros_like(tau_H))
+    prior = normed(model.mpg.action_proj(clean)).mean(dim=0, keepdim=True).expand_as(observed)
+    unit = directions_PD / directions_PD.norm(dim=-1, keepdim=True)
+    first, second = ((x @ unit.T).sort(dim=0).values for x in (observed, prior))
+    return float(torch.exp(-((first - second) ** 2).mean() / model.config.mpg_temperature))

@@ -21,7 +21,7 @@ from beingh_core.data.lerobot import Camera, Dataset, DatasetSpec, DatasetWriter
 from beingh_core.errors import BeingHError
 from beingh_core.openloop.command import contract_named
 from beingh_core.openloop.dataset_run import DatasetRun, evaluate_dataset
-from beingh_core.openloop.disturb import Disturbance
+from beingh_core.data.disturb import Disturbance
 from beingh_core.policy.loading import load_for_contract
 from beingh_core.policy.observations import check_observation, named_observation
 

@@ -25,7 +25,7 @@ from beingh_core.evaluate.paired import paired_interval
 from beingh_core.evaluate.trivial import HOLD, LAST_VELOCITY, MEAN, trivial_actions
 from beingh_core.openloop import quantities
 from beingh_core.openloop.command import labelled
-from beingh_core.openloop.disturb import Disturbance
+from beingh_core.data.disturb import Disturbance
 from beingh_core.openloop.noise import noise_seed
 from beingh_core.openloop.recording import base_velocities
 

@@ -65,7 +65,14 @@ class ManifoldGate(nn.Module):
         observed = F.layer_norm(observed_BND.float(), observed_BND.shape[-1:])
         return torch.exp(-sliced_distance(observed, prior_BD, unit_DP) / self.temperature)
 
-    def forward(self, features_BND: Tensor, prior_BD: Tensor, unit_DP: Tensor, strength: float) -> Tensor:
+    def forward(
+        self,
+        features_BND: Tensor,
+        prior_BD: Tensor,
+        unit_DP: Tensor,
+        strength: float,
+        observe: Callable[[Tensor], object] | None = None,
+    ) -> Tensor:
         """Enhances suffix features.
 
         Args:
@@ -73,14 +80,17 @@ class ManifoldGate(nn.Module):
             prior_BD: `prior` of the clean actions.
             unit_DP: `unit_directions`.
             strength: lambda.
+            observe: Is given g (B,).
 
         Returns:
             Features of the same shape.
         """
         observed = self.obs_proj(features_BND)
         with self._constant():
-            gate = self.gate(observed, prior_BD, unit_DP)[..., None, None]
-        return features_BND + strength * self.enhancement_proj(gate.to(observed.dtype) * observed)
+            gate = self.gate(observed, prior_BD, unit_DP)
+        if observe is not None:
+            observe(gate)
+        return features_BND + strength * self.enhancement_proj(gate[..., None, None].to(observed.dtype) * observed)
 
 
 class MPGModules(Protocol):
@@ -92,7 +102,13 @@ class MPGModules(Protocol):
 
 
 def enhance(
-    modules: MPGModules, actions_BNC: Tensor, num_state: int, prior_BD: Tensor, unit_DP: Tensor, strength: float
+    modules: MPGModules,
+    actions_BNC: Tensor,
+    num_state: int,
+    prior_BD: Tensor,
+    unit_DP: Tensor,
+    strength: float,
+    observe: Callable[[Tensor], object] | None = None,
 ) -> Tensor:
     """Action embeddings after MPG, (B, N, C) like before.
 
@@ -100,8 +116,8 @@ def enhance(
         modules: The projections and the gate.
         actions_BNC: Embeddings of the noisy actions, as they would enter the decoder.
         num_state: Number of state tokens; each adds a zero row to the suffix that the gate looks at.
-        prior_BD, unit_DP, strength: As for `ManifoldGate`.
+        prior_BD, unit_DP, strength, observe: As for `ManifoldGate`.
     """
     projected = modules.action_to_vlm_proj(actions_BNC)
     suffix = F.pad(projected, (0, 0, num_state, 0))
-    return modules.vlm_to_action_proj(modules.mpg(suffix, prior_BD, unit_DP, strength)[:, num_state:])
+    return modules.vlm_to_action_proj(modules.mpg(suffix, prior_BD, unit_DP, strength, observe)[:, num_state:])

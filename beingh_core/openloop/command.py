@@ -66,7 +66,7 @@ def disturbance_of(chosen: argparse.Namespace, views: Sequence[str]):
     Raises:
         BeingHError: A number out of range, or an unknown view.
     """
-    from beingh_core.openloop.disturb import Disturbance
+    from beingh_core.data.disturb import Disturbance
 
     frozen = {}
     for text in chosen.freeze:

@@ -22,8 +22,8 @@ from beingh_core.evaluate.evaluated import Evaluated
 from beingh_core.evaluate.openloop import Comparison, joined
 from beingh_core.evaluate.trivial import TRIVIAL
 from beingh_core.openloop import quantities
-from beingh_core.openloop.disturb import Disturbance
-from beingh_core.openloop.noise import GateTap, again_name, noise_seed
+from beingh_core.data.disturb import Disturbance
+from beingh_core.openloop.noise import again_name, noise_seed
 from beingh_core.policy.observations import named_observation
 from beingh_core.policy.trained_range import trained_range
 
@@ -90,8 +90,12 @@ def evaluate_dataset(
     columns = find_columns(dataset, contract, settings.views)
     chosen = _chosen(dataset, settings.episodes)
     delay = _delay(contract, policies, settings.delay)
-    seen = _Seen(notes=list(columns.notes), inference_ms={name: [] for name in policies})
-    taps, parts = {name: GateTap(policy) for name, policy in policies.items()}, []
+    seen = _Seen(
+        notes=list(columns.notes), inference_ms={name: [] for name in policies}, gates={name: [] for name in policies}
+    )
+    parts = []
+    for policy in policies.values():
+        policy.observe_gates = True
     mean_D = _mean_action(dataset, chosen, columns)
     for done, episode in enumerate(chosen):
         if episode.frames < delay + 2:
@@ -111,7 +115,7 @@ def evaluate_dataset(
         settings=settings.told(),
         delay=delay,
         grippers=tuple(quantities.gripper_shares(contract, comparison.quantities)),
-        gates={name: tap.take() for name, tap in taps.items()},
+        gates=seen.gates,
         inference_ms=seen.inference_ms,
         again={name: again_name(name) for name in policies} if settings.spread else {},
         film=seen.film,
@@ -125,6 +129,7 @@ class _Seen:
 
     notes: list[str]
     inference_ms: dict[str, list[float]]
+    gates: dict[str, list[float]]
     film: list[tuple[float, dict[str, np.ndarray]]] = field(default_factory=list)
 
 
@@ -190,9 +195,11 @@ class _EpisodeRun:
             for name, policy in policies.items():
                 predicted[name].append(self._predict(policy, row, pictures, self._settings.seed))
                 seen.inference_ms[name].append(policy.last_timing_ms["total"])
+                seen.gates[name] += policy.last_gates.ravel().tolist()
                 if self._settings.spread:
                     again = self._predict(policy, row, pictures, self._settings.seed + 1)
                     predicted.setdefault(again_name(name), []).append(again)
+                    seen.gates[name] += policy.last_gates.ravel().tolist()
         padded = np.vstack([self._action, np.full((ahead + delay, self._action.shape[1]), np.nan)])
         rows = np.array(self._rows)
         recorded = padded[rows[:, None] + delay + np.arange(ahead)]

@@ -20,33 +20,3 @@ def noise_seed(seed: int, *place: object) -> int:
 def again_name(policy: str) -> str:
     """Name of a policy's second predictions, from other noise."""
     return f"{policy}, other noise"
-
-
-class GateTap:
-    """Collects the values of a policy's manifold-preserving gate; none where the model has no gate.
-
-    Nor on a GPU: to read a value there while a CUDA graph is recorded would break it, and a replayed graph does not pass
-    through Python.
-
-    Args:
-        policy: A `BeingHPolicy`.
-    """
-
-    def __init__(self, policy) -> None:
-        self._values: list[float] = []
-        engine = getattr(policy, "engine", None)
-        module = getattr(engine, "mpg", None)
-        if module is not None and engine.device.type == "cpu":
-            gate = module.gate
-
-            def tapped(*arguments):
-                result = gate(*arguments)
-                self._values += result.detach().float().flatten().tolist()
-                return result
-
-            module.gate = tapped
-
-    def take(self) -> list[float]:
-        """The values since the last call."""
-        values, self._values = self._values, []
-        return values

@@ -49,7 +49,8 @@ class BeingHPolicy:
     """A checkpoint with everything around it that turns observations into actions.
 
     One thread at a time. `project_inactive` may be set to True: unused slots, whose velocity training
-    never sees, then follow their exact path (1 - t) noise instead of the released behaviour.
+    never sees, then follow their exact path (1 - t) noise instead of the released behaviour. So may `observe_gates`:
+    `last_gates` then holds the values of MPG's gate in the newest chunks, (refinement passes * Euler steps, B) float32.
 
     Args:
         model_path: checkpoint directory in the released format.
@@ -136,7 +137,8 @@ class BeingHPolicy:
         self.steps = PolicySteps(self.data_config, transform, prompts)
         self.engine = engine
         self.enable_rtc = enable_rtc
-        self.project_inactive = False
+        self.project_inactive = self.observe_gates = False
+        self.last_gates = np.empty((0, 1), dtype=np.float32)
         self.last_timing_ms: dict[str, float] = {}
         self._warned: set[str] = set()
 
@@ -282,7 +284,10 @@ class BeingHPolicy:
             prev_chunk=prev_chunk,
             inference_delay=delays,
             active_slots=self.transform.action_mask if self.project_inactive else None,
+            observe_gates=self.observe_gates,
         )
+        if self.observe_gates:
+            self.last_gates = self.engine.gates(begun.started).cpu().numpy().copy()
         unified = prediction.cpu().numpy()
         predicted = time.perf_counter()
         chunks = [self._decode(one[None]) for one in unified]

@@ -16,7 +16,6 @@ from beingh_core.control.stop_causes import STOPPED
 from beingh_core.errors import BeingHError
 from beingh_core.inference.chunk_maker import MadeChunk
 from beingh_core.inference.chunk_schedule import Request
-from beingh_core.openloop.noise import GateTap
 from beingh_ros.nodes.controller_node import ControllerNode
 from beingh_ros.nodes.policy_node import PolicyNode
 
@@ -87,9 +86,8 @@ class ReplayPolicy(CountedNode, PolicyNode):
     def __init__(self) -> None:
         self.predicted: list[Predicted] = []
         self.failures: list[str] = []
-        self._tap: GateTap | None = None
         super().__init__()
-        self._tap = GateTap(self._inference.policy)
+        self._inference.policy.observe_gates = True
 
     def start_over(self, task: str) -> None:
         """Forget the recording before.
@@ -123,7 +121,7 @@ class ReplayPolicy(CountedNode, PolicyNode):
         return all(camera.reliability.name == "RELIABLE" for camera in self._cameras.values())
 
     def _publish(self, request: Request, made: MadeChunk) -> None:
-        gates = self._tap.take() if self._tap else []
+        gates = self._inference.policy.last_gates.ravel().tolist()
         now_ns = self.get_clock().now().nanoseconds
         self.predicted.append(Predicted(request=request, made=made, now_ns=now_ns, gates=gates))
         super()._publish(request, made)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import rclpy
 
 from beingh_core.contract import RobotContract
-from beingh_core.openloop.disturb import Disturbance
+from beingh_core.data.disturb import Disturbance
 from beingh_core.openloop.recording import Recording
 from beingh_ros.replay.cameras import Cameras
 from beingh_ros.replay.evaluation import Chunks

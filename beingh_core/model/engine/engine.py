@@ -157,6 +157,7 @@ class Engine:
         num_steps: int | None = None,
         mpg_lambda: float | None = None,
         active_slots: Any = None,
+        observe_gates: bool = False,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Euler integration of the flow: one chunk for each robot.
@@ -172,6 +173,7 @@ class Engine:
             mpg_lambda: Strength of MPG; None takes the checkpoint's.
             active_slots: (200,) bool or one such row for each robot; the other slots then follow their exact path
                 (1 - t) noise. None integrates all of them, as released.
+            observe_gates: Whether `gates` can be read afterwards.
             generator: CPU generator for what is sampled.
 
         Returns:
@@ -187,11 +189,19 @@ class Engine:
                 remedy="finish a chunk before the next begins",
             )
         options = read_options(
-            self.model, refinement_iters, num_steps, mpg_lambda, active_slots is not None, projections
+            self.model, refinement_iters, num_steps, mpg_lambda, active_slots is not None, projections, observe_gates
         )
         w.load_flow(options, noise, projections, prev_chunk, inference_delay, active_slots, generator)
         w.graph(options, lambda: self._integrate(w, options))
         return w.actions.clone()
+
+    def gates(self, started: Started) -> Tensor:
+        """Values of MPG's gate in the newest chunks of these samples, which were finished with `observe_gates`.
+
+        Returns:
+            (refinement passes * Euler steps, B) float32 in call order; another chunk of their shape overwrites them.
+        """
+        return started.workspace.gates
 
     def _see(self, w: Workspace) -> None:
         w.images.copy_(self._vision(w.pixels).view_as(w.images))
@@ -240,8 +250,9 @@ class Engine:
             for step in range(steps):
                 tokens = self.action_encoder.mix(actions.to(self.dtype), times[step])
                 if prior is not None:
-                    directions = unit[(index - 1) * steps + step]
-                    tokens = enhance(self, tokens, w.num_state, prior, directions, options.strength)
+                    call = (index - 1) * steps + step
+                    observe = w.gates[call].copy_ if options.observe_gates else None
+                    tokens = enhance(self, tokens, w.num_state, prior, unit[call], options.strength, observe)
                 velocity = self.action_decoder(self._extend(w, tokens, rotate, mask)).float()
                 actions = actions + velocity / steps
                 if options.project_inactive:

@@ -11,13 +11,14 @@ if TYPE_CHECKING:
 
 
 class Options(NamedTuple):
-    """Passes (the first without MPG), Euler steps of each, lambda, number of directions, use of `active_slots`."""
+    """Passes (the first without MPG), Euler steps of each, lambda, number of directions, use of `active_slots`, and of gates."""
 
     passes: int
     steps: int
     strength: float
     directions: int
     project_inactive: bool
+    observe_gates: bool
 
 
 def read_options(
@@ -27,6 +28,7 @@ def read_options(
     mpg_lambda: float | None,
     project_inactive: bool,
     projections: Any,
+    observe_gates: bool,
 ) -> Options:
     """The options of an inference; None stands for the checkpoint's value.
 
@@ -47,4 +49,4 @@ def read_options(
         model.need_mpg()
     refinements = refinements if strength else 0  # as released: without strength the first pass is the answer
     directions = config.mpg_num_projections if projections is None else (len(projections[0]) if len(projections) else 0)
-    return Options(refinements + 1, steps, strength, directions if refinements else 0, project_inactive)
+    return Options(refinements + 1, steps, strength, directions if refinements else 0, project_inactive, observe_gates)

@@ -35,6 +35,7 @@ class Workspace:
         keys, values: For each layer (B, K, X, D): L prompt places, H action places, filling.
         noise, directions, prev_chunk, delay, active: Inputs of the integration.
         actions: (B, H, W) its result.
+        gates: (calls, B) values of MPG's gate, where they are observed.
     """
 
     def __init__(self, rows: Rows, config: BeingHConfig, device: torch.device, dtype: torch.dtype) -> None:
@@ -60,7 +61,8 @@ class Workspace:
         self.delay = make(robots, dtype=torch.long)
         self.active = make(robots, 1, UNIFIED_WIDTH, dtype=torch.bool)
         self.noise = self.directions = make(0)
-        self._inputs: dict[Hashable, Tensor] = {}
+        self.gates = make(0, robots)
+        self._kept: dict[Hashable, Tensor] = {}
         self._graphs: dict[Hashable, Captured] = {}
 
     def load(self, rows: Rows) -> int:
@@ -84,6 +86,8 @@ class Workspace:
         self._load_noise(options, noise, generator)
         if options.passes > 1:
             self._load_directions(options, projections, generator)
+        if options.observe_gates:
+            self.gates = self._memory("gates", ((options.passes - 1) * options.steps, len(self.actions)))
         self._load_prefix(prev_chunk, inference_delay)
         if options.project_inactive:
             active = torch.as_tensor(active_slots).reshape(-1, 1, UNIFIED_WIDTH)
@@ -158,11 +162,15 @@ class Workspace:
         self.prev_chunk[:, : chunk.shape[1]].copy_(chunk, non_blocking=True)
 
     def _input(self, name: str, values: Tensor) -> Tensor:
-        """Float32 memory that holds the values; the same for every input of this name and shape, as graphs need it."""
-        key = (name, values.shape)
-        if key not in self._inputs:
-            self._inputs[key] = torch.empty(values.shape, device=self.device)
-        return self._inputs[key].copy_(values, non_blocking=True)
+        """Float32 memory that holds the values."""
+        return self._memory(name, values.shape).copy_(values, non_blocking=True)
+
+    def _memory(self, name: str, shape: Sequence[int]) -> Tensor:
+        """Float32 memory; the same for everything of this name and shape, as graphs need it."""
+        key = (name, tuple(shape))
+        if key not in self._kept:
+            self._kept[key] = torch.empty(tuple(shape), device=self.device)
+        return self._kept[key]
 
     def _random(self, shape: Sequence[int], generator: torch.Generator | None) -> Tensor:
         """Normal values; a given generator is a CPU one, without one they are drawn where they are needed."""
