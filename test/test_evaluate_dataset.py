@@ -16,12 +16,12 @@ from beingh_core.cli import main
 from beingh_core.contract import load_contract
 from beingh_core.data.bag_files import open_bag
 from beingh_core.data.dataset_columns import find_columns
+from beingh_core.data.disturb import Disturbance
 from beingh_core.data.export import Export, export
 from beingh_core.data.lerobot import Camera, Dataset, DatasetSpec, DatasetWriter, Frame, Vector, VideoSettings
 from beingh_core.errors import BeingHError
 from beingh_core.openloop.command import contract_named
 from beingh_core.openloop.dataset_run import DatasetRun, evaluate_dataset
-from beingh_core.data.disturb import Disturbance
 from beingh_core.policy.loading import load_for_contract
 from beingh_core.policy.observations import check_observation, named_observation
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from beingh_core.contract import load_contract
+from beingh_core.data.disturb import Disturbance
 from beingh_core.errors import BeingHError
 from beingh_core.evaluate import grips
 from beingh_core.evaluate.openloop import (
@@ -25,7 +26,6 @@ from beingh_core.evaluate.paired import paired_interval
 from beingh_core.evaluate.trivial import HOLD, LAST_VELOCITY, MEAN, trivial_actions
 from beingh_core.openloop import quantities
 from beingh_core.openloop.command import labelled
-from beingh_core.data.disturb import Disturbance
 from beingh_core.openloop.noise import noise_seed
 from beingh_core.openloop.recording import base_velocities
 

@@ -11,7 +11,7 @@ from beingh_core.errors import BeingHError
 from beingh_core.evaluate.intervals import Z, wilson
 from beingh_core.suite import latency
 from beingh_core.suite.journal import ROWS, SETTINGS, Journal
-from beingh_core.suite.latency_command import named
+from beingh_core.suite.options import named
 from beingh_core.suite.points import points, verdicts
 
 CHECKPOINT = "checkpoints/fr3_cubes"

@@ -15,6 +15,7 @@ import numpy as np
 from beingh_core.contract import RobotContract
 from beingh_core.data.contract_rows import ACTION, STATE
 from beingh_core.data.dataset_columns import Columns, find_columns
+from beingh_core.data.disturb import Disturbance
 from beingh_core.data.lerobot import Dataset
 from beingh_core.data.lerobot.reader import Episode
 from beingh_core.errors import BeingHError
@@ -22,7 +23,6 @@ from beingh_core.evaluate.evaluated import Evaluated
 from beingh_core.evaluate.openloop import Comparison, joined
 from beingh_core.evaluate.trivial import TRIVIAL
 from beingh_core.openloop import quantities
-from beingh_core.data.disturb import Disturbance
 from beingh_core.openloop.noise import again_name, noise_seed
 from beingh_core.policy.observations import named_observation
 from beingh_core.policy.trained_range import trained_range

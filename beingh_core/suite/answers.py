@@ -18,11 +18,15 @@ class Answers:
     Args:
         policy: A `BeingHPolicy`.
         joining: The way.
+
+    Attributes:
+        gates: Values of MPG's gate in all chunks, where the policy observes them.
     """
 
     def __init__(self, policy, joining: Joining) -> None:
         self._policy, self._joining = policy, joining
         self.transform, self.data_config = policy.transform, policy.data_config
+        self.gates: list[float] = []
         self._flow = ActionFlow(policy.engine) if joining.guided else None
         self._before: tuple[int, torch.Tensor] | None = None  # base tick and (1, H, 200) of the chunk before
 
@@ -50,7 +54,9 @@ class Answers:
             return [self._guided(begun)]
         # A checkpoint that was taught no prefix would warn in every episode that it leaves it out.
         shown = self._joining.shown and self._policy.trained_delay
-        return self._policy.finish(begun, prefixes if shown else [(None, 0)] * len(prefixes))
+        chunks = self._policy.finish(begun, prefixes if shown else [(None, 0)] * len(prefixes))
+        self.gates += self._policy.last_gates.ravel().tolist()
+        return chunks
 
     def _guided(self, begun) -> dict[str, np.ndarray]:
         """A chunk that is steered towards what the chunk before still wants, in the slots that the robot uses."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from beingh_core.suite.latency_command import add_latency
 from beingh_core.suite.libero.command import add_libero
+from beingh_core.suite.shift_command import add_shift
 
 
 def add_suite(commands) -> None:
@@ -11,4 +12,5 @@ def add_suite(commands) -> None:
     suite = commands.add_parser("suite", help="closed-loop experiments in simulation")
     verbs = suite.add_subparsers(metavar="WHAT", required=True)
     add_latency(verbs)
+    add_shift(verbs)
     add_libero(verbs)

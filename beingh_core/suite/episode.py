@@ -16,7 +16,6 @@ from beingh_core.contract import RobotContract
 from beingh_core.contract.simulation import check_simulation
 from beingh_core.contract.urdf import read_urdf
 from beingh_core.control.path_check import path_check
-from beingh_core.data.views import View
 from beingh_core.errors import BeingHError
 from beingh_core.evaluate.commitment import CommitmentAudit
 from beingh_core.evaluate.judge import PickJudge
@@ -26,9 +25,10 @@ from beingh_core.inference.chunk_maker import ChunkMaker, Observation
 from beingh_core.realtime.clock import TickClock
 from beingh_core.sim import SimRobot
 from beingh_core.sim.hand import hands_of
-from beingh_core.sim.pictures import Pictures
 from beingh_core.suite.answers import Answers
+from beingh_core.suite.cameras import Cameras
 from beingh_core.suite.joining import EPOCH, Joining, Timing
+from beingh_core.suite.shifts import Shift
 
 Pending = tuple[int, int, np.ndarray]  # when a chunk comes, its base tick, its rows
 INSTRUCTION = "pick up the {colour} cube"
@@ -49,6 +49,7 @@ class Episode:
         jerk: Root mean square over the ticks of the largest third difference of a turning joint [rad/s^3].
         seam, inside: Steps of the sent velocity at the seams and inside the chunks [rad/s], of the joint that jumps most.
         wanted_seam, wanted_inside: The same of what the chunks wanted, before the limits.
+        gate_mean, gate_min: Of the values of MPG's gate in all chunks; None where the policy observes none.
     """
 
     colour: str
@@ -67,6 +68,18 @@ class Episode:
     inside: tuple[float, ...]
     wanted_seam: tuple[float, ...]
     wanted_inside: tuple[float, ...]
+    gate_mean: float | None = None
+    gate_min: float | None = None
+
+
+@dataclass(kw_only=True)
+class Played:
+    """What an episode leaves to be judged: how chunks were joined, by whom it was judged, how the policy was asked."""
+
+    joining: Joining
+    judge: PickJudge
+    answers: Answers
+    unreached: int = 0
 
 
 class Player:
@@ -85,25 +98,37 @@ class Player:
             raise BeingHError("this robot has nothing to pick with", where=contract.path)
         self.contract, self.robot = contract, SimRobot.of(contract)
         self._check, _ = path_check(contract)
-        self._pictures = Pictures(self.robot.model)
-        self._views = {camera.name: View(camera) for camera in contract.cameras}
+        self.cameras = Cameras(contract, self.robot)
         self._clock = TickClock(contract.rate_hz, 0)
         self._unknown = dict.fromkeys((name for signal in contract.state for name in signal.values), 0.0)
         kinds = read_urdf(contract.urdf_path).joints
         self._moved = [(i, n) for i, n in enumerate(contract.joint_names) if n in self.robot.positions()]
         self._turning = np.array([kinds[name].type != "prismatic" for name in contract.joint_names])
 
-    def play(self, policy, way: type[Joining], timing: Timing, seed: int, seconds: float) -> Episode:
+    def play(
+        self,
+        policy,
+        way: type[Joining],
+        timing: Timing,
+        seed: int,
+        seconds: float,
+        shift: Shift = Shift(),
+        views: Sequence[str] = (),
+    ) -> Episode:
         """An episode in the scene of a seed, whose colours are told in turn.
 
         Args:
             policy: A `BeingHPolicy` for the contract.
             way: How chunks are joined.
             timing: When they come; which of its ticks each takes follows from the seed.
-            seed: Of the scene, the delays and the model's noise.
+            seed: Of the scene, the delays, the model's noise and the shift.
             seconds: Longest time [s].
+            shift: What happens to the pictures.
+            views: To which of them; () for all.
         """
-        joining, judge, unreached = self.run(policy, way, timing, seed, seconds)
+        self.cameras.begin(shift, seed, views)
+        played = self.run(policy, way, timing, seed, seconds)
+        joining, judge, gates = played.joining, played.judge, played.answers.gates
         jumps = {
             name: jumps_of(np.array(path)[:, self._turning], joining.seams, joining.held, self.contract.rate_hz)
             for name, path in (("", joining.sent), ("wanted_", joining.targets))
@@ -119,17 +144,17 @@ class Player:
             chunks=len(joining.chunks),
             late=int(joining.late),
             refused=joining.refused,
-            unreached=unreached,
+            unreached=played.unreached,
             broken=broken_promises(joining, self.contract),
             jerk=round(jerk_rms(np.array(joining.sent)[:, self._turning], self.contract.rate_hz), 3),
+            gate_mean=round(float(np.mean(gates)), 5) if gates else None,
+            gate_min=round(min(gates), 5) if gates else None,
             **{f"{name}seam": rounded(at) for name, (at, _) in jumps.items()},
             **{f"{name}inside": rounded(inside) for name, (_, inside) in jumps.items()},
         )
 
-    def run(
-        self, policy, way: type[Joining], timing: Timing, seed: int, seconds: float
-    ) -> tuple[Joining, PickJudge, int]:
-        """What was sent in an episode, its judge, and the number of steps that the arm cannot reach; see `play`."""
+    def run(self, policy, way: type[Joining], timing: Timing, seed: int, seconds: float) -> Played:
+        """An episode with the cameras as they began it; see `play`."""
         import torch
 
         torch.manual_seed(seed)
@@ -139,28 +164,32 @@ class Player:
         judge = PickJudge(colours[seed % len(colours)])
         start = np.array([(self._unknown | robot.positions()).get(name, 0.0) for name in contract.joint_names])
         joining = way(contract, start, timing, self._check)
-        maker = ChunkMaker(contract, Answers(policy, joining))
+        played = Played(joining=joining, judge=judge, answers=Answers(policy, joining))
+        maker = ChunkMaker(contract, played.answers)
         maker.start_epoch(start)
         told = INSTRUCTION.format(colour=judge.wanted)
         pending: Pending | None = None
         measured: list[dict[str, float]] = []  # joints of every tick
-        last_start, unreached = None, 0
+        last_start = None
         for tick in range(round(seconds * contract.rate_hz)):
             pending = self._arrived(joining, pending)
             measured.append(self._unknown | robot.positions())
+            self.cameras.wait(tick * contract.dt_s)
             if joining.wants(last_start, pending is not None):
                 arrival, last_start = tick + timing.delay + rng.randint(0, timing.jitter), tick
                 ask = joining.ask(arrival)
                 seen = self._observe(tick, [measured[max(0, tick - steps)] for steps in maker.history.before])
                 made = maker.finish(maker.begin(seen, told), ask.prefix, ask.onward)
-                pending, unreached = (arrival, ask.base, made.positions), unreached + made.unreached
-                pending = self._arrived(joining, pending)  # without a delay it is there at once
+                played.unreached += made.unreached
+                pending = self._arrived(
+                    joining, (arrival, ask.base, made.positions)
+                )  # without a delay it is there at once
             command = joining.advance()
             robot.step(contract.dt_s, {name: float(command[i]) for i, name in self._moved})
             judge.update(robot.time_s, {name: place for name, (place, _) in robot.objects().items()})
             if judge.success:
                 break
-        return joining, judge, unreached
+        return played
 
     def _arrived(self, joining: Joining, pending: Pending | None) -> Pending | None:
         """What is still under way."""
@@ -171,16 +200,13 @@ class Player:
 
     def _observe(self, tick: int, joints: Sequence[dict[str, float]]) -> Observation:
         """Pictures of now, and the joints of the ticks that the policy is shown, the oldest first."""
-        images = {
-            name: view.apply(self._pictures.colour(self.robot.data, self.robot.views[name]))
-            for name, view in self._views.items()
-        }
+        images = self.cameras.look(tick * self.contract.dt_s)
         *earlier, now = joints
         return Observation(stamp_ns=self._clock.stamp_ns(tick), images=images, joints=now, earlier=tuple(earlier))
 
     def close(self) -> None:
         """Release the rendering contexts."""
-        self._pictures.close()
+        self.cameras.close()
         self.robot.close()
 
 

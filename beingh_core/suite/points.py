@@ -13,11 +13,10 @@ from beingh_core.evaluate.seams import summarize_jumps
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point:
-    """One checkpoint, method and delay.
+class Figures:
+    """Of the episodes of a point.
 
     Attributes:
-        delay, lock: [ticks]; the lock is 0 where the way has none.
         episodes, successes: How many.
         low, high: Wilson's 95 % interval of the share of successes.
         time_s: Mean time to a pick, of the successes [s]; None without one.
@@ -28,10 +27,6 @@ class Point:
         late, refused, broken: Chunks that came behind their prefix, chunks that could not be used, broken promises.
     """
 
-    checkpoint: str
-    method: str
-    delay: int
-    lock: int
     episodes: int
     successes: int
     low: float
@@ -51,6 +46,20 @@ class Point:
     def share(self) -> float:
         """Of successes."""
         return self.successes / self.episodes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point(Figures):
+    """One checkpoint, method and delay.
+
+    Attributes:
+        delay, lock: [ticks]; the lock is 0 where the way has none.
+    """
+
+    checkpoint: str
+    method: str
+    delay: int
+    lock: int
 
 
 def points(rows: Iterable[Mapping[str, Any]]) -> list[Point]:
@@ -86,28 +95,30 @@ def verdicts(found: Sequence[Point], longest: int) -> list[str]:
     return told
 
 
-def _point(checkpoint: str, method: str, delay: int, rows: Sequence[Mapping[str, Any]]) -> Point:
+def figures_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The fields of `Figures` of some episodes."""
     successes = [row for row in rows if row["success"]]
     low, high = wilson(len(successes), len(rows))
     total = lambda name: sum(row[name] for row in rows)
-    return Point(
-        checkpoint=checkpoint,
-        method=method,
-        delay=delay,
-        lock=max(row["lock"] for row in rows),
-        episodes=len(rows),
-        successes=len(successes),
-        low=low,
-        high=high,
-        time_s=float(np.mean([row["time_s"] for row in successes])) if successes else None,
-        jerk=float(np.mean([row["jerk"] for row in rows])),
+    return {
+        "episodes": len(rows),
+        "successes": len(successes),
+        "low": low,
+        "high": high,
+        "time_s": float(np.mean([row["time_s"] for row in successes])) if successes else None,
+        "jerk": float(np.mean([row["jerk"] for row in rows])),
         **_jumps(rows, ""),
         **_jumps(rows, "wanted_"),
-        held=total("held") / max(1, total("ticks")),
-        late=total("late"),
-        refused=total("refused"),
-        broken=total("broken"),
-    )
+        "held": total("held") / max(1, total("ticks")),
+        "late": total("late"),
+        "refused": total("refused"),
+        "broken": total("broken"),
+    }
+
+
+def _point(checkpoint: str, method: str, delay: int, rows: Sequence[Mapping[str, Any]]) -> Point:
+    lock = max(row["lock"] for row in rows)
+    return Point(checkpoint=checkpoint, method=method, delay=delay, lock=lock, **figures_of(rows))
 
 
 def _jumps(rows: Sequence[Mapping[str, Any]], kind: str) -> dict[str, float | None]:

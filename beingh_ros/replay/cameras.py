@@ -9,9 +9,9 @@ from sensor_msgs.msg import CompressedImage, Image
 from beingh_core.contract import CameraStream, RobotContract
 from beingh_core.data.bags.message import header_of, restamped
 from beingh_core.data.camera_reader import plain_pixels
+from beingh_core.data.disturb import Disturbance
 from beingh_core.data.pixels import opencv
 from beingh_core.errors import BeingHError
-from beingh_core.data.disturb import Disturbance
 from beingh_core.openloop.recording import Played
 
 # Raw encodings of one byte a value, with the number of values of a pixel.

@@ -1,0 +1,43 @@
+"""What the commands of `beingh suite` that play in our own simulator share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from beingh_core.errors import BeingHError
+
+
+def add_experiment(parser: argparse.ArgumentParser, out: str) -> None:
+    """The options of `plan.Experiment`; `out` is the folder by default."""
+    add = parser.add_argument
+    add("--robot", required=True, metavar="ROBOT", help="robot contract: name or path")
+    add(
+        "--checkpoint", action="append", required=True, metavar="[NAME=]DIR", help="may be given several times, by name"
+    )
+    add("--episodes", type=int, default=20, help="of each point")
+    add("--seed", type=int, default=0, help="scene of the first episode; the following ones count up")
+    add("--seconds", type=float, default=20.0, help="longest time of an episode")
+    add("--workers", type=int, default=1, help="processes; 0 for one on each processor")
+    add("--out", type=Path, default=Path(out), metavar="DIR", help="folder of the rows and the report")
+
+
+def named(texts: list[str]) -> dict[str, str]:
+    """Name -> directory of `NAME=DIR`; a directory alone has its own name.
+
+    Raises:
+        BeingHError: A name or a directory is empty, or a name stands for two.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        name, separator, place = text.partition("=")
+        if not separator:
+            name, place = Path(text).resolve().name, text
+        if not name or not place:
+            raise BeingHError(f"`{text}` is no checkpoint", where="--checkpoint", allowed="DIR or NAME=DIR")
+        if name in found:
+            raise BeingHError(
+                f"two checkpoints are called `{name}`", where="--checkpoint", remedy="give them names: NAME=DIR"
+            )
+        found[name] = place
+    return found
