@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from beingh_core.suite.bodies_command import add_bodies
 from beingh_core.suite.latency_command import add_latency
 from beingh_core.suite.libero.command import add_libero
 from beingh_core.suite.shift_command import add_shift
@@ -13,4 +14,5 @@ def add_suite(commands) -> None:
     verbs = suite.add_subparsers(metavar="WHAT", required=True)
     add_latency(verbs)
     add_shift(verbs)
+    add_bodies(verbs)
     add_libero(verbs)

@@ -39,7 +39,8 @@ class Episode:
     """What an episode has shown; it ends with a success or when its time is over.
 
     Attributes:
-        colour: Of the cube that was told.
+        colour: Of the cube that was judged.
+        told: Of the cube that was told: the same, but in a control.
         success, time_s: Whether it was lifted and held, and when; else how long was tried [s].
         first_lifted: Colour of the first cube that was lifted, if any.
         ticks, held: How many were sent, and in how many of them no chunk decided.
@@ -53,6 +54,7 @@ class Episode:
     """
 
     colour: str
+    told: str
     success: bool
     time_s: float
     first_lifted: str | None
@@ -114,6 +116,7 @@ class Player:
         seconds: float,
         shift: Shift = Shift(),
         views: Sequence[str] = (),
+        another: bool = False,
     ) -> Episode:
         """An episode in the scene of a seed, whose colours are told in turn.
 
@@ -125,9 +128,10 @@ class Player:
             seconds: Longest time [s].
             shift: What happens to the pictures.
             views: To which of them; () for all.
+            another: Whether another cube is told than the one that is judged.
         """
         self.cameras.begin(shift, seed, views)
-        played = self.run(policy, way, timing, seed, seconds)
+        played = self.run(policy, way, timing, seed, seconds, another)
         joining, judge, gates = played.joining, played.judge, played.answers.gates
         jumps = {
             name: jumps_of(np.array(path)[:, self._turning], joining.seams, joining.held, self.contract.rate_hz)
@@ -136,6 +140,7 @@ class Player:
         rounded = lambda values: tuple(np.round(values, 4).tolist())
         return Episode(
             colour=judge.wanted,
+            told=self._told(seed, another),
             success=judge.success,
             time_s=round(judge.success_s if judge.success else judge.elapsed_s, 3),
             first_lifted=judge.first_lifted,
@@ -153,21 +158,22 @@ class Player:
             **{f"{name}inside": rounded(inside) for name, (_, inside) in jumps.items()},
         )
 
-    def run(self, policy, way: type[Joining], timing: Timing, seed: int, seconds: float) -> Played:
+    def run(
+        self, policy, way: type[Joining], timing: Timing, seed: int, seconds: float, another: bool = False
+    ) -> Played:
         """An episode with the cameras as they began it; see `play`."""
         import torch
 
         torch.manual_seed(seed)
         contract, robot, rng = self.contract, self.robot, random.Random(seed)
         robot.reset(seed)
-        colours = list(robot.objects())
-        judge = PickJudge(colours[seed % len(colours)])
+        judge = PickJudge(self._told(seed, False))
         start = np.array([(self._unknown | robot.positions()).get(name, 0.0) for name in contract.joint_names])
         joining = way(contract, start, timing, self._check)
         played = Played(joining=joining, judge=judge, answers=Answers(policy, joining))
         maker = ChunkMaker(contract, played.answers)
         maker.start_epoch(start)
-        told = INSTRUCTION.format(colour=judge.wanted)
+        told = INSTRUCTION.format(colour=self._told(seed, another))
         pending: Pending | None = None
         measured: list[dict[str, float]] = []  # joints of every tick
         last_start = None
@@ -190,6 +196,11 @@ class Player:
             if judge.success:
                 break
         return played
+
+    def _told(self, seed: int, another: bool) -> str:
+        """Colour of the cube that a seed is about, or of the next one."""
+        colours = list(self.robot.objects())
+        return colours[(seed + another) % len(colours)]
 
     def _arrived(self, joining: Joining, pending: Pending | None) -> Pending | None:
         """What is still under way."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ def rows_of(given: Experiment, contract: RobotContract, keys: tuple[str, ...], p
     with Journal(given.out, settings, keys) as journal:
         missing = [job for job in given.jobs() if not journal.has(*job)]
         begin_s = time.monotonic()
-        for done, row in enumerate(_played(given, missing, play), start=1):
+        for done, row in enumerate(played(play, [(given, *job) for job in missing], given.workers), start=1):
             journal.add(row)
             if done % 50 == 0 or done == len(missing):
                 print(f"{done} of {len(missing)} episodes, {time.monotonic() - begin_s:.0f} s", flush=True)
@@ -48,28 +48,39 @@ def rows_of(given: Experiment, contract: RobotContract, keys: tuple[str, ...], p
         return [row for row in journal.rows if journal.key(row) in wanted]
 
 
-def _played(given: Experiment, jobs: list[tuple], play: Play) -> Iterator[dict[str, Any]]:
-    """The row of each job, in order."""
-    workers = min(given.workers or len(os.sched_getaffinity(0)), max(1, len(jobs)))
+def played(play: Play, jobs: Sequence[tuple], workers: int) -> Iterator[dict[str, Any]]:
+    """`play(*job)` of each job, in order.
+
+    Args:
+        play: At the top of a module, so that a process finds it by name.
+        jobs: Its arguments.
+        workers: Processes; 0 for one on each processor.
+    """
+    workers = min(workers or len(os.sched_getaffinity(0)), max(1, len(jobs)))
     if workers == 1:
-        yield from (play(given, *job) for job in jobs)
+        yield from (play(*job) for job in jobs)
         return
     from beingh_core.data.workers import in_order, pool_of, started
 
     with pool_of(workers) as pool:
-        yield from in_order(started(pool, play, ((given, *job) for job in jobs)), 2 * workers)
+        yield from in_order(started(pool, play, iter(jobs)), 2 * workers)
 
 
-_kept: dict = {}  # the players and the policies of this process
+_kept: dict = {}
+
+
+def kept(key: Any, make: Callable[[], Any]):
+    """What `make` gives, made once in this process: players and policies take seconds."""
+    if key not in _kept:
+        _kept[key] = make()
+    return _kept[key]
 
 
 def player_of(robot: str):
     """The `Player` of a contract; it stays in memory."""
     from beingh_core.suite.episode import Player
 
-    if robot not in _kept:
-        _kept[robot] = Player(load_contract(robot))
-    return _kept[robot]
+    return kept(robot, lambda: Player(load_contract(robot)))
 
 
 def policy_of(robot: str, checkpoint: str, **settings: Any):
@@ -82,7 +93,5 @@ def policy_of(robot: str, checkpoint: str, **settings: Any):
     """
     from beingh_core.policy.loading import load_for_contract
 
-    key = (robot, checkpoint, *sorted(settings.items()))
-    if key not in _kept:
-        _kept[key] = load_for_contract(player_of(robot).contract, checkpoint, threads=1, **settings)
-    return _kept[key]
+    load = lambda: load_for_contract(player_of(robot).contract, checkpoint, threads=1, **settings)
+    return kept((robot, checkpoint, *sorted(settings.items())), load)

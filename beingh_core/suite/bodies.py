@@ -1,0 +1,155 @@
+"""`beingh suite bodies`: told picks of one checkpoint on several robots, with controls that must fail."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from beingh_core.checkpoint_directory import checkpoint_directory
+from beingh_core.contract import RobotContract, load_contract
+from beingh_core.errors import BeingHError
+from beingh_core.policy.checkpoint_check import check_checkpoint, robots_of
+from beingh_core.policy.metadata import load_metadata
+from beingh_core.suite.bodies_report import write
+from beingh_core.suite.fingerprint import fingerprint
+from beingh_core.suite.joining import Timing, Uac
+from beingh_core.suite.journal import Journal
+from beingh_core.suite.plan import check_counts, each_once
+from beingh_core.suite.running import kept, played, player_of
+
+KEYS = ("robot", "kind", "seed")
+TOLD, INSTRUCTION, STATISTICS = "told", "wrong_instruction", "wrong_statistics"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bodies:
+    """An experiment; every robot has the scenes of the same seeds.
+
+    Attributes:
+        checkpoint: Directory.
+        robots: Contracts: names or paths.
+        wrong_instruction: Whether to play the control that is told another cube than the one that is judged.
+        wrong_statistics: Whether to play the control that normalises with another robot's statistics.
+        episodes, seed: How many of each, and the scene of the first.
+        seconds: Longest time of an episode [s].
+        workers: Processes; 0 for one on each processor.
+        out: Folder.
+    """
+
+    checkpoint: str
+    robots: tuple[str, ...]
+    wrong_instruction: bool
+    wrong_statistics: bool
+    episodes: int
+    seed: int
+    seconds: float
+    workers: int
+    out: Path
+
+    def __post_init__(self) -> None:
+        each_once("--robots", self.robots)
+        check_counts(self.episodes, self.seed, self.seconds, self.workers)
+
+    def check(self) -> dict[str, RobotContract]:
+        """Robot -> contract, after everything that can be refused before a model is loaded.
+
+        Raises:
+            BeingHError: A contract that cannot be read, or whose robot the checkpoint does not know; two of one robot.
+        """
+        contracts: dict[str, RobotContract] = {}
+        for name in self.robots:
+            contract = load_contract(name)
+            if contract.robot in contracts:
+                raise BeingHError(f"`{name}` is robot `{contract.robot}` once more", where="--robots")
+            check_checkpoint(contract, self.checkpoint)
+            contracts[contract.robot] = contract
+        return contracts
+
+    def jobs(self, lent: dict[str, str]) -> Iterator[tuple[str, str, int]]:
+        """(robot, kind, seed) of every episode, scene by scene.
+
+        Args:
+            lent: See `lenders`; the control of statistics leaves out robots that are not in it.
+        """
+        kinds = [TOLD] + [INSTRUCTION] * self.wrong_instruction + [STATISTICS] * self.wrong_statistics
+        for seed, robot, kind in itertools.product(
+            range(self.seed, self.seed + self.episodes), self.robots, kinds
+        ):  # fmt: skip
+            if kind != STATISTICS or load_contract(robot).robot in lent:
+                yield robot, kind, seed
+
+
+def lenders(checkpoint: str, contracts: dict[str, RobotContract]) -> dict[str, str]:
+    """Robot -> a data set of another robot in the checkpoint that has statistics of every signal that it normalises."""
+    directory, found = checkpoint_directory(checkpoint), {}
+    for robot, contract in contracts.items():
+        for name, other in robots_of(checkpoint).items():
+            if other != robot and _has_all(load_metadata(directory, name).merged["statistics"], contract):
+                found.setdefault(robot, name)
+    return found
+
+
+def _has_all(statistics, contract: RobotContract) -> bool:
+    own = [key.partition(".") for key, way in contract.policy.normalization.items() if way != "none"]
+    return bool(own) and all(key in statistics[side] for side, _, key in own)
+
+
+def run(given: Bodies) -> Path:
+    """Plays what is missing and writes the report; returns its folder.
+
+    Raises:
+        BeingHError: See `Bodies` and `Journal`.
+    """
+    contracts = given.check()
+    lent = lenders(given.checkpoint, contracts)
+    hashes = lambda path: hashlib.sha256(path.read_bytes()).hexdigest()
+    settings = {
+        "checkpoint": fingerprint(Path(given.checkpoint)),
+        "contracts": {robot: hashes(contract.path) for robot, contract in contracts.items()},
+        "urdfs": {robot: hashes(contract.urdf_path) for robot, contract in contracts.items()},
+        "seconds": given.seconds,
+    }
+    names = dict(zip(given.robots, contracts))
+    wanted = [(robot, kind, seed) for robot, kind, seed in given.jobs(lent)]
+    with Journal(given.out, settings, KEYS) as journal:
+        missing = [job for job in wanted if not journal.has(names[job[0]], *job[1:])]
+        begin_s = time.monotonic()
+        jobs = [(given, *job, lent.get(names[job[0]], "")) for job in missing]
+        for done, row in enumerate(played(play, jobs, given.workers), start=1):
+            journal.add(row)
+            if done % 20 == 0 or done == len(missing):
+                print(f"{done} of {len(missing)} episodes, {time.monotonic() - begin_s:.0f} s", flush=True)
+        keys = {(names[robot], kind, seed) for robot, kind, seed in wanted}
+        rows = [row for row in journal.rows if journal.key(row) in keys]
+    without = [robot for robot in contracts if robot not in lent] if given.wrong_statistics else []
+    write(given.out, given.checkpoint, rows, without)
+    return given.out
+
+
+def play(given: Bodies, robot: str, kind: str, seed: int, lender: str) -> dict[str, object]:
+    """One row; simulators and models stay in memory. A chunk takes the contract's delay."""
+    player = player_of(robot)
+    dataset = lender if kind == STATISTICS else player.contract.policy.dataset_name
+    policy = kept((given.checkpoint, robot, dataset), lambda: _policy(player.contract, given.checkpoint, dataset))
+    timing = Timing.of(player.contract, player.contract.uac.delay_steps, 0, policy.trained_delay)
+    episode = player.play(policy, Uac, timing, seed, given.seconds, another=kind == INSTRUCTION)
+    told = {"robot": player.contract.robot, "kind": kind, "seed": seed, "statistics": dataset}
+    return told | {"delay": timing.delay, "lock": timing.lock} | dataclasses.asdict(episode)
+
+
+def _policy(contract: RobotContract, checkpoint: str, dataset: str):
+    from beingh_core.policy.from_contract import data_config_for
+    from beingh_core.policy.loading import load_for_contract, load_for_data_config
+
+    if dataset == contract.policy.dataset_name:
+        return load_for_contract(contract, checkpoint, threads=1)
+    # `load_for_contract` refuses another robot's statistics, which is what this control is about.
+    return load_for_data_config(
+        data_config_for(contract), checkpoint, dataset_name=dataset, embodiment_tag=contract.robot, threads=1,
+        stats_selection_mode="merged",
+    )  # fmt: skip
