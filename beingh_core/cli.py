@@ -29,6 +29,7 @@ from beingh_core.errors import BeingHError
 from beingh_core.openloop.command import add_evaluate
 from beingh_core.openloop.quantize_command import add_quantize
 from beingh_core.suite.command import add_suite
+from beingh_core.suite.evidence.command import add_evidence
 from beingh_core.train.command import add_train
 
 # Adds sub-commands to what `add_subparsers` returned, or to its `benches`, those of `beingh bench`; each sets `run`, which
@@ -108,6 +109,7 @@ def build_parser(registers: Sequence[Register] = ()) -> argparse.ArgumentParser:
     add_rollouts(commands)
     add_train(commands)
     add_suite(commands)
+    add_evidence(commands)
     bench = commands.add_parser("bench", help="measure the software on this machine")
     benches = commands.benches = bench.add_subparsers(metavar="WHAT", required=True)
     _add_bench_inference(benches)
