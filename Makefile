@@ -1,8 +1,8 @@
-# make demo | demos | test | test-slow | mutants | bench | checkpoint | generalist | viewer | clean; see README.md.
+# make demo | demos | test | test-slow | mutants | bench | checkpoint | generalist | evidence | robosuite | viewer | clean; see README.md.
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo demos test test-slow mutants bench checkpoint generalist viewer environment clean help
+.PHONY: demo demos test test-slow mutants bench checkpoint generalist evidence robosuite viewer environment clean help
 
 PYTHON ?= python3
 ROBOT ?= fr3
@@ -16,6 +16,9 @@ VIEWER ?= none
 RECORD ?=
 OUT ?= out/demo
 PYTEST_ARGS ?=
+QUICK ?=
+ONLY ?=
+ROBOSUITE_PYTHON ?= python3.11
 # Episodes that make checkpoint records; the SO-101's have twice the rows.
 DEMONSTRATIONS ?= $(if $(filter so101,$(ROBOT)),600,1000)
 
@@ -54,6 +57,8 @@ help:
 	@echo "make bench       compare the software's speed with docs/bench_ratios.json; UPDATE=1 rewrites that file"
 	@echo "make checkpoint  record demonstrations and train the demo's checkpoint (ROBOT=so101); goes on where it was interrupted"
 	@echo "make generalist  record demonstrations of five robots and train the checkpoint that drives them all"
+	@echo "make evidence    the paper's claims, played again from the committed checkpoints: out/evidence/evidence.html; QUICK=1: fewer episodes"
+	@echo "make robosuite   an environment with robosuite's Lift, for \`beingh suite libero --suites robosuite_lift\` and its test"
 	@echo "make clean       remove build files and the environment; out/ and checkpoints/ stay"
 
 demo: $(READY)
@@ -96,13 +101,25 @@ generalist: $(READY)
 	@$(call KEEP,generalist)
 	@echo "wrote checkpoints/generalist; see it: make demo ROBOT=so101"
 
+evidence: $(READY)
+	@$(RUN) -m beingh_core.cli evidence $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)")
+
+# MuJoCo 2.3.7 has wheels up to Python 3.11, and the rest from there.
+robosuite: .venv-robosuite/.installed
+
+.venv-robosuite/.installed: requirements-robosuite.txt
+	@test -x $(@D)/bin/python || $(ROBOSUITE_PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip install -q --no-deps -r $<
+	@touch $@
+	@echo "export BEINGH_ROBOSUITE_PYTHON=$(CURDIR)/$(@D)/bin/python"
+
 viewer: $(READY)
 	@$(RUN) -m pip install -q -r requirements-viewer.txt
 
 environment: $(READY)
 
 clean:
-	rm -rf build install log $(VENV) .pytest_cache .hypothesis *.egg-info
+	rm -rf build install log $(VENV) .venv-robosuite .pytest_cache .hypothesis *.egg-info
 	find . -name __pycache__ -not -path './out/*' -prune -exec rm -rf {} +
 
 # The package itself is linked: `beingh` is in $(VENV)/bin, and other programs of the environment can import it.
