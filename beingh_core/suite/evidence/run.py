@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -10,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from beingh_core.errors import BeingHError, did_you_mean
-from beingh_core.files import read_json
 from beingh_core.interrupts import INTERRUPTED
 from beingh_core.suite.evidence.claim import UNTESTED, Claim, Experiment, Finding
 from beingh_core.suite.evidence.claims import CLAIMS, EXPERIMENTS
@@ -98,4 +98,5 @@ def finding(claim: Claim, given: Evidence, failed: dict[str, str]) -> Finding:
     why = experiment.missing() or failed.get(experiment.name, "")
     if why:
         return Finding(verdict=UNTESTED, result=why)
-    return claim.judge(read_json(experiment.folder(given.out, given.quick) / FIGURES, remedy="run it again"))
+    figures = experiment.folder(given.out, given.quick) / FIGURES  # which its command has just written
+    return claim.judge(json.loads(figures.read_text(encoding="utf-8")))
