@@ -28,9 +28,9 @@ def point(delay, successes, episodes=50, method="uac", seam=0.1, inside=0.2):
 @pytest.mark.parametrize(
     ("picked", "episodes", "verdict"),
     [
-        ((50, 40, 45, 41), 50, SEEN),
-        ((50, 20, 45, 41), 50, NOT_SEEN),
-        ((5, 3, 5, 5), 5, UNTESTED),
+        ((50, 40, 45, 41, 50), 50, SEEN),
+        ((50, 20, 45, 41, 50), 50, NOT_SEEN),
+        ((5, 3, 5, 5, 5), 5, UNTESTED),
         ((5, 5), 5, UNTESTED),
     ],
 )

@@ -9,7 +9,7 @@ from beingh_core.suite.evidence.claim import NOT_SEEN, SEEN, UNTESTED, Finding
 
 ENOUGH = 0.8  # share of told picks
 KEPT = 0.9  # of the share without a delay
-FEWEST = 4  # bodies
+FEWEST = 5  # bodies
 
 
 def picks(figures: Sequence[dict[str, Any]]) -> Finding:
