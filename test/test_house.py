@@ -98,7 +98,7 @@ ARROWS = {
     "train": {"model", "policy", "contract", "data", "evaluate", "sim"},
     "bench": {"model", "policy", "inference", "realtime", "contract", "data", "train"},
     "openloop": {"evaluate", "model", "policy", "realtime", "contract", "data"},
-    "suite": {"model", "policy", "control", "inference", "realtime", "contract", "evaluate", "data", "sim"},
+    "suite": {"model", "policy", "control", "inference", "realtime", "contract", "evaluate", "data", "sim"} | {"train"},
     "messages": {"control", "realtime", "contract", "data"},
     "drivers": {"messages", "control", "realtime", "contract"},
     "nodes": {"messages", "drivers", "control", "inference", "policy", "realtime", "contract", "data", "sim"},

@@ -22,7 +22,7 @@ def add_experiment(parser: argparse.ArgumentParser, out: str) -> None:
     add("--out", type=Path, default=Path(out), metavar="DIR", help="folder of the rows and the report")
 
 
-def named(texts: list[str]) -> dict[str, str]:
+def named(texts: list[str], where: str = "--checkpoint") -> dict[str, str]:
     """Name -> directory of `NAME=DIR`; a directory alone has its own name.
 
     Raises:
@@ -34,10 +34,8 @@ def named(texts: list[str]) -> dict[str, str]:
         if not separator:
             name, place = Path(text).resolve().name, text
         if not name or not place:
-            raise BeingHError(f"`{text}` is no checkpoint", where="--checkpoint", allowed="DIR or NAME=DIR")
+            raise BeingHError(f"`{text}` is no checkpoint", where=where, allowed="DIR or NAME=DIR")
         if name in found:
-            raise BeingHError(
-                f"two checkpoints are called `{name}`", where="--checkpoint", remedy="give them names: NAME=DIR"
-            )
+            raise BeingHError(f"two checkpoints are called `{name}`", where=where, remedy="give them names: NAME=DIR")
         found[name] = place
     return found
