@@ -15,7 +15,7 @@ from beingh_core.data.rollouts_recording import Wanted, record
 from beingh_core.suite.joining import WAYS, Timing
 from beingh_core.suite.journal import Journal
 from beingh_core.suite.running import played
-from beingh_core.suite.trained import held_out_losses, train
+from beingh_core.suite.trained import held_out_losses, is_finished, train
 from beingh_core.train.settings import RunConfig
 
 KEYS = ("checkpoint", "seed")
@@ -92,7 +92,7 @@ def run(given: Experiment) -> Results:
         seeds = range(given.seed, given.seed + given.episodes)
         missing = {case: [seed for seed in seeds if not journal.has(case.name, seed)] for case in given.cases}
         wanted = {case.training for case, left in missing.items() if left} - {""}
-        if wanted:
+        if any(not is_finished(given.trainings[name]) for name in wanted):
             for folder, (what, episodes) in given.recordings.items():
                 print(record(what, folder, episodes, workers=given.workers), flush=True)
         for case, left in missing.items():

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from beingh_core.contract import load_contract
 from beingh_core.data.lerobot.storage import told_when_full
 from beingh_core.evaluate.html import document, picture, table, tiles
 from beingh_core.evaluate.paired import paired_interval
@@ -25,7 +26,8 @@ EFFECTS = ("model", "against", "picked more, 95 % interval", "scenes")
 _MEANING = (
     "Intervals are Wilson's, 95 %; those of an effect are bootstrapped over the scenes, which both have played. Time to pick is the "
     "mean of the successes. Jerk is the root mean square over an episode's ticks of the largest joint's third difference of what was sent, "
-    "and the mean of that over episodes. Held-out losses are those of the last step, over demonstrations that were not taught."
+    "and the mean of that over episodes. Held-out losses are those of the last step, over demonstrations of the body "
+    "that were not taught; with another instruction over all bodies of the model."
 )
 _APART = (
     "Chunks apart: root mean square of what project_inactive changes in a chunk, from the same observations and noise, over the robot's slots, "
@@ -85,9 +87,9 @@ def _figures(planned: Experiment, results: Results) -> list[dict[str, Any]]:
         losses = results.losses.get(case.training, {})
         own = [row["difference"] for row in results.rows if row["checkpoint"] == case.name and "difference" in row]
         apart = {"apart": float(np.sqrt(np.mean(np.square(own))))} if own else {}
-        figures.append(
-            dataclasses.asdict(found[case.name]) | {"robot": case.robot} | apart | {"held_out": dict(losses)}
-        )
+        of_body = losses.get(f"action_loss/{load_contract(case.robot).robot}", losses.get("action_loss"))
+        held_out = {"action_loss": of_body, "other_action_loss": losses.get("other_action_loss")}
+        figures.append(dataclasses.asdict(found[case.name]) | {"robot": case.robot} | apart | {"held_out": held_out})
     return figures
 
 

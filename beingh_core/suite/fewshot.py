@@ -11,6 +11,7 @@ from beingh_core.checkpoint_directory import CONFIG as MODEL_CONFIG
 from beingh_core.checkpoint_directory import checkpoint_directory
 from beingh_core.errors import BeingHError
 from beingh_core.files import read_json
+from beingh_core.model import BeingHConfig
 from beingh_core.suite.experiment import run as run_experiment
 from beingh_core.suite.experiment_report import Effect, write
 from beingh_core.suite.fingerprint import fingerprint
@@ -44,6 +45,13 @@ class Fewshot(Trial):
                 f"{', '.join(map(str, self.freeze)) or 'nothing'}: each once, one at least, none negative", where="--freeze"
             )  # fmt: skip
 
+        for name, place in self.starts.items():
+            if Path(name).name != name or (name == NOTHING) != (place == NOTHING):
+                raise BeingHError(
+                    f"`{name}={place}` names no start", where="--from",
+                    allowed=f"NAME=DIR with a name that can be a folder's, or `{NOTHING}`",
+                )  # fmt: skip
+
     def checkpoint(self, start: str) -> str:
         """Directory of a start; "" for none."""
         place = self.starts[start]
@@ -53,7 +61,8 @@ class Fewshot(Trial):
         """Act layers of the model of a start."""
         place = self.checkpoint(start)
         if place:
-            return int(read_json(Path(place) / MODEL_CONFIG)["llm_config"]["num_hidden_layers"])
+            path = Path(place) / MODEL_CONFIG
+            return BeingHConfig.from_dict(read_json(path), path).decoder.num_layers
         return int(self.base().get("model", {}).get("decoder", {}).get("layers", 0))
 
 

@@ -76,7 +76,7 @@ def experiment(given: Slots) -> tuple[Experiment, list[Effect]]:
     contracts = [loaded(robot) for robot in given.robots]
     cases: list[Case] = []
     effects: list[Effect] = []
-    settings = {"checkpoint": {}, "robots": list(given.robots)}
+    settings = {"checkpoint": {}, "experts": {}, "robots": list(given.robots)}
     if INACTIVE in given.parts:
         settings["checkpoint"] = {"inactive": fingerprint(Path(given.checkpoint))}
         for contract in _known(given.checkpoint, contracts):
@@ -87,7 +87,7 @@ def experiment(given: Slots) -> tuple[Experiment, list[Effect]]:
             ]  # fmt: skip
             effects.append(Effect(first=projected, second=released))
     if not given.is_trained:
-        return given.experiment([], [], cases, settings), effects
+        return given.experiment(contracts, [], cases, settings), effects
     trainings = _trainings(given, contracts)
     for name, (training, bodies) in trainings.items():
         cases += [given.case(f"{name} {body.path.stem}", body, training) for body in bodies]
@@ -95,7 +95,8 @@ def experiment(given: Slots) -> tuple[Experiment, list[Effect]]:
             effects += [
                 Effect(first=f"{name} {body.path.stem}", second=f"{SHARED} {body.path.stem}") for body in bodies
             ]
-    settings["experts"] = {"experts": given.experts} if EXPERTS in given.parts else {}
+    if EXPERTS in given.parts:
+        settings["experts"] = {EXPERTS: given.experts}
     return given.experiment(contracts, [training for training, _ in trainings.values()], cases, settings), effects
 
 

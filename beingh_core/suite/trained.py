@@ -54,10 +54,10 @@ def is_finished(config: RunConfig) -> bool:
 
 
 def held_out_losses(config: RunConfig) -> dict[str, float]:
-    """Losses on held-out episodes at the last step; {} of a training that has not come there."""
+    """Losses on held-out episodes at the last step, see `Run.evaluate`; {} of a training that has not come there."""
     path = Path(config.out) / "log.jsonl"
     if not path.exists():
         return {}
     told = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if '"held_out"' in line]
     last = [one for one in told if one["kind"] == "held_out" and one["step"] == config.training.steps]
-    return {name: value for name, value in last[-1].items() if name.endswith("loss")} if last else {}
+    return {name: value for name, value in last[-1].items() if "loss" in name} if last else {}

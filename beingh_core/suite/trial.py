@@ -160,7 +160,7 @@ class Trial:
         common = {
             "contracts": {c.path.stem: digest(c.path) for c in contracts},
             "urdfs": {c.path.stem: digest(c.urdf_path) for c in contracts},
-            "training": hashlib.sha256(repr(self.base()).encode()).hexdigest(),
+            "training_file": hashlib.sha256(repr(self.base()).encode()).hexdigest(),
             "demonstrations": self.demonstrations,
             "steps": self.steps,
             "seconds": self.seconds,
