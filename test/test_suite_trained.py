@@ -222,7 +222,10 @@ def test_a_run_does_what_is_missing_and_no_more(tmp_path, tiny, monkeypatch):
         fewshot.run(few(out, tiny, steps=21))
     done = len(did)
     fewshot.run(few(out, tiny))  # nothing is missing
-    assert len(did) == done and "| fr3_frozen0 | nothing_frozen0 | +1.00" in (out / "report.md").read_text()
+    assert (
+        len(did) == done
+        and "| fr3_frozen0 | nothing_frozen0 | +1.00 (the same in every scene) | 2 |" in (out / "report.md").read_text()
+    )
 
 
 def test_an_effect_is_over_the_scenes_that_both_have_played():

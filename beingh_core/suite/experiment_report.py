@@ -124,7 +124,10 @@ def _cells(one: Mapping[str, Any]) -> list[str]:
 
 
 def _effect_cells(one: Mapping[str, Any]) -> list[str]:
-    told = "too few scenes" if one["low"] is None else f"{one['more']:+.2f} ({one['low']:+.2f} to {one['high']:+.2f})"
+    interval = f"({one['low']:+.2f} to {one['high']:+.2f})" if one["low"] is not None else ""
+    if one["low"] is not None and one["low"] == one["high"]:  # drawing again what is always the same says nothing
+        interval = "(the same in every scene)"
+    told = f"{one['more']:+.2f} {interval}" if interval else "too few scenes"
     return [one["first"], one["second"], told, str(one["scenes"])]
 
 
