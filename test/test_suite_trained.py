@@ -163,7 +163,7 @@ def test_a_plan_that_cannot_be_done_is_refused_before_anything_is_recorded(other
         ({"robots": ("fr3", "fr3")}, "each once"),
         ({"experts": 1}, "--experts 1"),
         ({"checkpoint": ""}, "no checkpoint"),
-        ({"robots": ("fr3", "so101")}, "a model has one length"),
+        ({"robots": ("fr3", "aloha")}, "a model has one length"),
         ({"robots": ("ur5e_2f85_eef", "xarm7_eef")}, "none of ur5e_2f85_eef, xarm7_eef"),
     ],
 )
