@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from beingh_core.errors import BeingHError
-from beingh_core.suite.options import named
 from beingh_core.suite.lists import listed
+from beingh_core.suite.options import named
 from beingh_core.suite.trial_options import add_trial, trial_of
 
 _FEWSHOT = (
