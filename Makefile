@@ -82,16 +82,15 @@ bench: $(STAMP)
 	@mkdir -p out
 	@$(RUN) -m beingh_core.cli bench ratios --json out/bench.json $(if $(UPDATE),--update)
 
-# Both steps go on where they were interrupted. A model this small trains fastest in one thread: two wait for each other at
+# Scenes from 1000 on: those of `make demo` are never seen in training. Both steps go on where they were interrupted. A model this small trains fastest in one thread: two wait for each other at
 # every layer; a second process makes its batches.
 checkpoint: $(READY)
-	@$(RUN) -m beingh_core.cli sim rollouts --robot "$(ROBOT)" --branches --noise 0.02 --crf 20 --episodes "$(DEMONSTRATIONS)" \
+	@$(RUN) -m beingh_core.cli sim rollouts --robot "$(ROBOT)" --branches --noise 0.02 --crf 20 --episodes "$(DEMONSTRATIONS)" --seed 1000 \
 		$(PICKS) --workers 0 --out "out/demonstrations/$(ROBOT)"
 	@$(RUN) -m beingh_core.train --config "config/train/$(ROBOT)_cubes.yaml" --threads 1
 	@$(call KEEP,$(ROBOT)_cubes)
 	@echo "wrote checkpoints/$(ROBOT)_cubes; see it: make demo ROBOT=$(ROBOT) CHECKPOINT=checkpoints/$(ROBOT)_cubes"
 
-# Scenes from 1000 on: those of `make demo` are never seen in training.
 generalist: $(READY)
 	@for spec in $(BODIES); do \
 		$(RUN) -m beingh_core.cli sim rollouts --robot "$${spec%%:*}" --branches --noise 0.02 --crf 20 --episodes "$${spec##*:}" --seed 1000 \
