@@ -53,10 +53,25 @@ def test_statistics_are_borrowed_of_another_robot_that_has_all_signals(two):
     assert suite.lenders(str(two), contracts) == {"fr3": "other"}
     assert suite.lenders(str(CHECKPOINT), contracts) == {}
     path = two / "other_metadata.json"
-    metadata = json.loads(path.read_text())
-    del metadata["other"]["statistics"]["state"]["eef_position"]
-    path.write_text(json.dumps(metadata))
-    assert suite.lenders(str(two), contracts) == {}
+    whole = path.read_text()
+
+    def change(of):
+        metadata = json.loads(whole)
+        of(metadata["other"]["statistics"])
+        path.write_text(json.dumps(metadata))
+
+    narrower = {
+        kind: values[:2] for kind, values in json.loads(whole)["other"]["statistics"]["state"]["eef_position"].items()
+    }
+    for of in (
+        lambda statistics: statistics["state"].pop("eef_position"),
+        lambda statistics: statistics.pop("action"),
+        lambda statistics: statistics["state"].update(eef_position=narrower),
+    ):
+        change(of)
+        assert suite.lenders(str(two), contracts) == {}
+    change(lambda statistics: statistics["state"].update(other=narrower))
+    assert suite.lenders(str(two), contracts) == {"fr3": "other"}
 
 
 def test_a_run_plays_what_is_missing_and_no_more(tmp_path, monkeypatch, capsys):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from beingh_core.errors import BeingHError
 from beingh_core.policy.checkpoint_check import check_checkpoint, robots_of
 from beingh_core.policy.metadata import load_metadata
 from beingh_core.suite.bodies_report import write
-from beingh_core.suite.fingerprint import fingerprint
+from beingh_core.suite.fingerprint import digest, fingerprint
 from beingh_core.suite.joining import Timing, Uac
 from beingh_core.suite.journal import Journal
 from beingh_core.suite.plan import check_counts, each_once
@@ -70,33 +69,40 @@ class Bodies:
             contracts[contract.robot] = contract
         return contracts
 
-    def jobs(self, lent: dict[str, str]) -> Iterator[tuple[str, str, int]]:
+    def jobs(self, robots: Iterable[str], lent: Container[str]) -> Iterator[tuple[str, str, int]]:
         """(robot, kind, seed) of every episode, scene by scene.
 
         Args:
-            lent: See `lenders`; the control of statistics leaves out robots that are not in it.
+            robots: Names of the robots.
+            lent: Those of which `lenders` has one; the control of statistics leaves the others out.
         """
         kinds = [TOLD] + [INSTRUCTION] * self.wrong_instruction + [STATISTICS] * self.wrong_statistics
-        for seed, robot, kind in itertools.product(
-            range(self.seed, self.seed + self.episodes), self.robots, kinds
-        ):  # fmt: skip
-            if kind != STATISTICS or load_contract(robot).robot in lent:
+        seeds = range(self.seed, self.seed + self.episodes)
+        for seed, robot, kind in itertools.product(seeds, list(robots), kinds):
+            if kind != STATISTICS or robot in lent:
                 yield robot, kind, seed
 
 
 def lenders(checkpoint: str, contracts: dict[str, RobotContract]) -> dict[str, str]:
-    """Robot -> a data set of another robot in the checkpoint that has statistics of every signal that it normalises."""
-    directory, found = checkpoint_directory(checkpoint), {}
+    """Robot -> a data set of another robot in the checkpoint that has statistics, as wide, of every signal that it normalises."""
+    directory = checkpoint_directory(checkpoint)
+    statistics_of = lambda name: load_metadata(directory, name).merged["statistics"]
+    found: dict[str, str] = {}
     for robot, contract in contracts.items():
+        own = statistics_of(contract.policy.dataset_name)
+        keys = [key for key, way in contract.policy.normalization.items() if way != "none"]
         for name, other in robots_of(checkpoint).items():
-            if other != robot and _has_all(load_metadata(directory, name).merged["statistics"], contract):
+            if other != robot and keys and all(_are_alike(own, statistics_of(name), key) for key in keys):
                 found.setdefault(robot, name)
     return found
 
 
-def _has_all(statistics, contract: RobotContract) -> bool:
-    own = [key.partition(".") for key, way in contract.policy.normalization.items() if way != "none"]
-    return bool(own) and all(key in statistics[side] for side, _, key in own)
+def _are_alike(first: Mapping, second: Mapping, key: str) -> bool:
+    """Whether both have statistics of `state.SLOT` or `action.SLOT`, of the same kinds and widths."""
+    side, _, slot = key.partition(".")
+    one, two = ((of.get(side) or {}).get(slot) for of in (first, second))
+    widths = lambda rows: {name: len(row) for name, row in rows.items() if row is not None}
+    return bool(one) and bool(two) and widths(one) == widths(two)
 
 
 def run(given: Bodies) -> Path:
@@ -107,24 +113,23 @@ def run(given: Bodies) -> Path:
     """
     contracts = given.check()
     lent = lenders(given.checkpoint, contracts)
-    hashes = lambda path: hashlib.sha256(path.read_bytes()).hexdigest()
     settings = {
         "checkpoint": fingerprint(Path(given.checkpoint)),
-        "contracts": {robot: hashes(contract.path) for robot, contract in contracts.items()},
-        "urdfs": {robot: hashes(contract.urdf_path) for robot, contract in contracts.items()},
+        "contracts": {robot: digest(contract.path) for robot, contract in contracts.items()},
+        "urdfs": {robot: digest(contract.urdf_path) for robot, contract in contracts.items()},
         "seconds": given.seconds,
     }
-    names = dict(zip(given.robots, contracts))
-    wanted = [(robot, kind, seed) for robot, kind, seed in given.jobs(lent)]
+    places = dict(zip(contracts, given.robots))
+    wanted = list(given.jobs(contracts, lent))
     with Journal(given.out, settings, KEYS) as journal:
-        missing = [job for job in wanted if not journal.has(names[job[0]], *job[1:])]
+        missing = [job for job in wanted if not journal.has(*job)]
         begin_s = time.monotonic()
-        jobs = [(given, *job, lent.get(names[job[0]], "")) for job in missing]
+        jobs = [(given, places[robot], kind, seed, lent.get(robot, "")) for robot, kind, seed in missing]
         for done, row in enumerate(played(play, jobs, given.workers), start=1):
             journal.add(row)
             if done % 20 == 0 or done == len(missing):
                 print(f"{done} of {len(missing)} episodes, {time.monotonic() - begin_s:.0f} s", flush=True)
-        keys = {(names[robot], kind, seed) for robot, kind, seed in wanted}
+        keys = set(wanted)
         rows = [row for row in journal.rows if journal.key(row) in keys]
     without = [robot for robot in contracts if robot not in lent] if given.wrong_statistics else []
     write(given.out, given.checkpoint, rows, without)

@@ -1,4 +1,4 @@
-"""What tells one checkpoint from another."""
+"""What tells one checkpoint, contract or description from another."""
 
 from __future__ import annotations
 
@@ -18,3 +18,8 @@ def fingerprint(directory: Path) -> str:
                 while block := file.read(1 << 20):
                     digest.update(block)
     return digest.hexdigest()
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from beingh_core.contract import RobotContract, load_contract
-from beingh_core.suite.fingerprint import fingerprint
+from beingh_core.suite.fingerprint import digest, fingerprint
 from beingh_core.suite.journal import Journal
 from beingh_core.suite.plan import Experiment
 
@@ -31,8 +30,8 @@ def rows_of(given: Experiment, contract: RobotContract, keys: tuple[str, ...], p
     """
     settings = {
         "robot": contract.robot,
-        "contract": hashlib.sha256(contract.path.read_bytes()).hexdigest(),
-        "urdf": hashlib.sha256(contract.urdf_path.read_bytes()).hexdigest(),
+        "contract": digest(contract.path),
+        "urdf": digest(contract.urdf_path),
         "checkpoints": {name: fingerprint(Path(place)) for name, place in given.checkpoints.items()},
         **given.settings(),
         "seconds": given.seconds,
