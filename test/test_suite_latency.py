@@ -133,7 +133,7 @@ def test_a_run_plays_what_is_missing_and_no_more(tmp_path, monkeypatch, capsys):
         (("--methods", "uca"), "there is no method `uca`"),
         (("--methods", "uac,uac"), "each once"),
         (("--delays", ""), "each once, and one at least"),
-        (("--delays", "0,x"), "no list of steps"),
+        (("--delays", "0,x"), "no list of numbers"),
         (("--delays", "17"), "0 to 16 steps"),
         (("--delays", "16", "--jitter", 1), "0 to 16 steps"),
         (("--delays", "-1"), "0 to 16 steps"),

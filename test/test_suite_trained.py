@@ -134,7 +134,7 @@ def test_a_moved_contract_has_other_slots_and_nothing_else(tmp_path):
         ({"steps": 0}, "0 steps"),
         ({"episodes": 0}, "0 episodes"),
         ({"seconds": float("nan")}, "nan s"),
-        ({"seed": 5}, "scenes 0 to 5 are demonstrated"),
+        ({"seed": 15}, "scenes 0 to 15 may be demonstrated"),  # 6 episodes, and 10 attempts that failed
         ({"workers": -1}, "--workers -1"),
         ({"freeze": ()}, "one at least"),
         ({"freeze": (1, 1)}, "each once"),
@@ -145,6 +145,11 @@ def test_a_moved_contract_has_other_slots_and_nothing_else(tmp_path):
         ({"starts": {"nothing": CHECKPOINT}}, "names no start"),
         ({"config": "nowhere.yaml"}, "nowhere.yaml"),
         ({"changes": ("training.stepps=3",)}, "stepps"),
+        ({"changes": ("training.steps=3",)}, "--steps N"),
+        ({"changes": ("out=elsewhere",)}, "--out DIR"),
+        ({"changes": ("data.datasets.0=5",)}, "command line: data.datasets.0"),
+        ({"changes": ("model=null",)}, "command line: model"),
+        ({"changes": ("optimiser.warmup_steps=x",)}, "command line: optimiser.warmup_steps"),
         ({"robot": "nobody"}, "nobody"),
     ],
 )
@@ -161,6 +166,8 @@ def test_a_plan_that_cannot_be_done_is_refused_before_anything_is_recorded(other
         ({"parts": ()}, "one at least"),
         ({"robots": ("fr3",)}, "1 robots"),
         ({"robots": ("fr3", "fr3")}, "each once"),
+        ({"robots": ("fr3", "config/robots/fr3.yaml")}, "each once"),
+        ({"robots": ("fr3", "fr3_hand")}, "each once"),
         ({"experts": 1}, "--experts 1"),
         ({"checkpoint": ""}, "no checkpoint"),
         ({"robots": ("fr3", "aloha")}, "a model has one length"),
@@ -220,6 +227,8 @@ def test_a_run_does_what_is_missing_and_no_more(tmp_path, tiny, monkeypatch):
     assert [one["successes"] for one in figures["models"]] == [2, 2, 2]
     with pytest.raises(BeingHError, match="steps 20, not 21"):
         fewshot.run(few(out, tiny, steps=21))
+    with pytest.raises(BeingHError, match="robot 'fr3', not 'xarm7_eef'"):  # rows tell models, and not robots
+        fewshot.run(few(out, tiny, robot="xarm7_eef"))
     done = len(did)
     fewshot.run(few(out, tiny))  # nothing is missing
     assert (
@@ -239,7 +248,8 @@ def test_held_out_losses_are_those_of_the_last_step(tmp_path, tiny):
     assert held_out_losses(config) == {} and not is_finished(config)
     Path(config.out).mkdir(parents=True)
     lines = [{"kind": "held_out", "step": step, "action_loss": 1.0 / step, "share_lost": 0.5} for step in (10, 20)]
-    (Path(config.out) / "log.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
+    torn = '{"kind": "held_out", "st\n'  # of a process that was killed
+    (Path(config.out) / "log.jsonl").write_text(torn + "".join(json.dumps(one) + "\n" for one in lines))
     assert held_out_losses(config) == {"action_loss": 0.05}
 
 

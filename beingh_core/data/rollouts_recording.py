@@ -98,7 +98,7 @@ def record(wanted: Wanted, out: Path, episodes: int, seed: int = 0, workers: int
                 writer.commit(staged)
                 _tell(writer.episodes, episodes, begin_s)
             failed += staged is None
-            if failed > max(10, episodes):
+            if failed > most_failures(episodes):
                 raise BeingHError(
                     f"{failed} attempts failed", where=contract.path, remedy="look at `make demo ROBOT=...`"
                 )
@@ -109,6 +109,11 @@ def record(wanted: Wanted, out: Path, episodes: int, seed: int = 0, workers: int
         return f"{out}: all {recorded} episodes are there already"
     speed = robot_s / max(1e-9, time.monotonic() - begin_s)
     return f"{out}: {recorded} episodes; {failed} failed attempts were left out; {speed:.1f} times real time"
+
+
+def most_failures(episodes: int) -> int:
+    """How many attempts may fail beside so many episodes; each has a scene of its own."""
+    return max(10, episodes)
 
 
 def _tell(done: int, of: int, begin_s: float) -> None:

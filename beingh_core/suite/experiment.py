@@ -14,7 +14,7 @@ from beingh_core.contract import load_contract
 from beingh_core.data.rollouts_recording import Wanted, record
 from beingh_core.suite.joining import WAYS, Timing
 from beingh_core.suite.journal import Journal
-from beingh_core.suite.running import played
+from beingh_core.suite.running import played, player_of
 from beingh_core.suite.trained import held_out_losses, is_finished, train
 from beingh_core.train.settings import RunConfig
 
@@ -112,7 +112,7 @@ def play(case: Case, seed: int, seconds: float) -> dict[str, Any]:
     """The row of an episode; the simulator and the newest model stay in memory."""
     from beingh_core.suite.compared import Compared
 
-    player, policy = _player(case.robot), _policy(case.robot, case.checkpoint)
+    player, policy = player_of(case.robot), _policy(case.robot, case.checkpoint)
     policy.project_inactive = case.project_inactive
     shown = Compared(policy) if case.compared else policy
     delay = player.contract.uac.delay_steps
@@ -121,13 +121,6 @@ def play(case: Case, seed: int, seconds: float) -> dict[str, Any]:
     told = {"checkpoint": case.name, "method": METHOD, "delay": delay, "seed": seed, "lock": timing.lock}
     told |= {"difference": shown.difference} if case.compared else {}
     return told | {"trained_delay": policy.trained_delay} | dataclasses.asdict(episode)
-
-
-@functools.cache
-def _player(robot: str):
-    from beingh_core.suite.episode import Player
-
-    return Player(load_contract(robot))
 
 
 @functools.lru_cache(maxsize=1)

@@ -90,7 +90,7 @@ def experiment(given: Fewshot):
     prints = {
         start: fingerprint(Path(place)) if (place := given.checkpoint(start)) else NOTHING for start in given.starts
     }
-    return given.experiment([contract], list(trainings.values()), cases, {"from": prints})
+    return given.experiment([contract], list(trainings.values()), cases, {"robot": contract.path.stem, "from": prints})
 
 
 def name_of(start: str, depth: int) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from beingh_core.errors import BeingHError
-from beingh_core.suite.lists import listed
+from beingh_core.suite.lists import numbers
 from beingh_core.suite.options import named
 from beingh_core.suite.trial_options import add_trial, trial_of
 
@@ -38,14 +37,5 @@ def _fewshot(given: argparse.Namespace) -> None:
     from beingh_core.suite.fewshot import Fewshot, run
 
     starts = named(given.starts, "--from")
-    out = run(Fewshot(robot=given.robot, starts=starts, freeze=_depths(given.freeze), **trial_of(given)))
+    out = run(Fewshot(robot=given.robot, starts=starts, freeze=numbers(given.freeze, "--freeze"), **trial_of(given)))
     print(f"{out / 'report.html'}")
-
-
-def _depths(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in listed(text))
-    except ValueError:
-        raise BeingHError(
-            f"`{text}` is no list of layers", where="--freeze", allowed="whole numbers, as 0,2,4"
-        ) from None

@@ -19,4 +19,4 @@ def numbers(text: str, option: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in listed(text))
     except ValueError:
-        raise BeingHError(f"`{text}` is no list of steps", where=option, allowed="whole numbers, as 0,2,4") from None
+        raise BeingHError(f"`{text}` is no list of numbers", where=option, allowed="whole numbers, as 0,2,4") from None

@@ -14,6 +14,7 @@ from beingh_core.suite.experiment import run as run_experiment
 from beingh_core.suite.experiment_report import Effect, write
 from beingh_core.suite.fingerprint import fingerprint
 from beingh_core.suite.moved_slots import moved
+from beingh_core.suite.plan import each_once
 from beingh_core.suite.trial import Trial, loaded
 
 INACTIVE, SEPARATE, EXPERTS = PARTS = ("inactive", "separate", "experts")
@@ -48,9 +49,8 @@ class Slots(Trial):
                 raise BeingHError(
                     f"there is no part `{part}`", where="--parts", allowed=PARTS, remedy=did_you_mean(part, PARTS)
                 )
-        for name, values in (("--parts", self.parts), ("--robots", self.robots)):
-            if not values or len(set(values)) < len(values):
-                raise BeingHError(f"{', '.join(values) or 'nothing'}: each once, and one at least", where=name)
+        each_once("--parts", self.parts)
+        each_once("--robots", self.robots)
         if self.is_trained and len(self.robots) != 2:
             raise BeingHError(
                 f"{len(self.robots)} robots: {SEPARATE} and {EXPERTS} train a model of two", where="--robots", allowed="2 robots",
@@ -71,9 +71,12 @@ def experiment(given: Slots) -> tuple[Experiment, list[Effect]]:
     """What is recorded, trained and played, and which cases are compared.
 
     Raises:
-        BeingHError: The checkpoint knows none of the robots; two robots have other chunk lengths; see `Trial` and `moved`.
+        BeingHError: Two contracts are of one robot; the checkpoint knows none of the robots; two robots have other chunk
+            lengths; see `Trial` and `moved`.
     """
     contracts = [loaded(robot) for robot in given.robots]
+    each_once("--robots", tuple(contract.robot for contract in contracts))
+    each_once("--robots", tuple(contract.path.stem for contract in contracts))  # which name folders and rows
     cases: list[Case] = []
     effects: list[Effect] = []
     settings = {"checkpoint": {}, "experts": {}, "robots": list(given.robots)}

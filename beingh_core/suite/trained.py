@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,6 +59,9 @@ def held_out_losses(config: RunConfig) -> dict[str, float]:
     path = Path(config.out) / "log.jsonl"
     if not path.exists():
         return {}
-    told = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if '"held_out"' in line]
+    told = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        with contextlib.suppress(ValueError):  # what a killed process left of a line
+            told.append(json.loads(line))
     last = [one for one in told if one["kind"] == "held_out" and one["step"] == config.training.steps]
     return {name: value for name, value in last[-1].items() if "loss" in name} if last else {}

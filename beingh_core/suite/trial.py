@@ -12,16 +12,24 @@ from typing import Any
 from beingh_core.contract import RobotContract, load_contract
 from beingh_core.contract.paths import find_in_package
 from beingh_core.contract.reader import read_yaml
-from beingh_core.data.rollouts_recording import Wanted
+from beingh_core.data.rollouts_recording import Wanted, most_failures
 from beingh_core.errors import BeingHError
 from beingh_core.suite.experiment import Case, Experiment
-from beingh_core.suite.plan import MOST_EPISODES, MOST_SEED
+from beingh_core.suite.fingerprint import digest
+from beingh_core.suite.plan import MOST_EPISODES, MOST_SEED, check_counts
 from beingh_core.suite.trained import checkpoint_of
-from beingh_core.train.overrides import overridden
+from beingh_core.train.overrides import blamed, overridden
 from beingh_core.train.settings import RunConfig
 
 INSTRUCTIONS = ("pick up the {colour} cube", "grasp the {colour} cube", "lift the {colour} cube")
 _HELD_OUT = 5  # one episode beside each so many is only measured with
+_MOST_STEPS = 1_000_000_000
+# What `training` sets -> how else it is asked for.
+_PLANNED = {
+    "out": "; --out DIR", "name": "", "checkpoint": "", "start": "", "data.datasets": "", "data.held_out": "; --demonstrations N",
+    "data.cache": "", "model.action_chunk_length": "", "training.steps": "; --steps N", "training.freeze_act_layers": "",
+    "evaluate.every": "",
+}  # fmt: skip
 _NOISE, _CRF = 0.02, 20  # as the demonstrations of the committed checkpoints were recorded
 
 
@@ -51,23 +59,19 @@ class Trial:
     out: Path
 
     def __post_init__(self) -> None:
-        if not 1 <= self.demonstrations <= MOST_EPISODES or not 1 <= self.steps <= 1_000_000_000:
+        if not 1 <= self.demonstrations <= MOST_EPISODES or not 1 <= self.steps <= _MOST_STEPS:
             raise BeingHError(
                 f"{self.demonstrations} demonstrations, {self.steps} steps",
                 where="--demonstrations, --steps",
                 allowed=f"1 to {MOST_EPISODES} demonstrations, 1 step or more",
             )
-        if not 1 <= self.episodes <= MOST_EPISODES or not 1.0 <= self.seconds <= 3600.0:
+        check_counts(self.episodes, self.seed, self.seconds, self.workers)
+        tried = self.recorded + most_failures(self.recorded)
+        if self.seed < tried:
             raise BeingHError(
-                f"{self.episodes} episodes of {self.seconds:g} s", where="--episodes, --seconds",
-                allowed=f"1 to {MOST_EPISODES} episodes of 1 to 3600 s",
+                f"the scenes 0 to {tried - 1} may be demonstrated, failed attempts counted", where=f"--seed {self.seed}",
+                allowed=f"{tried} to {MOST_SEED}",
             )  # fmt: skip
-        if not self.recorded <= self.seed <= MOST_SEED:
-            raise BeingHError(
-                f"--seed {self.seed}: the scenes 0 to {self.recorded - 1} are demonstrated", allowed=f"{self.recorded} to {MOST_SEED}"
-            )  # fmt: skip
-        if not 0 <= self.workers <= 1024:
-            raise BeingHError(f"--workers {self.workers}", allowed="0 to 1024")
 
     @property
     def recorded(self) -> int:
@@ -78,12 +82,26 @@ class Trial:
         """What the training file says, with the changes.
 
         Raises:
-            BeingHError: It cannot be read, or a change names an unknown key.
+            BeingHError: It cannot be read, makes no run, or a change names a key that is unknown or that the plan decides.
         """
+        for change in self.changes:
+            if (key := change.partition("=")[0].strip()) in _PLANNED:
+                raise BeingHError(
+                    f"`{key}` follows from the plan",
+                    where=f"command line: {change}",
+                    remedy=f"leave it out{_PLANNED[key]}",
+                )
         path = Path(self.config)
         if not path.exists():
             path = find_in_package(self.config) or path
-        return overridden(read_yaml(path).data, self.changes, RunConfig)
+        raw = overridden(read_yaml(path).data, self.changes, RunConfig)
+        training = raw.get("training", {})
+        long = {"training": {**training, "steps": _MOST_STEPS}} if isinstance(training, dict) else {}  # for any warm-up
+        try:
+            RunConfig.from_dict(raw | long, path)
+        except BeingHError as error:
+            raise blamed(error, path, self.changes) from None
+        return raw
 
     def dataset(self, contract: RobotContract) -> Path:
         """Folder of a body's demonstrations."""
@@ -122,6 +140,7 @@ class Trial:
         raw, own = copy.deepcopy(self.base()), self.out / "trainings" / name
         like = dict(next(iter(raw.get("data", {}).get("datasets", ())), {}))
         branches = like.get("branches", {})
+        raw.pop("start", None)
         raw["out"], raw["name"], raw["checkpoint"] = str(own), "suite", checkpoint
         raw["data"] = {
             **raw.get("data", {}), "held_out": (self.recorded - self.demonstrations) / self.recorded, "cache": str(own / "cache"),
@@ -156,7 +175,6 @@ class Trial:
         settings: Mapping[str, Any],
     ) -> Experiment:
         """Everything; `settings` are those of the plan beside the common ones."""
-        digest = lambda path: hashlib.sha256(path.read_bytes()).hexdigest()
         common = {
             "contracts": {c.path.stem: digest(c.path) for c in contracts},
             "urdfs": {c.path.stem: digest(c.urdf_path) for c in contracts},
