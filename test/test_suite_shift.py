@@ -175,6 +175,8 @@ def test_points_and_gains_by_hand():
     [told] = gains(rows)
     assert "1 passes of MPG against none, over 8 pairs of episodes: share of picks +0.75 (+0." in told
     assert gains(rows[:8]) == gains(rows[8:]) == []
+    [alone] = gains([row(success=False), row(mpg="1")])  # one pair has a difference, and no interval
+    assert "share of picks +1.00 (too few scenes for an interval" in alone
 
 
 def run(out, *words):
@@ -212,12 +214,14 @@ def test_a_run_plays_what_is_missing_and_reports_all(tmp_path, monkeypatch, caps
     [
         (("--shifts", ""), "each once, and one at least"),
         (("--shifts", "noise:20,noise:20.0"), "each once"),
+        (("--shifts", "noise:20,noise:20.0000001"), "each once"),  # rows hold both as noise:20
+        (("--shifts", "brightness:1.0000001"), "impossible or none"),
         (("--mpg", "0"), "`0` is no number of passes"),
         (("--mpg", "17"), "mpg_refinement_iters"),
         (("--mpg", "off,off"), "each once"),
         (("--steps", "0"), "num_inference_timesteps"),
         (("--steps", "60"), "more than 100 evaluations"),
-        (("--steps", "x"), "no list of steps"),
+        (("--steps", "x"), "no list of numbers"),
         (("--cameras", "nose"), "no view `nose`"),
         (("--delay", 17), "0 to 16 steps"),
         (("--episodes", 0), "0 episodes"),

@@ -75,7 +75,7 @@ def gains(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             )
             told.append(
                 f"{checkpoint}, {steps} Euler steps: {mpg} passes of MPG against none, over {len(shared)} pairs of episodes: share of "
-                f"picks {found.difference or 0.0:+.2f} ({interval}; 95 %, bootstrap over scenes)."
+                f"picks {found.first_mean - found.second_mean:+.2f} ({interval}; 95 %, bootstrap over scenes)."
             )
     return told
 

@@ -84,7 +84,7 @@ class Shift:
         try:
             if bool(colon) == (kind == NONE):
                 raise ValueError
-            return cls(kind, float(strength)) if colon else cls(kind)
+            return cls(kind, float(f"{float(strength):g}")) if colon else cls(kind)  # as it is written in rows
         except ValueError:
             raise BeingHError(
                 f"`{text}` is no shift", where="--shifts", allowed="none, or KIND:STRENGTH such as brightness:0.5"
