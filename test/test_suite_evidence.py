@@ -114,6 +114,12 @@ def test_an_experiment_that_fails_costs_only_its_own_claims(small, tmp_path, cap
     assert "0 to 16 steps" in capfd.readouterr().err
 
 
+def test_a_file_in_place_of_the_folder_is_told(tmp_path, capsys):
+    (tmp_path / "x").touch()
+    assert main(["evidence", "--only", "latency", "--out", str(tmp_path / "x")]) == 2
+    assert "no folder can be made here" in capsys.readouterr().err
+
+
 def test_an_unknown_experiment_is_refused(tmp_path, capsys):
     assert main(["evidence", "--only", "latncy", "--out", str(tmp_path / "x")]) == 2
     assert "no experiment `latncy`" in capsys.readouterr().err and not (tmp_path / "x").exists()

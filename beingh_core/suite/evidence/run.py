@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from beingh_core.data.lerobot.storage import told_when_full
 from beingh_core.errors import BeingHError, did_you_mean
 from beingh_core.interrupts import INTERRUPTED
 from beingh_core.suite.evidence.claim import UNTESTED, Claim, Experiment, Finding
@@ -61,7 +62,8 @@ def run(given: Evidence) -> int:
     ready = [one for one in given.experiments if not one.missing()]
     minutes = sum(one.minutes[not given.quick] for one in ready)
     print(f"{len(ready)} of {len(given.experiments)} experiments, about {minutes:.0f} minutes of one core", flush=True)
-    given.out.mkdir(parents=True, exist_ok=True)
+    with told_when_full(given.out):
+        given.out.mkdir(parents=True, exist_ok=True)
     failed = {}
     for number, experiment in enumerate(given.experiments, start=1):
         begin_s, why = time.monotonic(), experiment.missing()
