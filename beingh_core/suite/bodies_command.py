@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from beingh_core.suite.lists import listed
+from beingh_core.suite.options import add_scenes
 
 _BODIES = (
     "Lets one checkpoint pick told cubes with several robots in the simulator, without ROS and on a virtual clock: the result "
@@ -25,11 +25,7 @@ def add_bodies(verbs) -> None:
     add("--robots", required=True, metavar="ROBOT,...", help="robot contracts: names or paths")
     add("--wrong-instruction", action="store_true", help="also tell another cube than the one that is judged")
     add("--wrong-statistics", action="store_true", help="also scale numbers with another robot's statistics")
-    add("--episodes", type=int, default=20, help="of each robot and kind")
-    add("--seed", type=int, default=0, help="scene of the first episode; the following ones count up")
-    add("--seconds", type=float, default=20.0, help="longest time of an episode")
-    add("--workers", type=int, default=1, help="processes; 0 for one on each processor")
-    add("--out", type=Path, default=Path("out/suite/bodies"), metavar="DIR", help="folder of the rows and the report")
+    add_scenes(parser, "of each robot and kind", "out/suite/bodies")
     parser.set_defaults(run=_bodies)
 
 

@@ -14,6 +14,7 @@ from beingh_core.data.lerobot.storage import told_when_full
 from beingh_core.evaluate.html import document, picture, table
 from beingh_core.evaluate.intervals import wilson
 from beingh_core.evaluate.plots import plt, png
+from beingh_core.suite.report import markdown_table, number
 
 HEAD = (
     "robot", "kind", "picked", "share, 95 % interval", "picked what it was told", "time to pick [s]", "late chunks",
@@ -93,8 +94,7 @@ def write(out: Path, checkpoint: str, rows: Sequence[Mapping[str, Any]], without
         *(f"{robot}: no other robot of this checkpoint has statistics of its signals." for robot in without),
     ]
     drawn = _picture(found)
-    lines = ["# Bodies", "", *(line for text in told for line in (text, "")), "| " + " | ".join(HEAD) + " |"]
-    lines += ["|" + "---|" * len(HEAD), *("| " + " | ".join(row) + " |" for row in cells)]
+    lines = ["# Bodies", "", *(line for text in told for line in (text, "")), *markdown_table(HEAD, cells)]
     parts = ["<h1>One checkpoint, several bodies</h1>", *(f"<p class=soft>{escape(text)}</p>" for text in told)]
     page = document("Being-H: bodies", [*parts, picture("Share of picks", drawn), table(HEAD, cells)])
     with told_when_full(out):
@@ -112,7 +112,7 @@ def _cells(body: Body) -> list[str]:
         f"{body.successes} of {body.episodes}",
         f"{body.share:.2f} ({body.low:.2f} to {body.high:.2f})",
         str(body.told),
-        "" if body.time_s is None else f"{body.time_s:.1f}",
+        number(body.time_s, 1),
         str(body.late),
         str(body.broken),
     ]

@@ -17,6 +17,7 @@ from beingh_core.evaluate.html import document, picture, table, tiles
 from beingh_core.evaluate.paired import paired_interval
 from beingh_core.suite.experiment import Experiment, Results
 from beingh_core.suite.points import points
+from beingh_core.suite.report import markdown_table, number
 
 HEAD = (
     "model", "picked", "share, 95 % interval", "time to pick [s]", "jerk [rad/s³]", "chunks apart", "held-out loss",
@@ -67,8 +68,8 @@ def write(
     with told_when_full(planned.out):
         kept = {"models": figures, "effects": compared}
         (planned.out / "figures.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-        text = [f"# {title}", "", *(line for one in told for line in (one, "")), *_markdown(HEAD, cells)]
-        text += ["", *_markdown(EFFECTS, rows)] if rows else []
+        text = [f"# {title}", "", *(line for one in told for line in (one, "")), *markdown_table(HEAD, cells)]
+        text += ["", *markdown_table(EFFECTS, rows)] if rows else []
         (planned.out / "report.md").write_text("\n".join(text) + "\n", encoding="utf-8")
         for name, (_, png) in pictures.items():
             (planned.out / f"{name}.png").write_bytes(png)
@@ -109,7 +110,6 @@ def _effect(one: Effect, results: Results) -> dict[str, Any]:
 
 
 def _cells(one: Mapping[str, Any]) -> list[str]:
-    number = lambda value, digits: "" if value is None else f"{value:.{digits}f}"
     share = one["successes"] / one["episodes"]
     return [
         one["checkpoint"],
@@ -129,8 +129,3 @@ def _effect_cells(one: Mapping[str, Any]) -> list[str]:
         interval = "(the same in every scene)"
     told = f"{one['more']:+.2f} {interval}" if interval else "too few scenes"
     return [one["first"], one["second"], told, str(one["scenes"])]
-
-
-def _markdown(head: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
-    rows = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return rows + ["| " + " | ".join(row) + " |" for row in cells]

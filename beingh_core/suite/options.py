@@ -15,11 +15,34 @@ def add_experiment(parser: argparse.ArgumentParser, out: str) -> None:
     add(
         "--checkpoint", action="append", required=True, metavar="[NAME=]DIR", help="may be given several times, by name"
     )
-    add("--episodes", type=int, default=20, help="of each point")
-    add("--seed", type=int, default=0, help="scene of the first episode; the following ones count up")
+    add_scenes(parser, "of each point", out)
+
+
+def add_scenes(
+    parser: argparse.ArgumentParser,
+    episodes: str,
+    out: str,
+    *,
+    seed: int = 0,
+    workers: str = "processes",
+    kept: str = "the rows and the report",
+) -> None:
+    """The options of what is played.
+
+    Args:
+        parser: Of the command.
+        episodes: Of what so many are played.
+        out: The folder by default.
+        seed: The first scene by default.
+        workers: What they are.
+        kept: What is in the folder.
+    """
+    add = parser.add_argument
+    add("--episodes", type=int, default=20, help=episodes)
+    add("--seed", type=int, default=seed, help="scene of the first episode; the following ones count up")
     add("--seconds", type=float, default=20.0, help="longest time of an episode")
-    add("--workers", type=int, default=1, help="processes; 0 for one on each processor")
-    add("--out", type=Path, default=Path(out), metavar="DIR", help="folder of the rows and the report")
+    add("--workers", type=int, default=1, help=f"{workers}; 0 for one on each processor")
+    add("--out", type=Path, default=Path(out), metavar="DIR", help=f"folder of {kept}")
 
 
 def named(texts: list[str], where: str = "--checkpoint") -> dict[str, str]:

@@ -57,9 +57,7 @@ class Report:
 
     def _markdown(self) -> str:
         lines = [f"# {self.name}", "", *(line for text in self.told for line in (text, ""))]
-        lines += ["| " + " | ".join(self.head) + " |", "|" + "---|" * len(self.head)]
-        lines += ["| " + " | ".join(row) + " |" for row in self.cells]
-        return "\n".join(lines) + "\n"
+        return "\n".join([*lines, *markdown_table(self.head, self.cells)]) + "\n"
 
     def _page(self) -> str:
         broken = sum(point.broken for point in self.found)
@@ -72,6 +70,12 @@ class Report:
         parts += [tiles(shown), *(picture(title, png) for title, png in self.pictures.values())]
         table_of_all = table(self.head, self.cells)
         return document(f"Being-H: {self.title}", [*parts, "<h2>Every point</h2>", table_of_all])
+
+
+def markdown_table(head: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
+    """Its lines."""
+    rows = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return rows + ["| " + " | ".join(row) + " |" for row in cells]
 
 
 def number(value: float | None, digits: int) -> str:

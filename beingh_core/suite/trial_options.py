@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
+
+from beingh_core.suite.options import add_scenes
+from beingh_core.train.command import between_options
 
 CONFIG = "config/train/fr3_cubes.yaml"
 
@@ -20,11 +22,11 @@ def add_trial(parser: argparse.ArgumentParser, out: str) -> None:
     )
     add("--steps", type=int, default=500, help="of each training")
     add("--config", default=CONFIG, metavar="FILE", help="training file: manner, and sizes of a model from nothing")
-    add("--episodes", type=int, default=20, help="of each model")
-    add("--seed", type=int, default=100_000, help="scene of the first episode; the following ones count up")
-    add("--seconds", type=float, default=20.0, help="longest time of an episode")
-    add("--workers", type=int, default=1, help="processes that record and play; 0 for one on each processor")
-    add("--out", type=Path, default=Path(out), metavar="DIR", help="folder of datasets, trainings, rows and the report")
+    add_scenes(
+        parser, "of each model", out, seed=100_000, workers="processes that record and play",
+        kept="datasets, trainings, rows and the report",
+    )  # fmt: skip
+    between_options(parser)
     add("changes", nargs="*", metavar="key=value", help="changes of what the training file says, as of `beingh train`")
 
 
