@@ -1,6 +1,10 @@
 """`beingh evidence`: the rules of its verdicts, its commands, what cannot be tested, and its page."""
 
 import json
+import os
+import signal
+import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -112,6 +116,15 @@ def test_an_experiment_that_fails_costs_only_its_own_claims(small, tmp_path, cap
     assert main(["evidence", "--quick", "--only", "refused", "--out", str(tmp_path)]) == 1
     assert "its command ended with status 2 | **could not test**" in (tmp_path / "evidence.md").read_text()
     assert "0 to 16 steps" in capfd.readouterr().err
+
+
+def test_a_sigterm_ends_the_command_too(small, tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    with pytest.raises(SystemExit) as ended:
+        main(["evidence", "--quick", "--only", "short", "--out", str(tmp_path)])
+    assert ended.value.code == 143 and signal.getsignal(signal.SIGTERM) is before
+    assert not subprocess.run(["pgrep", "-f", f"suite latency .*{tmp_path}"], capture_output=True).stdout
 
 
 def test_a_file_in_place_of_the_folder_is_told(tmp_path, capsys):

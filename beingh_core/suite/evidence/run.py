@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -82,8 +83,25 @@ def run(given: Evidence) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    """In a process of its own, which gives back its memory."""
-    return subprocess.run([sys.executable, "-m", "beingh_core.cli", *arguments], check=False).returncode
+    """In a process of its own, which gives back its memory.
+
+    Raises:
+        SystemExit: A SIGTERM has ended this process, and that one with it.
+    """
+    came: list[int] = []
+    process = subprocess.Popen([sys.executable, "-m", "beingh_core.cli", *arguments])
+    before = signal.signal(signal.SIGTERM, lambda number, _frame: (came.append(number), process.terminate()))
+    try:
+        status = process.wait()
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if came:
+        raise SystemExit(128 + came[0])
+    return status
 
 
 def finding(claim: Claim, given: Evidence, failed: dict[str, str]) -> Finding:
