@@ -44,13 +44,13 @@ SHIFT = Experiment(
     arguments=(
         "suite", "shift", "--robot", "fr3", "--checkpoint", FR3, "--steps", str(FEW_STEPS), "--seed", UNSEEN, "--workers", "0",
     ),
-    quick=("--mpg", "1,2,3", "--shifts", "none,brightness:0.6,occlusion:0.2,offset:0.01", "--episodes", "20"),
+    quick=("--mpg", "1,2,3", "--shifts", "none,brightness:0.5,occlusion:0.2,offset:0.01", "--episodes", "20"),
     full=(
-        "--mpg", "off,1,2,3", "--shifts", "none,brightness:0.6,brightness:1.4,noise:40,occlusion:0.2,offset:0.01,frozen:2",
+        "--mpg", "off,1,2,3", "--shifts", "none,brightness:0.5,brightness:1.4,noise:40,occlusion:0.2,offset:0.01,frozen:2",
         "--episodes", "50",
     ),
     checkpoints=(FR3,),
-    minutes=(8.0, 60.0),
+    minutes=(9.0, 60.0),
     pictures={"success.png": "Picks under shifted pictures", "gate.png": "MPG's gate under shifted pictures"},
 )  # fmt: skip
 STEPS = Experiment(
