@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from beingh_core.evaluate.intervals import wilson
@@ -40,8 +40,8 @@ def gated(figures: Mapping[str, Any]) -> Finding:
     fewest = effects[0]["against_mpg"]
     plain = [point for point in points if point["mpg"] == fewest]
     told = [_difference(f"{one['mpg']} passes against {fewest}, under shifts", one) for one in effects]
-    told += [f"with {fewest}: " + ", ".join(shown(point["shift"], point) for point in plain)]
-    told += [_gate(points)]
+    told += [f"picks with {fewest}: " + ", ".join(shown(_named(point), point) for point in plain)]
+    told += [_gate(plain)]
     told += [
         f"{shown('without the gate and without a shift', point)}: no fair comparison, since the checkpoint was trained with the gate"
         for point in points if (point["mpg"], point["shift"]) == (OFF, NONE)
@@ -169,12 +169,10 @@ def _difference(name: str, effect: Mapping[str, Any]) -> str:
     return f"{name} {more} ({low:+.2f} to {high:+.2f}; {effect['scenes']} scenes)"
 
 
-def _gate(points: Iterable[Mapping[str, Any]]) -> str:
-    """Between what values the mean of the gate lies; "" without one."""
-    known = [point for point in points if point["gate_mean"] is not None]
-    plain = [point["gate_mean"] for point in known if point["shift"] == NONE]
-    shifted = [point["gate_mean"] for point in known if point["shift"] != NONE]
-    if not plain or not shifted:
-        return ""
-    between = lambda values: f"{min(values):.3f} to {max(values):.3f}"
-    return f"the gate's mean is {between(plain)} without a shift and {between(shifted)} under shifts"
+def _gate(points: Sequence[Mapping[str, Any]]) -> str:
+    """The mean of the gate in each point of one number of passes; more passes lower it by themselves."""
+    return "the gate's mean with them: " + ", ".join(f"{_named(point)} {point['gate_mean']:.3f}" for point in points)
+
+
+def _named(point: Mapping[str, Any]) -> str:
+    return "no shift" if point["shift"] == NONE else point["shift"]
