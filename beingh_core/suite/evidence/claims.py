@@ -11,7 +11,7 @@ FR3, GENERALIST = "checkpoints/fr3_cubes", "checkpoints/generalist"
 # First scene of both: `make checkpoint` and `make generalist` record demonstrations in those from 0 and from 1000 on.
 UNSEEN = "100000"
 HALF_CHUNK = 8  # ticks, of the FR3's chunks of 16
-FEW_STEPS = 4  # as the released checkpoints
+FEW_STEPS = 4  # the released default
 # What a new body starts from, beside nothing; and how many of the four act layers stay as they were.
 STARTS, DEPTHS, HALF_FROZEN = ("generalist", "fr3"), (0, 1, 2, 3, 4), 2
 
@@ -133,7 +133,7 @@ CLAIMS = (
     ),
     Claim(
         claim="A few Euler steps of the flow suffice.",
-        source=f"{PAPER}; the released checkpoints take {FEW_STEPS}",
+        source=f"{PAPER}; the released default is {FEW_STEPS}",
         test=f"Told picks with the FR3, no shift, one gated pass. Seen: {FEW_STEPS} steps pick as many as 8, the paired interval above -0.10. Not seen: fewer, the interval below 0.",
         experiment=STEPS,
         judge=few_steps(FEW_STEPS),

@@ -21,7 +21,8 @@ pre { background: #f4f6f8; padding: .6rem .8rem; border-radius: .3rem; white-spa
 _KIND = {SEEN: "good", NOT_SEEN: "bad", UNTESTED: ""}
 _HEAD = (
     "What the paper claims, what was played here, and what came out. Intervals are 95 %; of shares they are Wilson's, of "
-    "differences of shares they are bootstrapped over the scenes that both have played."
+    "differences of shares they are bootstrapped over the scenes that both have played; where all scenes agree, "
+    "Wilson's limit of those that may not."
 )
 
 
