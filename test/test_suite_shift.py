@@ -10,7 +10,8 @@ from beingh_core.contract import load_contract
 from beingh_core.errors import BeingHError
 from beingh_core.suite import shift
 from beingh_core.suite.journal import ROWS
-from beingh_core.suite.shift_points import gains, shift_points
+from beingh_core.suite.shift_effects import shift_effects
+from beingh_core.suite.shift_points import shift_points
 from beingh_core.suite.shifts import Shift
 
 CHECKPOINT = "checkpoints/fr3_cubes"
@@ -167,16 +168,40 @@ def row(text="none", seed=0, success=True, mpg="off", steps=4, **other):
     return told | figures | gates | {"seam": [0.1], "inside": [0.2], "wanted_seam": [], "wanted_inside": []} | other
 
 
-def test_points_and_gains_by_hand():
+def test_points_and_effects_by_hand():
     rows = [row(seed=s, success=s < 2) for s in range(8)] + [row(seed=s, mpg="1", gate_mean=0.1 * s) for s in range(8)]
     off, on = shift_points(rows, [("fr3_cubes", mpg, 4, "none") for mpg in ("off", "1", "2")])
     assert (off.successes, on.successes, off.gate_mean, on.gate_min) == (2, 8, None, 0.1)
     assert on.gate_mean == pytest.approx(0.35)
-    [told] = gains(rows)
-    assert "1 passes of MPG against none, over 8 pairs of episodes: share of picks +0.75 (+0." in told
-    assert gains(rows[:8]) == gains(rows[8:]) == []
-    [alone] = gains([row(success=False), row(mpg="1")])  # one pair has a difference, and no interval
-    assert "share of picks +1.00 (too few scenes for an interval" in alone
+    [effect] = shift_effects(rows)
+    told = (
+        "MPG 1, 4 steps against MPG off, 4 steps, over 8 pairs of episodes without a shift: share of picks +0.75 (+0."
+    )
+    assert told in effect.told and (effect.scenes, effect.shifted) == (8, False)
+    assert shift_effects(rows[:8]) == shift_effects(rows[8:]) == []
+
+
+def test_effects_are_of_passes_against_none_and_the_fewest_and_of_steps_against_the_most():
+    rows = [
+        row(text, seed, mpg=mpg, steps=steps, success=(mpg, text) == ("3", "noise:20"))
+        for text in ("none", "noise:20", "noise:40")
+        for seed in range(9)
+        for mpg in ("off", "3", "2")
+        for steps in (4, 8)
+    ]
+    found = shift_effects([*rows, row("noise:60", mpg="3")])  # without a partner
+    pairs = lambda shifted: {
+        ((one.mpg, one.steps), (one.against_mpg, one.against_steps)): one for one in found if one.shifted is shifted
+    }
+    passes = [((mpg, n), (base, n)) for n in (4, 8) for mpg, base in (("3", "off"), ("2", "off"), ("3", "2"))]
+    steps = [((mpg, 4), (mpg, 8)) for mpg in ("off", "2", "3")]
+    assert pairs(False).keys() == pairs(True).keys() == {*passes, *steps} and len(found) == 2 * 9
+    shifted = pairs(True)[("3", 4), ("2", 4)]
+    assert (shifted.pairs, shifted.scenes, shifted.more, shifted.low, shifted.high) == (18, 9, 0.5, 0.5, 0.5)
+    assert "under shifts: share of picks +0.50 (the same in every scene;" in shifted.told
+    assert pairs(False)[("3", 4), ("2", 4)].more == 0.0 and pairs(True)[("3", 4), ("3", 8)].more == 0.0
+    [alone] = shift_effects([row(mpg="off", success=False), row(mpg="1")])  # one pair has a difference, and no interval
+    assert (alone.more, alone.low, alone.high) == (1.0, None, None) and "too few scenes" in alone.told
 
 
 def run(out, *words):
@@ -204,7 +229,8 @@ def test_a_run_plays_what_is_missing_and_reports_all(tmp_path, monkeypatch, caps
         in text
     )
     assert (tmp_path / "report.html").read_text().count("data:image/png") == 2
-    assert len(json.loads((tmp_path / "figures.json").read_text())) == 8
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert len(figures["points"]) == 8 and len(figures["effects"]) == 2 * 4
     assert run(tmp_path, *short, "--cameras", "wrist_view") == 2
     assert "cameras [], not ['wrist_view']" in capsys.readouterr().err and len(played) == 17
 

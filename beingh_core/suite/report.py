@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from beingh_core.data.lerobot.storage import told_when_full
 from beingh_core.evaluate.html import document, picture, table, tiles
@@ -31,6 +32,7 @@ class Report:
         head, cells: The table of all points.
         found: The points.
         pictures: File name -> heading and PNG.
+        effects: Dataclasses of what is compared scene by scene; None where nothing is, and figures.json is the points alone.
     """
 
     title: str
@@ -40,6 +42,7 @@ class Report:
     cells: Sequence[Sequence[str]]
     found: Sequence[Figures]
     pictures: Mapping[str, tuple[str, bytes]]
+    effects: Sequence[Any] | None = None
 
     def write(self, out: Path) -> None:
         """report.md, report.html, figures.json and the pictures.
@@ -49,7 +52,10 @@ class Report:
         """
         with told_when_full(out):
             (out / "report.md").write_text(self._markdown(), encoding="utf-8")
-            figures = [dataclasses.asdict(point) for point in self.found]
+            points = [dataclasses.asdict(point) for point in self.found]
+            figures: Any = points
+            if self.effects is not None:
+                figures = {"points": points, "effects": [dataclasses.asdict(effect) for effect in self.effects]}
             (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
             for name, (_, png) in self.pictures.items():
                 (out / f"{name}.png").write_bytes(png)

@@ -9,8 +9,9 @@ from beingh_core.contract import RobotContract
 from beingh_core.suite.curves import Spot, curves
 from beingh_core.suite.report import HEAD as FIGURES
 from beingh_core.suite.report import MEANINGS, Report, cells, number
+from beingh_core.suite.shift_effects import shift_effects
 from beingh_core.suite.shift_plan import Shifted
-from beingh_core.suite.shift_points import ShiftPoint, gains, shift_points
+from beingh_core.suite.shift_points import ShiftPoint, shift_points
 from beingh_core.suite.shifts import KINDS, LABELS, NONE, Shift
 
 HEAD = ("checkpoint", "variant", "shift", *FIGURES, "gate, mean", "gate, least", "broken promises")
@@ -19,7 +20,7 @@ _STEPS = "no shift, by Euler steps"
 
 def write(given: Shifted, contract: RobotContract, rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes report.md, report.html, figures.json and the pictures beside the rows."""
-    found = shift_points(rows, given.points())
+    found, effects = shift_points(rows, given.points()), shift_effects(rows)
     pictures = {}
     if across := _across(given):
         drawn = lambda label, *values: curves(_spots(given, found, *values), label, across, top=1.03)
@@ -28,8 +29,8 @@ def write(given: Shifted, contract: RobotContract, rows: Sequence[Mapping[str, A
         if any(point.gate_mean is not None for point in found):
             pictures["gate"] = "Mean value of MPG's gate", drawn("gate g", lambda p: p.gate_mean)
     Report(
-        title="Picks under shifted pictures", name="Shift", told=[*_told(given, contract), *gains(rows)], head=HEAD,
-        cells=[_cells(point) for point in found], found=found, pictures=pictures,
+        title="Picks under shifted pictures", name="Shift", told=[*_told(given, contract), *(effect.told for effect in effects)],
+        head=HEAD, cells=[_cells(point) for point in found], found=found, pictures=pictures, effects=effects,
     ).write(given.out)  # fmt: skip
 
 

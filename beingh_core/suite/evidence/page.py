@@ -20,7 +20,9 @@ pre { background: #f4f6f8; padding: .6rem .8rem; border-radius: .3rem; white-spa
 """
 _KIND = {SEEN: "good", NOT_SEEN: "bad", UNTESTED: ""}
 _HEAD = (
-    "What the paper claims, what was played here, and what came out. Intervals are 95 %; of shares they are Wilson's."
+    "What the paper claims, what was played here, and what came out. Intervals are 95 %; of shares they are Wilson's, of "
+    "differences of shares they are bootstrapped over the scenes that both have played; where all scenes agree, "
+    "Wilson's limit of those that may not."
 )
 
 
@@ -37,7 +39,7 @@ def write(out: Path, found: Sequence[tuple[Claim, Finding]], experiments: Sequen
         (title, one.folder(out, quick) / file)
         for one in experiments
         for file, title in one.pictures.items()
-        if not one.missing() and (one.folder(out, quick) / file).is_file()
+        if not one.missing(quick) and (one.folder(out, quick) / file).is_file()
     ]
     with told_when_full(out):
         (out / "evidence.md").write_text(_markdown(out, found, pictures, quick), encoding="utf-8")

@@ -15,7 +15,7 @@ FEWEST = 5  # bodies
 def picks(figures: Sequence[dict[str, Any]]) -> Finding:
     """Seen with a share of `ENOUGH` on every body, of `FEWEST` at least; not seen where one's interval ends below it."""
     own = [row for row in figures if row["kind"] == "told"]
-    told = "; ".join(_share(row["robot"], row) for row in own)
+    told = "; ".join(shown(row["robot"], row) for row in own)
     if len(own) < FEWEST:
         return Finding(verdict=UNTESTED, result=f"only {len(own)} bodies were played. {told}")
     if any(row["high"] < ENOUGH for row in own):
@@ -32,7 +32,7 @@ def fails(kind: str):
         plain = {row["robot"]: row for row in figures if row["kind"] == "told"}
         own = [row for row in figures if row["kind"] == kind]
         told = "; ".join(
-            f"{_share(row['robot'], row)} against {_share('as told', plain[row['robot']])}, and "
+            f"{shown(row['robot'], row)} against {shown('as told', plain[row['robot']])}, and "
             f"{row['told']} of {row['episodes']} lifted the cube that they were told"
             for row in own
         )
@@ -59,7 +59,7 @@ def kept(longest: int):
             return Finding(verdict=UNTESTED, result="no picks without a delay to compare with")
         worst = min(delayed, key=lambda row: row["successes"] / row["episodes"])
         share = lambda row: row["successes"] / row["episodes"]
-        told = f"{_share('delay 0', base)}; at the worst, {_share('delay ' + str(worst['delay']), worst)}"
+        told = f"{shown('delay 0', base)}; at the worst, {shown('delay ' + str(worst['delay']), worst)}"
         if share(worst) >= KEPT * share(base):
             return Finding(verdict=SEEN, result=told)
         if worst["high"] < KEPT * share(base):
@@ -85,7 +85,8 @@ def smooth(figures: Sequence[dict[str, Any]]) -> Finding:
     )
 
 
-def _share(name: str, row: dict[str, Any]) -> str:
+def shown(name: str, row: dict[str, Any]) -> str:
+    """A share of picks with its interval."""
     return (
         f"{name} {row['successes']} of {row['episodes']} "
         f"({row['successes'] / row['episodes']:.2f}; {row['low']:.2f} to {row['high']:.2f})"

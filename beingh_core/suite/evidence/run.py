@@ -60,14 +60,17 @@ def run(given: Evidence) -> int:
     Raises:
         BeingHError: The folder cannot be written; see `Journal` for what an experiment refuses, which is told of it alone.
     """
-    ready = [one for one in given.experiments if not one.missing()]
+    ready = [one for one in given.experiments if not one.missing(given.quick)]
     minutes = sum(one.minutes[not given.quick] for one in ready)
-    print(f"{len(ready)} of {len(given.experiments)} experiments, about {minutes:.0f} minutes of one core", flush=True)
+    print(
+        f"{len(ready)} of {len(given.experiments)} experiments, estimated at {minutes:.0f} minutes of one core",
+        flush=True,
+    )
     with told_when_full(given.out):
         given.out.mkdir(parents=True, exist_ok=True)
     failed = {}
     for number, experiment in enumerate(given.experiments, start=1):
-        begin_s, why = time.monotonic(), experiment.missing()
+        begin_s, why = time.monotonic(), experiment.missing(given.quick)
         print(f"[{number}/{len(given.experiments)}] {experiment.name}: {why or 'begins'}", flush=True)
         if why:
             continue
@@ -115,7 +118,7 @@ def finding(claim: Claim, given: Evidence, failed: dict[str, str]) -> Finding:
     experiment = claim.experiment
     if experiment is None or claim.judge is None:
         return Finding(verdict=UNTESTED, result=claim.reason)
-    why = experiment.missing() or failed.get(experiment.name, "")
+    why = experiment.missing(given.quick) or failed.get(experiment.name, "")
     if why:
         return Finding(verdict=UNTESTED, result=why)
     figures = experiment.folder(given.out, given.quick) / FIGURES  # which its command has just written
