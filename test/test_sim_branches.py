@@ -9,7 +9,6 @@ from train_support import SIZES, contract_with
 
 from beingh_core.cli import main
 from beingh_core.contract import load_contract
-from beingh_core.data import branched_rollouts
 from beingh_core.data.branched_rollouts import BranchedRollouts
 from beingh_core.data.branches import ACTIONS, PREFIX, TASK, BranchForm
 from beingh_core.data.lerobot import Dataset
@@ -29,10 +28,10 @@ def small_pictures(raw):
 
 
 @pytest.mark.parametrize("name", ("fr3", pytest.param("so101", marks=pytest.mark.slow)))
-def test_a_row_shows_every_instruction_behind_the_motion_under_way(name, tmp_path, monkeypatch):
+def test_a_row_shows_every_instruction_behind_the_motion_under_way(name, tmp_path):
     contract = contract_with(tmp_path, small_pictures, source=name)
-    monkeypatch.setattr(branched_rollouts, "LONGEST_S", 1.5)
-    rollouts = BranchedRollouts(contract, instructions=("pick up the {colour} cube", "lift the {colour} cube"), every=1)
+    sentences = ("pick up the {colour} cube", "lift the {colour} cube")
+    rollouts = BranchedRollouts(contract, instructions=sentences, every=1, seconds=1.5)
     form, width = rollouts.form, sum(signal.width for signal in contract.action)
     rows = [frame.vectors for seed in range(3) for frame in rollouts.episode(seed)[0]]
     rollouts.close()
@@ -50,7 +49,7 @@ def test_a_row_shows_every_instruction_behind_the_motion_under_way(name, tmp_pat
         if prefix.max(initial=0):
             np.testing.assert_allclose(actions[prefix.argmax(), 0], row["action"], atol=1e-6)
         differ += len(actions) > 1 and np.abs(actions[0, -1] - actions[1, -1]).max() > 1e-4
-    assert len(rows) > 20 * rollouts.contract.rate_hz / 20 and differ > 0.8 * len(rows)
+    assert contract.rate_hz < len(rows) <= 3 * (1.5 * contract.rate_hz + 1) and differ > 0.8 * len(rows)
     told = {form.texts[n] for row in rows for n in row[TASK] if n >= 0}
     assert told == {f"{verb} the {c} cube" for verb in ("pick up", "lift") for c in ("red", "green", "blue")}
 
@@ -61,8 +60,12 @@ def test_an_instruction_without_its_field_and_too_long_a_prefix_are_refused(tmp_
         BranchedRollouts(contract, instructions=("pick up a cube",))
     with pytest.raises(BeingHError, match="prefixes of up to 99"):
         BranchedRollouts(contract, longest=99)
+    for seconds in (0.1, float("nan")):
+        with pytest.raises(BeingHError, match="episodes of (0.1|nan) s"):
+            BranchedRollouts(contract, seconds=seconds)
     words = ["sim", "rollouts", "--robot", "vx300s", "--out", str(tmp_path / "d")]
     assert main([*words, "--every", "0", "--branches"]) == 2 and "--every 0" in capsys.readouterr().err
+    assert main([*words, "--seconds", "3"]) == 2 and "without --branches" in capsys.readouterr().err
     assert main([*words, "--instruction", "a {colour}", "--instruction", "b {colour}"]) == 2
     assert "several instructions" in capsys.readouterr().err
 

@@ -18,6 +18,7 @@ from beingh_core.errors import BeingHError
 from beingh_core.tasks import PICK, Task
 
 LONGEST_S, _FURTHER_S = 9.0, 5.0  # of an episode, and so much longer where a cube is taken somewhere
+_SECONDS = (0.5, 60.0)  # that may be asked for
 _SPLIT = re.compile(r"\{colour\}|\{side\}")
 _PREFIX_SCALE = 4.0  # a prefix of d steps is drawn with the weight exp(-d / scale)
 _OTHERWISE = "move the hand over the table"  # the task of rows in which nothing told is done
@@ -33,12 +34,13 @@ class BranchedRollouts(Rollouts):
         longest: longest committed prefix [steps]; None for the contract's delay and one more.
         every: every so many rows, at random, have branches.
         tasks: what the robot is told to do.
+        seconds: longest episode [s]: shorter ones show more scenes in as many rows; None for 9, or 14 with things beside the cubes.
 
     Attributes:
         form: of the branches.
 
     Raises:
-        BeingHError: See `Rollouts`; a sentence without its field, or a prefix that leaves nothing of a chunk.
+        BeingHError: See `Rollouts`; a sentence without its field, a prefix that leaves nothing of a chunk, or a longest time that cannot be meant.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class BranchedRollouts(Rollouts):
         longest: int | None = None,
         every: int = 2,
         tasks: Sequence[Task] = (PICK,),
+        seconds: float | None = None,
     ) -> None:
         from beingh_core.sim.expert_policy import ExpertPolicy
         from beingh_core.sim.wander import Wanderer
@@ -56,6 +59,11 @@ class BranchedRollouts(Rollouts):
 
         super().__init__(contract, noise, instructions, tasks)
         self._every, self._longest_s = every, LONGEST_S + _FURTHER_S * any(task.things for task in tasks)
+        if seconds is not None:
+            least, most = _SECONDS
+            if not least <= seconds <= most:
+                raise BeingHError(f"episodes of {seconds:g} s", allowed=f"{least:g} to {most:g} s")
+            self._longest_s = seconds
         self._longest = contract.uac.delay_steps + 1 if longest is None else longest
         self._horizon = contract.policy.chunk_length
         if not 0 <= self._longest < self._horizon:

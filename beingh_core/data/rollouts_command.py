@@ -50,6 +50,12 @@ def add_rollouts(commands) -> None:
         default=None,
         help="with --branches: longest committed beginning; the contract's delay + 1",
     )
+    add(
+        "--seconds",
+        type=float,
+        default=None,
+        help="with --branches: longest episode; shorter ones show more scenes in as many rows; 9, with a bowl 14",
+    )
     add("--workers", type=int, default=1, help="processes; 0 for one on each processor")
     add("--codec", default="h264", help="of the videos: h264 or av1")
     add("--crf", type=int, default=30, help="quality of the videos, smaller is better")
@@ -60,7 +66,7 @@ def _rollouts(given: argparse.Namespace) -> int:
     _check(given)
     wanted = Wanted(
         robot=given.robot, noise=given.noise, branches=given.branches, instructions=tuple(given.instruction), task=given.task,
-        prefix=given.prefix, every=given.every, codec=given.codec, crf=given.crf,
+        prefix=given.prefix, every=given.every, seconds=given.seconds, codec=given.codec, crf=given.crf,
     )  # fmt: skip
     print(record(wanted, given.out, given.episodes, given.seed, given.workers))
     return 0
@@ -75,5 +81,7 @@ def _check(given: argparse.Namespace) -> None:
     if not 1 <= given.every <= 1000 or not 0 <= given.workers <= 1024:
         raise BeingHError(f"--every {given.every}, --workers {given.workers}", allowed="1 to 1000, 0 to 1024")
     tasks_named(given.task)
+    if given.seconds is not None and not given.branches:
+        raise BeingHError("--seconds without --branches", remedy="add --branches: other episodes end with a success")
     if len(given.instruction) > 1 and not given.branches:
         raise BeingHError("several instructions", remedy="give one, or --branches")

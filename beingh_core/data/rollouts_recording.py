@@ -23,7 +23,7 @@ class Wanted:
         branches: Whether the robot is led about, with every instruction beside what is done.
         instructions: See `rollouts.sentences_of`.
         task: Names with commas.
-        prefix, every: See `BranchedRollouts`.
+        prefix, every, seconds: See `BranchedRollouts`.
         codec, crf: Of the videos.
     """
 
@@ -34,6 +34,7 @@ class Wanted:
     task: str = PICK.name
     prefix: int | None = None
     every: int = 2
+    seconds: float | None = None
     codec: str = "h264"
     crf: int = 30
 
@@ -44,7 +45,9 @@ class Wanted:
 
         contract, tasks = load_contract(self.robot), tasks_named(self.task)
         if self.branches:
-            return BranchedRollouts(contract, self.noise, self.instructions, self.prefix, self.every, tasks)
+            return BranchedRollouts(
+                contract, self.noise, self.instructions, self.prefix, self.every, tasks, self.seconds
+            )
         return Rollouts(contract, self.noise, self.instructions, tasks)
 
     def spec(self, rollouts):
