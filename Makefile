@@ -23,7 +23,7 @@ ROBOSUITE_PYTHON ?= python3.11
 DEMONSTRATIONS ?= $(if $(filter so101,$(ROBOT)),600,1000)
 
 # Robots that `make generalist` teaches, and how many episodes of each.
-BODIES := fr3:200 so101:300 xarm7_eef:250 fr3_inspire_eef:250 g1_inspire_eef:250
+BODIES := fr3:200 so101_short:300 xarm7_eef:250 fr3_inspire_eef:250 g1_inspire_eef:250
 PICKS := --instruction "pick up the {colour} cube" --instruction "grasp the {colour} cube" --instruction "lift the {colour} cube"
 # What of a run makes a checkpoint of the package.
 KEEP = mkdir -p "checkpoints/$(1)" && cp out/$(1)/last/{config,special_tokens_map,tokenizer,tokenizer_config,training,*_metadata}.json \
@@ -98,7 +98,7 @@ generalist: $(READY)
 	done
 	@$(RUN) -m beingh_core.train --config config/train/generalist.yaml --threads 1
 	@$(call KEEP,generalist)
-	@echo "wrote checkpoints/generalist; see it: make demo ROBOT=so101"
+	@echo "wrote checkpoints/generalist; see it: make demo ROBOT=xarm7_eef CHECKPOINT=checkpoints/generalist"
 
 evidence: $(READY)
 	@$(RUN) -m beingh_core.cli evidence $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)")

@@ -40,6 +40,7 @@ EXPECTED = {
     "mobile_ur5e": (9, ["joint_trajectory", "parallel_gripper", "twist_base"]),
     "mobile_ur5e_eef": (9, ["joint_trajectory", "parallel_gripper", "twist_base"]),
     "so101": (6, ["joint_trajectory", "parallel_gripper"]),
+    "so101_short": (6, ["joint_trajectory", "parallel_gripper"]),
     "ur5e": (6, ["joint_trajectory"]),
     "ur5e_2f85": (7, ["joint_trajectory", "parallel_gripper"]),
     "ur5e_2f85_eef": (7, ["joint_trajectory", "parallel_gripper"]),

@@ -11,19 +11,14 @@ from beingh_core.sim import CUBE_COLOURS
 from beingh_core.tasks import PICK, every_told, tasks_named, told
 
 ROBOT = "fr3"
-GENERALIST = "generalist"
 REFERENCE = "follow the reference path"
 POLICIES = ("auto", "checkpoint", "expert")
 
 
 def own_checkpoint(contract: RobotContract) -> Path | None:
-    """The checkpoint that comes with the package for a contract, or that `make checkpoint` left: of many bodies, or its own."""
-    statistics = f"{contract.policy.dataset_name}_metadata.json"
-    for name in (GENERALIST, f"{contract.path.stem}_cubes"):
-        path = find_in_package(f"checkpoints/{name}")
-        if path is not None and (path / "config.json").is_file() and (path / statistics).is_file():
-            return path
-    return None
+    """The checkpoint that comes with the package for a contract, or that `make checkpoint` left."""
+    path = find_in_package(f"checkpoints/{contract.path.stem}_cubes")
+    return path if path is not None and (path / "config.json").is_file() else None
 
 
 def policy_of(contract: RobotContract, policy: str, checkpoint: str, task: str = PICK.name) -> Path | None:

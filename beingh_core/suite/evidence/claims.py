@@ -30,7 +30,7 @@ LATENCY = Experiment(
 BODIES = Experiment(
     name="bodies",
     arguments=(
-        "suite", "bodies", "--checkpoint", GENERALIST, "--robots", "fr3,so101,xarm7_eef,fr3_inspire_eef,g1_inspire_eef",
+        "suite", "bodies", "--checkpoint", GENERALIST, "--robots", "fr3,so101_short,xarm7_eef,fr3_inspire_eef,g1_inspire_eef",
         "--wrong-instruction", "--wrong-statistics", "--seed", UNSEEN, "--workers", "0",
     ),
     quick=("--episodes", "5"),
