@@ -77,9 +77,11 @@ def told_when_full(where: Path) -> Iterator[None]:
             ) from None
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise BeingHError("this user may not write here", where=where, remedy="choose another folder") from None
-        nowhere = error.errno == errno.ENOENT and not where.is_dir()  # as below /proc
-        if nowhere or error.errno in (errno.EEXIST, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
-            raise BeingHError(f"no folder can be made here ({error.strerror})", where=where) from None
+        nowhere = error.errno in (errno.ENOENT, errno.EEXIST) and not where.is_dir()  # below /proc, or a file's name
+        if nowhere or error.errno in (errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
+            raise BeingHError(
+                f"no folder can be made here ({error.strerror})", where=where, remedy="choose another folder"
+            ) from None
         raise
 
 
