@@ -49,7 +49,7 @@ def test_a_row_shows_every_instruction_behind_the_motion_under_way(name, tmp_pat
         if prefix.max(initial=0):
             np.testing.assert_allclose(actions[prefix.argmax(), 0], row["action"], atol=1e-6)
         differ += len(actions) > 1 and np.abs(actions[0, -1] - actions[1, -1]).max() > 1e-4
-    assert contract.rate_hz < len(rows) <= 3 * (1.5 * contract.rate_hz + 1) and differ > 0.8 * len(rows)
+    assert contract.rate_hz < len(rows) <= 3 * 1.6 * contract.rate_hz and differ > 0.8 * len(rows)
     told = {form.texts[n] for row in rows for n in row[TASK] if n >= 0}
     assert told == {f"{verb} the {c} cube" for verb in ("pick up", "lift") for c in ("red", "green", "blue")}
 
