@@ -36,7 +36,7 @@ def test_every_contract_has_one_launch_file_and_every_launch_file_contracts():
     assert sorted(name for names in families.values() for name in names) == sorted(contract_files())
     assert all(names and path == f"{names[0]}.launch.py" for path, names in families.items())
     assert families["fr3.launch.py"] == ("fr3", "fr3_hand", "fr3_joints")
-    assert families["g1.launch.py"][:2] == ("g1", "g1_dex3") and families["so101.launch.py"] == ("so101",)
+    assert families["g1.launch.py"][:2] == ("g1", "g1_dex3") and families["so101.launch.py"] == ("so101", "so101_short")
     for path in FILES:
         own = path.name if path.name not in OF_ALL else path.stem.partition(".")[0]
         assert own in path.read_text().partition("\n")[0], "the first line shows how to start it"
