@@ -18,7 +18,7 @@ from beingh_core.suite.bodies_report import write
 from beingh_core.suite.fingerprint import digest, fingerprint
 from beingh_core.suite.joining import Timing, Uac
 from beingh_core.suite.journal import Journal
-from beingh_core.suite.plan import check_counts, each_once
+from beingh_core.suite.plan import Scenes, each_once
 from beingh_core.suite.running import kept, played, player_of
 
 KEYS = ("robot", "kind", "seed")
@@ -26,33 +26,24 @@ TOLD, INSTRUCTION, STATISTICS = "told", "wrong_instruction", "wrong_statistics"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bodies:
-    """An experiment; every robot has the scenes of the same seeds.
+class Bodies(Scenes):
+    """An experiment; every robot has the scenes of the same seeds. Beside `Scenes`:
 
     Attributes:
         checkpoint: Directory.
         robots: Contracts: names or paths.
         wrong_instruction: Whether to play the control that is told another cube than the one that is judged.
         wrong_statistics: Whether to play the control that normalises with another robot's statistics.
-        episodes, seed: How many of each, and the scene of the first.
-        seconds: Longest time of an episode [s].
-        workers: Processes; 0 for one on each processor.
-        out: Folder.
     """
 
     checkpoint: str
     robots: tuple[str, ...]
     wrong_instruction: bool
     wrong_statistics: bool
-    episodes: int
-    seed: int
-    seconds: float
-    workers: int
-    out: Path
 
     def __post_init__(self) -> None:
         each_once("--robots", self.robots)
-        check_counts(self.episodes, self.seed, self.seconds, self.workers)
+        super().__post_init__()
 
     def check(self) -> dict[str, RobotContract]:
         """Robot -> contract, after everything that can be refused before a model is loaded.

@@ -17,20 +17,16 @@ MOST_SEED = 2**31
 
 
 @dataclass(frozen=True, kw_only=True)
-class Experiment:
-    """Points that all play the same scenes.
+class Scenes:
+    """What is played, whatever is compared.
 
     Attributes:
-        robot: Contract: name or path.
-        checkpoints: Name -> directory.
         episodes, seed: How many a point, and the scene of the first.
         seconds: Longest time of an episode [s].
         workers: Processes; 0 for one on each processor.
         out: Folder.
     """
 
-    robot: str
-    checkpoints: Mapping[str, str]
     episodes: int
     seed: int
     seconds: float
@@ -38,7 +34,27 @@ class Experiment:
     out: Path
 
     def __post_init__(self) -> None:
-        check_counts(self.episodes, self.seed, self.seconds, self.workers)
+        most = MOST_EPISODES
+        if not 1 <= self.episodes <= most or not 0 <= self.seed <= MOST_SEED or not 1.0 <= self.seconds <= 3600.0:
+            raise BeingHError(
+                f"{self.episodes} episodes of {self.seconds:g} s from seed {self.seed}",
+                allowed=f"1 to {most} episodes of 1 to 3600 s, seed 0 to {MOST_SEED}",
+            )
+        if not 0 <= self.workers <= 1024:
+            raise BeingHError(f"--workers {self.workers}", allowed="0 to 1024")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment(Scenes):
+    """Points that all play the same scenes; beside `Scenes`:
+
+    Attributes:
+        robot: Contract: name or path.
+        checkpoints: Name -> directory.
+    """
+
+    robot: str
+    checkpoints: Mapping[str, str]
 
     def check(self) -> RobotContract:
         """The contract, after everything that can be refused before a model is loaded.
@@ -72,21 +88,6 @@ class Experiment:
         """(*point, seed) of every episode, scene by scene, so that all points grow together."""
         for seed in range(self.seed, self.seed + self.episodes):
             yield from ((*point, seed) for point in self.points())
-
-
-def check_counts(episodes: int, seed: int, seconds: float, workers: int) -> None:
-    """Refuses numbers of episodes, a first seed, a longest time [s] or numbers of processes that cannot be meant.
-
-    Raises:
-        BeingHError: Saying which.
-    """
-    if not 1 <= episodes <= MOST_EPISODES or not 0 <= seed <= MOST_SEED or not 1.0 <= seconds <= 3600.0:
-        raise BeingHError(
-            f"{episodes} episodes of {seconds:g} s from seed {seed}",
-            allowed=f"1 to {MOST_EPISODES} episodes of 1 to 3600 s, seed 0 to {MOST_SEED}",
-        )
-    if not 0 <= workers <= 1024:
-        raise BeingHError(f"--workers {workers}", allowed="0 to 1024")
 
 
 def each_once(option: str, values: tuple) -> None:

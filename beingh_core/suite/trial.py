@@ -16,7 +16,7 @@ from beingh_core.data.rollouts_recording import Wanted, most_failures
 from beingh_core.errors import BeingHError
 from beingh_core.suite.experiment import Case, Experiment
 from beingh_core.suite.fingerprint import digest
-from beingh_core.suite.plan import MOST_EPISODES, MOST_SEED, check_counts
+from beingh_core.suite.plan import MOST_EPISODES, MOST_SEED, Scenes
 from beingh_core.suite.trained import checkpoint_of
 from beingh_core.train.overrides import blamed, overridden
 from beingh_core.train.settings import RunConfig
@@ -34,29 +34,20 @@ _NOISE, _CRF = 0.02, 20  # as the demonstrations of the committed checkpoints we
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trial:
-    """The common part of a plan.
+class Trial(Scenes):
+    """The common part of a plan; the scenes were not demonstrated. Beside `Scenes`:
 
     Attributes:
         demonstrations: Episodes of each body that are taught; a fifth as many, one at least, are held out beside them.
         steps: Of each training.
         config: Training file: manner, and sizes of a model from nothing.
         changes: `key=value` in place of what it says.
-        episodes, seed: How many each model plays, and the scene of the first; none of them was demonstrated.
-        seconds: Longest time of an episode [s].
-        workers: Processes; 0 for one on each processor.
-        out: Folder.
     """
 
     demonstrations: int
     steps: int
     config: str
     changes: tuple[str, ...]
-    episodes: int
-    seed: int
-    seconds: float
-    workers: int
-    out: Path
 
     def __post_init__(self) -> None:
         if not 1 <= self.demonstrations <= MOST_EPISODES or not 1 <= self.steps <= _MOST_STEPS:
@@ -65,7 +56,7 @@ class Trial:
                 where="--demonstrations, --steps",
                 allowed=f"1 to {MOST_EPISODES} demonstrations, 1 step or more",
             )
-        check_counts(self.episodes, self.seed, self.seconds, self.workers)
+        super().__post_init__()
         tried = self.recorded + most_failures(self.recorded)
         if self.seed < tried:
             raise BeingHError(
